@@ -1,0 +1,155 @@
+"""config.toml, read once into frozen values.
+
+`load` is called by each `__main__`, and by nothing else; everything below gets what it needs as arguments.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import tomli
+from msgspec import Meta, Struct, field
+
+from common.errors import ConfigError
+
+DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
+
+Address = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+:([1-9][0-9]{0,4})$", max_length=64)]  # host:port
+Seconds = Annotated[float, Meta(gt=0, le=600)]
+
+
+class ServiceIps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """`[service_ips]`: the addresses (host:port) at which each service listens, the start of the registry's list."""
+
+    messages_service: tuple[Address, ...]
+    logging_service: tuple[Address, ...]
+
+
+class Hazelcast(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[hazelcast]`: the cluster that keeps the messages."""
+
+    cluster_name: Annotated[str, Meta(min_length=1, max_length=64)] = field(name="hazelcast-cluster-name")
+    clients: tuple[Address, ...] = field(name="hazelcast-clients")  # the members: number N belongs to logging node N
+    launch: bool = True  # False: the members run already, a logging node starts none
+    heap_mb: Annotated[int, Meta(ge=64, le=1_048_576)] = 256  # of each member; 100,000 short messages take about 50 MB
+
+
+class Registry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[registry]`: where the registry listens."""
+
+    address: Address = "127.0.0.1:5005"
+
+
+class Facade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[facade]`: the HTTP side."""
+
+    address: Address = "127.0.0.1:5000"
+    threads: Annotated[int, Meta(ge=1, le=64)] = 16  # each keeps one request; 64 x 6 sockets stay below ZeroMQ's 1,023
+    attempt_timeout_s: Seconds = 1.0  # for one attempt at one address; cheap, for what is sent again is idempotent
+    deadline_s: Seconds = 10.0  # for all attempts of one request
+
+
+class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[storage]`: the engine, and where files go."""
+
+    engine: Literal["hazelcast", "embedded"] = "hazelcast"
+    directory: str = "data"  # relative to the folder of config.toml
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of config.toml; every table but `service_ips` and `hazelcast` may be left out."""
+
+    service_ips: ServiceIps
+    hazelcast: Hazelcast
+    registry: Registry = Registry()
+    facade: Facade = Facade()
+    storage: Storage = Storage()
+
+
+def load(path: Path = DEFAULT_PATH) -> Config:
+    """Read and check the configuration.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not TOML, or a key is unknown, of a wrong type or inconsistent.
+    """
+    try:
+        tables = tomli.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
+    except tomli.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return check(tables)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def check(tables: dict[str, object]) -> Config:
+    """The configuration in TOML tables as tomli gives them; `storage.directory` stays as it is written.
+
+    Raises:
+        ConfigError: a key is unknown, of a wrong type or inconsistent.
+    """
+    _refuse_unknown(tables, Config, "table")
+    for table in msgspec.structs.fields(Config):
+        if isinstance(keys := tables.get(table.encode_name), dict):
+            _refuse_unknown(keys, table.type, f"key in [{table.encode_name}]")
+    try:
+        config = msgspec.convert(tables, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error).replace("`$.", "`")) from error
+    _refuse_inconsistent(config)
+    return config
+
+
+def with_service_ips(config: Config, services: dict[str, list[str]]) -> Config:
+    """The same configuration with other addresses for some services, by name, checked like the file.
+
+    Raises:
+        ConfigError: an address is not host:port, or the whole is inconsistent.
+    """
+    tables = msgspec.to_builtins(config)
+    tables["service_ips"].update(services)
+    return check(tables)
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of a `host:port`."""
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """A hint to append to an error about an unknown `word`: the nearest known one, or all of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _refuse_unknown(keys: dict[str, object], kind: type[Struct], what: str) -> None:
+    known = [item.encode_name for item in msgspec.structs.fields(kind)]
+    for key in keys:
+        if key not in known:
+            raise ConfigError(f"unknown {what} {key!r}; {suggestion(key, known)}")
+
+
+def _refuse_inconsistent(config: Config) -> None:
+    nodes, members = config.service_ips.logging_service, config.hazelcast.clients
+    if config.hazelcast.launch and len(nodes) > len(members):
+        raise ConfigError(
+            f"[service_ips] logging-service has {len(nodes)} addresses and [hazelcast] hazelcast-clients has "
+            f"{len(members)}: each logging node starts the member of the same number, so none may be missing"
+        )
+    if config.facade.attempt_timeout_s > config.facade.deadline_s:
+        raise ConfigError(
+            f"[facade] attempt_timeout_s ({config.facade.attempt_timeout_s}) is over deadline_s ({config.facade.deadline_s})"
+        )
+    listening = (*config.service_ips.messages_service, *nodes, *members, config.registry.address, config.facade.address)
+    for address in listening:
+        if split(address)[1] > 65_535:
+            raise ConfigError(f"the address {address} has a port over 65535")
+        if listening.count(address) > 1:
+            raise ConfigError(
+                f"the address {address} is given to {listening.count(address)} listeners; each needs its own"
+            )

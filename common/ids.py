@@ -1,0 +1,19 @@
+"""Message ids: UUIDv7 (RFC 9562), so that the order of the ids is the order of the times they were made."""
+
+import uuid_utils
+
+
+def new_id() -> str:
+    """A fresh id in canonical text form; ids made by one process never go back, also within a millisecond."""
+    return str(uuid_utils.uuid7())
+
+
+def time_ms(message_id: str) -> int:
+    """When the id was made, in milliseconds since 1970, from the first 48 bits of the UUIDv7."""
+    return int(message_id[:8] + message_id[9:13], 16)
+
+
+def last_id(until_ms: int) -> str:
+    """The highest id that can be made within the millisecond `until_ms`."""
+    stamp = f"{until_ms:012x}"
+    return f"{stamp[:8]}-{stamp[8:]}-ffff-ffff-ffffffffffff"

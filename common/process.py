@@ -1,0 +1,37 @@
+"""What every `__main__` does around its own work: logging, a clean stop, one sentence instead of a traceback."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+from common.errors import FatalError
+
+P = ParamSpec("P")
+
+
+def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
+    """Wrap a `main` so that logs go to standard error and a FatalError ends with its sentence and exit code 1."""
+
+    @wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        logging.basicConfig(
+            level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s %(levelname)s {name} %(message)s"
+        )
+        try:
+            main(*args, **kwargs)
+        except FatalError as error:
+            sys.exit(f"{name}: {error}")
+
+    return run
+
+
+def stop_on_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set, for the running loop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

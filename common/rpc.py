@@ -1,0 +1,278 @@
+"""Requests and replies over ZeroMQ: the only module that opens sockets between our processes.
+
+`ZmqTransport` is what a client calls with; `Server` is what a process answers with. Both carry the messages of
+`common.wire`, one frame each way. What to do after a failed attempt is not decided here but in `facade.routing`.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from common import wire
+from common.errors import (
+    DisconnectedError,
+    FailedError,
+    FatalError,
+    InvalidMessageError,
+    RefusedError,
+    ThreefoldError,
+    TimedOutError,
+    UnreachableError,
+)
+from common.wire import Code, Failure, Reply, Request
+
+log = logging.getLogger(__name__)
+
+CONNECT_WAIT_S = 0.25  # for a first connection; on a LAN it takes below 5 ms
+HANDSHAKE_MS = 2_000  # a peer that connects and then says nothing is cut
+HEARTBEAT_MS = 1_000  # so that a host that vanished is noticed without traffic ...
+HEARTBEAT_TIMEOUT_MS = 3_000  # ... after three missed beats
+RECONNECT_MS, RECONNECT_MAX_MS = 50, 1_000  # soon at first, then gently: a dead peer costs one SYN a second
+QUEUE_FRAMES = 1_000  # per peer and direction; over it ZeroMQ stops reading, and TCP slows the peer down
+IN_FLIGHT = 1_024  # requests that a server works on at once: 64 threads of 16 facades
+DRAIN_S = 5.0  # for what is in flight when a server is told to stop
+DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
+LAST_REPLIES_MS = 500  # for replies that are still in the socket when a server closes
+
+ReplyType = TypeVar("ReplyType", bound=wire.Wire)
+Handler = Callable[[Request], Awaitable[Reply]]
+
+
+class Transport(Protocol):
+    """Carries one request to one address: `ZmqTransport`, or its in-memory twin in `common.loopback`."""
+
+    def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
+        """The reply, also when it is a Failure. Raises UnreachableError, DisconnectedError, TimedOutError or FailedError."""
+
+
+def ask(
+    transport: Transport, address: str, request: Request, expect: type[ReplyType], *, timeout_s: float
+) -> ReplyType:
+    """The reply of type `expect` to one request.
+
+    Raises:
+        PeerError: any of its kinds; a Failure in the reply becomes RefusedError or FailedError.
+    """
+    reply = transport.call(address, request, timeout_s=timeout_s)
+    if isinstance(reply, expect):
+        return reply
+    if not isinstance(reply, Failure):
+        raise FailedError(address, f"answered {type(reply).__name__} where {expect.__name__} belongs")
+    kind = FailedError if reply.code is Code.FAILED else RefusedError
+    raise kind(address, f"{reply.code}: {reply.reason}")
+
+
+class ZmqTransport:
+    """REQ sockets, one per thread and address; it may be shared by threads, its sockets are not."""
+
+    def __init__(self) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._local = threading.local()
+        self._made: list[_Connection] = []
+
+    def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
+        """See Transport."""
+        try:
+            return wire.decode_reply(self._connection(address).call(wire.encode(request), timeout_s))
+        except InvalidMessageError as error:
+            raise FailedError(address, f"answered with an invalid frame: {error}") from error
+
+    def close(self) -> None:
+        """Close all sockets; only after the threads that called have ended."""
+        for connection in self._made:
+            connection.close()
+        self._context.term()
+
+    def _connection(self, address: str) -> "_Connection":
+        connections: dict[str, _Connection] = self._local.__dict__.setdefault("connections", {})
+        if address not in connections:
+            connections[address] = _Connection(self._context, address)
+            self._made.append(connections[address])
+        return connections[address]
+
+
+class _Connection:
+    """One REQ socket and its monitor, which tells at once when the peer goes away."""
+
+    _UP = zmq.EVENT_HANDSHAKE_SUCCEEDED
+    _DOWN = (
+        zmq.EVENT_DISCONNECTED
+        | zmq.EVENT_CONNECT_RETRIED
+        | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    )
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", address: str) -> None:
+        self._address = address
+        self._socket = _limited(context.socket(zmq.REQ), wire.REPLY_BYTES)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue for a peer that is not there
+        self._socket.setsockopt(zmq.REQ_RELAXED, 1)  # a request may follow one that was given up ...
+        self._socket.setsockopt(zmq.REQ_CORRELATE, 1)  # ... and its late reply is dropped, not taken for ours
+        self._socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        self._monitor = self._socket.get_monitor_socket(self._UP | self._DOWN)
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
+        self._up: bool | None = None  # None: the first connection is still being made
+        self._socket.connect(f"tcp://{address}")
+
+    def call(self, frame: bytes, timeout_s: float) -> bytes:
+        """One round trip. Raises UnreachableError, DisconnectedError, TimedOutError or FailedError."""
+        ends = time.monotonic() + timeout_s
+        self._drain_monitor()
+        self._await_first_connection(min(ends, time.monotonic() + CONNECT_WAIT_S))
+        if not self._up:
+            raise UnreachableError(self._address, "no connection")
+        try:
+            self._socket.send(frame, zmq.NOBLOCK)
+        except zmq.Again as error:
+            raise UnreachableError(self._address, "no connection takes a request") from error
+        return self._await_reply(ends, timeout_s)
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close()
+        self._socket.close()
+
+    def _await_first_connection(self, ends: float) -> None:
+        while self._up is None and self._monitor.poll(_left_ms(ends)):
+            self._drain_monitor()
+
+    def _await_reply(self, ends: float, timeout_s: float) -> bytes:
+        while ready := dict(self._poller.poll(_left_ms(ends))):
+            broke = self._monitor in ready and self._drain_monitor()
+            if self._socket in ready or broke:
+                return self._receive()
+        raise TimedOutError(self._address, f"no reply in {timeout_s:.3g} s")
+
+    def _receive(self) -> bytes:
+        try:
+            frames = self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again as error:
+            raise DisconnectedError(self._address, "the connection broke before the reply") from error
+        if len(frames) != 1:
+            raise FailedError(self._address, f"answered with {len(frames)} frames where one belongs")
+        return frames[0]
+
+    def _drain_monitor(self) -> bool:
+        """Take the news of the connection; whether it broke meanwhile, even if there is a new one already."""
+        broke = False
+        while _readable(self._monitor):
+            self._up = recv_monitor_message(self._monitor)["event"] == self._UP
+            broke = broke or not self._up
+        return broke
+
+
+class Server:
+    """A ROUTER socket in an asyncio loop: one task per request, exactly one reply to each.
+
+    Args:
+        address: host:port to bind.
+        handler: answers one valid request; what it raises becomes a Failure.
+        in_flight: most requests at once; one more is answered OVERLOADED at once.
+
+    Raises:
+        FatalError: the address cannot be bound.
+    """
+
+    def __init__(self, address: str, handler: Handler, *, in_flight: int = IN_FLIGHT) -> None:
+        self._handler = handler
+        self._in_flight = in_flight
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = _limited(self._context.socket(zmq.ROUTER), wire.REQUEST_BYTES)
+        self._socket.setsockopt(zmq.LINGER, LAST_REPLIES_MS)
+        try:
+            self._socket.bind(f"tcp://{address}")
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            taken = error.errno == zmq.EADDRINUSE
+            raise FatalError(
+                f"cannot listen at {address}: {'the port is taken' if taken else error.strerror}"
+            ) from error
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Answer until `stop` is set, then finish what is in flight, for at most DRAIN_S, and close."""
+        loop = asyncio.get_running_loop()
+        descriptor = int(self._socket.getsockopt(zmq.FD))
+        loop.add_reader(descriptor, self._drain)
+        self._drain()
+        try:
+            await stop.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=DRAIN_S)
+            self._socket.close()
+            self._context.term()
+
+    def _drain(self) -> None:
+        """Take what has arrived. The descriptor is edge-triggered, so this also runs after each send."""
+        for _ in range(DRAIN_FRAMES):
+            if self._socket.closed or not _readable(self._socket):
+                return
+            frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            end = frames.index(b"") + 1 if b"" in frames else 1  # the envelope of a REQ ends with an empty frame
+            self._accept(frames[:end], frames[end:])
+        asyncio.get_running_loop().call_soon(self._drain)
+
+    def _accept(self, envelope: list[bytes], body: list[bytes]) -> None:
+        if len(self._tasks) >= self._in_flight:
+            self._send(envelope, Failure(code=Code.OVERLOADED, reason=f"{self._in_flight} requests are in flight"))
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(envelope, body))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, envelope: list[bytes], body: list[bytes]) -> None:
+        self._send(envelope, await answer(self._handler, body[0] if len(body) == 1 else b""))
+        self._drain()
+
+    def _send(self, envelope: list[bytes], reply: Reply) -> None:
+        try:
+            self._socket.send_multipart([*envelope, wire.encode(reply)], zmq.NOBLOCK)
+        except zmq.ZMQError as error:  # the peer left, or does not read: its request will be sent again elsewhere
+            log.warning("reply dropped reason=%s", error.strerror)
+
+
+async def answer(handler: Handler, frame: bytes) -> Reply:
+    """The reply to one frame, whatever is in it and whatever the handler does."""
+    try:
+        return await handler(wire.decode_request(frame))
+    except InvalidMessageError as error:
+        return Failure(code=Code.INVALID, reason=str(error)[:1_000])
+    except ThreefoldError as error:
+        return Failure(code=Code.FAILED, reason=str(error)[:1_000])
+    except Exception:
+        log.exception("a handler broke")  # a defect of ours: the log has the traceback, the peer does not
+        return Failure(code=Code.FAILED, reason="internal error")
+
+
+def _limited(socket: "zmq.Socket[bytes]", frame_bytes: int) -> "zmq.Socket[bytes]":
+    """The options that every socket has, on either side."""
+    socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes)  # libzmq closes the connection of who announces more
+    socket.setsockopt(zmq.SNDHWM, QUEUE_FRAMES)
+    socket.setsockopt(zmq.RCVHWM, QUEUE_FRAMES)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    return socket
+
+
+def _readable(socket: "zmq.Socket[bytes]") -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
+def _left_ms(ends: float) -> int:
+    """Milliseconds until `ends` on the monotonic clock, rounded up, so that a wait is never a busy loop."""
+    return max(0, int((ends - time.monotonic()) * 1_000) + 1)

@@ -1,0 +1,217 @@
+"""The messages between processes: what may be said, and its form in bytes.
+
+A frame is one msgpack map: `v` (the protocol's version), `type` (which message) and the fields of that message. A
+message that exists is valid: the constructor checks the types and limits of all fields, and `decode` builds through it.
+"""
+
+import enum
+from functools import cache
+from typing import Annotated, Any, NamedTuple, get_args
+
+import msgpack
+import msgspec
+from msgspec import Meta, Struct
+
+from common.errors import InvalidMessageError
+
+VERSION = 1
+MESSAGE_BYTES = 65_536  # of one text in UTF-8: a log line with a long stack trace is below 10 kB
+PAGE_MESSAGES = 1_000  # most messages in one page: 5 ms at a logging node (docs/measurements.md)
+PAGE_BYTES = 1_048_576  # of text in one page; a page stops after the message that reaches it
+REQUEST_BYTES = 131_072  # of one frame to a server: a text of MESSAGE_BYTES and its envelope, twice over
+REPLY_BYTES = 4_194_304  # of one frame to a client: PAGE_BYTES, one text more, and 64 bytes around each message
+
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+MessageId = Annotated[str, Meta(pattern=f"^{_UUID}$")]  # a UUID in its canonical text form
+Cursor = Annotated[str, Meta(pattern=f"^({_UUID})?$")]  # a MessageId, or "" before the first
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
+Reason = Annotated[str, Meta(max_length=1_000)]
+
+
+class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
+    """The base of all messages.
+
+    Raises:
+        InvalidMessageError: from the constructor, when a field has a wrong type or is over its limit.
+    """
+
+    def __post_init__(self) -> None:
+        try:
+            msgspec.convert(msgspec.structs.astuple(self), _field_types(type(self)))
+        except msgspec.ValidationError as error:
+            raise InvalidMessageError(f"{type(self).__name__}: {error}") from error
+
+
+@cache
+def _field_types(kind: type[Wire]) -> object:
+    return tuple[tuple(field.type for field in msgspec.structs.fields(kind))]  # type: ignore[misc]
+
+
+class Ping(Wire, frozen=True, kw_only=True):
+    """Asks any server: who are you, and can you serve? Answered by Status."""
+
+
+class Lookup(Wire, frozen=True, kw_only=True):
+    """Asks the registry for what it knows under `name`. Answered by Known."""
+
+    name: Name
+
+
+class Append(Wire, frozen=True, kw_only=True):
+    """Asks a logging node to store `msg` under `id`, once. Answered by Stored when it is stored, not before."""
+
+    id: MessageId
+    msg: Text
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if text_bytes(self.msg) > MESSAGE_BYTES:
+            raise InvalidMessageError(f"Append: msg is over {MESSAGE_BYTES} bytes of UTF-8")
+
+
+class Read(Wire, frozen=True, kw_only=True):
+    """Asks a logging node for messages with an id above `after`, at most `limit` of them. Answered by Page."""
+
+    after: Cursor
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MESSAGES)]
+
+
+class Describe(Wire, frozen=True, kw_only=True):
+    """Asks the messages node for its static text. Answered by Description."""
+
+
+class Known(Wire, frozen=True, kw_only=True):
+    """What the registry knows under `name`: addresses, or settings."""
+
+    name: Name
+    values: Annotated[tuple[str, ...], Meta(max_length=1_000)]
+
+
+class Stored(Wire, frozen=True, kw_only=True):
+    """The message is stored: `node` (host:port) took it."""
+
+    id: MessageId
+    node: Name
+
+
+class Entry(NamedTuple):
+    """One stored message."""
+
+    id: MessageId
+    msg: Text
+
+
+class Page(Wire, frozen=True, kw_only=True):
+    """Messages in the order of their ids, and the cursor to go on from, or None when these were the last."""
+
+    entries: Annotated[tuple[Entry, ...], Meta(max_length=PAGE_MESSAGES)]
+    next: Cursor | None
+    node: Name
+
+
+class Description(Wire, frozen=True, kw_only=True):
+    """The static text of the messages node."""
+
+    text: Text
+
+
+class State(enum.StrEnum):
+    """What a server can do now."""
+
+    STARTING = "starting"  # its Hazelcast member is not up yet
+    FORMING = "forming"  # its member runs, and waits for the others or for the backups to be in place
+    READY = "ready"
+
+
+class Status(Wire, frozen=True, kw_only=True):
+    """Who answers at this address, what it can do now, and how many Hazelcast members it sees."""
+
+    service: Name
+    state: State
+    members: int = 0
+
+
+class Code(enum.StrEnum):
+    """Why a server refuses or failed."""
+
+    INVALID = "invalid"  # not a valid request for this server: never send it again
+    UNKNOWN_NAME = "unknown-name"  # the registry has nothing under that name
+    OVERLOADED = "overloaded"  # too many requests in flight: nothing was done
+    STARTING = "starting"  # not ready yet: nothing was done
+    FAILED = "failed"  # it broke on the way: it may have been done
+
+
+class Failure(Wire, frozen=True, kw_only=True):
+    """A server's answer when there is no better one."""
+
+    code: Code
+    reason: Reason
+
+
+Request = Ping | Lookup | Append | Read | Describe
+Reply = Status | Known | Stored | Page | Description | Failure
+
+
+def text_bytes(text: str) -> int:
+    """The length of `text` in bytes of UTF-8.
+
+    Raises:
+        InvalidMessageError: the text holds a lone surrogate, which UTF-8 cannot carry.
+    """
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidMessageError(f"msg is not valid Unicode text: {error.reason} at {error.start}") from error
+
+
+def encode(message: Request | Reply) -> bytes:
+    """The frame of a message."""
+    frame: bytes = msgpack.packb({"v": VERSION, **msgspec.to_builtins(message)})
+    return frame
+
+
+def decode_request(frame: bytes) -> Request:
+    """The request in a frame; raises InvalidMessageError for everything that is not one."""
+    return _decode(frame, Request, REQUEST_BYTES)
+
+
+def decode_reply(frame: bytes) -> Reply:
+    """The reply in a frame; raises InvalidMessageError for everything that is not one."""
+    return _decode(frame, Reply, REPLY_BYTES)
+
+
+def _decode(frame: bytes, kinds: object, limit_bytes: int) -> Any:
+    if len(frame) > limit_bytes:
+        raise InvalidMessageError(f"a frame of {len(frame)} bytes is over the limit of {limit_bytes}")
+    fields = _unpack(frame)
+    if not isinstance(fields, dict):
+        raise InvalidMessageError(f"a frame must be a msgpack map, not {type(fields).__name__}")
+    if (version := fields.pop("v", None)) != VERSION:
+        raise InvalidMessageError(f"protocol version {str(version)[:40]} is not {VERSION}, the only one spoken here")
+    try:
+        return msgspec.convert(fields, kinds)
+    except (msgspec.ValidationError, InvalidMessageError) as error:
+        known = ", ".join(kind.__name__.lower() for kind in get_args(kinds))
+        raise InvalidMessageError(f"{str(error)[:400]} (known types: {known})") from error
+
+
+def _unpack(frame: bytes) -> object:
+    try:
+        return msgpack.unpackb(
+            frame,
+            strict_map_key=True,
+            ext_hook=_no_extension,
+            max_array_len=PAGE_MESSAGES,
+            max_map_len=16,  # no message has as many fields
+            max_bin_len=0,
+            max_ext_len=0,
+        )
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise InvalidMessageError(
+            f"a frame is not msgpack of ours: {str(error)[:200] or type(error).__name__}"
+        ) from error
+
+
+def _no_extension(code: int, _data: bytes) -> object:
+    raise ValueError(f"extension type {code} is not used")

@@ -1,0 +1,1 @@
+"""The HTTP side: turns client requests into messages to the nodes."""

@@ -1,0 +1,130 @@
+"""Opens the store of a logging node: a Hazelcast member and a client of its cluster, or the embedded file."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import rpc
+from common.errors import FatalError, PeerError
+from common.wire import Known, Lookup
+from nodes import grid, java, member
+from nodes.journal import Journal
+from nodes.store import Store
+
+log = logging.getLogger(__name__)
+
+REGISTRY_S = 10.0  # for the registry to answer at the start: it may be started after the node
+REGISTRY_PAUSE_S = 0.1  # between two questions
+FORMING_S = 3.0  # for the other members: they start within 2 s of each other when started together
+SAFE_S = 30.0  # for the backups to be in place; 1.5 s with an empty map
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What the registry says about the cluster, and which member is this node's own (host:port)."""
+
+    cluster_name: str
+    members: tuple[str, ...]
+    own: str
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An open store, and a future that is done, with the reason, when the store cannot be used any more."""
+
+    store: Store
+    lost: "asyncio.Future[str]"
+
+
+async def membership(transport: rpc.Transport, registry: str, node: str) -> Membership:
+    """Ask the registry which cluster, and which member, belongs to `node` (host:port).
+
+    Raises:
+        FatalError: it does not answer within REGISTRY_S, or does not know the node.
+    """
+    nodes = await _lookup(transport, registry, "logging-service")
+    (cluster_name,) = await _lookup(transport, registry, "hazelcast-cluster-name")
+    members = await _lookup(transport, registry, "hazelcast-clients")
+    if node not in nodes[: len(members)]:
+        raise FatalError(
+            f"the registry {registry} knows no logging node {node} with a member; known: {', '.join(nodes)}"
+        )
+    return Membership(cluster_name=cluster_name, members=members, own=members[nodes.index(node)])
+
+
+async def _lookup(transport: rpc.Transport, registry: str, name: str) -> tuple[str, ...]:
+    ends = asyncio.get_running_loop().time() + REGISTRY_S
+    while True:
+        try:
+            known = await asyncio.to_thread(rpc.ask, transport, registry, Lookup(name=name), Known, timeout_s=1.0)
+            return known.values
+        except PeerError as error:
+            if asyncio.get_running_loop().time() > ends:
+                raise FatalError(f"the registry does not answer: {error}") from error
+        await asyncio.sleep(REGISTRY_PAUSE_S)
+
+
+@contextlib.asynccontextmanager
+async def hazelcast(
+    cluster: Membership, *, launch: bool, heap_mb: int, log_path: Path, forming: Callable[[], None]
+) -> AsyncIterator[Engine]:
+    """A store in the cluster, with its own member when `launch`; `forming` is called when that member is up.
+
+    The client connects when all members are there, or after FORMING_S: the first client makes Hazelcast deal out the
+    partitions, and dealt to one member alone they would have to be moved, which takes 1.5 s and leaves what is
+    written meanwhile with too few backups.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        own = None
+        if launch:
+            runtime = await asyncio.to_thread(java.find)
+            own = await stack.enter_async_context(
+                member.running(
+                    runtime,
+                    address=cluster.own,
+                    members=cluster.members,
+                    cluster_name=cluster.cluster_name,
+                    heap_mb=heap_mb,
+                    log_path=log_path,
+                )
+            )
+            await own.started()
+            forming()
+            await own.wait(lambda health: health.cluster_size >= len(cluster.members), timeout_s=FORMING_S)
+        store = await grid.HazelcastStore.connect(cluster.cluster_name, cluster.members)
+        stack.push_async_callback(store.close)
+        if own and not await own.wait(lambda health: health.safe, timeout_s=SAFE_S):
+            log.warning("serving before all backups are in place waited_s=%s", SAFE_S)
+        lost = asyncio.create_task(_lost(store, own))
+        stack.callback(lost.cancel)
+        yield Engine(store, lost)
+
+
+async def _lost(store: grid.HazelcastStore, own: member.Member | None) -> str:
+    """Return why this node cannot go on: its member ended, or the cluster stayed out of reach."""
+    waits = {asyncio.create_task(_cluster_lost(store))} | ({asyncio.create_task(own.ended())} if own else set())
+    try:
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _cluster_lost(store: grid.HazelcastStore) -> str:
+    await store.lost.wait()
+    return f"no Hazelcast member could be reached for {grid.CONNECT_S} s"
+
+
+@contextlib.asynccontextmanager
+async def embedded(directory: Path) -> AsyncIterator[Engine]:
+    """A store in one SQLite file that all logging nodes of this machine share."""
+    log.warning("embedded engine: one file on one disk, no Hazelcast cluster path=%s", directory / "messages.sqlite")
+    journal = Journal(directory / "messages.sqlite")
+    try:
+        yield Engine(journal, asyncio.get_running_loop().create_future())
+    finally:
+        await asyncio.to_thread(journal.close)

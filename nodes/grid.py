@@ -1,0 +1,148 @@
+"""Messages in a Hazelcast Distributed Map: the only module that imports hazelcast.
+
+Settings that are not explained here were measured on three real members: ../docs/design.md says how.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from hazelcast.asyncio import HazelcastClient, Map
+from hazelcast.errors import HazelcastError
+from hazelcast.lifecycle import LifecycleState
+from hazelcast.predicate import Predicate, and_, greater, less_or_equal, paging
+
+from common import ids
+from common.errors import FatalError, StoreError
+from common.wire import Entry
+
+log = logging.getLogger(__name__)
+
+MAP = "messages-map"
+OPERATION_S = 0.9  # for one call; below the facade's attempt timeout (1 s), so that the node says what is wrong
+CONNECT_S = 30.0  # to reach a cluster, at the start and again later; then this node gives up
+WINDOW_MS = 64  # of the first window of a page: about one page of messages at full load
+WINDOW_GROWTH = 4  # an empty window costs 0.6 ms; a year of silence is 15 windows
+
+T = TypeVar("T")
+
+
+class HazelcastStore:
+    """A Store on the map `messages-map`, key = message id, value = text; made by `connect`."""
+
+    def __init__(self, client: HazelcastClient, messages: "Map[str, str]", lost: asyncio.Event) -> None:
+        self._client = client
+        self._map = messages
+        self.lost = lost  # set when the cluster was out of reach for CONNECT_S: this store is of no use any more
+
+    @classmethod
+    async def connect(cls, cluster_name: str, members: Sequence[str]) -> "HazelcastStore":
+        """A store on a running cluster; raises FatalError when no member can be reached within CONNECT_S."""
+        lost = asyncio.Event()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                client = await HazelcastClient.create_and_start(**_settings(cluster_name, members, lost))
+                return cls(client, await client.get_map(MAP), lost)
+        except (HazelcastError, OSError) as error:  # OSError: also the TimeoutError of the deadline
+            raise FatalError(
+                f"no Hazelcast member of {cluster_name!r} at {', '.join(members)}: {_first_line(error)}"
+            ) from error
+
+    async def append(self, message_id: str, text: str) -> None:
+        """See Store; stored means: in memory at the owner and at all its synchronous backups."""
+        await _within(self._map.put_if_absent(message_id, text))
+
+    async def read(self, after: str, limit: int) -> list[Entry]:
+        """See Store. Costs what the page costs, not what is stored, but for the first page, which sorts everything."""
+        found: list[Entry] = []
+        for above, until in windows(after, now_ms=time.time_ns() // 1_000_000):
+            predicate = paging(_range(above, until), limit - len(found))
+            found.extend(sorted(Entry(*row) for row in await _within(self._map.entry_set(predicate))))
+            if len(found) == limit:
+                break
+        return found
+
+    def members(self) -> int:
+        """See Store."""
+        return len(self._client.cluster_service.get_members())
+
+    async def close(self) -> None:
+        """Leave the cluster."""
+        try:
+            async with asyncio.timeout(OPERATION_S):
+                await self._client.shutdown()
+        except (HazelcastError, OSError) as error:
+            log.warning("the Hazelcast client did not close reason=%s", _first_line(error))
+
+
+def windows(after: str, *, now_ms: int) -> Iterator[tuple[str, str | None]]:
+    """Ranges of ids (above, until] that together cover all above `after`, each WINDOW_GROWTH times the one before.
+
+    The last one has no end (None), so that ids of a facade whose clock is ahead are in it. Before the first
+    message ("") no time is known, so there is only that one.
+    """
+    width_ms = WINDOW_MS
+    while after and (until_ms := ids.time_ms(after) + width_ms) < now_ms:
+        until = ids.last_id(until_ms)
+        yield after, until
+        after = until
+        width_ms *= WINDOW_GROWTH
+    yield after, None
+
+
+def quiet_abandoned_calls(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception handler for the event loop: one line for what the client's abandoned tasks raise, no traceback."""
+    error = context.get("exception")
+    if isinstance(error, (HazelcastError, OSError)):
+        log.debug("a call that nobody waits for failed reason=%s", _first_line(error))
+    else:
+        loop.default_exception_handler(context)
+
+
+def _settings(cluster_name: str, members: Sequence[str], lost: asyncio.Event) -> dict[str, Any]:
+    return {
+        "cluster_name": cluster_name,
+        "cluster_members": list(members),
+        "cluster_connect_timeout": CONNECT_S,
+        "connection_timeout": 1.0,
+        "heartbeat_interval": 0.5,
+        "heartbeat_timeout": 2.0,
+        "invocation_retry_pause": 0.03,
+        "invocation_timeout": 5.0,
+        "redo_operation": True,  # safe: every operation of ours is idempotent
+        "fail_on_indeterminate_operation_state": True,  # a backup that did not answer is an error, not a success
+        "operation_backup_timeout": 0.5,
+        "statistics_enabled": False,
+        "lifecycle_listeners": [_listener(lost)],
+    }
+
+
+def _listener(lost: asyncio.Event) -> Callable[[str], None]:
+    def changed(state: str) -> None:  # must not raise: an exception here would break the client's connection
+        log.info("the Hazelcast client is %s", state.lower())
+        if state == LifecycleState.SHUTDOWN:
+            lost.set()
+
+    return changed
+
+
+def _range(above: str, until: str | None) -> Predicate:
+    low = greater("__key", above)
+    return low if until is None else and_(low, less_or_equal("__key", until))
+
+
+async def _within(call: Awaitable[T]) -> T:
+    """What the call returns, within OPERATION_S; `invocation_timeout` alone does not bound a stuck call."""
+    try:
+        async with asyncio.timeout(OPERATION_S):
+            return await call
+    except TimeoutError as error:
+        raise StoreError(f"Hazelcast did not answer in {OPERATION_S} s") from error
+    except (HazelcastError, OSError) as error:
+        raise StoreError(f"Hazelcast failed: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).partition("\n")[0] or type(error).__name__)[:300]

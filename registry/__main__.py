@@ -1,0 +1,35 @@
+"""`python -m registry`: answers who serves what."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import click
+
+from common import config, process, rpc
+from registry.directory import Directory, parse_service_ips
+
+log = logging.getLogger("registry")
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on instead of that in [registry] address.")
+@click.option("--service-ips", help='Addresses by service: "logging-service 127.0.0.1:5002,messages-service …".')
+@click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
+def main(port: int | None, service_ips: str | None, path: Path) -> None:
+    """Answer who serves what, from config.toml or from --service-ips."""
+    settings = config.load(path)
+    if service_ips is not None:
+        settings = config.with_service_ips(settings, parse_service_ips(service_ips))
+    host, configured = config.split(settings.registry.address)
+    asyncio.run(_serve(f"{host}:{port or configured}", Directory.from_config(settings)))
+
+
+async def _serve(address: str, directory: Directory) -> None:
+    server = rpc.Server(address, directory.handle)
+    log.info("listening address=%s", address)
+    await server.serve(process.stop_on_signal())
+
+
+if __name__ == "__main__":
+    process.entry("registry", main)()

@@ -1,0 +1,1 @@
+"""What a person runs: the cluster launcher, the demo and the shell scripts."""

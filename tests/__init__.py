@@ -1,0 +1,1 @@
+"""Tests: `test_<module>.py` for a module, the others run whole clusters."""
