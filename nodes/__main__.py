@@ -26,6 +26,7 @@ _config = click.option(
 @click.group()
 def main() -> None:
     """Run one node."""
+    logging.getLogger("hazelcast").setLevel(logging.ERROR)  # it tells each lost connection several times
 
 
 @main.command("messages")
@@ -87,12 +88,11 @@ async def _hazelcast(
 ) -> AsyncIterator[engine.Engine]:
     transport = rpc.ZmqTransport()
     cluster = await engine.membership(transport, settings.registry.address, address)
-    port = config.split(address)[1]
     async with engine.hazelcast(
         cluster,
         launch=settings.hazelcast.launch,
         heap_mb=settings.hazelcast.heap_mb,
-        log_path=directory / f"member-of-{port}.log",
+        log_path=directory / "logs" / f"hazelcast-{config.split(address)[1]}.log",
         forming=node.forming,
     ) as opened:
         yield opened

@@ -102,19 +102,27 @@ class Member:
 
 @contextlib.asynccontextmanager
 async def running(
-    runtime: Runtime, *, address: str, members: Sequence[str], cluster_name: str, heap_mb: int, log_path: Path
+    runtime: Runtime,
+    *,
+    address: str,
+    members: Sequence[str],
+    cluster_name: str,
+    heap_mb: int,
+    log_path: Path,
+    options: Sequence[str] = (),
 ) -> AsyncIterator[Member]:
     """A member at `address` (host:port) of the cluster of `members`; it may not be up yet. Stopped at the end.
+
+    `options` are more options for Java.
 
     Raises:
         FatalError: Java cannot be run, or the log file cannot be written.
     """
-    options = _options(runtime, address, members, cluster_name)
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         with log_path.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *runtime.command(*options, heap_mb=heap_mb),
+                *runtime.command(*_options(runtime, address, members, cluster_name), *options, heap_mb=heap_mb),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -1,0 +1,326 @@
+"""Starts, watches, kills and stops the processes of one cluster on this machine."""
+
+import contextlib
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from common import config, rpc
+from common.errors import FatalError, PeerError
+from common.wire import Ping, State, Status
+
+ROOT = Path(__file__).parents[1]
+UP_S = 60.0  # for all to be ready; 5 s measured on 2 cores
+DOWN_S = 25.0  # for SIGTERM: nodes drain for at most 5 s and their members leave within 15 s
+PING_S = 0.25  # for one answer on this machine
+POLL_S = 0.03  # between two looks while something starts
+
+_STOP_ORDER = ("facade", "logging", "messages", "registry")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process of the cluster.
+
+    Attributes:
+        name: "registry", "messages-1", "logging-1" …, "facade".
+        address: host:port at which it listens.
+        arguments: what comes after `python -m`.
+        member: host:port of the Hazelcast member that it starts, or None.
+    """
+
+    name: str
+    address: str
+    arguments: tuple[str, ...]
+    member: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """How a part is now: its process, when it runs, and what it answers to a ping ("" for nothing)."""
+
+    part: Part
+    pid: int | None
+    state: str
+    members: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can serve."""
+        return self.state == State.READY
+
+
+class _Started(msgspec.Struct, frozen=True):
+    """A process that was started here; with `created` a number that was used again is not taken for it."""
+
+    pid: int
+    created: float
+
+
+class Cluster:
+    """The processes that config.toml names.
+
+    Args:
+        path: the config.toml.
+        engine: instead of `[storage] engine`.
+        environ: the environment of the processes.
+    """
+
+    def __init__(self, path: Path = config.DEFAULT_PATH, *, engine: str | None = None) -> None:
+        self._path = path.resolve()
+        self.settings = config.load(self._path)
+        self.embedded = (engine or self.settings.storage.engine) == "embedded"
+        self._directory = self._path.parent / self.settings.storage.directory
+        self.parts = tuple(self._all_parts())
+        self._transport = rpc.ZmqTransport()
+
+    def up(self, progress: Progress) -> None:
+        """Start what does not run and return when all is ready.
+
+        Raises:
+            FatalError: a port is taken, or a process ended or was not ready within UP_S.
+        """
+        missing = [part for part in self.parts if self._process(part) is None]
+        if not missing:
+            raise FatalError("the cluster is up already: `status` shows it, `down` ends it")
+        _refuse_taken_ports(missing)
+        members_run = any(part.member and part not in missing for part in self.parts)
+        first, others = _in_order(missing, members_run)
+        for part in first:
+            self._start(part)
+        if others:  # three members that start together argue for 5 s about who is master
+            self._wait(first[-1], lambda status: status.state in (State.FORMING, State.READY), progress, "member up")
+        for part in others:
+            self._start(part)
+        for part in (*first, *others):
+            self._wait(part, lambda status: status.ready, progress, "ready")
+
+    def start(self, numbers: Iterable[int], progress: Progress) -> None:
+        """Start logging nodes by number, 1 to N; raises FatalError when one runs or does not become ready."""
+        parts = self._logging(numbers)
+        if running := [part.name for part in parts if self._process(part)]:
+            raise FatalError(f"{', '.join(running)} is running already")
+        _refuse_taken_ports(parts)
+        for part in parts:
+            self._start(part)
+        for part in parts:
+            self._wait(part, lambda status: status.ready, progress, "ready")
+
+    def kill(self, numbers: Iterable[int]) -> list[int]:
+        """SIGKILL logging nodes by number and their members, all at once; the process ids that were killed.
+
+        Raises:
+            FatalError: there is no such node, or it does not run; then nothing is killed.
+        """
+        victims = []
+        for part in self._logging(numbers):
+            if (process := self._process(part)) is None:
+                raise FatalError(f"{part.name} is not running")
+            victims += [process, *process.children(recursive=True)]
+        _end(victims, psutil.Process.kill)
+        return [victim.pid for victim in victims]
+
+    def status(self) -> list[PartStatus]:
+        """How each part is now."""
+        return [self._status(part) for part in self.parts]
+
+    def down(self) -> None:
+        """Stop everything with SIGTERM, the facade first and the registry last; what hangs is killed."""
+        # One after the other: members that leave together wait for each other for 5 s.
+        for part in sorted(self.parts, key=lambda part: _STOP_ORDER.index(part.name.partition("-")[0])):
+            if process := self._process(part):
+                tree = [process, *process.children(recursive=True)]
+                _end([process], psutil.Process.terminate)
+                _end(tree, psutil.Process.kill)
+        self._file.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the sockets of this object; the processes go on."""
+        self._transport.close()
+
+    def log_path(self, part: Part) -> Path:
+        """Where the log of a part is."""
+        return self._directory / "logs" / f"{part.name}.log"
+
+    @property
+    def _file(self) -> Path:
+        return self._directory / "processes.json"
+
+    def _all_parts(self) -> Iterable[Part]:
+        settings, file = self.settings, ("--config", str(self._path))
+        yield Part("registry", settings.registry.address, ("registry", *file))
+        for number, address in enumerate(settings.service_ips.messages_service, 1):
+            yield Part(f"messages-{number}", address, ("nodes", "messages", *_at(address), *file))
+        yield Part("facade", settings.facade.address, ("facade", *file))
+        members = settings.hazelcast.clients if settings.hazelcast.launch and not self.embedded else ()
+        for index, address in enumerate(settings.service_ips.logging_service):
+            engine = ("--engine", "embedded" if self.embedded else "hazelcast")
+            member = members[index] if index < len(members) else None
+            yield Part(f"logging-{index + 1}", address, ("nodes", "logging", *_at(address), *engine, *file), member)
+
+    def _logging(self, numbers: Iterable[int]) -> list[Part]:
+        by_name = {part.name: part for part in self.parts}
+        nodes = len(self.settings.service_ips.logging_service)
+        wanted = sorted(set(numbers))
+        if wrong := [number for number in wanted if not 1 <= number <= nodes]:
+            raise FatalError(f"there is no logging node {wrong[0]}: they are numbered 1 to {nodes}")
+        return [by_name[f"logging-{number}"] for number in wanted]
+
+    def _start(self, part: Part) -> None:
+        path = self.log_path(part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", *part.arguments],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # it outlives this command, and its terminal
+            )
+        started = self._started() | {part.name: _Started(child.pid, psutil.Process(child.pid).create_time())}
+        draft = self._file.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(started))
+        draft.replace(self._file)
+
+    def _started(self) -> dict[str, _Started]:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, _Started])
+        except FileNotFoundError:
+            return {}
+        except msgspec.DecodeError as error:
+            raise FatalError(f"{self._file} is damaged ({error}): end the processes by hand and remove it") from error
+
+    def _process(self, part: Part) -> psutil.Process | None:
+        """The running process of a part."""
+        if (started := self._started().get(part.name)) is None:
+            return None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(started.pid)
+            if process.create_time() == started.created and not _gone(process):
+                return process
+        return None
+
+    def _status(self, part: Part) -> PartStatus:
+        process = self._process(part)
+        if process is None:
+            return PartStatus(part, None, "", 0)
+        if part.name == "facade":
+            return PartStatus(part, process.pid, State.READY if _answers_http(part.address) else "", 0)
+        try:
+            status = rpc.ask(self._transport, part.address, Ping(), Status, timeout_s=PING_S)
+        except PeerError:
+            return PartStatus(part, process.pid, "", 0)
+        return PartStatus(part, process.pid, status.state, status.members)
+
+    def _wait(self, part: Part, good: Callable[[PartStatus], bool], progress: Progress, told: str) -> None:
+        began = time.monotonic()
+        while not good(status := self._status(part)):
+            if status.pid is None:
+                raise FatalError(f"{part.name} ended: {self._last_line(part)}")
+            if time.monotonic() - began > UP_S:
+                raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self._last_line(part)}")
+            time.sleep(POLL_S)
+        progress(f"{part.name} at {part.address}: {told}")
+
+    def _last_line(self, part: Part) -> str:
+        path = self.log_path(part)
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        return f"{lines[-1] if lines else 'it wrote nothing'} (see {path})"
+
+
+def free_addresses(count: int) -> list[str]:
+    """Loopback addresses on which nothing listens, below the range that the kernel gives to outgoing connections."""
+    found: list[str] = []
+    port = 10_000 + (os.getpid() * 97 + time.time_ns() // 1_000) % 20_000
+    while len(found) < count:
+        port = port + 1 if port < 32_000 else 10_000
+        if not _taken(address := f"127.0.0.1:{port}"):
+            found.append(address)
+    return found
+
+
+def write_config(path: Path, *, nodes: int = 3) -> None:
+    """A config.toml with free ports for a cluster of its own, as tests and the demo want it; data goes beside it."""
+    messages, registry, facade, *others = free_addresses(3 + 2 * nodes)
+    path.write_text(
+        f"[service_ips]\nmessages-service = {_toml([messages])}\nlogging-service = {_toml(others[:nodes])}\n"
+        f'[hazelcast]\nhazelcast-cluster-name = "threefold-{path.parent.name}"\n'
+        f"hazelcast-clients = {_toml(others[nodes:])}\n"
+        f'[registry]\naddress = "{registry}"\n[facade]\naddress = "{facade}"\n'
+    )
+
+
+def _toml(addresses: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{address}"' for address in addresses) + "]"
+
+
+def _in_order(missing: Sequence[Part], members_run: bool) -> tuple[list[Part], list[Part]]:
+    """What to start at once, the first node with a member last, and what to start when that member is up."""
+    nodes = [part for part in missing if part.member]
+    if members_run or not nodes:
+        return list(missing), []
+    return [part for part in missing if part not in nodes[1:]], nodes[1:]
+
+
+def _at(address: str) -> tuple[str, ...]:
+    host, port = config.split(address)
+    return "--host", host, "--port", str(port)
+
+
+def _refuse_taken_ports(parts: Iterable[Part]) -> None:
+    for part in parts:
+        for address in filter(None, (part.address, part.member)):
+            if _taken(address):
+                raise FatalError(f"{part.name} cannot start: {address} is taken by another process")
+
+
+def _taken(address: str) -> bool:
+    """Whether something listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
+        try:
+            probe.bind(config.split(address))
+        except OSError:
+            return True
+    return False
+
+
+def _answers_http(address: str) -> bool:
+    connection = http.client.HTTPConnection(*config.split(address), timeout=2.0)
+    try:
+        connection.request("HEAD", "/facade")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], None]) -> None:
+    """Signal all of them, then wait until they are gone, for at most DOWN_S."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            how(process)
+    ends = time.monotonic() + DOWN_S
+    while not all(_gone(process) for process in processes) and time.monotonic() < ends:
+        time.sleep(POLL_S)
+
+
+def _gone(process: psutil.Process) -> bool:
+    """Whether it has ended; one that nobody has waited for yet has, too."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
