@@ -15,6 +15,7 @@ from common.errors import ConfigError
 
 DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
 
+HIGHEST_PORT = 65_535
 Address = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+:([1-9][0-9]{0,4})$", max_length=64)]  # host:port
 Seconds = Annotated[float, Meta(gt=0, le=600)]
 
@@ -143,12 +144,13 @@ def _refuse_inconsistent(config: Config) -> None:
         )
     if config.facade.attempt_timeout_s > config.facade.deadline_s:
         raise ConfigError(
-            f"[facade] attempt_timeout_s ({config.facade.attempt_timeout_s}) is over deadline_s ({config.facade.deadline_s})"
+            f"[facade] attempt_timeout_s is {config.facade.attempt_timeout_s}, over deadline_s, which is "
+            f"{config.facade.deadline_s}"
         )
     listening = (*config.service_ips.messages_service, *nodes, *members, config.registry.address, config.facade.address)
     for address in listening:
-        if split(address)[1] > 65_535:
-            raise ConfigError(f"the address {address} has a port over 65535")
+        if split(address)[1] > HIGHEST_PORT:
+            raise ConfigError(f"the address {address} has a port over {HIGHEST_PORT}")
         if listening.count(address) > 1:
             raise ConfigError(
                 f"the address {address} is given to {listening.count(address)} listeners; each needs its own"

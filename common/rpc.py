@@ -48,7 +48,11 @@ class Transport(Protocol):
     """Carries one request to one address: `ZmqTransport`, or its in-memory twin in `common.loopback`."""
 
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
-        """The reply, also when it is a Failure. Raises UnreachableError, DisconnectedError, TimedOutError or FailedError."""
+        """The reply, also when it is a Failure.
+
+        Raises:
+            UnreachableError, DisconnectedError, TimedOutError, FailedError: there is no valid reply.
+        """
 
 
 def ask(

@@ -6,7 +6,7 @@ message that exists is valid: the constructor checks the types and limits of all
 
 import enum
 from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, NamedTuple, cast, get_args
 
 import msgpack
 import msgspec
@@ -173,15 +173,15 @@ def encode(message: Request | Reply) -> bytes:
 
 def decode_request(frame: bytes) -> Request:
     """The request in a frame; raises InvalidMessageError for everything that is not one."""
-    return _decode(frame, Request, REQUEST_BYTES)
+    return cast(Request, _decode(frame, Request, REQUEST_BYTES))
 
 
 def decode_reply(frame: bytes) -> Reply:
     """The reply in a frame; raises InvalidMessageError for everything that is not one."""
-    return _decode(frame, Reply, REPLY_BYTES)
+    return cast(Reply, _decode(frame, Reply, REPLY_BYTES))
 
 
-def _decode(frame: bytes, kinds: object, limit_bytes: int) -> Any:
+def _decode(frame: bytes, kinds: object, limit_bytes: int) -> object:
     if len(frame) > limit_bytes:
         raise InvalidMessageError(f"a frame of {len(frame)} bytes is over the limit of {limit_bytes}")
     fields = _unpack(frame)

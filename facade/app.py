@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 import falcon
@@ -89,7 +90,7 @@ class FacadeResource:
             return self._client.page(after)
         except ServiceError as error:
             log.exception("a read of all messages broke off after=%s", after)
-            # The status is sent already: breaking the connection is the only way left to say that the body is not whole.
+            # The status is sent already: only a broken connection can still say that the body is not whole.
             raise ConnectionAbortedError(str(error)) from error
 
     def _description(self) -> str:
@@ -106,13 +107,13 @@ def _texts(entries: tuple[Entry, ...]) -> bytes:
 
 def _on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _params: Any) -> None:
     message_id = error.message_id if isinstance(error, OutcomeUnknownError) else None
-    if (status := STATUS_BY_ERROR.get(type(error), 500)) >= 500:
+    if (status := STATUS_BY_ERROR.get(type(error), 500)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed status=%s reason=%s", status, error)
     _answer(response, status, str(error), message_id)
 
 
-def _on_defect(_request: Any, response: falcon.Response, _error: Exception, _params: Any) -> None:
-    log.exception("a request broke: a defect of ours")
+def _on_defect(_request: Any, response: falcon.Response, error: Exception, _params: Any) -> None:
+    log.error("a request broke: a defect of ours", exc_info=error)
     _answer(response, 500, "internal error")
 
 

@@ -22,4 +22,7 @@ def body(status: int, message: str, message_id: str | None = None) -> bytes:
 
 def headers(status: int) -> list[tuple[str, str]]:
     """The headers that belong to a problem document of this status."""
-    return [("Content-Type", MEDIA_TYPE), *([("Retry-After", str(RETRY_AFTER_S))] if status == 503 else [])]
+    return [
+        ("Content-Type", MEDIA_TYPE),
+        *([("Retry-After", str(RETRY_AFTER_S))] if status == http.HTTPStatus.SERVICE_UNAVAILABLE else []),
+    ]

@@ -60,10 +60,11 @@ async def _lookup(transport: rpc.Transport, registry: str, name: str) -> tuple[s
     while True:
         try:
             known = await asyncio.to_thread(rpc.ask, transport, registry, Lookup(name=name), Known, timeout_s=1.0)
-            return known.values
         except PeerError as error:
             if asyncio.get_running_loop().time() > ends:
                 raise FatalError(f"the registry does not answer: {error}") from error
+        else:
+            return known.values
         await asyncio.sleep(REGISTRY_PAUSE_S)
 
 

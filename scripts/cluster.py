@@ -16,7 +16,14 @@ _numbers = click.argument("numbers", type=int, nargs=-1, required=True)
 
 
 @click.group()
-@click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=config.DEFAULT_PATH,
+    envvar="THREEFOLD_CONFIG",
+    help="Configuration; also from the environment as THREEFOLD_CONFIG.",
+)
 @click.option("--engine", type=click.Choice(["hazelcast", "embedded"]), help="Instead of [storage] engine.")
 @click.pass_context
 def main(context: click.Context, path: Path, engine: str | None) -> None:

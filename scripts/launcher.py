@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import os
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ DOWN_S = 25.0  # for SIGTERM: nodes drain for at most 5 s and their members leav
 PING_S = 0.25  # for one answer on this machine
 POLL_S = 0.03  # between two looks while something starts
 
+_FREE_PORTS = range(10_000, 32_000)
 _STOP_ORDER = ("facade", "logging", "messages", "registry")
 
 Progress = Callable[[str], None]
@@ -68,20 +68,27 @@ class _Started(msgspec.Struct, frozen=True):
     created: float
 
 
+class _Record(msgspec.Struct, frozen=True):
+    """What is kept between two commands: the engine of the cluster that is up, and its processes by part."""
+
+    engine: str
+    started: dict[str, _Started]
+
+
 class Cluster:
     """The processes that config.toml names.
 
     Args:
         path: the config.toml.
-        engine: instead of `[storage] engine`.
-        environ: the environment of the processes.
+        engine: instead of `[storage] engine`; a cluster that is up keeps the one that it has.
     """
 
     def __init__(self, path: Path = config.DEFAULT_PATH, *, engine: str | None = None) -> None:
         self._path = path.resolve()
         self.settings = config.load(self._path)
-        self.embedded = (engine or self.settings.storage.engine) == "embedded"
         self._directory = self._path.parent / self.settings.storage.directory
+        record = self._record()
+        self.engine = record.engine if record else engine or self.settings.storage.engine
         self.parts = tuple(self._all_parts())
         self._transport = rpc.ZmqTransport()
 
@@ -163,11 +170,11 @@ class Cluster:
         for number, address in enumerate(settings.service_ips.messages_service, 1):
             yield Part(f"messages-{number}", address, ("nodes", "messages", *_at(address), *file))
         yield Part("facade", settings.facade.address, ("facade", *file))
-        members = settings.hazelcast.clients if settings.hazelcast.launch and not self.embedded else ()
+        launch = settings.hazelcast.launch and self.engine == "hazelcast"
+        members = settings.hazelcast.clients if launch else ()
         for index, address in enumerate(settings.service_ips.logging_service):
-            engine = ("--engine", "embedded" if self.embedded else "hazelcast")
-            member = members[index] if index < len(members) else None
-            yield Part(f"logging-{index + 1}", address, ("nodes", "logging", *_at(address), *engine, *file), member)
+            command = ("nodes", "logging", *_at(address), "--engine", self.engine, *file)
+            yield Part(f"logging-{index + 1}", address, command, members[index] if launch else None)
 
     def _logging(self, numbers: Iterable[int]) -> list[Part]:
         by_name = {part.name: part for part in self.parts}
@@ -189,22 +196,24 @@ class Cluster:
                 stderr=output,
                 start_new_session=True,  # it outlives this command, and its terminal
             )
-        started = self._started() | {part.name: _Started(child.pid, psutil.Process(child.pid).create_time())}
+        record = self._record() or _Record(self.engine, {})
+        started = record.started | {part.name: _Started(child.pid, psutil.Process(child.pid).create_time())}
         draft = self._file.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(started))
+        draft.write_bytes(msgspec.json.encode(_Record(self.engine, started)))
         draft.replace(self._file)
 
-    def _started(self) -> dict[str, _Started]:
+    def _record(self) -> _Record | None:
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, _Started])
+            return msgspec.json.decode(self._file.read_bytes(), type=_Record)
         except FileNotFoundError:
-            return {}
+            return None
         except msgspec.DecodeError as error:
             raise FatalError(f"{self._file} is damaged ({error}): end the processes by hand and remove it") from error
 
     def _process(self, part: Part) -> psutil.Process | None:
         """The running process of a part."""
-        if (started := self._started().get(part.name)) is None:
+        record = self._record()
+        if record is None or (started := record.started.get(part.name)) is None:
             return None
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(started.pid)
@@ -243,9 +252,9 @@ class Cluster:
 def free_addresses(count: int) -> list[str]:
     """Loopback addresses on which nothing listens, below the range that the kernel gives to outgoing connections."""
     found: list[str] = []
-    port = 10_000 + (os.getpid() * 97 + time.time_ns() // 1_000) % 20_000
+    port = _FREE_PORTS.start + time.time_ns() // 1_000 % len(_FREE_PORTS)
     while len(found) < count:
-        port = port + 1 if port < 32_000 else 10_000
+        port = port + 1 if port + 1 in _FREE_PORTS else _FREE_PORTS.start
         if not _taken(address := f"127.0.0.1:{port}"):
             found.append(address)
     return found

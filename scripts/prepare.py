@@ -1,4 +1,4 @@
-"""`python -m scripts.prepare`: fetches the Hazelcast jar and makes the class-data archive that halves a member's start."""
+"""`python -m scripts.prepare`: fetches the Hazelcast jar and makes the archive that shortens a member's start."""
 
 import asyncio
 import subprocess

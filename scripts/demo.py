@@ -1,0 +1,123 @@
+"""`python -m scripts.demo`: a real cluster of its own, ten messages, two kills, and the proof that nothing is lost."""
+
+import http.client
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from common import process
+from common.errors import FatalError
+from scripts.launcher import Cluster, write_config
+from scripts.prepare import prepare
+from scripts.traffic import HttpClient, Writers, client
+
+MESSAGES = 10
+WRITERS = 2  # clients that post while nodes are killed
+BEFORE_KILL, AFTER_KILL = 200, 400  # messages that they post before and after a kill
+TRAFFIC_S = 10.0  # longest wait for as many
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave the cluster up, and print what to try.")
+@click.option("--engine", type=click.Choice(["hazelcast", "embedded"]), help="Instead of what this machine can run.")
+def main(keep: bool, engine: str | None) -> None:
+    """Show the whole product on free ports and in a temporary folder; exit with 1 when anything is lost."""
+    console = Console()
+    folder = Path(tempfile.mkdtemp(prefix="threefold-demo-"))
+    write_config(folder / "config.toml")
+    cluster = Cluster(folder / "config.toml", engine=engine or _engine(console))
+    with ExitStack() as stack:
+        stack.callback(cluster.close)
+        if not keep:
+            stack.callback(shutil.rmtree, folder)
+            stack.callback(cluster.down)
+        lost = tell(cluster, console)
+        if keep:
+            _tell_what_to_try(cluster, folder, console)
+    sys.exit(f"demo: {lost}" if lost else 0)
+
+
+def tell(cluster: Cluster, console: Console) -> str:
+    """Run the story on a cluster that is down; what went wrong, or ""."""
+    console.rule("1. a registry, a messages node, three logging nodes with their members, a facade")
+    began = time.monotonic()
+    cluster.up(console.print)
+    console.print(f"ready in {time.monotonic() - began:.1f} s")
+    with client(cluster.settings.facade.address) as http_client:
+        console.rule(f"2. {MESSAGES} messages are posted: who received which?")
+        sent = _post(http_client, cluster, console, range(1, MESSAGES + 1))
+        console.print(f"read back: {http_client.read()}")
+        for step, (number, what) in enumerate([(1, "the oldest"), (3, "a second one")], 3):
+            console.rule(f"{step}. {WRITERS} clients post without pause; logging node {number}, {what}, is killed")
+            sent += _kill(cluster, number, console)
+        console.rule(f"5. one node is left: {MESSAGES} more, and everything is read")
+        sent += _post(http_client, cluster, console, range(MESSAGES + 1, 2 * MESSAGES + 1))
+        return _verdict(sent, http_client.read(), console)
+
+
+def _post(http_client: HttpClient, cluster: Cluster, console: Console, numbers: range) -> list[str]:
+    table = Table("message", "logging node", "status")
+    nodes = cluster.settings.service_ips.logging_service
+    for number in numbers:
+        reply = http_client.post(f"msg{number}")
+        if reply.status != http.client.OK:
+            raise FatalError(f"msg{number} was not stored: {reply.status} {reply.document}")
+        address = reply.headers["x-logging-node"]
+        table.add_row(f"msg{number}", f"{nodes.index(address) + 1} ({address})", reply.document["status"])
+    console.print(table)
+    return [f"msg{number}" for number in numbers]
+
+
+def _kill(cluster: Cluster, number: int, console: Console) -> list[str]:
+    """What the writers had acknowledged; raises FatalError when one of them saw an error."""
+    with Writers(cluster.settings.facade.address, WRITERS, f"kill{number}") as writers:
+        writers.wait_for(BEFORE_KILL, timeout_s=TRAFFIC_S)
+        killed_at = time.monotonic()
+        cluster.kill([number])
+        writers.wait_for(AFTER_KILL, timeout_s=TRAFFIC_S)
+    if writers.failures:
+        raise FatalError(f"{len(writers.failures)} posts failed, the first: {writers.failures[0]}")
+    console.print(
+        f"{len(writers.acknowledged)} acknowledged, 0 errors, "
+        f"longest gap that a client saw at the kill: [bold]{writers.longest_gap_ms(killed_at):.0f} ms[/bold]"
+    )
+    return [text for _, text in writers.acknowledged]
+
+
+def _verdict(sent: list[str], read: list[str], console: Console) -> str:
+    lost, doubled = set(sent) - set(read), len(read) - len(set(read))
+    if lost or doubled:
+        return f"{len(lost)} of {len(sent)} acknowledged messages are lost, {doubled} are doubled"
+    console.print(
+        f"[green]{len(sent)} acknowledged, {len(read)} read, 0 lost, 0 doubled, with two of three nodes dead[/green]"
+    )
+    return ""
+
+
+def _engine(console: Console) -> str:
+    """The real cluster; the embedded engine only where no Java can be had, and then it is said."""
+    try:
+        prepare(console.print)
+    except FatalError as error:
+        console.print(f"[yellow]no Hazelcast cluster here, using the embedded engine instead: {error}[/yellow]")
+        return "embedded"
+    return "hazelcast"
+
+
+def _tell_what_to_try(cluster: Cluster, folder: Path, console: Console) -> None:
+    url = f"http://{cluster.settings.facade.address}/facade"
+    console.rule("the cluster stays up")
+    console.print(f"curl {url}", soft_wrap=True)
+    console.print(f"""curl -X POST {url} -H 'Content-Type: application/json' -d '{{"msg":"hi"}}'""", soft_wrap=True)
+    console.print(f"python -m scripts.cluster --config {folder / 'config.toml'} down", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    process.entry("demo", main)()
