@@ -38,7 +38,8 @@ QUEUE_FRAMES = 1_000  # per peer and direction; over it ZeroMQ stops reading, an
 IN_FLIGHT = 1_024  # requests that a server works on at once: 64 threads of 16 facades
 DRAIN_S = 5.0  # for what is in flight when a server is told to stop
 DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
-LAST_REPLIES_MS = 500  # for replies that are still in the socket when a server closes
+LAST_REPLIES_S = 0.1  # before a server closes: libzmq drops a reply that arrives together with the end of a connection
+LINGER_MS = 500  # for replies that are still in the socket of a server when it closes
 
 ReplyType = TypeVar("ReplyType", bound=wire.Wire)
 Handler = Callable[[Request], Awaitable[Reply]]
@@ -154,15 +155,18 @@ class _Connection:
     def _await_reply(self, ends: float, timeout_s: float) -> bytes:
         while ready := dict(self._poller.poll(_left_ms(ends))):
             broke = self._monitor in ready and self._drain_monitor()
-            if self._socket in ready or broke:
-                return self._receive()
+            if (frame := self._receive()) is not None:
+                return frame
+            if broke:
+                raise DisconnectedError(self._address, "the connection broke before the reply")
         raise TimedOutError(self._address, f"no reply in {timeout_s:.3g} s")
 
-    def _receive(self) -> bytes:
+    def _receive(self) -> bytes | None:
+        """The reply, if it is there; libzmq drops one that belongs to an earlier request."""
         try:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again as error:
-            raise DisconnectedError(self._address, "the connection broke before the reply") from error
+        except zmq.Again:
+            return None
         if len(frames) != 1:
             raise FailedError(self._address, f"answered with {len(frames)} frames where one belongs")
         return frames[0]
@@ -194,7 +198,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = _limited(self._context.socket(zmq.ROUTER), wire.REQUEST_BYTES)
-        self._socket.setsockopt(zmq.LINGER, LAST_REPLIES_MS)
+        self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         try:
             self._socket.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
@@ -216,6 +220,7 @@ class Server:
             loop.remove_reader(descriptor)
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=DRAIN_S)
+                await asyncio.sleep(LAST_REPLIES_S)
             self._socket.close()
             self._context.term()
 

@@ -37,10 +37,14 @@ class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     """
 
     def __post_init__(self) -> None:
-        try:
-            msgspec.convert(msgspec.structs.astuple(self), _field_types(type(self)))
-        except msgspec.ValidationError as error:
-            raise InvalidMessageError(f"{type(self).__name__}: {error}") from error
+        _check(msgspec.structs.astuple(self), _field_types(type(self)), type(self).__name__)
+
+
+def _check(values: tuple[object, ...], types: object, where: str) -> None:
+    try:
+        msgspec.convert(values, types)
+    except msgspec.ValidationError as error:
+        raise InvalidMessageError(f"{where}: {error}") from error
 
 
 @cache
@@ -108,6 +112,11 @@ class Page(Wire, frozen=True, kw_only=True):
     entries: Annotated[tuple[Entry, ...], Meta(max_length=PAGE_MESSAGES)]
     next: Cursor | None
     node: Name
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # msgspec takes an Entry that exists for a valid one, so its fields are checked as those of a plain tuple.
+        _check(tuple(map(tuple, self.entries)), tuple[tuple[MessageId, Text], ...], "Page")
 
 
 class Description(Wire, frozen=True, kw_only=True):

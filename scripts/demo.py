@@ -14,7 +14,8 @@ from rich.table import Table
 
 from common import process
 from common.errors import FatalError
-from scripts.launcher import Cluster, write_config
+from scripts.launcher import Cluster
+from scripts.ports import write_config
 from scripts.prepare import prepare
 from scripts.traffic import HttpClient, Writers, client
 

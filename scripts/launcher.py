@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import psutil
 from common import config, rpc
 from common.errors import FatalError, PeerError
 from common.wire import Ping, State, Status
+from scripts import ports
 
 ROOT = Path(__file__).parents[1]
 UP_S = 60.0  # for all to be ready; 5 s measured on 2 cores
@@ -23,7 +23,6 @@ DOWN_S = 25.0  # for SIGTERM: nodes drain for at most 5 s and their members leav
 PING_S = 0.25  # for one answer on this machine
 POLL_S = 0.03  # between two looks while something starts
 
-_FREE_PORTS = range(10_000, 32_000)
 _STOP_ORDER = ("facade", "logging", "messages", "registry")
 
 Progress = Callable[[str], None]
@@ -88,7 +87,8 @@ class Cluster:
         self.settings = config.load(self._path)
         self._directory = self._path.parent / self.settings.storage.directory
         record = self._record()
-        self.engine = record.engine if record else engine or self.settings.storage.engine
+        is_up = record is not None and any(map(_alive, record.started.values()))
+        self.engine = record.engine if record and is_up else engine or self.settings.storage.engine
         self.parts = tuple(self._all_parts())
         self._transport = rpc.ZmqTransport()
 
@@ -102,15 +102,17 @@ class Cluster:
         if not missing:
             raise FatalError("the cluster is up already: `status` shows it, `down` ends it")
         _refuse_taken_ports(missing)
-        members_run = any(part.member and part not in missing for part in self.parts)
-        first, others = _in_order(missing, members_run)
-        for part in first:
+        nodes = [part for part in missing if part.member]
+        no_member_runs = len(nodes) == sum(part.member is not None for part in self.parts)
+        later = nodes[1:] if no_member_runs else []
+        for part in missing:
+            if part not in later:
+                self._start(part)
+        if later:  # three members that start together argue for 5 s about who is master
+            self._wait(nodes[0], lambda status: status.state in (State.FORMING, State.READY), progress, "member is up")
+        for part in later:
             self._start(part)
-        if others:  # three members that start together argue for 5 s about who is master
-            self._wait(first[-1], lambda status: status.state in (State.FORMING, State.READY), progress, "member up")
-        for part in others:
-            self._start(part)
-        for part in (*first, *others):
+        for part in missing:
             self._wait(part, lambda status: status.ready, progress, "ready")
 
     def start(self, numbers: Iterable[int], progress: Progress) -> None:
@@ -169,12 +171,12 @@ class Cluster:
         yield Part("registry", settings.registry.address, ("registry", *file))
         for number, address in enumerate(settings.service_ips.messages_service, 1):
             yield Part(f"messages-{number}", address, ("nodes", "messages", *_at(address), *file))
-        yield Part("facade", settings.facade.address, ("facade", *file))
         launch = settings.hazelcast.launch and self.engine == "hazelcast"
         members = settings.hazelcast.clients if launch else ()
         for index, address in enumerate(settings.service_ips.logging_service):
             command = ("nodes", "logging", *_at(address), "--engine", self.engine, *file)
             yield Part(f"logging-{index + 1}", address, command, members[index] if launch else None)
+        yield Part("facade", settings.facade.address, ("facade", *file))
 
     def _logging(self, numbers: Iterable[int]) -> list[Part]:
         by_name = {part.name: part for part in self.parts}
@@ -213,13 +215,8 @@ class Cluster:
     def _process(self, part: Part) -> psutil.Process | None:
         """The running process of a part."""
         record = self._record()
-        if record is None or (started := record.started.get(part.name)) is None:
-            return None
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(started.pid)
-            if process.create_time() == started.created and not _gone(process):
-                return process
-        return None
+        started = record.started.get(part.name) if record else None
+        return _alive(started) if started else None
 
     def _status(self, part: Part) -> PartStatus:
         process = self._process(part)
@@ -249,38 +246,12 @@ class Cluster:
         return f"{lines[-1] if lines else 'it wrote nothing'} (see {path})"
 
 
-def free_addresses(count: int) -> list[str]:
-    """Loopback addresses on which nothing listens, below the range that the kernel gives to outgoing connections."""
-    found: list[str] = []
-    port = _FREE_PORTS.start + time.time_ns() // 1_000 % len(_FREE_PORTS)
-    while len(found) < count:
-        port = port + 1 if port + 1 in _FREE_PORTS else _FREE_PORTS.start
-        if not _taken(address := f"127.0.0.1:{port}"):
-            found.append(address)
-    return found
-
-
-def write_config(path: Path, *, nodes: int = 3) -> None:
-    """A config.toml with free ports for a cluster of its own, as tests and the demo want it; data goes beside it."""
-    messages, registry, facade, *others = free_addresses(3 + 2 * nodes)
-    path.write_text(
-        f"[service_ips]\nmessages-service = {_toml([messages])}\nlogging-service = {_toml(others[:nodes])}\n"
-        f'[hazelcast]\nhazelcast-cluster-name = "threefold-{path.parent.name}"\n'
-        f"hazelcast-clients = {_toml(others[nodes:])}\n"
-        f'[registry]\naddress = "{registry}"\n[facade]\naddress = "{facade}"\n'
-    )
-
-
-def _toml(addresses: Sequence[str]) -> str:
-    return "[" + ", ".join(f'"{address}"' for address in addresses) + "]"
-
-
-def _in_order(missing: Sequence[Part], members_run: bool) -> tuple[list[Part], list[Part]]:
-    """What to start at once, the first node with a member last, and what to start when that member is up."""
-    nodes = [part for part in missing if part.member]
-    if members_run or not nodes:
-        return list(missing), []
-    return [part for part in missing if part not in nodes[1:]], nodes[1:]
+def _alive(started: _Started) -> psutil.Process | None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(started.pid)
+        if process.create_time() == started.created and not _gone(process):
+            return process
+    return None
 
 
 def _at(address: str) -> tuple[str, ...]:
@@ -291,19 +262,8 @@ def _at(address: str) -> tuple[str, ...]:
 def _refuse_taken_ports(parts: Iterable[Part]) -> None:
     for part in parts:
         for address in filter(None, (part.address, part.member)):
-            if _taken(address):
+            if ports.taken(address):
                 raise FatalError(f"{part.name} cannot start: {address} is taken by another process")
-
-
-def _taken(address: str) -> bool:
-    """Whether something listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
-        try:
-            probe.bind(config.split(address))
-        except OSError:
-            return True
-    return False
 
 
 def _answers_http(address: str) -> bool:

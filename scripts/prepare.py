@@ -10,7 +10,8 @@ import click
 from common import process
 from common.errors import FatalError
 from nodes import java, member
-from scripts.launcher import Progress, free_addresses
+from scripts.launcher import Progress
+from scripts.ports import free_addresses
 
 DUMP_S = 60.0  # for `java -Xshare:dump`; 0.6 s measured
 

@@ -1,0 +1,56 @@
+"""Fixtures: the Java that members run on, and real clusters."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common import rpc
+from common.errors import FatalError
+from nodes.java import Runtime
+from scripts.launcher import Cluster
+from scripts.prepare import prepare
+from tests.support import running_cluster
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Runtime:
+    """Java and the Hazelcast jar; without them real tests skip on a person's machine and fail on CI."""
+    try:
+        return prepare(lambda _line: None)
+    except FatalError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no real cluster here: {error}")
+
+
+@pytest.fixture(scope="session")
+def cluster(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real cluster that all tests share: they leave it whole, and expect messages of others in it."""
+    del runtime
+    with running_cluster(tmp_path_factory.mktemp("shared"), engine="hazelcast") as running:
+        yield running
+
+
+@pytest.fixture
+def own_cluster(runtime: Runtime, tmp_path: Path) -> Iterator[Cluster]:
+    """A real cluster for one test that kills parts of it."""
+    del runtime
+    with running_cluster(tmp_path, engine="hazelcast") as running:
+        yield running
+
+
+@pytest.fixture
+def embedded_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster on the embedded engine for one test."""
+    with running_cluster(tmp_path, engine="embedded") as running:
+        yield running
+
+
+@pytest.fixture
+def transport() -> Iterator[rpc.ZmqTransport]:
+    """Real sockets, closed at the end."""
+    made = rpc.ZmqTransport()
+    yield made
+    made.close()

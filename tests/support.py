@@ -1,0 +1,69 @@
+"""What several tests need: servers in a thread, clusters of their own, and a look at what is left running."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from common import rpc
+from scripts.launcher import Cluster
+from scripts.ports import free_addresses, write_config
+
+
+@contextmanager
+def serving(handler: rpc.Handler, *, in_flight: int = rpc.IN_FLIGHT, address: str | None = None) -> Iterator[str]:
+    """A real rpc.Server in a thread of its own; its address. Drained at the end."""
+    listening = address or free_addresses(1)[0]
+    started = threading.Event()
+    control: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        server = rpc.Server(listening, handler, in_flight=in_flight)
+        control.append((asyncio.get_running_loop(), stop))
+        started.set()
+        await server.serve(stop)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert started.wait(5.0)
+    try:
+        yield listening
+    finally:
+        loop, stop = control[0]
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+@contextmanager
+def running_cluster(folder: Path, *, engine: str) -> Iterator[Cluster]:
+    """A whole cluster on free ports, with its files in `folder`; every process of it is gone at the end."""
+    write_config(folder / "config.toml")
+    cluster = Cluster(folder / "config.toml", engine=engine)
+    try:
+        cluster.up(lambda _line: None)
+        yield cluster
+    finally:
+        tree = [process for status in cluster.status() if status.pid for process in _tree(status.pid)]
+        cluster.down()
+        cluster.close()
+        assert [] == [process for process in tree if alive(process)]
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that only waits to be reaped does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

@@ -1,0 +1,87 @@
+"""Tests of common.config."""
+
+from pathlib import Path
+
+import pytest
+
+from common import config
+from common.errors import ConfigError
+
+USERS = """
+[service_ips]
+messages-service = ["127.0.0.1:5001"]
+logging-service = ["127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004"]
+
+[hazelcast]
+hazelcast-cluster-name = "microservice"
+hazelcast-clients = ["127.0.0.1:5701", "127.0.0.1:5702", "127.0.0.1:5703"]
+"""
+
+
+def load(tmp_path: Path, text: str) -> config.Config:
+    """The configuration in `text`."""
+    (tmp_path / "config.toml").write_text(text)
+    return config.load(tmp_path / "config.toml")
+
+
+def test_the_file_that_users_have_is_enough(tmp_path: Path) -> None:
+    """The two tables of today's users are read as they are; everything else has a default."""
+    loaded = load(tmp_path, USERS)
+
+    assert ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004") == loaded.service_ips.logging_service
+    assert "microservice" == loaded.hazelcast.cluster_name
+    assert ("127.0.0.1:5000", "127.0.0.1:5005") == (loaded.facade.address, loaded.registry.address)
+
+
+def test_the_file_in_the_repository_is_that_of_the_users(tmp_path: Path) -> None:
+    """config.toml at the root has the ports that users know, and no other setting."""
+    assert load(tmp_path, USERS) == config.load()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("[hazelcast]", "[hazelcats]"), "unknown table 'hazelcats'; did you mean 'hazelcast'?"),
+        (("logging-service", "loging-service"), "unknown key in [service_ips] 'loging-service'; did you mean"),
+        (("[hazelcast]", "[hazelcast]\nxyz = 1"), "known: hazelcast-cluster-name, hazelcast-clients, launch, heap_mb"),
+        (('"microservice"', "5"), "Expected `str`, got `int` - at `hazelcast.hazelcast-cluster-name`"),
+        (("127.0.0.1:5001", "127.0.0.1"), "matching regex"),
+        (("127.0.0.1:5001", "127.0.0.1:99999"), "port over 65535"),
+        (("127.0.0.1:5001", "127.0.0.1:5002"), "127.0.0.1:5002 is given to 2 listeners"),
+        ((', "127.0.0.1:5703"', ""), "logging-service has 3 addresses and [hazelcast] hazelcast-clients has 2"),
+        (("[hazelcast]", "[facade]\nattempt_timeout_s = 5\ndeadline_s = 2\n[hazelcast]"), "5.0, over deadline_s"),
+        (("[hazelcast]", "[facade]\nthreads = 0\n[hazelcast]"), "facade.threads"),
+        (("[hazelcast]", '[storage]\nengine = "sqlite"\n[hazelcast]'), "storage.engine"),
+        (("[service_ips]", "[service_ips"), "is not valid TOML"),
+        (("[service_ips]", "service_ips = 3\n[x]"), "unknown table 'x'"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_is_allowed(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    """The error is one sentence that names the file, the key and the value or the known ones."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, USERS.replace(*change))
+
+    assert told in str(caught.value)
+    assert str(tmp_path / "config.toml") in str(caught.value)
+
+
+def test_a_table_of_another_type_is_named(tmp_path: Path) -> None:
+    """A number where a table belongs is an error, not a crash."""
+    with pytest.raises(ConfigError, match="Expected `object`, got `int` - at `service_ips`"):
+        load(tmp_path, "service_ips = 3\n" + USERS[USERS.index("[hazelcast]") :])
+
+
+def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
+    """No file, or one that is not text, is one sentence."""
+    with pytest.raises(ConfigError, match=r"cannot read the configuration .*none\.toml: No such file"):
+        config.load(tmp_path / "none.toml")
+    (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        config.load(tmp_path / "config.toml")
+
+
+def test_a_running_cluster_needs_no_member_for_each_node(tmp_path: Path) -> None:
+    """With launch = false nodes start no members, so any number of them may be listed."""
+    text = USERS.replace(', "127.0.0.1:5703"', "").replace("[hazelcast]", "[hazelcast]\nlaunch = false")
+
+    assert not load(tmp_path, text).hazelcast.launch

@@ -1,0 +1,133 @@
+"""Tests of common.wire."""
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import wire
+from common.errors import InvalidMessageError
+from common.wire import (
+    Append,
+    Code,
+    Describe,
+    Description,
+    Entry,
+    Failure,
+    Known,
+    Lookup,
+    Page,
+    Ping,
+    Read,
+    Reply,
+    Request,
+    State,
+    Status,
+    Stored,
+)
+
+ID = "018bcfe5-687b-7fff-bfff-ffffffffffff"
+
+ids = st.uuids().map(str)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
+requests: st.SearchStrategy[Request] = st.one_of(
+    st.just(Ping()),
+    st.just(Describe()),
+    st.builds(Lookup, name=names),
+    st.builds(Append, id=ids, msg=texts),
+    st.builds(Read, after=ids | st.just(""), limit=st.integers(1, wire.PAGE_MESSAGES)),
+)
+replies: st.SearchStrategy[Reply] = st.one_of(
+    st.builds(Status, service=names, state=st.sampled_from(State), members=st.integers(0, 100)),
+    st.builds(Known, name=names, values=st.lists(names, max_size=5).map(tuple)),
+    st.builds(Stored, id=ids, node=names),
+    st.builds(Page, entries=st.lists(st.builds(Entry, ids, texts)).map(tuple), next=st.none() | ids, node=names),
+    st.builds(Description, text=texts),
+    st.builds(Failure, code=st.sampled_from(Code), reason=texts),
+)
+
+
+@given(requests)
+def test_a_request_survives_its_frame(request: Request) -> None:
+    """Decoding an encoded request gives an equal request."""
+    assert request == wire.decode_request(wire.encode(request))
+
+
+@given(replies)
+def test_a_reply_survives_its_frame(reply: Reply) -> None:
+    """Decoding an encoded reply gives an equal reply."""
+    assert reply == wire.decode_reply(wire.encode(reply))
+
+
+@given(st.binary(max_size=300))
+def test_garbage_raises_one_error(frame: bytes) -> None:
+    """Bytes that are no message raise InvalidMessageError and nothing else."""
+    with pytest.raises(InvalidMessageError):
+        wire.decode_request(frame)
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers(-(2**63), 2**64 - 1) | texts, lambda x: st.lists(x) | st.dictionaries(texts, x)
+    )
+)
+def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
+    """Any msgpack value that is not a message raises InvalidMessageError and nothing else."""
+    with pytest.raises(InvalidMessageError):
+        wire.decode_request(msgpack.packb(value))
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (b"\xc1", "not msgpack"),
+        (b"", "not msgpack"),
+        (msgpack.packb([1, 2]), "must be a msgpack map, not list"),
+        (msgpack.packb({"type": "ping"}), "protocol version None is not 1"),
+        (msgpack.packb({"v": 2, "type": "ping"}), "protocol version 2 is not 1"),
+        (msgpack.packb({"v": 1, "type": "pong"}), "known types: ping, lookup, append, read, describe"),
+        (msgpack.packb({"v": 1}), "type"),
+        (msgpack.packb({"v": 1, "type": "append", "id": ID}), "msg"),
+        (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": 5}), "Expected `str`, got `int`"),
+        (msgpack.packb({"v": 1, "type": "append", "id": "x", "msg": ""}), "id"),
+        (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": "", "ttl": 1}), "ttl"),
+        (msgpack.packb({"v": 1, "type": "read", "after": "", "limit": 0}), "limit"),
+        (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": b"\xff"}), "bin"),
+        (msgpack.packb({"v": 1, "type": msgpack.ExtType(5, b"")}), "extension type 5"),
+        (b"\x81" * 2_000, "not msgpack"),
+        (bytes(wire.REQUEST_BYTES + 1), "over the limit of 131072"),
+    ],
+)
+def test_a_wrong_frame_is_told_what_is_wrong(frame: bytes, told: str) -> None:
+    """The error of a wrong frame names what is wrong with it."""
+    with pytest.raises(InvalidMessageError, match=told):
+        wire.decode_request(frame)
+
+
+def test_a_message_that_exists_is_valid() -> None:
+    """The constructor refuses wrong types, bad ids and texts over the limit in bytes, also below it in characters."""
+    for build in (
+        lambda: Append(id=5, msg="x"),  # type: ignore[arg-type]
+        lambda: Append(id="not a uuid", msg="x"),
+        lambda: Append(id=ID, msg="é" * (wire.MESSAGE_BYTES // 2 + 1)),
+        lambda: Append(id=ID, msg="\ud800"),
+        lambda: Read(after="x", limit=1),
+        lambda: Page(entries=(Entry(ID, 5),), next=None, node="n"),  # type: ignore[arg-type]
+        lambda: Lookup(name=""),
+    ):
+        with pytest.raises(InvalidMessageError):
+            build()
+
+
+def test_a_page_at_its_limits_fits_a_frame() -> None:
+    """PAGE_MESSAGES messages with PAGE_BYTES of text, and one largest text more, stay below REPLY_BYTES."""
+    text = "x" * (wire.PAGE_BYTES // wire.PAGE_MESSAGES)
+    entries = (Entry(ID, "x" * wire.MESSAGE_BYTES), *[Entry(ID, text)] * (wire.PAGE_MESSAGES - 1))
+
+    assert len(wire.encode(Page(entries=entries, next=ID, node="n" * 64))) < wire.REPLY_BYTES
+
+
+def test_the_largest_text_fits_a_request() -> None:
+    """A text of MESSAGE_BYTES can be sent."""
+    assert len(wire.encode(Append(id=ID, msg="é" * (wire.MESSAGE_BYTES // 2)))) < wire.REQUEST_BYTES
