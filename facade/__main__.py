@@ -1,6 +1,8 @@
 """`python -m facade`: plain HTTP in front of the nodes."""
 
 import logging
+import signal
+import threading
 from pathlib import Path
 
 import click
@@ -26,7 +28,11 @@ def main(port: int | None, path: Path) -> None:
     app = create_app(Client(transport, settings.registry.address, limits))
     serving = server.create(app, host=host, port=port or configured, threads=settings.facade.threads)
     log.info("listening address=%s:%s", host, port or configured)
-    server.run(serving)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server.run(serving, stop)
+    transport.close()
 
 
 if __name__ == "__main__":

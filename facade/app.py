@@ -63,7 +63,7 @@ class FacadeResource:
         text = body.message(request.content_type, request.bounded_stream.read(body.BODY_BYTES + 1))
         stored = self._client.append(self._new_id(), text)
         response.set_header("X-Logging-Node", stored.node)
-        response.data = json.dumps({"status": "success", "uuid": stored.id}).encode()
+        response.data = _json({"status": "success", "uuid": stored.id})
 
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
         """Stream all messages in the order of their ids; the first page is read before the status is sent."""
@@ -83,7 +83,7 @@ class FacadeResource:
             if page.entries:
                 yield b"," + _texts(page.entries)
             after = page.next
-        yield b'],"message":' + json.dumps(self._description(), ensure_ascii=False).encode() + b"}"
+        yield b'],"message":' + _json(self._description()) + b"}"
 
     def _next_page(self, after: str) -> Page:
         try:
@@ -102,7 +102,11 @@ class FacadeResource:
 
 
 def _texts(entries: tuple[Entry, ...]) -> bytes:
-    return json.dumps([entry.msg for entry in entries], ensure_ascii=False, separators=(",", ":"))[1:-1].encode()
+    return _json([entry.msg for entry in entries])[1:-1]
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _params: Any) -> None:
@@ -117,9 +121,16 @@ def _on_defect(_request: Any, response: falcon.Response, error: Exception, _para
     _answer(response, 500, "internal error")
 
 
-def _serialize_http_error(_request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
+def _serialize_http_error(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     """Falcon's own errors: an unknown path, a method that is not allowed."""
-    _answer(response, error.status_code, error.description or error.title or "")
+    match error:
+        case falcon.HTTPNotFound():
+            message = f"there is nothing at {request.path}"
+        case falcon.HTTPMethodNotAllowed():
+            message = f"{request.method} is not allowed for {request.path}"
+        case _:
+            message = error.description or error.title or ""
+    _answer(response, error.status_code, message)
 
 
 def _answer(response: falcon.Response, status: int, message: str, message_id: str | None = None) -> None:

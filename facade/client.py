@@ -85,16 +85,17 @@ class Client:
 
     def _ask(self, service: str, request: Request, expect: type[ReplyType], failures: list[PeerError]) -> ReplyType:
         """The first good answer; each failed attempt is appended to `failures` (at most about 100 in 10 s)."""
-        for attempt in routing.attempts(
-            lambda: self._lookup(service), self._limits, clock=self._clock, shuffled=self._shuffled
-        ):
-            if attempt.pause_s:
-                self._sleep(attempt.pause_s)
-            try:
-                return rpc.ask(self._transport, attempt.address, request, expect, timeout_s=attempt.timeout_s)
-            except PeerError as error:
-                failures.append(error)
-                log.warning("fallback service=%s node=%s reason=%s", service, error.address, error.reason)
+        steps = routing.plan(lambda: self._lookup(service), self._limits, clock=self._clock, shuffled=self._shuffled)
+        for step in steps:
+            match step:
+                case routing.Wait(seconds=seconds):
+                    self._sleep(seconds)
+                case routing.Try(address=address, timeout_s=timeout_s):
+                    try:
+                        return rpc.ask(self._transport, address, request, expect, timeout_s=timeout_s)
+                    except PeerError as error:
+                        failures.append(error)
+                        log.warning("fallback service=%s node=%s reason=%s", service, address, error.reason)
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")
 
     def _lookup(self, service: str) -> tuple[str, ...]:

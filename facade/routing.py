@@ -21,22 +21,28 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """Wait `pause_s`, then try `address` for at most `timeout_s` seconds."""
+class Try:
+    """Try `address` for at most `timeout_s` seconds; a success ends the plan."""
 
     address: str
     timeout_s: float
-    pause_s: float
 
 
-def attempts(
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait `seconds`: everything failed, so give it time to change."""
+
+    seconds: float
+
+
+def plan(
     lookup: Callable[[], Sequence[str]],
     limits: Limits,
     *,
     clock: Callable[[], float],
     shuffled: Callable[[Sequence[str]], Sequence[str]],
-) -> Iterator[Attempt]:
-    """Every address once in random order, then all again, until the deadline.
+) -> Iterator[Try | Wait]:
+    """Every address once in random order, a wait, then all again, until the deadline.
 
     Args:
         lookup: who is to be tried, asked before each round.
@@ -45,12 +51,13 @@ def attempts(
         shuffled: the same addresses in random order.
     """
     ends = clock() + limits.deadline_s
-    pause_s, next_pause_s = 0.0, FIRST_PAUSE_S
+    pause_s = FIRST_PAUSE_S
     while True:
         for address in shuffled(lookup()):
-            left_s = ends - clock() - pause_s
-            if left_s <= 0:
+            if (left_s := ends - clock()) <= 0:
                 return
-            yield Attempt(address, min(limits.attempt_timeout_s, left_s), pause_s)
-            pause_s = 0.0
-        pause_s, next_pause_s = next_pause_s, min(2 * next_pause_s, LONGEST_PAUSE_S)
+            yield Try(address, min(limits.attempt_timeout_s, left_s))
+        if ends - clock() <= pause_s:
+            return
+        yield Wait(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

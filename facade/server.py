@@ -2,13 +2,17 @@
 
 import errno
 import logging
-import signal
+import selectors
+import socket
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
+from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import create_server
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from common.errors import FatalError
 from facade import problem
@@ -16,6 +20,9 @@ from facade.body import BODY_BYTES
 
 HEADER_BYTES = 16_384  # of all headers of one request
 CONNECTIONS = 512  # at once; one more waits in the listening socket
+TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
+DRAIN_S = 12.0  # for requests that are worked on when the server stops: their deadline of 10 s, and the sending
+QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
@@ -32,10 +39,26 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         self.write(body)
 
 
+class LastTask(WSGITask):  # type: ignore[misc]
+    """Answers a request; while the server drains, the connection is closed after it."""
+
+    def start(self) -> None:
+        """Begin the answer."""
+        super().start()
+        if not self.channel.server.accepting:
+            self.set_close_on_finish()
+
+
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection of a client."""
 
+    task_class = LastTask
     error_task_class = ProblemTask
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be read, worked on or sent."""
+        return bool(self.requests or self.request or self.total_outbufs_len)
 
 
 def create(application: Callable[..., Any], *, host: str, port: int, threads: int) -> Any:
@@ -44,32 +67,52 @@ def create(application: Callable[..., Any], *, host: str, port: int, threads: in
     waitress' own defaults are a body of 1 GiB, headers of 256 KiB, 100 connections and 4 threads.
     """
     try:
-        server = create_server(
-            application,
-            host=host,
-            port=port,
-            threads=threads,
-            ident=None,
-            connection_limit=CONNECTIONS,
-            max_request_body_size=BODY_BYTES,
-            max_request_header_size=HEADER_BYTES,
-            log_socket_errors=False,  # a client that left is not our error
-        )
+        listening = socket.create_server((host, port), backlog=CONNECTIONS)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise FatalError(
             f"cannot listen at {host}:{port}: {'the port is taken' if taken else error.strerror}"
         ) from error
+    server = create_server(
+        application,
+        sockets=[listening],
+        threads=threads,
+        ident=None,
+        connection_limit=CONNECTIONS,
+        max_request_body_size=BODY_BYTES,
+        max_request_header_size=HEADER_BYTES,
+        log_socket_errors=False,  # a client that left is not our error
+    )
     server.channel_class = Channel
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
     return server
 
 
-def run(server: Any) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    server.run()
+def run(server: Any, stop: threading.Event) -> None:
+    """Serve until `stop` is set; then answer what was accepted, for at most DRAIN_S, and return."""
+    while not stop.is_set():
+        _turn(server)
+    _stop_accepting(server)
+    ends, quiet_since = time.monotonic() + DRAIN_S, time.monotonic()
+    while (now := time.monotonic()) < min(ends, quiet_since + QUIET_S):
+        _turn(server)
+        if any(channel.busy for channel in server.active_channels.values()):
+            quiet_since = now
+    server.task_dispatcher.shutdown(timeout=DRAIN_S)
+    wasyncore.close_all(server._map)
 
 
-def _interrupt(_number: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
+def _turn(server: Any) -> None:
+    wasyncore.loop(timeout=TURN_S, use_poll=True, map=server._map, count=1)
+
+
+def _stop_accepting(server: Any) -> None:
+    """Take the connections that the kernel has made already, then refuse new ones."""
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(server.socket, selectors.EVENT_READ)
+        for _ in range(CONNECTIONS):
+            if not waiting.select(timeout=0):
+                break
+            server.handle_accept()
+    server.accepting = False
+    wasyncore.dispatcher.close(server)

@@ -38,12 +38,15 @@ class HazelcastStore:
         self.lost = lost  # set when the cluster was out of reach for CONNECT_S: this store is of no use any more
 
     @classmethod
-    async def connect(cls, cluster_name: str, members: Sequence[str]) -> "HazelcastStore":
-        """A store on a running cluster; raises FatalError when no member can be reached within CONNECT_S."""
+    async def connect(
+        cls, cluster_name: str, members: Sequence[str], *, connect_s: float = CONNECT_S
+    ) -> "HazelcastStore":
+        """A store on a running cluster; raises FatalError when no member can be reached within `connect_s`."""
         lost = asyncio.Event()
+        settings = _settings(cluster_name, members, lost) | {"cluster_connect_timeout": connect_s}
         try:
-            async with asyncio.timeout(CONNECT_S):
-                client = await HazelcastClient.create_and_start(**_settings(cluster_name, members, lost))
+            async with asyncio.timeout(connect_s + OPERATION_S):
+                client = await HazelcastClient.create_and_start(**settings)
                 return cls(client, await client.get_map(MAP), lost)
         except (HazelcastError, OSError) as error:  # OSError: also the TimeoutError of the deadline
             raise FatalError(
@@ -105,7 +108,6 @@ def _settings(cluster_name: str, members: Sequence[str], lost: asyncio.Event) ->
     return {
         "cluster_name": cluster_name,
         "cluster_members": list(members),
-        "cluster_connect_timeout": CONNECT_S,
         "connection_timeout": 1.0,
         "heartbeat_interval": 0.5,
         "heartbeat_timeout": 2.0,

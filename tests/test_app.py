@@ -1,0 +1,180 @@
+"""Tests of facade.app: HTTP over the in-memory system."""
+
+import asyncio
+import json
+import logging
+
+import pytest
+from falcon import testing
+
+from common.errors import ThreefoldError
+from common.wire import PAGE_MESSAGES, Entry
+from facade.app import STATUS_BY_ERROR, create_app
+from tests.test_client import MESSAGES, NODES, REGISTRY, World
+
+
+@pytest.fixture
+def world() -> World:
+    """A whole system in memory."""
+    return World()
+
+
+@pytest.fixture
+def http(world: World) -> testing.TestClient:
+    """HTTP in front of it."""
+    return testing.TestClient(create_app(world.client))
+
+
+def test_a_message_is_posted_and_read_to_the_letter(http: testing.TestClient) -> None:
+    """The replies are those that clients of today parse."""
+    posted = http.simulate_post("/facade", json={"msg": "hi"})
+    read = http.simulate_get("/facade")
+
+    assert (200, "application/json") == (posted.status_code, posted.headers["content-type"])
+    assert '{"status":"success","uuid":"' + posted.json["uuid"] + '"}' == posted.text
+    assert NODES[0] == posted.headers["x-logging-node"]
+    assert (200, "application/json") == (read.status_code, read.headers["content-type"])
+    assert '{"logs":["hi"],"message":"not implemented yet"}' == read.text
+
+
+def test_an_empty_log_is_an_empty_list(http: testing.TestClient) -> None:
+    """Nothing stored is no error."""
+    assert '{"logs":[],"message":"not implemented yet"}' == http.simulate_get("/facade").text
+
+
+def test_head_is_get_without_the_body(http: testing.TestClient) -> None:
+    """HEAD works where GET does."""
+    answered = http.simulate_head("/facade")
+
+    assert (200, "") == (answered.status_code, answered.text)
+
+
+async def fill(world: World, count: int) -> list[str]:
+    """Texts in the order of their ids."""
+    for number in range(count):
+        await world.store.append(f"01997c3e-1111-7000-8000-{number:012d}", f'"{number}" é\n')
+    return [f'"{number}" é\n' for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [PAGE_MESSAGES - 1, PAGE_MESSAGES, PAGE_MESSAGES + 1, 3 * PAGE_MESSAGES + 7])
+def test_a_long_log_is_read_page_by_page_whole_and_in_order(world: World, http: testing.TestClient, count: int) -> None:
+    """Whatever the count, also at the edges of a page, the JSON is whole."""
+    texts = asyncio.run(fill(world, count))
+
+    assert texts == http.simulate_get("/facade").json["logs"]
+
+
+def test_a_node_that_dies_in_the_middle_moves_the_next_page_to_another(world: World, http: testing.TestClient) -> None:
+    """A stream survives the death of the node that it reads from."""
+    texts = asyncio.run(fill(world, 2 * PAGE_MESSAGES))
+    read_page = world.store.read
+
+    async def read_and_kill(after: str, limit: int) -> list[Entry]:
+        world.transport.kill(NODES[0])
+        return await read_page(after, limit)
+
+    world.store.read = read_and_kill  # type: ignore[method-assign]
+
+    assert texts == http.simulate_get("/facade").json["logs"]
+    assert NODES[1] in world.asked()
+
+
+def test_all_nodes_dying_in_the_middle_break_the_connection(world: World, http: testing.TestClient) -> None:
+    """A reply that cannot be finished must not look whole."""
+    asyncio.run(fill(world, 2 * PAGE_MESSAGES))
+    read_page = world.store.read
+
+    async def read_and_kill(after: str, limit: int) -> list[Entry]:
+        for node in NODES:
+            world.transport.kill(node)
+        return await read_page(after, limit)
+
+    world.store.read = read_and_kill  # type: ignore[method-assign]
+
+    with pytest.raises(ConnectionAbortedError):
+        http.simulate_get("/facade")
+
+
+def test_without_the_messages_service_the_log_is_still_read(world: World, http: testing.TestClient) -> None:
+    """The text of a service beside the log does not cost the log."""
+    world.transport.kill(MESSAGES)
+
+    assert {"logs": [], "message": "messages-service is not available"} == http.simulate_get("/facade").json
+
+
+def test_an_unknown_outcome_is_503_with_the_id(world: World, http: testing.TestClient) -> None:
+    """The client learns that the message may be stored, under which id, and when to try again."""
+    for node in NODES:
+        world.transport.cut(node)
+    answered = http.simulate_post("/facade", json={"msg": "a"})
+
+    assert (503, "1") == (answered.status_code, answered.headers["retry-after"])
+    assert "application/problem+json" == answered.headers["content-type"]
+    assert {"type", "title", "status", "message", "uuid"} == answered.json.keys()
+    assert "may still be stored" in answered.json["message"]
+
+
+def test_nothing_reachable_is_503_without_an_id(world: World, http: testing.TestClient) -> None:
+    """What was certainly not stored has no id, for writes and reads alike."""
+    for node in NODES:
+        world.transport.kill(node)
+    for answered in (http.simulate_post("/facade", json={"msg": "a"}), http.simulate_get("/facade")):
+        assert (503, "1") == (answered.status_code, answered.headers["retry-after"])
+        assert "uuid" not in answered.json
+        assert "failure" == answered.json["status"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content_type", "sent", "status", "message"),
+    [
+        ("POST", "/facade", "application/json", b'{"msg": ""}', 400, "No message provided"),
+        ("POST", "/facade", "application/json", b"nonsense", 400, "the body is not valid JSON"),
+        ("POST", "/facade", "text/plain", b"hi", 415, "Content-Type must be application/json"),
+        ("POST", "/facade", "application/json", b'{"msg": "' + b"x" * 70_000 + b'"}', 413, "over the limit of 65536"),
+        ("PUT", "/facade", "application/json", b"{}", 405, "PUT is not allowed for /facade"),
+        ("DELETE", "/facade", None, b"", 405, "DELETE is not allowed for /facade"),
+        ("GET", "/nowhere", None, b"", 404, "there is nothing at /nowhere"),
+        ("GET", "/facade/x", None, b"", 404, "there is nothing at /facade/x"),
+    ],
+)
+def test_a_wrong_request_is_4xx_with_one_sentence(
+    http: testing.TestClient, method: str, path: str, content_type: str | None, sent: bytes, status: int, message: str
+) -> None:
+    """Every error has the compatible members in a problem document."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    answered = http.simulate_request(method, path, body=sent, headers=headers)
+
+    assert (status, "application/problem+json") == (answered.status_code, answered.headers["content-type"])
+    assert message in answered.json["message"]
+    assert "failure" == answered.json["status"]
+    assert status != 405 or {"GET", "HEAD", "POST"} <= set(answered.headers["allow"].split(", "))
+
+
+def test_a_defect_is_500_without_details(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A broken handler tells the log everything and the client nothing."""
+
+    def broken() -> str:
+        raise ZeroDivisionError("secret")
+
+    http = testing.TestClient(create_app(world.client, new_id=broken))
+    with caplog.at_level(logging.ERROR):
+        answered = http.simulate_post("/facade", json={"msg": "a"})
+
+    assert (500, "internal error") == (answered.status_code, answered.json["message"])
+    assert "secret" in caplog.text
+    assert "secret" not in answered.text
+
+
+def test_every_error_that_a_client_can_see_has_its_status() -> None:
+    """The table covers the leaves of the tree that the facade raises to clients."""
+    assert {400, 413, 415, 503} == set(STATUS_BY_ERROR.values())
+    assert all(issubclass(kind, ThreefoldError) for kind in STATUS_BY_ERROR)
+
+
+def test_registry_gone_from_the_start_is_503(world: World, http: testing.TestClient) -> None:
+    """Without any answer of the registry the service is unavailable, and it says so."""
+    world.transport.kill(REGISTRY)
+    answered = http.simulate_get("/facade")
+
+    assert 503 == answered.status_code
+    assert "the registry does not answer" in json.loads(answered.text)["message"]

@@ -1,0 +1,98 @@
+"""Tests of nodes.grid beyond the contract of a store."""
+
+import asyncio
+import logging
+from itertools import pairwise
+
+import pytest
+from hazelcast.client import HazelcastClient
+from hazelcast.errors import TargetDisconnectedError
+from hazelcast.proxy.map import BlockingMap
+
+from common import ids
+from common.errors import FatalError, StoreError
+from nodes import grid
+from scripts.launcher import Cluster
+
+
+def test_windows_cover_everything_and_grow() -> None:
+    """Each window begins where the one before ended; the last has no end; a year of silence is a few windows."""
+    after = ids.new_id()
+    year_ms = 365 * 86_400_000
+    found = list(grid.windows(after, now_ms=ids.time_ms(after) + year_ms))
+
+    assert after == found[0][0]
+    assert all(before[1] == following[0] for before, following in pairwise(found))
+    assert [None] == [until for _, until in found if until is None] == [found[-1][1]]
+    assert len(found) < 20
+    assert grid.WINDOW_MS == ids.time_ms(str(found[0][1])) - ids.time_ms(after)
+
+
+def test_before_the_first_message_there_is_one_window() -> None:
+    """Without a cursor, and for a cursor from a clock that is ahead, there is one window without an end."""
+    assert [("", None)] == list(grid.windows("", now_ms=1_700_000_000_000))
+    ahead = ids.last_id(1_800_000_000_000)
+    assert [(ahead, None)] == list(grid.windows(ahead, now_ms=1_700_000_000_000))
+
+
+def test_a_call_that_does_not_end_is_a_store_error() -> None:
+    """No call of the client takes longer than its deadline, and its errors are ours."""
+
+    async def stuck() -> None:
+        await asyncio.Event().wait()
+
+    async def broken() -> None:
+        raise TargetDisconnectedError("gone\n\tat com.hazelcast")
+
+    with pytest.raises(StoreError, match=r"Hazelcast did not answer in 0\.9 s"):
+        asyncio.run(grid._within(stuck()))
+    with pytest.raises(StoreError, match=r"^Hazelcast failed: gone$"):
+        asyncio.run(grid._within(broken()))
+
+
+def test_no_cluster_is_one_sentence() -> None:
+    """A client without any member gives up within its limit, and says whom it asked."""
+
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await grid.HazelcastStore.connect("nobody", ["127.0.0.1:9"], connect_s=0.5)
+
+    with pytest.raises(FatalError, match=r"no Hazelcast member of 'nobody' at 127\.0\.0\.1:9"):
+        asyncio.run(run())
+
+
+def test_abandoned_calls_are_quiet_and_defects_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    """What the client's own tasks raise costs one line of debug; anything else is reported as ever."""
+    loop = asyncio.new_event_loop()
+    with caplog.at_level(logging.DEBUG):
+        grid.quiet_abandoned_calls(loop, {"message": "never retrieved", "exception": TargetDisconnectedError("gone")})
+        grid.quiet_abandoned_calls(loop, {"message": "a defect", "exception": ZeroDivisionError("oops")})
+    loop.close()
+
+    levels = {record.levelno: record.getMessage() for record in caplog.records}
+    assert "a call that nobody waits for failed reason=gone" == levels[logging.DEBUG]
+    assert "a defect" in levels[logging.ERROR]
+
+
+def test_any_hazelcast_client_reads_the_map_as_it_stands(cluster: Cluster) -> None:
+    """Key and value are plain text: another client, without any of our code, finds a message by its id."""
+
+    async def store() -> str:
+        opened = await grid.HazelcastStore.connect(
+            cluster.settings.hazelcast.cluster_name, cluster.settings.hazelcast.clients
+        )
+        message_id = ids.new_id()
+        await opened.append(message_id, "plain")
+        assert 3 == opened.members()
+        await opened.close()
+        return message_id
+
+    message_id = asyncio.run(store())
+    client = HazelcastClient(
+        cluster_name=cluster.settings.hazelcast.cluster_name, cluster_members=list(cluster.settings.hazelcast.clients)
+    )
+    try:
+        messages: BlockingMap[str, str] = client.get_map("messages-map").blocking()
+        assert "plain" == messages.get(message_id)
+    finally:
+        client.shutdown()

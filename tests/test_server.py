@@ -1,0 +1,143 @@
+"""Tests of facade.server: a real waitress on a real socket."""
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from common.config import split
+from common.errors import FatalError
+from facade import server
+from facade.body import BODY_BYTES
+from scripts.ports import free_addresses
+
+Application = Callable[..., Any]
+
+
+def hello(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """Answers everything."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [b"hello"]
+
+
+@contextmanager
+def serving(application: Application) -> Iterator[str]:
+    """A server in a thread; its address."""
+    (address,) = free_addresses(1)
+    host, port = split(address)
+    made = server.create(application, host=host, port=port, threads=2)
+    stop = threading.Event()
+    thread = threading.Thread(target=server.run, args=(made, stop))
+    thread.start()
+    try:
+        yield address
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where the application answers."""
+    with serving(hello) as listening:
+        yield listening
+
+
+def raw(address: str, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer to raw bytes; the server must close the connection."""
+    with socket.create_connection(split(address), timeout=10.0) as connection:
+        connection.sendall(sent)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        body = response.read()
+        with contextlib.suppress(ConnectionResetError):  # closed while it was still sending
+            assert b"" == connection.recv(1)
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, body
+
+
+def test_a_request_is_answered(address: str) -> None:
+    """An ordinary request reaches the application, and no header names the server."""
+    connection = http.client.HTTPConnection(*split(address), timeout=10.0)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+
+    assert (200, b"hello", None) == (response.status, response.read(), response.getheader("server"))
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1), 413),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    ],
+)
+def test_what_waitress_refuses_has_the_form_of_every_error(address: str, sent: bytes, status: int) -> None:
+    """A body or a header over its limit, or no HTTP at all, is a problem document, and the connection is closed."""
+    answered, headers, body = raw(address, sent)
+
+    assert (status, "application/problem+json") == (answered, headers["content-type"])
+    assert {"type", "title", "status", "message"} == json.loads(body).keys()
+
+
+def test_a_body_that_breaks_off_is_not_whole(address: str) -> None:
+    """When the application gives up in the middle of a stream, the client can tell."""
+    del address
+
+    def breaks(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"begin"
+        raise ConnectionAbortedError("all nodes died")
+
+    with serving(breaks) as listening:
+        connection = http.client.HTTPConnection(*split(listening), timeout=10.0)
+        connection.request("GET", "/")
+        with pytest.raises(http.client.IncompleteRead):
+            connection.getresponse().read()
+        connection.close()
+
+
+def test_what_was_accepted_is_answered_before_the_server_stops() -> None:
+    """Requests that a stopping server works on, and those that wait for a thread, are answered."""
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        entered.release()
+        release.wait(10.0)
+        return hello(environ, start_response)
+
+    connections = []
+    with serving(slow) as listening:
+        for _ in range(4):  # two threads work on two of them, two wait
+            connection = http.client.HTTPConnection(*split(listening), timeout=10.0)
+            connection.request("GET", "/")
+            connections.append(connection)
+        assert all(entered.acquire(timeout=5.0) for _ in range(2))
+        threading.Timer(0.3, release.set).start()
+
+    for connection in connections:
+        assert b"hello" == connection.getresponse().read()
+        connection.close()
+
+
+def test_a_taken_port_is_one_sentence(address: str) -> None:
+    """A second facade at an address says what is wrong."""
+    host, port = split(address)
+
+    with pytest.raises(FatalError, match=f"cannot listen at {address}: the port is taken"):
+        server.create(hello, host=host, port=port, threads=1)
+
+
+def test_an_address_of_another_machine_is_one_sentence() -> None:
+    """What the system says is told."""
+    with pytest.raises(FatalError, match=r"cannot listen at 192\.0\.2\.1:5000: "):
+        server.create(hello, host="192.0.2.1", port=5_000, threads=1)

@@ -1,0 +1,120 @@
+"""The contract of a store, on all of them: the twin, the journal, and the map of a real cluster."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from common import ids
+from common.wire import Entry
+from nodes.grid import HazelcastStore
+from nodes.journal import Journal
+from nodes.store import MemoryStore, Store
+
+Opening = Callable[[], AbstractAsyncContextManager[Store]]
+
+
+@pytest.fixture(params=["memory", "journal", "hazelcast"])
+def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
+    """Opens a store; on the shared cluster other tests may have stored messages, all before now."""
+
+    @asynccontextmanager
+    async def memory() -> AsyncIterator[Store]:
+        yield MemoryStore()
+
+    @asynccontextmanager
+    async def journal() -> AsyncIterator[Store]:
+        store = Journal(tmp_path / "messages.sqlite")
+        try:
+            yield store
+        finally:
+            store.close()
+
+    if request.param != "hazelcast":
+        return {"memory": memory, "journal": journal}[request.param]
+    settings = request.getfixturevalue("cluster").settings.hazelcast
+
+    @asynccontextmanager
+    async def hazelcast() -> AsyncIterator[Store]:
+        store = await HazelcastStore.connect(settings.cluster_name, settings.clients)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    return hazelcast
+
+
+def made(count: int) -> list[Entry]:
+    """New entries in the order of their ids."""
+    return [Entry(ids.new_id(), f'text {number} "é" \n\x00 😀') for number in range(count)]
+
+
+async def fill(store: Store, entries: list[Entry]) -> None:
+    """Append all, many at once."""
+    for begin in range(0, len(entries), 100):
+        await asyncio.gather(*(store.append(*entry) for entry in entries[begin : begin + 100]))
+
+
+def test_what_is_appended_is_read_in_id_order(opening: Opening) -> None:
+    """Whatever the order of the appends, reads are in the order of the ids, and texts are whole."""
+
+    async def run() -> None:
+        async with opening() as store:
+            before, *entries = made(51)
+            await fill(store, list(reversed(entries)))
+            assert entries == await store.read(before.id, 100)
+            assert entries[:7] == await store.read(before.id, 7)
+            assert entries[8:20] == await store.read(entries[7].id, 12)
+            assert [] == await store.read(entries[-1].id, 100)
+
+    asyncio.run(run())
+
+
+def test_an_id_is_stored_once(opening: Opening) -> None:
+    """A second append of an id changes nothing, also when both run at once."""
+
+    async def run() -> None:
+        async with opening() as store:
+            before, entry = made(2)
+            await asyncio.gather(*(store.append(*entry) for _ in range(20)))
+            await store.append(entry.id, "another text")
+            assert [entry] == await store.read(before.id, 100)
+
+    asyncio.run(run())
+
+
+def test_pages_together_are_everything(opening: Opening) -> None:
+    """Reading on from the last id of each page skips and repeats nothing, whatever the gaps in time."""
+
+    async def run() -> None:
+        async with opening() as store:
+            now_ms = time.time_ns() // 1_000_000
+            times_ms = [now_ms + offset for offset in (1, 2, 3, 500, 60_000, 60_001, 86_400_000)]  # clocks may be ahead
+            entries = [
+                Entry(f"{ids.last_id(at_ms)[:14]}7fff-bfff-{number:012d}", "x") for number, at_ms in enumerate(times_ms)
+            ]
+            await fill(store, entries)
+            read: list[Entry] = []
+            while page := await store.read(read[-1].id if read else ids.last_id(now_ms), 2):
+                read += page
+            assert entries == [entry for entry in read if entry in entries]
+            assert sorted(set(read)) == read
+
+    asyncio.run(run())
+
+
+def test_the_first_page_begins_with_the_oldest(opening: Opening) -> None:
+    """Without a cursor reading begins before everything."""
+
+    async def run() -> None:
+        async with opening() as store:
+            oldest = Entry("00000000-0001-7fff-bfff-ffffffffffff", "from 1970")
+            await store.append(*oldest)
+            await fill(store, made(5))
+            assert oldest == (await store.read("", 3))[0]
+
+    asyncio.run(run())
