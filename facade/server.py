@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from waitress import wasyncore
@@ -25,13 +26,19 @@ DRAIN_S = 12.0  # for requests that are worked on when the server stops: their d
 QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
 
 
+_OVER_LIMIT = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is over the limit of {BODY_BYTES} bytes",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the headers are over the limit of {HEADER_BYTES} bytes",
+}
+
+
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
     """Answers a request that waitress itself refuses, in the same form as the application does."""
 
     def execute(self) -> None:
         """Write the problem document and close the connection."""
         error = self.request.error
-        body = problem.body(error.code, f"{error.reason}: {error.body}")
+        body = problem.body(error.code, _OVER_LIMIT.get(error.code, f"this is not valid HTTP: {error.body}"))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
         self.set_close_on_finish()

@@ -63,8 +63,10 @@ def find(environ: Mapping[str, str] = os.environ) -> Runtime:
     """
     home, version = _find_java(environ)
     jar = _find_jar(environ)
-    of = hashlib.sha256(f"{home} {version} {jar} {FLAGS}".encode()).hexdigest()[:12]
-    return Runtime(home=home, version=version, jar=jar, archive=cache(environ) / f"classes-{of}.jsa")
+    # Java refuses an archive when its modules or the jar were written anew, so their times are part of the name.
+    parts = (home, version, jar, FLAGS, *(path.stat().st_mtime_ns for path in (home / "release", jar)))
+    name = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+    return Runtime(home=home, version=version, jar=jar, archive=cache(environ) / f"classes-{name}.jsa")
 
 
 def cache(environ: Mapping[str, str] = os.environ) -> Path:

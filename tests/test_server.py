@@ -72,21 +72,40 @@ def test_a_request_is_answered(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"),
+    ("sent", "status", "message"),
     [
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1), 413),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400),
-        (b"nonsense\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1),
+            413,
+            "the body is over the limit of 1048576 bytes",
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+            431,
+            "the headers are over the limit of 16384 bytes",
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+            400,
+            "this is not valid HTTP: Content-Length is invalid",
+        ),
+        (b"nonsense\r\n\r\n", 400, "this is not valid HTTP: "),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+            501,
+            "this is not valid HTTP: Transfer-Encoding requested is not supported.",
+        ),
     ],
 )
-def test_what_waitress_refuses_has_the_form_of_every_error(address: str, sent: bytes, status: int) -> None:
+def test_what_waitress_refuses_has_the_form_of_every_error(
+    address: str, sent: bytes, status: int, message: str
+) -> None:
     """A body or a header over its limit, or no HTTP at all, is a problem document, and the connection is closed."""
     answered, headers, body = raw(address, sent)
 
     assert (status, "application/problem+json") == (answered, headers["content-type"])
     assert {"type", "title", "status", "message"} == json.loads(body).keys()
+    assert message in json.loads(body)["message"]
 
 
 def test_a_body_that_breaks_off_is_not_whole(address: str) -> None:

@@ -1,0 +1,105 @@
+"""Tests of the structure: who may import whom, and that the documents say what the code does."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from common import config
+from scripts.launcher import ROOT
+
+PACKAGES = ("common", "facade", "nodes", "registry", "scripts")
+SEAMS = {
+    "zmq": "common/rpc.py",
+    "falcon": "facade/app.py",
+    "hazelcast": "nodes/grid.py",
+    "waitress": "facade/server.py",
+}
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """(file, imported module) for the whole product."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom):
+                    assert node.level == 0, f"{path}: relative import"
+                    names = [str(node.module)]
+                yield from ((path.relative_to(ROOT).as_posix(), name) for name in names)
+
+
+def test_each_library_of_the_outside_has_one_seam() -> None:
+    """zmq, falcon, hazelcast and waitress are each imported by one module."""
+    found = {(name.partition(".")[0], file) for file, name in imports() if name.partition(".")[0] in SEAMS}
+
+    assert set(SEAMS.items()) == found
+
+
+def test_facade_nodes_and_registry_know_only_common() -> None:
+    """The parts talk over the wire, not through imports; common knows none of them."""
+    for file, name in imports():
+        part, imported = file.partition("/")[0], name.partition(".")[0]
+        if part != "scripts" and imported in PACKAGES:
+            assert imported in (part, "common"), f"{file} imports {name}"
+
+
+def test_the_top_level_is_what_was_agreed() -> None:
+    """Nothing but the agreed folders and files lies at the root of the project."""
+    listed = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")} - {"data", "build"}
+    agreed = {
+        *PACKAGES,
+        "tests",
+        "docs",
+        "config.toml",
+        "README.md",
+        "pyproject.toml",
+        "Makefile",
+        "LICENSE",
+        "CHANGELOG.md",
+    }
+
+    assert set() == {name for name in listed if not name.endswith(".egg-info")} - agreed
+
+
+def test_the_readme_lists_every_configuration_key_with_its_default() -> None:
+    """The table in README.md has a row for each key, and no other."""
+    rows = dict(
+        re.findall(r"^\| `\[(\w+)\] ([\w-]+)` \| ([^|]*) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+        and [
+            (f"[{table}] {key}", default.strip())
+            for table, key, default in re.findall(
+                r"^\| `\[(\w+)\] ([\w-]+)` \| ([^|]*) \|", (ROOT / "README.md").read_text(), re.MULTILINE
+            )
+        ]
+    )
+    keys = {
+        f"[{table.encode_name}] {key.encode_name}": key.default
+        for table in msgspec.structs.fields(config.Config)
+        for key in msgspec.structs.fields(table.type)
+    }
+
+    assert keys.keys() == rows.keys()
+    for name, default in keys.items():
+        if default is not msgspec.NODEFAULT:
+            shown = str(default).lower() if isinstance(default, bool) else str(default)
+            assert f"`{shown}`" == rows[name].replace('"', ""), name
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    """Every relative link in a document names a file that is there."""
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_no_file_of_the_product_is_long() -> None:
+    """A module is at most 300 lines, so that it has one subject."""
+    lengths = {path: path.read_text().count("\n") for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+
+    assert {} == {path: length for path, length in lengths.items() if length > 300}

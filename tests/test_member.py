@@ -1,0 +1,166 @@
+"""Tests of nodes.member and nodes.engine with a real Java."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from common import ids, rpc
+from common.errors import FatalError
+from common.loopback import MemoryTransport
+from common.wire import Entry
+from nodes import engine, member
+from nodes.java import Runtime
+from registry.directory import Directory
+from scripts.ports import free_addresses
+from tests.support import alive
+
+
+async def with_member(runtime: Runtime, address: str, log_path: Path) -> member.Health | None:
+    """The health of a member that runs alone, when it has started and is asked whether it is safe."""
+    async with member.running(
+        runtime, address=address, members=[address], cluster_name="alone", heap_mb=128, log_path=log_path
+    ) as running:
+        await running.started()
+        assert await running.wait(lambda health: health.safe, timeout_s=10.0)
+        assert not await running.wait(lambda health: health.cluster_size > 1, timeout_s=0.2)
+        return member.read_health(address)
+
+
+def test_a_member_runs_while_it_is_wanted(runtime: Runtime, tmp_path: Path) -> None:
+    """It starts, tells its health, and is gone afterwards, gracefully."""
+    (address,) = free_addresses(1)
+    health = asyncio.run(with_member(runtime, address, tmp_path / "member.log"))
+
+    assert health == member.Health(node_state="ACTIVE", cluster_size=1, cluster_safe=True, migration_queue_size=0)
+    assert member.read_health(address) is None
+    assert "is STARTED" in (tmp_path / "member.log").read_text()
+
+
+def test_a_member_that_cannot_start_tells_its_last_words(runtime: Runtime, tmp_path: Path) -> None:
+    """A taken port of Hazelcast is a sentence with Hazelcast's own reason."""
+
+    async def nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def run() -> None:
+        (address,) = free_addresses(1)
+        host, port = address.split(":")
+        async with await asyncio.start_server(nothing, host, int(port)):
+            await with_member(runtime, address, tmp_path / "member.log")
+
+    with pytest.raises(FatalError, match=r"did not start: .*already in use") as caught:
+        asyncio.run(run())
+    assert "\n" not in str(caught.value)
+
+
+def test_java_that_cannot_be_run_is_one_sentence(tmp_path: Path) -> None:
+    """No executable: the sentence of the system."""
+    runtime = Runtime(tmp_path, 25, tmp_path / "x.jar", tmp_path / "x.jsa")
+
+    with pytest.raises(FatalError, match=r"cannot start a Hazelcast member: .*No such file"):
+        asyncio.run(with_member(runtime, "127.0.0.1:1", tmp_path / "member.log"))
+
+
+def test_an_engine_whose_member_ends_is_lost(runtime: Runtime, tmp_path: Path) -> None:
+    """When the member of a node dies, the node learns why it cannot go on."""
+    del runtime
+    (address,) = free_addresses(1)
+    cluster = engine.Membership(cluster_name="lost", members=(address,), own=address)
+    told: list[str] = []
+
+    async def run() -> str:
+        async with engine.hazelcast(
+            cluster, launch=True, heap_mb=128, log_path=tmp_path / "member.log", forming=lambda: told.append("forming")
+        ) as opened:
+            entry = Entry(ids.new_id(), "x")
+            await opened.store.append(*entry)
+            assert [entry] == await opened.store.read("", 10)
+            (java,) = psutil.Process().children()
+            java.send_signal(signal.SIGKILL)
+            return await asyncio.wait_for(opened.lost, 10.0)
+
+    assert f"the Hazelcast member {address} ended with -9" in asyncio.run(run())
+    assert ["forming"] == told
+
+
+def test_a_node_joins_a_cluster_that_runs_already(runtime: Runtime, tmp_path: Path) -> None:
+    """With launch = false a node starts no member, and uses the one that is there."""
+    (address,) = free_addresses(1)
+    cluster = engine.Membership(cluster_name="there", members=(address,), own=address)
+
+    async def run() -> None:
+        async with member.running(
+            runtime,
+            address=address,
+            members=[address],
+            cluster_name="there",
+            heap_mb=128,
+            log_path=tmp_path / "member.log",
+        ) as running:
+            await running.started()
+            async with engine.hazelcast(
+                cluster, launch=False, heap_mb=128, log_path=tmp_path / "none.log", forming=lambda: None
+            ) as opened:
+                await opened.store.append(ids.new_id(), "x")
+                assert 1 == opened.store.members()
+
+    asyncio.run(run())
+    assert not (tmp_path / "none.log").exists()
+
+
+def test_a_member_dies_with_its_parent(runtime: Runtime, tmp_path: Path) -> None:
+    """SIGKILL of the node, which it cannot notice, takes its member along."""
+    (address,) = free_addresses(1)
+
+    def parent() -> None:
+        async def run() -> None:
+            async with member.running(
+                runtime,
+                address=address,
+                members=[address],
+                cluster_name="orphan",
+                heap_mb=128,
+                log_path=tmp_path / "member.log",
+            ) as running:
+                await running.started()
+                (tmp_path / "started").touch()
+                await asyncio.Event().wait()
+
+        asyncio.run(run())
+
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover
+        parent()
+        os._exit(0)
+    child = psutil.Process(pid)
+    try:
+        while not (tmp_path / "started").exists():
+            assert alive(child)
+        (java,) = child.children()
+    finally:
+        child.kill()
+        os.waitpid(pid, 0)
+    psutil.wait_procs([java], timeout=5.0)
+    assert not alive(java)
+
+
+def test_the_membership_of_a_node_comes_from_the_registry() -> None:
+    """The cluster, its members and the node's own one are what the registry says."""
+    directory = Directory(
+        {
+            "logging-service": ("h:1", "h:2", "h:3"),
+            "hazelcast-cluster-name": ("name",),
+            "hazelcast-clients": ("h:11", "h:12"),
+        }
+    )
+    transport: rpc.Transport = MemoryTransport({"r:1": directory.handle})
+
+    found = asyncio.run(engine.membership(transport, "r:1", "h:2"))
+    assert engine.Membership(cluster_name="name", members=("h:11", "h:12"), own="h:12") == found
+    for unknown in ("h:3", "h:4"):  # a node without a member, and one that is not known
+        with pytest.raises(FatalError, match=f"the registry r:1 knows no logging node {unknown} with a member"):
+            asyncio.run(engine.membership(transport, "r:1", unknown))

@@ -1,0 +1,170 @@
+"""Tests of the programs: what they say when they cannot start, and that they stop when told."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from common import rpc
+from common.errors import PeerError
+from common.wire import Describe, Description, Known, Lookup, Ping, State, Status
+from scripts.launcher import ROOT
+from scripts.ports import free_addresses, write_config
+from tests.support import eventually, serving
+from tests.test_rpc import handle
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`python -m …`, which must end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | environ,
+        check=False,
+    )
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m …` in the background; ended with SIGTERM, to which it must answer with 0."""
+    with subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                assert 0 == process.wait(timeout=20)
+            finally:
+                process.kill()
+
+
+def wait_for(transport: rpc.ZmqTransport, address: str, state: State) -> Status:
+    """The status of a server when it has reached a state."""
+
+    def probe() -> Status | None:
+        try:
+            status = rpc.ask(transport, address, Ping(), Status, timeout_s=0.25)
+        except PeerError:
+            return None
+        return status if status.state is state else None
+
+    return eventually(probe)
+
+
+@pytest.mark.parametrize(
+    "program", [("registry",), ("nodes", "messages", "--port", "1"), ("nodes", "logging", "--port", "1"), ("facade",)]
+)
+def test_no_configuration_is_one_sentence(program: tuple[str, ...], tmp_path: Path) -> None:
+    """Without config.toml every program says so, exits with 1, and shows no traceback."""
+    ended = run(*program, "--config", str(tmp_path / "none.toml"))
+
+    name = program[0]
+    expected = f"{name}: cannot read the configuration {tmp_path / 'none.toml'}: No such file or directory\n"
+    assert (1, expected) == (ended.returncode, ended.stderr)
+
+
+def test_a_broken_configuration_is_one_sentence(tmp_path: Path) -> None:
+    """A key that is not known is named, with the one that was meant."""
+    (tmp_path / "config.toml").write_text("[servce_ips]\n")
+    ended = run("facade", "--config", str(tmp_path / "config.toml"))
+
+    assert 1 == ended.returncode
+    assert f"facade: {tmp_path}/config.toml: unknown table 'servce_ips'; did you mean 'service_ips'?\n" == ended.stderr
+
+
+def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
+    """Each kind of server names the address and what is wrong with it."""
+    write_config(tmp_path / "config.toml")
+    file = ("--config", str(tmp_path / "config.toml"))
+    with serving(handle) as address:
+        port = address.partition(":")[2]
+        for program in (("registry",), ("nodes", "messages"), ("nodes", "logging"), ("facade",)):
+            ended = run(*program, "--port", port, *file)
+            assert 1 == ended.returncode
+            assert f"{program[0]}: cannot listen at {address}: the port is taken" == ended.stderr.splitlines()[-1]
+            assert "Traceback" not in ended.stderr
+
+
+def test_wrong_options_are_told(tmp_path: Path) -> None:
+    """A service that does not exist, and a port that cannot be, are named."""
+    write_config(tmp_path / "config.toml")
+    file = ("--config", str(tmp_path / "config.toml"))
+    unknown = run("registry", "--service-ips", "loging-service 127.0.0.1:5002", *file)
+    impossible = run("registry", "--port", "70000", *file)
+
+    assert (1, 2) == (unknown.returncode, impossible.returncode)
+    assert "unknown service 'loging-service'; did you mean 'logging-service'?" in unknown.stderr
+    assert "70000 is not in the range 1<=x<=65535" in impossible.stderr
+
+
+def test_the_registry_answers_from_its_options(tmp_path: Path, transport: rpc.ZmqTransport) -> None:
+    """--port and --service-ips replace what config.toml says."""
+    write_config(tmp_path / "config.toml")
+    (address,) = free_addresses(1)
+    port, ips = address.partition(":")[2], "logging-service 127.0.0.1:7002,logging-service 127.0.0.1:7003"
+    with started("registry", "--port", port, "--service-ips", ips, "--config", str(tmp_path / "config.toml")):
+        wait_for(transport, address, State.READY)
+        known = rpc.ask(transport, address, Lookup(name="logging-service"), Known, timeout_s=1.0)
+
+    assert ("127.0.0.1:7002", "127.0.0.1:7003") == known.values
+
+
+def test_the_messages_node_answers(tmp_path: Path, transport: rpc.ZmqTransport) -> None:
+    """`python -m nodes messages` serves its static text."""
+    write_config(tmp_path / "config.toml")
+    (address,) = free_addresses(1)
+    port = address.partition(":")[2]
+    with started("nodes", "messages", "--port", port, "--config", str(tmp_path / "config.toml")):
+        wait_for(transport, address, State.READY)
+        text = rpc.ask(transport, address, Describe(), Description, timeout_s=1.0).text
+
+    assert "not implemented yet" == text
+
+
+def test_a_logging_node_without_a_registry_says_so(tmp_path: Path) -> None:
+    """A node that cannot learn its cluster ends with a sentence, not with a traceback."""
+    write_config(tmp_path / "config.toml")
+    (address,) = free_addresses(1)
+    ended = run("nodes", "logging", "--port", address.partition(":")[2], "--config", str(tmp_path / "config.toml"))
+
+    assert 1 == ended.returncode
+    assert "nodes: the registry does not answer: 127.0.0.1:" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_logging_node_that_nobody_configured_says_so(tmp_path: Path, transport: rpc.ZmqTransport) -> None:
+    """A node whose address the registry does not know has no member, and names those that are known."""
+    write_config(tmp_path / "config.toml")
+    file = ("--config", str(tmp_path / "config.toml"))
+    registry, address = free_addresses(2)
+    text = (tmp_path / "config.toml").read_text()
+    (tmp_path / "config.toml").write_text(
+        text.replace('[registry]\naddress = "', f'[registry]\naddress = "{registry}" #')
+    )
+    with started("registry", *file):
+        wait_for(transport, registry, State.READY)
+        ended = run("nodes", "logging", "--port", address.partition(":")[2], *file)
+
+    assert 1 == ended.returncode
+    assert f"knows no logging node {address} with a member; known: 127.0.0.1:" in ended.stderr
+
+
+def test_no_java_is_one_sentence_and_the_demo_says_what_it_does_instead(tmp_path: Path) -> None:
+    """Without a jar a node names the ways out; the demo falls back to the embedded engine, and says so."""
+    missing = str(tmp_path / "none.jar")
+    write_config(tmp_path / "config.toml")
+    up = run("scripts.cluster", "--config", str(tmp_path / "config.toml"), "up", HAZELCAST_JAR=missing)
+    demo = run("scripts.demo", HAZELCAST_JAR=missing)
+
+    assert (1, f"cluster: HAZELCAST_JAR names {missing}, which is not a file\n") == (up.returncode, up.stderr)
+    assert 0 == demo.returncode, demo.stdout + demo.stderr
+    assert "using the embedded engine instead" in demo.stdout
+    assert "0 lost" in demo.stdout
