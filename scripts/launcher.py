@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 UP_S = 60.0  # for all to be ready; 5 s measured on 2 cores
 DOWN_S = 25.0  # for SIGTERM: nodes drain for at most 5 s and their members leave within 15 s
 PING_S = 0.25  # for one answer on this machine
+FREED_S = 1.0  # for the ports of a process that was just killed: its threads end one after the other
 POLL_S = 0.03  # between two looks while something starts
 
 _STOP_ORDER = ("facade", "logging", "messages", "registry")
@@ -264,10 +265,13 @@ def _at(address: str) -> tuple[str, ...]:
 
 
 def _refuse_taken_ports(parts: Iterable[Part]) -> None:
+    ends = time.monotonic() + FREED_S
     for part in parts:
         for address in filter(None, (part.address, part.member)):
-            if ports.taken(address):
-                raise FatalError(f"{part.name} cannot start: {address} is taken by another process")
+            while ports.taken(address):
+                if time.monotonic() > ends:
+                    raise FatalError(f"{part.name} cannot start: {address} is taken by another process")
+                time.sleep(POLL_S)
 
 
 def _answers_http(address: str) -> bool:
