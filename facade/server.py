@@ -20,6 +20,7 @@ from facade import problem
 from facade.body import BODY_BYTES
 
 HEADER_BYTES = 16_384  # of all headers of one request
+UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
 CONNECTIONS = 512  # at once; one more waits in the listening socket
 TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
 DRAIN_S = 12.0  # for requests that are worked on when the server stops: their deadline of 10 s, and the sending
@@ -71,7 +72,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 def create(application: Callable[..., Any], *, host: str, port: int, threads: int) -> Any:
     """A bound waitress server; raises FatalError when it cannot be bound.
 
-    waitress' own defaults are a body of 1 GiB, headers of 256 KiB, 100 connections and 4 threads.
+    waitress' own defaults are a body of 1 GiB, headers of 256 KiB, 16 MiB unsent, 100 connections and 4 threads.
     """
     try:
         listening = socket.create_server((host, port), backlog=CONNECTIONS)
@@ -88,6 +89,7 @@ def create(application: Callable[..., Any], *, host: str, port: int, threads: in
         connection_limit=CONNECTIONS,
         max_request_body_size=BODY_BYTES,
         max_request_header_size=HEADER_BYTES,
+        outbuf_high_watermark=UNSENT_BYTES,
         log_socket_errors=False,  # a client that left is not our error
     )
     server.channel_class = Channel

@@ -1,28 +1,21 @@
 """Starts, watches, kills and stops the processes of one cluster on this machine."""
 
-import contextlib
 import http.client
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import psutil
 
 from common import config, rpc
 from common.errors import FatalError, PeerError
 from common.wire import Ping, State, Status
-from scripts import ports
+from scripts import ports, processes
 
-ROOT = Path(__file__).parents[1]
 UP_S = 60.0  # for all to be ready; 5 s measured on 2 cores
-DOWN_S = 25.0  # for SIGTERM: nodes drain for at most 5 s and their members leave within 15 s
 PING_S = 0.25  # for one answer on this machine
 FREED_S = 1.0  # for the ports of a process that was just killed: its threads end one after the other
-POLL_S = 0.03  # between two looks while something starts
 
 _STOP_ORDER = ("facade", "logging", "messages", "registry")
 
@@ -61,20 +54,6 @@ class PartStatus:
         return self.state == State.READY
 
 
-class _Started(msgspec.Struct, frozen=True):
-    """A process that was started here; with `created` a number that was used again is not taken for it."""
-
-    pid: int
-    created: float
-
-
-class _Record(msgspec.Struct, frozen=True):
-    """What is kept between two commands: the engine of the cluster that is up, and its processes by part."""
-
-    engine: str
-    started: dict[str, _Started]
-
-
 class Cluster:
     """The processes that config.toml names.
 
@@ -86,13 +65,10 @@ class Cluster:
     def __init__(self, path: Path = config.DEFAULT_PATH, *, engine: str | None = None) -> None:
         self._path = path.resolve()
         self.settings = config.load(self._path)
-        self._directory = self._path.parent / self.settings.storage.directory
-        record = self._record()
-        is_up = record is not None and any(map(_alive, record.started.values()))
-        self.engine = record.engine if record and is_up else engine or self.settings.storage.engine
+        self._processes = processes.Processes(self._path.parent / self.settings.storage.directory)
+        self.engine = self._processes.engine() or engine or self.settings.storage.engine
         self.parts = tuple(self._all_parts())
         self._transport = rpc.ZmqTransport()
-        self._children: list[subprocess.Popen[bytes]] = []  # those that this object started, to be reaped
 
     def up(self, progress: Progress) -> None:
         """Start what does not run and return when all is ready.
@@ -139,7 +115,7 @@ class Cluster:
             if (process := self._process(part)) is None:
                 raise FatalError(f"{part.name} is not running")
             victims += [process, *process.children(recursive=True)]
-        _end(victims, psutil.Process.kill)
+        processes.end(victims, psutil.Process.kill)
         return [victim.pid for victim in victims]
 
     def status(self) -> list[PartStatus]:
@@ -152,23 +128,13 @@ class Cluster:
         for part in sorted(self.parts, key=lambda part: _STOP_ORDER.index(part.name.partition("-")[0])):
             if process := self._process(part):
                 tree = [process, *process.children(recursive=True)]
-                _end([process], psutil.Process.terminate)
-                _end(tree, psutil.Process.kill)
-        for child in self._children:
-            child.poll()
-        self._file.unlink(missing_ok=True)
+                processes.end([process], psutil.Process.terminate)
+                processes.end(tree, psutil.Process.kill)
+        self._processes.forget()
 
     def close(self) -> None:
         """Close the sockets of this object; the processes go on."""
         self._transport.close()
-
-    def log_path(self, part: Part) -> Path:
-        """Where the log of a part is."""
-        return self._directory / "logs" / f"{part.name}.log"
-
-    @property
-    def _file(self) -> Path:
-        return self._directory / "processes.json"
 
     def _all_parts(self) -> Iterable[Part]:
         settings, file = self.settings, ("--config", str(self._path))
@@ -191,37 +157,10 @@ class Cluster:
         return [by_name[f"logging-{number}"] for number in wanted]
 
     def _start(self, part: Part) -> None:
-        path = self.log_path(part)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as output:
-            child = subprocess.Popen(
-                [sys.executable, "-m", *part.arguments],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # it outlives this command, and its terminal
-            )
-        self._children.append(child)
-        record = self._record() or _Record(self.engine, {})
-        started = record.started | {part.name: _Started(child.pid, psutil.Process(child.pid).create_time())}
-        draft = self._file.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(_Record(self.engine, started)))
-        draft.replace(self._file)
-
-    def _record(self) -> _Record | None:
-        try:
-            return msgspec.json.decode(self._file.read_bytes(), type=_Record)
-        except FileNotFoundError:
-            return None
-        except msgspec.DecodeError as error:
-            raise FatalError(f"{self._file} is damaged ({error}): end the processes by hand and remove it") from error
+        self._processes.start(part.name, part.arguments, engine=self.engine)
 
     def _process(self, part: Part) -> psutil.Process | None:
-        """The running process of a part."""
-        record = self._record()
-        started = record.started.get(part.name) if record else None
-        return _alive(started) if started else None
+        return self._processes.find(part.name)
 
     def _status(self, part: Part) -> PartStatus:
         process = self._process(part)
@@ -239,24 +178,11 @@ class Cluster:
         began = time.monotonic()
         while not good(status := self._status(part)):
             if status.pid is None:
-                raise FatalError(f"{part.name} ended: {self._last_line(part)}")
+                raise FatalError(f"{part.name} ended: {self._processes.last_line(part.name)}")
             if time.monotonic() - began > UP_S:
-                raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self._last_line(part)}")
-            time.sleep(POLL_S)
+                raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self._processes.last_line(part.name)}")
+            time.sleep(processes.POLL_S)
         progress(f"{part.name} at {part.address}: {told}")
-
-    def _last_line(self, part: Part) -> str:
-        path = self.log_path(part)
-        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-        return f"{lines[-1] if lines else 'it wrote nothing'} (see {path})"
-
-
-def _alive(started: _Started) -> psutil.Process | None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(started.pid)
-        if process.create_time() == started.created and not _gone(process):
-            return process
-    return None
 
 
 def _at(address: str) -> tuple[str, ...]:
@@ -271,7 +197,7 @@ def _refuse_taken_ports(parts: Iterable[Part]) -> None:
             while ports.taken(address):
                 if time.monotonic() > ends:
                     raise FatalError(f"{part.name} cannot start: {address} is taken by another process")
-                time.sleep(POLL_S)
+                time.sleep(processes.POLL_S)
 
 
 def _answers_http(address: str) -> bool:
@@ -283,21 +209,3 @@ def _answers_http(address: str) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], None]) -> None:
-    """Signal all of them, then wait until they are gone, for at most DOWN_S."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            how(process)
-    ends = time.monotonic() + DOWN_S
-    while not all(_gone(process) for process in processes) and time.monotonic() < ends:
-        time.sleep(POLL_S)
-
-
-def _gone(process: psutil.Process) -> bool:
-    """Whether it has ended; one that nobody has waited for yet has, too."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True

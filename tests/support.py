@@ -13,6 +13,7 @@ import psutil
 from common import rpc
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses, write_config
+from scripts.processes import gone
 
 T = TypeVar("T")
 
@@ -70,10 +71,7 @@ def eventually(probe: Callable[[], T | None], *, timeout_s: float = 20.0) -> T:
 
 def alive(process: psutil.Process) -> bool:
     """Whether it runs; one that only waits to be reaped does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return not gone(process)
 
 
 def _tree(pid: int) -> list[psutil.Process]:

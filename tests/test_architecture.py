@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from common import config
-from scripts.launcher import ROOT
+from scripts.processes import ROOT
 
 PACKAGES = ("common", "facade", "nodes", "registry", "scripts")
 SEAMS = {

@@ -20,7 +20,8 @@ from common.config import split
 from common.errors import FatalError
 from common.wire import PAGE_MESSAGES, Known, Lookup
 from nodes.grid import HazelcastStore
-from scripts.launcher import ROOT, Cluster
+from scripts.launcher import Cluster
+from scripts.processes import ROOT
 from scripts.traffic import Writers, client
 from tests.support import alive, eventually
 

@@ -13,8 +13,8 @@ import pytest
 from common import rpc
 from common.errors import PeerError
 from common.wire import Describe, Description, Known, Lookup, Ping, State, Status
-from scripts.launcher import ROOT
 from scripts.ports import free_addresses, write_config
+from scripts.processes import ROOT
 from tests.support import eventually, serving
 from tests.test_rpc import handle
 

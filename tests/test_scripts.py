@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.launcher import ROOT, Cluster
+from scripts.launcher import Cluster
 from scripts.ports import write_config
+from scripts.processes import ROOT
 
 Run = subprocess.CompletedProcess[str]
 

@@ -1,0 +1,125 @@
+"""The processes of one cluster, remembered between two commands in a file."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from common.errors import FatalError
+
+ROOT = Path(__file__).parents[1]
+END_S = 25.0  # for SIGTERM: a node drains for at most 5 s and its member leaves within 15 s
+POLL_S = 0.03  # between two looks
+
+
+class _Started(msgspec.Struct, frozen=True):
+    """A process that was started here; with `created` a number that was used again is not taken for it."""
+
+    pid: int
+    created: float
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """The file: the engine of the cluster, and its processes by name."""
+
+    engine: str
+    started: dict[str, _Started]
+
+
+class Processes:
+    """Starts processes and finds them again.
+
+    Args:
+        directory: where the record and the logs are.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file = directory / "processes.json"
+        self._children: list[subprocess.Popen[bytes]] = []  # those that this object started, to be reaped
+
+    def start(self, name: str, arguments: Sequence[str], *, engine: str) -> None:
+        """Start `python -m arguments` in the background, with a log of its own; it outlives this process."""
+        path = self.log_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._children.append(child)
+        record = self._record() or _Record(engine, {})
+        started = record.started | {name: _Started(child.pid, psutil.Process(child.pid).create_time())}
+        draft = self._file.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(_Record(engine, started)))
+        draft.replace(self._file)
+
+    def find(self, name: str) -> psutil.Process | None:
+        """The process that was started under a name, while it runs."""
+        record = self._record()
+        started = record.started.get(name) if record else None
+        return _running(started) if started else None
+
+    def engine(self) -> str | None:
+        """The engine of the cluster, when any process of it runs."""
+        record = self._record()
+        return record.engine if record and any(map(_running, record.started.values())) else None
+
+    def forget(self) -> None:
+        """Remove the record, when all have ended."""
+        for child in self._children:
+            child.poll()
+        self._file.unlink(missing_ok=True)
+
+    def log_path(self, name: str) -> Path:
+        """Where the log of a process is."""
+        return self._directory / "logs" / f"{name}.log"
+
+    def last_line(self, name: str) -> str:
+        """What its log said last, and where it is."""
+        path = self.log_path(name)
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        return f"{lines[-1] if lines else 'it wrote nothing'} (see {path})"
+
+    def _record(self) -> _Record | None:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=_Record)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise FatalError(f"{self._file} is damaged ({error}): end the processes by hand and remove it") from error
+
+
+def end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], None]) -> None:
+    """Signal all of them at once, then wait until they are gone, for at most END_S."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            how(process)
+    ends = time.monotonic() + END_S
+    while not all(gone(process) for process in processes) and time.monotonic() < ends:
+        time.sleep(POLL_S)
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it has ended; one that nobody has waited for yet has, too."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _running(started: _Started) -> psutil.Process | None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(started.pid)
+        if process.create_time() == started.created and not gone(process):
+            return process
+    return None

@@ -1,0 +1,86 @@
+"""Runs the commands of README.md, in their order, on a cluster of its own."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.launcher import Cluster
+from scripts.ports import write_config
+from scripts.processes import ROOT
+
+README = (ROOT / "README.md").read_text()
+UUID = r"[0-9a-f]{8}-[0-9a-f-]{27}"
+
+
+def walk_through() -> Iterator[tuple[str, list[str]]]:
+    """(command, output as it is printed in README.md) of the section "A walk through"."""
+    section = README.partition("## A walk through")[2].partition("\n### By hand")[0]
+    for block in re.findall(r"```console\n(.*?)```", section, re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *output = part.splitlines()
+            yield command, output
+
+
+def pattern(line: str, cluster: Cluster) -> str:
+    """What a printed line must look like: ids, times, process ids and ports are those of this run."""
+    settings = cluster.settings
+    known = {
+        "127.0.0.1:5000": settings.facade.address,
+        "127.0.0.1:5001": settings.service_ips.messages_service[0],
+        "127.0.0.1:5005": settings.registry.address,
+        **{f"127.0.0.1:500{2 + index}": node for index, node in enumerate(settings.service_ips.logging_service)},
+    }
+    for ours, theirs in known.items():
+        line = line.replace(ours, theirs)
+    line = re.escape(line).replace(r"\-", "-")
+    line = re.sub(UUID, UUID, line)
+    line = re.sub(r"ready\\ in\\ \d+\\\.\d\\ s", r"ready in \\d+\\.\\d s", line)
+    return re.sub(r"processes\\ [^)]*\\\)", r"processes [\\d, ]+\\)", line)
+
+
+@pytest.fixture
+def cluster_of_reader(tmp_path: Path, runtime: object) -> Iterator[Cluster]:
+    """A cluster that is down, on free ports, for a reader who types what README.md says."""
+    del runtime
+    write_config(tmp_path / "config.toml")
+    made = Cluster(tmp_path / "config.toml")
+    yield made
+    made.down()
+    made.close()
+
+
+def test_the_walk_through_works_as_it_is_printed(cluster_of_reader: Cluster, tmp_path: Path) -> None:
+    """Each command exits with 0 and prints what README.md shows, in the same order."""
+    facade = cluster_of_reader.settings.facade.address
+    environ = os.environ | {
+        "THREEFOLD_CONFIG": str(tmp_path / "config.toml"),
+        "FACADE_URL": f"http://{facade}/facade",
+        "REPLIES_DIR": str(tmp_path / "replies"),
+    }
+    commands = list(walk_through())
+    assert len(commands) >= 10
+    for command, output in commands:
+        typed = command.replace("localhost:5000", facade).replace("data/logs", str(tmp_path / "data" / "logs"))
+        ended = subprocess.run(
+            ["/bin/sh", "-c", typed], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert 0 == ended.returncode, f"{command}\n{ended.stdout}{ended.stderr}"
+        printed = iter(ended.stdout.splitlines())
+        for line in output:
+            if not command.startswith("grep"):
+                wanted = pattern(line, cluster_of_reader)
+                assert any(re.fullmatch(wanted, found) for found in printed), (
+                    f"{command}: no {line!r} in {ended.stdout}"
+                )
+
+
+def test_the_readme_names_each_target_of_make() -> None:
+    """The two commands that README.md begins with are targets of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text()
+
+    for target in re.findall(r"^\$ make (\w+)$", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
