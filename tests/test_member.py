@@ -79,7 +79,7 @@ def test_an_engine_whose_member_ends_is_lost(runtime: Runtime, tmp_path: Path) -
             entry = Entry(ids.new_id(), "x")
             await opened.store.append(*entry)
             assert [entry] == await opened.store.read("", 10)
-            (java,) = psutil.Process().children()
+            (java,) = [child for child in psutil.Process().children() if str(tmp_path) in str(child.open_files())]
             java.send_signal(signal.SIGKILL)
             return await asyncio.wait_for(opened.lost, 10.0)
 
