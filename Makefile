@@ -11,7 +11,7 @@ $(INSTALLED): .ci/requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement .ci/requirements.txt
-	$(BIN)/python -m scripts.prepare
+	-$(BIN)/python -m scripts.prepare
 	touch $@
 
 demo: $(INSTALLED)

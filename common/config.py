@@ -1,6 +1,6 @@
 """config.toml, read once into frozen values.
 
-`load` is called by each `__main__`, and by nothing else; everything below gets what it needs as arguments.
+`load` is called by each `__main__` and by the launcher; everything below gets what it needs as arguments.
 """
 
 import difflib
@@ -17,36 +17,37 @@ DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
 
 HIGHEST_PORT = 65_535
 Address = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+:([1-9][0-9]{0,4})$", max_length=64)]  # host:port
+Addresses = Annotated[tuple[Address, ...], Meta(min_length=1, max_length=100)]
 Seconds = Annotated[float, Meta(gt=0, le=600)]
 
 
 class ServiceIps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """`[service_ips]`: the addresses (host:port) at which each service listens, the start of the registry's list."""
 
-    messages_service: tuple[Address, ...]
-    logging_service: tuple[Address, ...]
+    messages_service: Addresses
+    logging_service: Addresses
 
 
 class Hazelcast(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[hazelcast]`: the cluster that keeps the messages."""
 
     cluster_name: Annotated[str, Meta(min_length=1, max_length=64)] = field(name="hazelcast-cluster-name")
-    clients: tuple[Address, ...] = field(name="hazelcast-clients")  # the members: number N belongs to logging node N
+    clients: Addresses = field(name="hazelcast-clients")  # the members: number N belongs to logging node N
     launch: bool = True  # False: the members run already, a logging node starts none
     heap_mb: Annotated[int, Meta(ge=64, le=1_048_576)] = 256  # of each member; 100,000 short messages take about 50 MB
 
 
 class Registry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[registry]`: where the registry listens."""
+    """`[registry]`: where the registries listen; they share nothing, any of them answers."""
 
-    address: Address = "127.0.0.1:5005"
+    addresses: Addresses = ("127.0.0.1:5005",)
 
 
 class Facade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[facade]`: the HTTP side."""
 
     address: Address = "127.0.0.1:5000"
-    threads: Annotated[int, Meta(ge=1, le=64)] = 16  # each keeps one request; 64 x 6 sockets stay below ZeroMQ's 1,023
+    threads: Annotated[int, Meta(ge=1, le=64)] = 16  # each works on one request
     attempt_timeout_s: Seconds = 1.0  # for one attempt at one address; cheap, for what is sent again is idempotent
     deadline_s: Seconds = 10.0  # for all attempts of one request
 
@@ -147,11 +148,17 @@ def _refuse_inconsistent(config: Config) -> None:
             f"[facade] attempt_timeout_s is {config.facade.attempt_timeout_s}, over deadline_s, which is "
             f"{config.facade.deadline_s}"
         )
-    listening = (*config.service_ips.messages_service, *nodes, *members, config.registry.address, config.facade.address)
-    for address in listening:
+    listeners = [
+        *((address, "[service_ips] messages-service") for address in config.service_ips.messages_service),
+        *((address, "[service_ips] logging-service") for address in nodes),
+        *((address, "[hazelcast] hazelcast-clients") for address in members),
+        *((address, "[registry] addresses") for address in config.registry.addresses),
+        (config.facade.address, "[facade] address"),
+    ]
+    keys: dict[str, str] = {}
+    for address, key in listeners:
         if split(address)[1] > HIGHEST_PORT:
-            raise ConfigError(f"the address {address} has a port over {HIGHEST_PORT}")
-        if listening.count(address) > 1:
-            raise ConfigError(
-                f"the address {address} is given to {listening.count(address)} listeners; each needs its own"
-            )
+            raise ConfigError(f"{key}: {address} has a port over {HIGHEST_PORT}")
+        if address in keys:
+            raise ConfigError(f"{keys[address]} and {key} both have {address}; each listener needs its own address")
+        keys[address] = key

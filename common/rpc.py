@@ -35,6 +35,7 @@ HEARTBEAT_MS = 1_000  # so that a host that vanished is noticed without traffic 
 HEARTBEAT_TIMEOUT_MS = 3_000  # ... after three missed beats
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 1_000  # soon at first, then gently: a dead peer costs one SYN a second
 QUEUE_FRAMES = 1_000  # per peer and direction; over it ZeroMQ stops reading, and TCP slows the peer down
+SOCKETS = 16_384  # of one process: 3 for each thread and address, one of them and its monitor's two ends
 IN_FLIGHT = 1_024  # requests that a server works on at once: 64 threads of 16 facades
 DRAIN_S = 5.0  # for what is in flight when a server is told to stop
 DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
@@ -78,6 +79,7 @@ class ZmqTransport:
 
     def __init__(self) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, SOCKETS)
         self._local = threading.local()
         self._made: list[_Connection] = []
 
@@ -97,7 +99,10 @@ class ZmqTransport:
     def _connection(self, address: str) -> "_Connection":
         connections: dict[str, _Connection] = self._local.__dict__.setdefault("connections", {})
         if address not in connections:
-            connections[address] = _Connection(self._context, address)
+            try:
+                connections[address] = _Connection(self._context, address)
+            except zmq.ZMQError as error:
+                raise UnreachableError(address, f"no socket for it: {error.strerror}") from error
             self._made.append(connections[address])
         return connections[address]
 
@@ -194,6 +199,7 @@ class Server:
 
     def __init__(self, address: str, handler: Handler, *, in_flight: int = IN_FLIGHT) -> None:
         self._handler = handler
+        self._stopping = False
         self._in_flight = in_flight
         self._tasks: set[asyncio.Task[None]] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -218,16 +224,17 @@ class Server:
             await stop.wait()
         finally:
             loop.remove_reader(descriptor)
+            self._stopping = True
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=DRAIN_S)
-                await asyncio.sleep(LAST_REPLIES_S)
+            await asyncio.sleep(LAST_REPLIES_S)
             self._socket.close()
             self._context.term()
 
     def _drain(self) -> None:
         """Take what has arrived. The descriptor is edge-triggered, so this also runs after each send."""
         for _ in range(DRAIN_FRAMES):
-            if self._socket.closed or not _readable(self._socket):
+            if self._stopping or not _readable(self._socket):
                 return
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
             end = frames.index(b"") + 1 if b"" in frames else 1  # the envelope of a REQ ends with an empty frame

@@ -16,14 +16,14 @@ from common.errors import InvalidMessageError
 
 VERSION = 1
 MESSAGE_BYTES = 65_536  # of one text in UTF-8: a log line with a long stack trace is below 10 kB
-PAGE_MESSAGES = 1_000  # most messages in one page: 5 ms at a logging node (docs/measurements.md)
+PAGE_MESSAGES = 1_000  # most messages in one page: 6 ms at the members (docs/measurements.md)
 PAGE_BYTES = 1_048_576  # of text in one page; a page stops after the message that reaches it
 REQUEST_BYTES = 131_072  # of one frame to a server: a text of MESSAGE_BYTES and its envelope, twice over
 REPLY_BYTES = 4_194_304  # of one frame to a client: PAGE_BYTES, one text more, and 64 bytes around each message
 
-_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-MessageId = Annotated[str, Meta(pattern=f"^{_UUID}$")]  # a UUID in its canonical text form
-Cursor = Annotated[str, Meta(pattern=f"^({_UUID})?$")]  # a MessageId, or "" before the first
+UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+MessageId = Annotated[str, Meta(pattern=f"^{UUID}$")]  # a UUID in its canonical text form
+Cursor = Annotated[str, Meta(pattern=f"^({UUID})?$")]  # a MessageId, or "" before the first
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
 Reason = Annotated[str, Meta(max_length=1_000)]

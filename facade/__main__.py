@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from common import config, process, rpc
-from facade import server
+from facade import prober, server
 from facade.app import create_app
 from facade.client import Client
-from facade.routing import Limits
+from facade.routing import Limits, Suspects
 
 log = logging.getLogger("facade")
 
+SENDING_S = 2.0  # beside the deadline of a request, for its answer to be sent when the facade stops
 _M_ARENA_MAX = -8  # <malloc.h>
 
 
@@ -29,14 +30,15 @@ def main(port: int | None, path: Path) -> None:
     host, configured = config.split(settings.facade.address)
     limits = Limits(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
     transport = rpc.ZmqTransport()
-    app = create_app(Client(transport, settings.registry.address, limits))
+    suspects = Suspects()
+    app = create_app(Client(transport, settings.registry.addresses, limits, suspects=suspects))
     serving = server.create(app, host=host, port=port or configured, threads=settings.facade.threads)
     log.info("listening address=%s:%s", host, port or configured)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server.run(serving, stop)
-    transport.close()
+    threading.Thread(target=prober.run, args=(transport, suspects, stop), daemon=True).start()
+    server.run(serving, stop, drain_s=limits.deadline_s + SENDING_S)
 
 
 def _share_memory_between_threads() -> None:

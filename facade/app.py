@@ -89,7 +89,7 @@ class FacadeResource:
         try:
             return self._client.page(after)
         except ServiceError as error:
-            log.exception("a read of all messages broke off after=%s", after)
+            log.error("a read of all messages broke off after=%s reason=%s", after, error)  # noqa: TRY400 (expected)
             # The status is sent already: only a broken connection can still say that the body is not whole.
             raise ConnectionAbortedError(str(error)) from error
 

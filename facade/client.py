@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from common import rpc
-from common.errors import AttemptUnknownError, OutcomeUnknownError, PeerError, UnavailableError
+from common.errors import (
+    AttemptUnknownError,
+    DisconnectedError,
+    OutcomeUnknownError,
+    PeerError,
+    TimedOutError,
+    UnavailableError,
+    UnreachableError,
+)
 from common.wire import (
     PAGE_MESSAGES,
     Append,
@@ -25,7 +33,8 @@ from facade import routing
 
 log = logging.getLogger(__name__)
 
-LOOKUP_S = 0.5  # for one answer of the registry; then its last good answer serves
+ONE_ROUND = routing.Limits(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for what a reader can do without
+LOOKUP_S = 0.5  # for one answer of one registry; then the next one is asked, or the last good answer serves
 
 ReplyType = TypeVar("ReplyType", bound=Wire)
 
@@ -35,24 +44,27 @@ class Client:
 
     Args:
         transport: carries requests.
-        registry: host:port of the registry, asked before every access.
+        registries: host:port of each registry; one of them is asked before every access.
         limits: the time of one request.
+        suspects: addresses that did not answer lately; `facade.prober` clears them.
         clock, sleep, shuffled: time and chance; a test gives its own.
     """
 
     def __init__(
         self,
         transport: rpc.Transport,
-        registry: str,
+        registries: Sequence[str],
         limits: routing.Limits,
         *,
+        suspects: routing.Suspects,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         shuffled: Callable[[Sequence[str]], Sequence[str]] = lambda addresses: random.sample(addresses, len(addresses)),
     ) -> None:
         self._transport = transport
-        self._registry = registry
+        self._registries = tuple(registries)
         self._limits = limits
+        self._suspects = suspects
         self._clock = clock
         self._sleep = sleep
         self._shuffled = shuffled
@@ -80,32 +92,66 @@ class Client:
         return self._ask("logging-service", Read(after=after, limit=PAGE_MESSAGES), Page, [])
 
     def description(self) -> str:
-        """The static text of the messages service; raises UnavailableError."""
-        return self._ask("messages-service", Describe(), Description, []).text
+        """The static text of the messages service, without a second round; raises UnavailableError."""
+        return self._ask("messages-service", Describe(), Description, [], ONE_ROUND).text
 
-    def _ask(self, service: str, request: Request, expect: type[ReplyType], failures: list[PeerError]) -> ReplyType:
-        """The first good answer; each failed attempt is appended to `failures` (at most about 100 in 10 s)."""
-        steps = routing.plan(lambda: self._lookup(service), self._limits, clock=self._clock, shuffled=self._shuffled)
+    def _ask(
+        self,
+        service: str,
+        request: Request,
+        expect: type[ReplyType],
+        failures: list[PeerError],
+        limits: routing.Limits | None = None,
+    ) -> ReplyType:
+        """The first good answer; each failed attempt is appended to `failures` (about 10 a second)."""
+        steps = routing.plan(
+            lambda: self._lookup(service),
+            limits or self._limits,
+            clock=self._clock,
+            ordered=lambda addresses: self._suspects.last(self._shuffled(addresses)),
+        )
         for step in steps:
             match step:
                 case routing.Wait(seconds=seconds):
                     self._sleep(seconds)
                 case routing.Try(address=address, timeout_s=timeout_s):
                     try:
-                        return rpc.ask(self._transport, address, request, expect, timeout_s=timeout_s)
+                        return self._try(address, request, expect, timeout_s)
                     except PeerError as error:
                         failures.append(error)
                         log.warning("fallback service=%s node=%s reason=%s", service, address, error.reason)
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")
 
     def _lookup(self, service: str) -> tuple[str, ...]:
-        """The addresses of a service now, or as the registry last knew them."""
-        try:
-            known = rpc.ask(self._transport, self._registry, Lookup(name=service), Known, timeout_s=LOOKUP_S)
-        except PeerError as error:
-            if service not in self._last_known:
-                raise UnavailableError(service, f"the registry does not answer ({error})") from error
-            log.warning("registry silent, using its last answer service=%s reason=%s", service, error)
-        else:
-            self._last_known[service] = known.values
+        """The addresses of a service, from the first registry that answers, or as one of them last knew it.
+
+        Registries that are suspects are asked only when there is no earlier answer: a silent one must not cost
+        each request its timeout.
+        """
+        silent = self._suspects.known()
+        failure: PeerError | None = None
+        for registry in self._registries:
+            if registry in silent and service in self._last_known:
+                continue
+            try:
+                known = self._try(registry, Lookup(name=service), Known, LOOKUP_S)
+            except PeerError as error:
+                failure = error
+                log.warning("registry silent service=%s reason=%s", service, error)
+            else:
+                self._last_known[service] = known.values
+                return known.values
+        if service not in self._last_known:
+            raise UnavailableError(service, f"no registry answers ({failure})") from failure
         return self._last_known[service]
+
+    def _try(self, address: str, request: Request, expect: type[ReplyType], timeout_s: float) -> ReplyType:
+        """One attempt; who gives no answer at all becomes a suspect, who answers is none any more."""
+        try:
+            reply = rpc.ask(self._transport, address, request, expect, timeout_s=timeout_s)
+        except (UnreachableError, TimedOutError, DisconnectedError):
+            if self._suspects.add(address):
+                log.warning("suspect node=%s", address)
+            raise
+        self._suspects.clear(address)
+        return reply

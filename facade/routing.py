@@ -1,9 +1,11 @@
 """The fallback policy: which address is tried when, and for how long. Pure: no sockets, no clock of its own."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 FIRST_PAUSE_S = 0.05  # after a round in which every address failed: the dead fail at once, so wait for news ...
+SUSPECTS = 1_000  # most addresses to remember: as many as one answer of a registry can name
 LONGEST_PAUSE_S = 0.4  # ... each time twice as long, up to this
 
 
@@ -14,10 +16,49 @@ class Limits:
     Attributes:
         attempt_timeout_s: for one attempt at one address, in seconds.
         deadline_s: for all attempts together, in seconds.
+        rounds: most times that each address is tried.
     """
 
     attempt_timeout_s: float
     deadline_s: float
+    rounds: int = 1_000  # the waits between them make it about 30 in 10 s
+
+
+class Suspects:
+    """Addresses that did not answer lately; shared by the threads of a facade.
+
+    A suspect is tried last, so a node that hangs costs one poll timeout, and then nothing until it answers a probe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._addresses: set[str] = set()
+
+    def add(self, address: str) -> bool:
+        """The address did not answer; whether that is news."""
+        with self._lock:
+            news = address not in self._addresses and len(self._addresses) < SUSPECTS
+            if news:
+                self._addresses.add(address)
+            return news
+
+    def clear(self, address: str) -> bool:
+        """The address answered; whether that is news."""
+        if address not in self._addresses:  # without the lock: nearly every call ends here
+            return False
+        with self._lock:
+            self._addresses.discard(address)
+            return True
+
+    def known(self) -> tuple[str, ...]:
+        """All suspects now."""
+        with self._lock:
+            return tuple(self._addresses)
+
+    def last(self, addresses: Sequence[str]) -> list[str]:
+        """The same addresses, the suspects after the others; apart from that in the same order."""
+        suspects = self._addresses
+        return sorted(addresses, key=suspects.__contains__) if suspects else list(addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +81,20 @@ def plan(
     limits: Limits,
     *,
     clock: Callable[[], float],
-    shuffled: Callable[[Sequence[str]], Sequence[str]],
+    ordered: Callable[[Sequence[str]], Sequence[str]],
 ) -> Iterator[Try | Wait]:
-    """Every address once in random order, a wait, then all again, until the deadline.
+    """Every address once, a wait, then all again, until the deadline or the last round.
 
     Args:
         lookup: who is to be tried, asked before each round.
         limits: the time there is.
         clock: the time now, in seconds from any start.
-        shuffled: the same addresses in random order.
+        ordered: the same addresses in the order in which to try them.
     """
     ends = clock() + limits.deadline_s
     pause_s = FIRST_PAUSE_S
-    while True:
-        for address in shuffled(lookup()):
+    for _ in range(limits.rounds):
+        for address in ordered(lookup()):
             if (left_s := ends - clock()) <= 0:
                 return
             yield Try(address, min(limits.attempt_timeout_s, left_s))

@@ -19,11 +19,13 @@ from common.errors import FatalError
 from facade import problem
 from facade.body import BODY_BYTES
 
+log = logging.getLogger(__name__)
+
 HEADER_BYTES = 16_384  # of all headers of one request
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
 CONNECTIONS = 512  # at once; one more waits in the listening socket
 TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
-DRAIN_S = 12.0  # for requests that are worked on when the server stops: their deadline of 10 s, and the sending
+STALLED_S = 15.0  # without taking any of its answer, then a client is cut: it holds a thread
 QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
 
 
@@ -97,22 +99,36 @@ def create(application: Callable[..., Any], *, host: str, port: int, threads: in
     return server
 
 
-def run(server: Any, stop: threading.Event) -> None:
-    """Serve until `stop` is set; then answer what was accepted, for at most DRAIN_S, and return."""
+def run(server: Any, stop: threading.Event, *, drain_s: float, stalled_s: float = STALLED_S) -> None:
+    """Serve until `stop` is set; then answer what was accepted, for at most `drain_s`, and return.
+
+    A client that takes nothing of its answer for `stalled_s` is cut.
+    """
     while not stop.is_set():
         _turn(server)
+        _cut_stalled(server, stalled_s)
     _stop_accepting(server)
-    ends, quiet_since = time.monotonic() + DRAIN_S, time.monotonic()
+    ends, quiet_since = time.monotonic() + drain_s, time.monotonic()
     while (now := time.monotonic()) < min(ends, quiet_since + QUIET_S):
         _turn(server)
+        _cut_stalled(server, stalled_s)
         if any(channel.busy for channel in server.active_channels.values()):
             quiet_since = now
-    server.task_dispatcher.shutdown(timeout=DRAIN_S)
+    server.task_dispatcher.shutdown(timeout=QUIET_S)
     wasyncore.close_all(server._map)
 
 
 def _turn(server: Any) -> None:
     wasyncore.loop(timeout=TURN_S, use_poll=True, map=server._map, count=1)
+
+
+def _cut_stalled(server: Any, stalled_s: float) -> None:
+    """Waitress itself waits for such a client as long as it stays connected."""
+    since = time.time() - stalled_s  # the clock of waitress' last_activity
+    for channel in list(server.active_channels.values()):
+        if channel.total_outbufs_len and channel.last_activity < since:
+            log.warning("client cut, it takes nothing of its answer unsent_bytes=%s", channel.total_outbufs_len)
+            channel.handle_close()
 
 
 def _stop_accepting(server: Any) -> None:

@@ -86,11 +86,10 @@ async def _keep_open(node: LoggingNode, opening: AbstractAsyncContextManager[eng
 async def _hazelcast(
     address: str, settings: config.Config, directory: Path, node: LoggingNode
 ) -> AsyncIterator[engine.Engine]:
-    transport = rpc.ZmqTransport()
-    cluster = await engine.membership(transport, settings.registry.address, address)
+    transport, launch = rpc.ZmqTransport(), settings.hazelcast.launch
+    cluster = await engine.membership(transport, settings.registry.addresses, address, launch=launch)
     async with engine.hazelcast(
         cluster,
-        launch=settings.hazelcast.launch,
         heap_mb=settings.hazelcast.heap_mb,
         log_path=directory / "logs" / f"hazelcast-{config.split(address)[1]}.log",
         forming=node.forming,

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +19,18 @@ log = logging.getLogger(__name__)
 
 REGISTRY_S = 10.0  # for the registry to answer at the start: it may be started after the node
 REGISTRY_PAUSE_S = 0.1  # between two questions
+LOOKUP_S = 1.0  # for one answer
 FORMING_S = 3.0  # for the other members: they start within 2 s of each other when started together
 SAFE_S = 30.0  # for the backups to be in place; 1.5 s with an empty map
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What the registry says about the cluster, and which member is this node's own (host:port)."""
+    """What a registry says about the cluster: its name, its members, and the node's own one, if it starts one."""
 
     cluster_name: str
     members: tuple[str, ...]
-    own: str
+    own: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +41,43 @@ class Engine:
     lost: "asyncio.Future[str]"
 
 
-async def membership(transport: rpc.Transport, registry: str, node: str) -> Membership:
-    """Ask the registry which cluster, and which member, belongs to `node` (host:port).
+async def membership(transport: rpc.Transport, registries: Sequence[str], node: str, *, launch: bool) -> Membership:
+    """Ask the registries, one after the other, which cluster, and which member, belongs to `node` (host:port).
+
+    With `launch` the node starts a member, so it must have one.
 
     Raises:
-        FatalError: it does not answer within REGISTRY_S, or does not know the node.
+        FatalError: no registry answers within REGISTRY_S, or the node is not known, or has no member.
     """
-    nodes = await _lookup(transport, registry, "logging-service")
-    (cluster_name,) = await _lookup(transport, registry, "hazelcast-cluster-name")
-    members = await _lookup(transport, registry, "hazelcast-clients")
+    nodes = await _lookup(transport, registries, "logging-service")
+    (cluster_name,) = await _lookup(transport, registries, "hazelcast-cluster-name")
+    members = await _lookup(transport, registries, "hazelcast-clients")
+    if not launch:
+        return Membership(cluster_name, members, None)
     if node not in nodes[: len(members)]:
-        raise FatalError(
-            f"the registry {registry} knows no logging node {node} with a member; known: {', '.join(nodes)}"
-        )
-    return Membership(cluster_name=cluster_name, members=members, own=members[nodes.index(node)])
+        raise FatalError(f"the registry knows no logging node {node} with a member; known: {', '.join(nodes)}")
+    return Membership(cluster_name, members, members[nodes.index(node)])
 
 
-async def _lookup(transport: rpc.Transport, registry: str, name: str) -> tuple[str, ...]:
+async def _lookup(transport: rpc.Transport, registries: Sequence[str], name: str) -> tuple[str, ...]:
     ends = asyncio.get_running_loop().time() + REGISTRY_S
-    while True:
+    for registry in itertools.cycle(registries):
         try:
-            known = await asyncio.to_thread(rpc.ask, transport, registry, Lookup(name=name), Known, timeout_s=1.0)
+            known = await asyncio.to_thread(rpc.ask, transport, registry, Lookup(name=name), Known, timeout_s=LOOKUP_S)
         except PeerError as error:
             if asyncio.get_running_loop().time() > ends:
-                raise FatalError(f"the registry does not answer: {error}") from error
+                raise FatalError(f"no registry answers: {error}") from error
         else:
             return known.values
         await asyncio.sleep(REGISTRY_PAUSE_S)
+    raise FatalError("there is no registry to ask")
 
 
 @contextlib.asynccontextmanager
 async def hazelcast(
-    cluster: Membership, *, launch: bool, heap_mb: int, log_path: Path, forming: Callable[[], None]
+    cluster: Membership, *, heap_mb: int, log_path: Path, forming: Callable[[], None]
 ) -> AsyncIterator[Engine]:
-    """A store in the cluster, with its own member when `launch`; `forming` is called when that member is up.
+    """A store in the cluster, with the node's own member if it has one; `forming` is called when that member is up.
 
     The client connects when all members are there, or after FORMING_S: the first client makes Hazelcast deal out the
     partitions, and dealt to one member alone they would have to be moved, which takes 1.5 s and leaves what is
@@ -80,7 +85,7 @@ async def hazelcast(
     """
     async with contextlib.AsyncExitStack() as stack:
         own = None
-        if launch:
+        if cluster.own:
             runtime = await asyncio.to_thread(java.find)
             own = await stack.enter_async_context(
                 member.running(

@@ -5,6 +5,7 @@ Settings that are not explained here were measured on three real members: ../doc
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -16,15 +17,19 @@ from hazelcast.predicate import Predicate, and_, greater, less_or_equal, paging
 
 from common import ids
 from common.errors import FatalError, StoreError
-from common.wire import Entry
+from common.wire import UUID, Entry
 
 log = logging.getLogger(__name__)
 
 MAP = "messages-map"
-OPERATION_S = 0.9  # for one call; below the facade's attempt timeout (1 s), so that the node says what is wrong
+OPERATION_S = (
+    0.9  # for one step of a store; below the facade's attempt timeout (1 s), so that the node says what is wrong
+)
 CONNECT_S = 30.0  # to reach a cluster, at the start and again later; then this node gives up
 WINDOW_MS = 64  # of the first window of a page: about one page of messages at full load
 WINDOW_GROWTH = 4  # an empty window costs 0.6 ms; a year of silence is 15 windows
+
+_MESSAGE_ID = re.compile(UUID)
 
 T = TypeVar("T")
 
@@ -55,21 +60,33 @@ class HazelcastStore:
 
     async def append(self, message_id: str, text: str) -> None:
         """See Store; stored means: in memory at the owner and at all its synchronous backups."""
-        await _within(self._map.put_if_absent(message_id, text))
+        await _within(self._append(message_id, text))
 
     async def read(self, after: str, limit: int) -> list[Entry]:
         """See Store. Costs what the page costs, not what is stored, but for the first page, which sorts everything."""
-        found: list[Entry] = []
-        for above, until in windows(after, now_ms=time.time_ns() // 1_000_000):
-            predicate = paging(_range(above, until), limit - len(found))
-            found.extend(sorted(Entry(*row) for row in await _within(self._map.entry_set(predicate))))
-            if len(found) == limit:
-                break
-        return found
+        return await _within(self._read(after, limit))
 
     def members(self) -> int:
         """See Store."""
         return len(self._client.cluster_service.get_members())
+
+    async def _append(self, message_id: str, text: str) -> None:
+        stored = await self._map.put_if_absent(message_id, text)
+        if stored is not None:
+            # It was there from an attempt whose backups may have failed, and finding it makes no backup: write it anew.
+            await self._map.replace_if_same(message_id, stored, stored)
+
+    async def _read(self, after: str, limit: int) -> list[Entry]:
+        found: list[Entry] = []
+        for begin, until in windows(after, now_ms=time.time_ns() // 1_000_000):
+            above, full = begin, True
+            while full and len(found) < limit:
+                wanted = limit - len(found)
+                rows = sorted(await self._map.entry_set(paging(_range(above, until), wanted)))
+                found += [Entry(*row) for row in rows if _ours(*row)]
+                full = len(rows) == wanted  # then there may be more of this window, when some were not ours
+                above = rows[-1][0] if rows else above
+        return found
 
     async def close(self) -> None:
         """Leave the cluster."""
@@ -128,6 +145,14 @@ def _listener(lost: asyncio.Event) -> Callable[[str], None]:
             lost.set()
 
     return changed
+
+
+def _ours(key: object, value: object) -> bool:
+    """Whether an entry of the map is a message: any Hazelcast client may have put something else there."""
+    if isinstance(key, str) and isinstance(value, str) and _MESSAGE_ID.fullmatch(key):
+        return True
+    log.warning("an entry of the map is no message and is left out key=%.100r", key)
+    return False
 
 
 def _range(above: str, until: str | None) -> Predicate:

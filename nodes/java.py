@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,21 +120,26 @@ def _find_jar(environ: Mapping[str, str]) -> Path:
         if not Path(configured).is_file():
             raise FatalError(f"HAZELCAST_JAR names {configured}, which is not a file")
         return Path(configured).resolve()
-    repository = cache(environ) / "maven"
-    jar = repository.joinpath("com", "hazelcast", "hazelcast", HAZELCAST_VERSION, f"hazelcast-{HAZELCAST_VERSION}.jar")
+    jar = cache(environ) / f"hazelcast-{HAZELCAST_VERSION}.jar"
     if not jar.is_file():
-        download(repository)
+        download(jar)
     return jar
 
 
-def download(repository: Path, *, fetch: Callable[[Path], Path] | None = None) -> None:
-    """Bring the jar into a local Maven repository, and check that it is the one that this code was tried with.
+def download(jar: Path, *, fetch: Callable[[Path], Path] | None = None) -> None:
+    """Put the jar at a path, whole, when it is the one that this code was tried with.
 
     Raises:
         FatalError: it cannot be had, or its hash is another one.
     """
     try:
-        jar = (fetch or _fetch)(repository)
+        jar.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=jar.parent) as repository:
+            found = (fetch or _fetch)(Path(repository))
+            digest = hashlib.sha256(found.read_bytes()).hexdigest()
+            if digest != JAR_SHA256:
+                raise FatalError(f"the downloaded {found.name} has SHA-256 {digest}, not {JAR_SHA256}: it is not used")
+            found.replace(jar)
     except ImportError as error:
         raise FatalError(
             f"no jar of Hazelcast {HAZELCAST_VERSION}: install the extra with `pip install .[cluster]`, "
@@ -141,10 +147,6 @@ def download(repository: Path, *, fetch: Callable[[Path], Path] | None = None) -
         ) from error
     except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors
         raise FatalError(f"cannot download Hazelcast {HAZELCAST_VERSION}: {error}") from error
-    found = hashlib.sha256(jar.read_bytes()).hexdigest()
-    if found != JAR_SHA256:
-        jar.unlink()
-        raise FatalError(f"the downloaded {jar.name} has SHA-256 {found}, not {JAR_SHA256}: it is not used")
 
 
 def _fetch(repository: Path) -> Path:

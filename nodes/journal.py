@@ -5,6 +5,7 @@ One file may be shared by all logging nodes of one machine: each has its own con
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,8 @@ from common.wire import Entry
 
 BUSY_S = 0.9  # for a lock that another node's commit holds (about 1 ms each); below the facade's attempt timeout
 BATCH_MESSAGES = 1_000  # most messages in one commit: keeps a commit below 10 ms
+
+WAL_TRIES, WAL_PAUSE_S = 40, 0.025  # at most 1 s at the start; it takes some milliseconds
 
 T = TypeVar("T")
 
@@ -63,15 +66,17 @@ class Journal:
         self._reader.close()
 
     async def _commit_all(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH_MESSAGES], self._waiting[BATCH_MESSAGES:]
-            try:
-                await self._writer.run(_insertion([entry for entry, _ in batch]))
-            except StoreError as error:
-                _settle(batch, error)
-            else:
-                _settle(batch, None)
-        self._commits = None
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:BATCH_MESSAGES], self._waiting[BATCH_MESSAGES:]
+                try:
+                    await self._writer.run(_insertion([entry for entry, _ in batch]))
+                except StoreError as error:
+                    _settle(batch, error)
+                else:
+                    _settle(batch, None)
+        finally:
+            self._commits = None
 
 
 class _Worker:
@@ -79,7 +84,7 @@ class _Worker:
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        _switch_to_wal(self._connection)
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("CREATE TABLE IF NOT EXISTS messages (id TEXT PRIMARY KEY, msg TEXT) WITHOUT ROWID")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -95,6 +100,18 @@ class _Worker:
     def close(self) -> None:
         self._thread.shutdown()
         self._connection.close()
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Several nodes may open a new file at once, and for this statement SQLite does not wait for a lock by itself."""
+    for _ in range(WAL_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            time.sleep(WAL_PAUSE_S)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _insertion(entries: list[Entry]) -> Callable[[sqlite3.Connection], None]:

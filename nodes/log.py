@@ -1,7 +1,6 @@
 """What a logging node answers: pure, the store is given to it when it is ready."""
 
 import logging
-from collections.abc import Iterable
 
 from common.errors import InvalidMessageError
 from common.wire import (
@@ -24,6 +23,7 @@ from nodes.store import Store
 
 log = logging.getLogger(__name__)
 
+FIRST_CHUNK = 128  # messages: 8 MiB when all are as large as they may be
 LOGGED_CHARACTERS = 200  # of a text in the node's own log: enough to recognise it
 
 
@@ -59,8 +59,7 @@ class LoggingNode:
             case Append(id=message_id, msg=text):
                 return await self._append(self._store, message_id, text)
             case Read(after=after, limit=limit):
-                entries = await self._store.read(after, limit)
-                return page(entries, limit=limit, node=self._address)
+                return await read_page(self._store, after, limit, node=self._address)
             case _:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
@@ -70,13 +69,22 @@ class LoggingNode:
         return Stored(id=message_id, node=self._address)
 
 
-def page(found: Iterable[Entry], *, limit: int, node: str) -> Page:
-    """The page of what was found: cut after the message that reaches PAGE_BYTES; a full page may have a successor."""
+async def read_page(store: Store, after: str, limit: int, *, node: str) -> Page:
+    """A page of at most `limit` messages, which ends after the message that reaches PAGE_BYTES of text.
+
+    It is read in chunks, the later ones as large as the texts so far let expect, so that a log of large texts does not
+    bring a thousand of them into memory for a page of sixteen.
+    """
     entries: list[Entry] = []
-    room_bytes = PAGE_BYTES
-    for entry in found:
-        entries.append(entry)
-        room_bytes -= text_bytes(entry.msg)
-        if room_bytes <= 0 or len(entries) == limit:
-            return Page(entries=tuple(entries), next=entry.id, node=node)
-    return Page(entries=tuple(entries), next=None, node=node)
+    used_bytes, chunk = 0, min(limit, FIRST_CHUNK)
+    while True:
+        found = await store.read(entries[-1].id if entries else after, chunk)
+        for entry in found:
+            entries.append(entry)
+            used_bytes += text_bytes(entry.msg)
+            if used_bytes >= PAGE_BYTES or len(entries) == limit:
+                return Page(entries=tuple(entries), next=entry.id, node=node)
+        if len(found) < chunk:
+            return Page(entries=tuple(entries), next=None, node=node)
+        likely = (PAGE_BYTES - used_bytes) * len(entries) // max(used_bytes, 1) + 1
+        chunk = min(limit - len(entries), likely)

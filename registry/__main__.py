@@ -13,16 +13,19 @@ log = logging.getLogger("registry")
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on instead of that in [registry] address.")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), help="Port instead of that of the first of [registry] addresses."
+)
+@click.option("--host", help="Address to listen on instead of that of the first of [registry] addresses.")
 @click.option("--service-ips", help='Addresses by service: "logging-service 127.0.0.1:5002,messages-service …".')
 @click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
-def main(port: int | None, service_ips: str | None, path: Path) -> None:
+def main(port: int | None, host: str | None, service_ips: str | None, path: Path) -> None:
     """Answer who serves what, from config.toml or from --service-ips."""
     settings = config.load(path)
     if service_ips is not None:
         settings = config.with_service_ips(settings, parse_service_ips(service_ips))
-    host, configured = config.split(settings.registry.address)
-    asyncio.run(_serve(f"{host}:{port or configured}", Directory.from_config(settings)))
+    first_host, first_port = config.split(settings.registry.addresses[0])
+    asyncio.run(_serve(f"{host or first_host}:{port or first_port}", Directory.from_config(settings)))
 
 
 async def _serve(address: str, directory: Directory) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -31,16 +32,21 @@ TRAFFIC_S = 10.0  # longest wait for as many
 def main(keep: bool, engine: str | None) -> None:
     """Show the whole product on free ports and in a temporary folder; exit with 1 when anything is lost."""
     console = Console()
-    folder = Path(tempfile.mkdtemp(prefix="threefold-demo-"))
-    write_config(folder / "config.toml")
-    cluster = Cluster(folder / "config.toml", engine=engine or _engine(console))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit("demo: told to stop"))  # so that what it started is ended
     with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="threefold-demo-"))
+        stack.callback(shutil.rmtree, folder)
+        write_config(folder / "config.toml")
+        cluster = Cluster(folder / "config.toml", engine=engine or _engine(console))
         stack.callback(cluster.close)
-        if not keep:
-            stack.callback(shutil.rmtree, folder)
-            stack.callback(cluster.down)
-        lost = tell(cluster, console)
-        if keep:
+        stack.callback(cluster.down)
+        try:
+            lost = tell(cluster, console)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise FatalError(f"the cluster did not answer: {error!r}") from error
+        if keep and not lost:
+            stack.pop_all()
             _tell_what_to_try(cluster, folder, console)
     sys.exit(f"demo: {lost}" if lost else 0)
 
@@ -117,7 +123,7 @@ def _tell_what_to_try(cluster: Cluster, folder: Path, console: Console) -> None:
     console.rule("the cluster stays up")
     console.print(f"curl {url}", soft_wrap=True)
     console.print(f"""curl -X POST {url} -H 'Content-Type: application/json' -d '{{"msg":"hi"}}'""", soft_wrap=True)
-    console.print(f"python -m scripts.cluster --config {folder / 'config.toml'} down", soft_wrap=True)
+    console.print(f"{sys.executable} -m scripts.cluster --config {folder / 'config.toml'} down", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 # Sourced by the other scripts: goes to the project's root and finds the Python of its virtual environment.
 set -eu
+called_from=$PWD
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 if [ ! -x "$python" ]; then
@@ -7,7 +8,19 @@ if [ ! -x "$python" ]; then
     exit 1
 fi
 url=${FACADE_URL:-http://localhost:5000/facade}
-replies=${REPLIES_DIR:-scripts/logs}
+# A relative path is one of the folder in which the caller is.
+absolute() {
+    case $1 in
+        /*) echo "$1" ;;
+        *) echo "$called_from/$1" ;;
+    esac
+}
+
+replies=$(absolute "${REPLIES_DIR:-$PWD/scripts/logs}")
+if [ -n "${THREEFOLD_CONFIG:-}" ]; then
+    THREEFOLD_CONFIG=$(absolute "$THREEFOLD_CONFIG")
+    export THREEFOLD_CONFIG
+fi
 
 # Appends a heading with the time, then standard input, to a file in scripts/logs.
 append_reply() {

@@ -27,7 +27,7 @@ class Part:
     """One process of the cluster.
 
     Attributes:
-        name: "registry", "messages-1", "logging-1" …, "facade".
+        name: "registry-1", "messages-1", "logging-1" …, "facade".
         address: host:port at which it listens.
         arguments: what comes after `python -m`.
         member: host:port of the Hazelcast member that it starts, or None.
@@ -125,8 +125,9 @@ class Cluster:
     def down(self) -> None:
         """Stop everything with SIGTERM, the facade first and the registry last; what hangs is killed."""
         # One after the other: members that leave together wait for each other for 5 s.
-        for part in sorted(self.parts, key=lambda part: _STOP_ORDER.index(part.name.partition("-")[0])):
-            if process := self._process(part):
+        names = self._processes.names()  # not those of config.toml, which may have changed meanwhile
+        for name in sorted(names, key=lambda name: _STOP_ORDER.index(name.partition("-")[0])):
+            if process := self._processes.find(name):
                 tree = [process, *process.children(recursive=True)]
                 processes.end([process], psutil.Process.terminate)
                 processes.end(tree, psutil.Process.kill)
@@ -138,7 +139,8 @@ class Cluster:
 
     def _all_parts(self) -> Iterable[Part]:
         settings, file = self.settings, ("--config", str(self._path))
-        yield Part("registry", settings.registry.address, ("registry", *file))
+        for number, address in enumerate(settings.registry.addresses, 1):
+            yield Part(f"registry-{number}", address, ("registry", *_at(address), *file))
         for number, address in enumerate(settings.service_ips.messages_service, 1):
             yield Part(f"messages-{number}", address, ("nodes", "messages", *_at(address), *file))
         launch = settings.hazelcast.launch and self.engine == "hazelcast"

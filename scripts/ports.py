@@ -1,5 +1,6 @@
 """Free ports, and a configuration of its own for a cluster that must not disturb another one."""
 
+import errno
 import socket
 import time
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def write_config(path: Path, *, nodes: int = 3) -> None:
         f"[service_ips]\nmessages-service = {_toml([messages])}\nlogging-service = {_toml(others[:nodes])}\n"
         f'[hazelcast]\nhazelcast-cluster-name = "threefold-{path.parent.name}"\n'
         f"hazelcast-clients = {_toml(others[nodes:])}\n"
-        f'[registry]\naddress = "{registry}"\n[facade]\naddress = "{facade}"\n'
+        f'[registry]\naddresses = {_toml([registry])}\n[facade]\naddress = "{facade}"\n'
     )
 
 
@@ -42,6 +43,6 @@ def taken(address: str) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
         try:
             probe.bind(split(address))
-        except OSError:
-            return True
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE  # what else is wrong with it, its own process says better
     return False

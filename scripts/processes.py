@@ -14,11 +14,12 @@ from common.errors import FatalError
 
 ROOT = Path(__file__).parents[1]
 END_S = 25.0  # for SIGTERM: a node drains for at most 5 s and its member leaves within 15 s
+CLOCK_STEP_S = 5.0  # that the system's clock, from which it tells when a process began, may have been set by
 POLL_S = 0.03  # between two looks
 
 
 class _Started(msgspec.Struct, frozen=True):
-    """A process that was started here; with `created` a number that was used again is not taken for it."""
+    """A process that was started here; by `created` a number that was used again is not taken for it."""
 
     pid: int
     created: float
@@ -46,16 +47,19 @@ class Processes:
     def start(self, name: str, arguments: Sequence[str], *, engine: str) -> None:
         """Start `python -m arguments` in the background, with a log of its own; it outlives this process."""
         path = self.log_path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as output:
-            child = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as output:
+                child = subprocess.Popen(
+                    [sys.executable, "-m", *arguments],
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise FatalError(f"cannot start {name} with its log in {path}: {error.strerror}") from error
         self._children.append(child)
         record = self._record() or _Record(engine, {})
         started = record.started | {name: _Started(child.pid, psutil.Process(child.pid).create_time())}
@@ -73,6 +77,11 @@ class Processes:
         """The engine of the cluster, when any process of it runs."""
         record = self._record()
         return record.engine if record and any(map(_running, record.started.values())) else None
+
+    def names(self) -> list[str]:
+        """All that were started and run now, in the order in which they were started."""
+        record = self._record()
+        return [name for name, started in record.started.items() if _running(started)] if record else []
 
     def forget(self) -> None:
         """Remove the record, when all have ended."""
@@ -120,6 +129,6 @@ def gone(process: psutil.Process) -> bool:
 def _running(started: _Started) -> psutil.Process | None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(started.pid)
-        if process.create_time() == started.created and not gone(process):
+        if abs(process.create_time() - started.created) < CLOCK_STEP_S and not gone(process):
             return process
     return None

@@ -40,8 +40,11 @@ class HttpClient:
         return self._call("POST", json.dumps({"msg": text}).encode(), {"Content-Type": "application/json"})
 
     def read(self) -> list[str]:
-        """All messages."""
-        texts: list[str] = self._call("GET", None, {}).document["logs"]
+        """All messages; raises HTTPException when the facade answers with an error."""
+        reply = self._call("GET", None, {})
+        if reply.status != http.client.OK:
+            raise http.client.HTTPException(f"{reply.status}: {reply.document.get('message')}")
+        texts: list[str] = reply.document["logs"]
         return texts
 
     def close(self) -> None:
@@ -113,9 +116,20 @@ class Writers:
             self._stop.wait(0.005)
 
     def longest_gap_ms(self, since: float = 0.0) -> float:
-        """The longest time without an acknowledgement that ended after `since` (monotonic seconds)."""
-        times = sorted(when for when, _ in self.acknowledged)
-        return max((1_000 * (after - before) for before, after in pairwise(times) if after > since), default=0.0)
+        """The longest time that any one client was without an acknowledgement, if it ended after `since`.
+
+        `since` is in monotonic seconds.
+        """
+        by_client: dict[str, list[float]] = {}
+        for when, text in self.acknowledged:
+            by_client.setdefault(text.rpartition("-")[0], []).append(when)
+        gaps = (
+            1_000 * (after - before)
+            for times in by_client.values()
+            for before, after in pairwise(times)
+            if after > since
+        )
+        return max(gaps, default=0.0)
 
     def _write(self, number: int) -> None:
         with client(self.address) as own:

@@ -86,6 +86,7 @@ def test_the_readme_lists_every_configuration_key_with_its_default() -> None:
     for name, default in keys.items():
         if default is not msgspec.NODEFAULT:
             shown = str(default).lower() if isinstance(default, bool) else str(default)
+            shown = ", ".join(default) if isinstance(default, tuple) else shown
             assert f"`{shown}`" == rows[name].replace('"', ""), name
 
 

@@ -8,15 +8,16 @@ from common import config, ids
 from common.errors import OutcomeUnknownError, UnavailableError
 from common.loopback import MemoryTransport
 from common.wire import Append, Lookup, Ping
+from facade import prober
 from facade.client import Client
-from facade.routing import Limits
+from facade.routing import Limits, Suspects
 from nodes import messages
 from nodes.log import LoggingNode
 from nodes.store import MemoryStore
 from registry.directory import Directory
 
 NODES = ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")
-REGISTRY, MESSAGES = "127.0.0.1:5005", "127.0.0.1:5001"
+REGISTRY, OTHER_REGISTRY, MESSAGES = "127.0.0.1:5005", "127.0.0.1:5105", "127.0.0.1:5001"
 
 
 class World:
@@ -30,12 +31,14 @@ class World:
             node.open(self.store)
         registry = Directory.from_config(config.load())
         handlers = {address: node.handle for address, node in nodes.items()}
-        handlers |= {REGISTRY: registry.handle, MESSAGES: messages.handle}
+        handlers |= {REGISTRY: registry.handle, OTHER_REGISTRY: registry.handle, MESSAGES: messages.handle}
         self.transport = MemoryTransport(handlers, sleep=self._sleep)
+        self.suspects = Suspects()
         self.client = Client(
             self.transport,
-            REGISTRY,
+            [REGISTRY, OTHER_REGISTRY],
             Limits(attempt_timeout_s=1.0, deadline_s=10.0),
+            suspects=self.suspects,
             clock=lambda: self.now,
             sleep=self._sleep,
             shuffled=self._in_order,
@@ -76,7 +79,7 @@ def test_a_dead_and_a_hung_node_cost_a_send_and_a_timeout(world: World) -> None:
 
     assert NODES[2] == stored.node
     assert list(NODES) == world.asked()
-    assert 1.0 == pytest.approx(world.now, abs=0.1)
+    assert 1.0 == world.now
     assert {stored.id} == {request.id for _, request in world.transport.called if isinstance(request, Append)}
 
 
@@ -123,8 +126,9 @@ def test_a_node_that_comes_back_within_the_deadline_serves_the_request(world: Wo
 
     client = Client(
         world.transport,
-        REGISTRY,
+        [REGISTRY],
         Limits(attempt_timeout_s=1.0, deadline_s=10.0),
+        suspects=Suspects(),
         clock=lambda: world.now,
         sleep=lambda _seconds: None,
         shuffled=revive_later,
@@ -133,21 +137,80 @@ def test_a_node_that_comes_back_within_the_deadline_serves_the_request(world: Wo
     assert NODES[1] == client.append(ids.new_id(), "a").node
 
 
-def test_a_silent_registry_is_replaced_by_its_last_answer(world: World) -> None:
-    """What the registry last knew serves while it is away; without any answer the service is unavailable."""
+def test_a_hung_node_costs_one_timeout_and_then_nothing_until_it_answers_a_probe(world: World) -> None:
+    """The first request waits for the hung node; the next ones try it last; a probe brings it back."""
+    world.transport.hang(NODES[0])
+    world.client.append(ids.new_id(), "a")
+    assert 1.0 == world.now
+    for _ in range(10):
+        assert NODES[1] == world.client.append(ids.new_id(), "b").node
+    assert 1.0 == world.now
+
+    prober.probe(world.transport, world.suspects)
+    assert (NODES[0],) == world.suspects.known()
+    world.transport.revive(NODES[0])
+    prober.probe(world.transport, world.suspects)
+    assert () == world.suspects.known()
+    assert NODES[0] == world.client.append(ids.new_id(), "c").node
+
+
+def test_a_suspect_serves_when_there_is_no_other(world: World) -> None:
+    """Being a suspect is no sentence: it is still tried, last, and its answer clears it."""
+    for node in NODES:
+        world.transport.kill(node)
+    with pytest.raises(UnavailableError):
+        world.client.page("")
+    world.transport.revive(NODES[2])
+
+    assert NODES[2] == world.client.append(ids.new_id(), "a").node
+    assert set(NODES[:2]) == set(world.suspects.known())
+
+
+def test_a_silent_registry_is_replaced_by_the_next_one(world: World) -> None:
+    """A registry that hangs costs one timeout, then the other one is asked, also for names that were not asked yet."""
+    world.transport.hang(REGISTRY)
+    world.client.append(ids.new_id(), "a")
+    waited = world.now
+    world.client.append(ids.new_id(), "b")
+
+    assert 0.5 == waited == world.now
+    assert messages.TEXT == world.client.description()
+
+
+def test_when_all_registries_are_silent_their_last_answer_serves(world: World) -> None:
+    """What was last known serves while all are away; without any answer the service is unavailable."""
     world.client.append(ids.new_id(), "a")
     world.transport.kill(REGISTRY)
+    world.transport.hang(OTHER_REGISTRY)
 
     assert NODES[0] == world.client.append(ids.new_id(), "b").node
-    with pytest.raises(UnavailableError, match=r"messages-service is not available: the registry does not answer"):
+    waited = world.now
+    assert NODES[0] == world.client.append(ids.new_id(), "c").node
+    assert 0.5 == waited == world.now
+    with pytest.raises(UnavailableError, match="messages-service is not available: no registry answers"):
         world.client.description()
+    world.transport.revive(REGISTRY)
+    prober.probe(world.transport, world.suspects)
+    assert messages.TEXT == world.client.description()
+
+
+def test_a_dead_messages_node_costs_a_reader_half_a_second_at_most(world: World) -> None:
+    """What a reader can do without is not tried again and again."""
+    world.transport.kill(MESSAGES)
+    with pytest.raises(UnavailableError):
+        world.client.description()
+    assert world.now < 0.5
+    world.transport.hang(MESSAGES)
+    with pytest.raises(UnavailableError):
+        world.client.description()
+    assert world.now < 1.0
 
 
 def test_a_node_that_starts_is_passed_over() -> None:
     """A refusal is not an unknown outcome."""
     starting = LoggingNode(NODES[0])
     transport = MemoryTransport({NODES[0]: starting.handle, REGISTRY: Directory({"logging-service": NODES[:1]}).handle})
-    client = Client(transport, REGISTRY, Limits(attempt_timeout_s=0.1, deadline_s=0.2))
+    client = Client(transport, [REGISTRY], Limits(attempt_timeout_s=0.1, deadline_s=0.2), suspects=Suspects())
 
     with pytest.raises(UnavailableError, match=r"starting: logging node 127\.0\.0\.1:5002 is starting"):
         client.append(ids.new_id(), "a")

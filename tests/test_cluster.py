@@ -237,7 +237,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(cluster: Cluster) ->
 def test_the_demo_can_be_kept_and_ended() -> None:
     """--keep leaves the cluster up, and prints the lines that use and end it."""
     ended = cli(ROOT, "--keep", "--engine", "embedded", program="scripts.demo")
-    (path,) = re.findall(r"python -m scripts\.cluster --config (\S+) down", ended.stdout)
+    (path,) = re.findall(r"\S+python\S* -m scripts\.cluster --config (\S+) down", ended.stdout)
     kept = Cluster(Path(path))
     try:
         assert 0 == ended.returncode
@@ -258,7 +258,7 @@ def test_all_ports_listen_on_tcp(cluster: Cluster) -> None:
         *settings.service_ips.messages_service,
         *settings.service_ips.logging_service,
         *settings.hazelcast.clients,
-        settings.registry.address,
+        *settings.registry.addresses,
         settings.facade.address,
     }
     listening = {
@@ -272,7 +272,7 @@ def test_all_ports_listen_on_tcp(cluster: Cluster) -> None:
 
 def test_the_registry_answers_for_hazelcast_too(cluster: Cluster, transport: rpc.ZmqTransport) -> None:
     """The settings that nodes take from it are there under their names."""
-    registry = cluster.settings.registry.address
+    registry = cluster.settings.registry.addresses[0]
     known = rpc.ask(transport, registry, Lookup(name="hazelcast-clients"), Known, timeout_s=1.0)
 
     assert cluster.settings.hazelcast.clients == known.values

@@ -30,7 +30,7 @@ def test_the_file_that_users_have_is_enough(tmp_path: Path) -> None:
 
     assert ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004") == loaded.service_ips.logging_service
     assert "microservice" == loaded.hazelcast.cluster_name
-    assert ("127.0.0.1:5000", "127.0.0.1:5005") == (loaded.facade.address, loaded.registry.address)
+    assert ("127.0.0.1:5000", "127.0.0.1:5005") == (loaded.facade.address, *loaded.registry.addresses)
 
 
 def test_the_file_in_the_repository_is_that_of_the_users(tmp_path: Path) -> None:
@@ -47,9 +47,13 @@ def test_the_file_in_the_repository_is_that_of_the_users(tmp_path: Path) -> None
         (('"microservice"', "5"), "Expected `str`, got `int` - at `hazelcast.hazelcast-cluster-name`"),
         (("127.0.0.1:5001", "127.0.0.1"), "matching regex"),
         (("127.0.0.1:5001", "127.0.0.1:99999"), "port over 65535"),
-        (("127.0.0.1:5001", "127.0.0.1:5002"), "127.0.0.1:5002 is given to 2 listeners"),
+        (
+            ("127.0.0.1:5001", "127.0.0.1:5002"),
+            "[service_ips] messages-service and [service_ips] logging-service both have 127.0.0.1:5002",
+        ),
         ((', "127.0.0.1:5703"', ""), "logging-service has 3 addresses and [hazelcast] hazelcast-clients has 2"),
         (("[hazelcast]", "[facade]\nattempt_timeout_s = 5\ndeadline_s = 2\n[hazelcast]"), "5.0, over deadline_s"),
+        (("[service_ips]\n", "[registry]\naddresses = []\n[service_ips]\n"), "registry.addresses"),
         (("[hazelcast]", "[facade]\nthreads = 0\n[hazelcast]"), "facade.threads"),
         (("[hazelcast]", '[storage]\nengine = "sqlite"\n[hazelcast]'), "storage.engine"),
         (("[service_ips]", "[service_ips"), "is not valid TOML"),

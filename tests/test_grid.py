@@ -74,6 +74,30 @@ def test_abandoned_calls_are_quiet_and_defects_are_not(caplog: pytest.LogCapture
     assert "a defect" in levels[logging.ERROR]
 
 
+def test_what_is_no_message_is_left_out_and_reads_go_on(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """Entries that another client put into the map stop nobody from reading the messages around them."""
+    settings = cluster.settings.hazelcast
+
+    async def run() -> None:
+        store = await grid.HazelcastStore.connect(settings.cluster_name, settings.clients)
+        before, first, second = ids.new_id(), ids.new_id(), ids.new_id()
+        foreign = {f"{first[:-1]}{letter}x": "not a message" for letter in "0123456789"}
+        foreign_map = store._map
+        try:
+            await store.append(first, "first")
+            await store.append(second, "second")
+            for key, value in foreign.items():
+                await foreign_map.put(key, value)
+            assert ["first", "second"] == [entry.msg for entry in await store.read(before, 2)]
+        finally:
+            for key in foreign:
+                await foreign_map.delete(key)
+            await store.close()
+
+    asyncio.run(run())
+    assert "is no message and is left out" in caplog.text
+
+
 def test_any_hazelcast_client_reads_the_map_as_it_stands(cluster: Cluster) -> None:
     """Key and value are plain text: another client, without any of our code, finds a message by its id."""
 

@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import FatalError
 from nodes import java
+from nodes.java import Runtime
 
 
 def java_home(folder: Path, version: str) -> Path:
@@ -79,24 +80,42 @@ def test_a_jar_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_jar_in_the_cache_is_not_downloaded_again(tmp_path: Path) -> None:
-    """The jar is looked for where jgo puts it."""
-    jar = tmp_path / "threefold/maven/com/hazelcast/hazelcast" / java.HAZELCAST_VERSION
-    jar.mkdir(parents=True)
-    (jar / f"hazelcast-{java.HAZELCAST_VERSION}.jar").touch()
+    """The jar is used from the cache when it is there."""
+    jar = tmp_path / "threefold" / f"hazelcast-{java.HAZELCAST_VERSION}.jar"
+    jar.parent.mkdir()
+    jar.touch()
 
-    assert jar / f"hazelcast-{java.HAZELCAST_VERSION}.jar" == java._find_jar({"XDG_CACHE_HOME": str(tmp_path)})
+    assert jar == java._find_jar({"XDG_CACHE_HOME": str(tmp_path)})
 
 
 def test_a_download_that_fails_or_is_not_the_jar_is_refused(tmp_path: Path) -> None:
     """A repository that cannot be reached, and a file with another hash, are one sentence each, and leave no jar."""
-    other = tmp_path / "other.jar"
-    other.write_bytes(b"not the jar")
 
     def unreachable(_repository: Path) -> Path:
         raise ConnectionError("no route")
 
+    def another(repository: Path) -> Path:
+        (repository / "other.jar").write_bytes(b"not the jar")
+        return repository / "other.jar"
+
+    def missing(_repository: Path) -> Path:
+        raise ImportError("jgo")
+
+    jar = tmp_path / "threefold" / "x.jar"
     with pytest.raises(FatalError, match=f"cannot download Hazelcast {java.HAZELCAST_VERSION}: no route"):
-        java.download(tmp_path, fetch=unreachable)
+        java.download(jar, fetch=unreachable)
     with pytest.raises(FatalError, match=r"the downloaded other.jar has SHA-256 .*: it is not used"):
-        java.download(tmp_path, fetch=lambda _repository: other)
-    assert not other.exists()
+        java.download(jar, fetch=another)
+    with pytest.raises(FatalError, match=r"no jar of Hazelcast .*: install the extra with `pip install \.\[cluster\]`"):
+        java.download(jar, fetch=missing)
+    assert [] == list(jar.parent.iterdir())
+
+
+def test_the_real_jar_is_fetched_and_checked(tmp_path: Path, runtime: Runtime) -> None:
+    """What the package registry gives is the jar whose hash is written down, and it lies whole in its place."""
+    del runtime
+    jar = tmp_path / "hazelcast.jar"
+    java.download(jar)
+
+    assert [jar] == list(tmp_path.iterdir())
+    assert jar.stat().st_size > 20_000_000

@@ -79,15 +79,59 @@ def test_until_it_is_ready_a_node_does_nothing_and_says_how_far_it_is() -> None:
     assert Status(service="logging-service", state=State.READY) == ask(node, Ping())
 
 
-def test_a_full_page_tells_where_to_go_on() -> None:
-    """A page that reached its limit in messages or bytes has a cursor, a shorter one is the last."""
-    entries = [Entry(ids.new_id(), "x") for _ in range(3)]
-    large = [Entry(ids.new_id(), "x" * MESSAGE_BYTES) for _ in range(PAGE_BYTES // MESSAGE_BYTES + 5)]
+class CountingStore(MemoryStore):
+    """Remembers how many messages were asked for."""
 
-    assert Page(entries=tuple(entries), next=None, node=NODE) == log.page(entries, limit=4, node=NODE)
-    assert Page(entries=tuple(entries), next=entries[2].id, node=NODE) == log.page(entries, limit=3, node=NODE)
-    cut = log.page(large, limit=1_000, node=NODE)
-    assert (PAGE_BYTES // MESSAGE_BYTES, cut.entries[-1].id) == (len(cut.entries), cut.next)
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    async def read(self, after: str, limit: int) -> list[Entry]:
+        """See Store."""
+        self.asked.append(limit)
+        return await super().read(after, limit)
+
+
+async def filled(texts: list[str]) -> tuple[CountingStore, tuple[Entry, ...]]:
+    """A store with these texts, and its entries."""
+    store = CountingStore()
+    entries = tuple(Entry(ids.new_id(), text) for text in texts)
+    for entry in entries:
+        await store.append(*entry)
+    return store, entries
+
+
+@pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 500])
+def test_a_full_page_tells_where_to_go_on(count: int) -> None:
+    """A page that reached its limit has a cursor, a shorter one is the last, whatever the chunks."""
+
+    async def run() -> None:
+        store, entries = await filled(["x"] * count)
+        whole = await log.read_page(store, "", count + 1, node=NODE)
+        assert Page(entries=entries, next=None, node=NODE) == whole
+        if count:
+            full = await log.read_page(store, "", count, node=NODE)
+            assert Page(entries=entries, next=entries[-1].id, node=NODE) == full
+
+    asyncio.run(run())
+
+
+def test_large_texts_end_a_page_early_and_are_not_read_in_vain() -> None:
+    """A page ends after the text that reaches its limit in bytes; hardly more than the page is read for it."""
+
+    async def run() -> None:
+        store, entries = await filled(["x" * MESSAGE_BYTES] * 500)
+        page = await log.read_page(store, "", 1_000, node=NODE)
+        fit = PAGE_BYTES // MESSAGE_BYTES
+        assert (entries[:fit], entries[fit - 1].id) == (page.entries, page.next)
+        assert [log.FIRST_CHUNK] == store.asked
+
+        store, entries = await filled(["x" * 5_000] * 1_000)
+        page = await log.read_page(store, "", 1_000, node=NODE)
+        assert PAGE_BYTES // 5_000 + 1 == len(page.entries)
+        assert sum(store.asked) <= len(page.entries) + 1
+
+    asyncio.run(run())
 
 
 def test_requests_for_others_are_refused(node: log.LoggingNode) -> None:

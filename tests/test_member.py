@@ -74,7 +74,7 @@ def test_an_engine_whose_member_ends_is_lost(runtime: Runtime, tmp_path: Path) -
 
     async def run() -> str:
         async with engine.hazelcast(
-            cluster, launch=True, heap_mb=128, log_path=tmp_path / "member.log", forming=lambda: told.append("forming")
+            cluster, heap_mb=128, log_path=tmp_path / "member.log", forming=lambda: told.append("forming")
         ) as opened:
             entry = Entry(ids.new_id(), "x")
             await opened.store.append(*entry)
@@ -90,7 +90,7 @@ def test_an_engine_whose_member_ends_is_lost(runtime: Runtime, tmp_path: Path) -
 def test_a_node_joins_a_cluster_that_runs_already(runtime: Runtime, tmp_path: Path) -> None:
     """With launch = false a node starts no member, and uses the one that is there."""
     (address,) = free_addresses(1)
-    cluster = engine.Membership(cluster_name="there", members=(address,), own=address)
+    cluster = engine.Membership(cluster_name="there", members=(address,), own=None)
 
     async def run() -> None:
         async with member.running(
@@ -103,7 +103,7 @@ def test_a_node_joins_a_cluster_that_runs_already(runtime: Runtime, tmp_path: Pa
         ) as running:
             await running.started()
             async with engine.hazelcast(
-                cluster, launch=False, heap_mb=128, log_path=tmp_path / "none.log", forming=lambda: None
+                cluster, heap_mb=128, log_path=tmp_path / "none.log", forming=lambda: None
             ) as opened:
                 await opened.store.append(ids.new_id(), "x")
                 assert 1 == opened.store.members()
@@ -149,7 +149,7 @@ def test_a_member_dies_with_its_parent(runtime: Runtime, tmp_path: Path) -> None
 
 
 def test_the_membership_of_a_node_comes_from_the_registry() -> None:
-    """The cluster, its members and the node's own one are what the registry says."""
+    """The cluster, its members and the node's own one are what a registry says that answers."""
     directory = Directory(
         {
             "logging-service": ("h:1", "h:2", "h:3"),
@@ -159,8 +159,12 @@ def test_the_membership_of_a_node_comes_from_the_registry() -> None:
     )
     transport: rpc.Transport = MemoryTransport({"r:1": directory.handle})
 
-    found = asyncio.run(engine.membership(transport, "r:1", "h:2"))
-    assert engine.Membership(cluster_name="name", members=("h:11", "h:12"), own="h:12") == found
+    def ask(node: str, *, launch: bool = True) -> engine.Membership:
+        return asyncio.run(engine.membership(transport, ["dead:1", "r:1"], node, launch=launch))
+
+    members = ("h:11", "h:12")
+    assert engine.Membership(cluster_name="name", members=members, own="h:12") == ask("h:2")
+    assert engine.Membership(cluster_name="name", members=members, own=None) == ask("h:3", launch=False)
     for unknown in ("h:3", "h:4"):  # a node without a member, and one that is not known
-        with pytest.raises(FatalError, match=f"the registry r:1 knows no logging node {unknown} with a member"):
-            asyncio.run(engine.membership(transport, "r:1", unknown))
+        with pytest.raises(FatalError, match=f"the registry knows no logging node {unknown} with a member"):
+            ask(unknown)

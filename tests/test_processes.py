@@ -136,7 +136,7 @@ def test_a_logging_node_without_a_registry_says_so(tmp_path: Path) -> None:
     ended = run("nodes", "logging", "--port", address.partition(":")[2], "--config", str(tmp_path / "config.toml"))
 
     assert 1 == ended.returncode
-    assert "nodes: the registry does not answer: 127.0.0.1:" in ended.stderr
+    assert "nodes: no registry answers: 127.0.0.1:" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -147,7 +147,7 @@ def test_a_logging_node_that_nobody_configured_says_so(tmp_path: Path, transport
     registry, address = free_addresses(2)
     text = (tmp_path / "config.toml").read_text()
     (tmp_path / "config.toml").write_text(
-        text.replace('[registry]\naddress = "', f'[registry]\naddress = "{registry}" #')
+        text.replace("[registry]\naddresses = ", f'[registry]\naddresses = ["{registry}"] #')
     )
     with started("registry", *file):
         wait_for(transport, registry, State.READY)

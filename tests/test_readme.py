@@ -31,7 +31,7 @@ def pattern(line: str, cluster: Cluster) -> str:
     known = {
         "127.0.0.1:5000": settings.facade.address,
         "127.0.0.1:5001": settings.service_ips.messages_service[0],
-        "127.0.0.1:5005": settings.registry.address,
+        "127.0.0.1:5005": settings.registry.addresses[0],
         **{f"127.0.0.1:500{2 + index}": node for index, node in enumerate(settings.service_ips.logging_service)},
     }
     for ours, theirs in known.items():

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from facade.routing import FIRST_PAUSE_S, LONGEST_PAUSE_S, Limits, Try, Wait, plan
+from facade.routing import FIRST_PAUSE_S, LONGEST_PAUSE_S, Limits, Suspects, Try, Wait, plan
 
 LIMITS = Limits(attempt_timeout_s=1.0, deadline_s=10.0)
 
@@ -20,7 +20,7 @@ def follow(steps: Iterator[Try | Wait], clock: list[float], *, attempt_s: float)
 
 def test_one_round_tries_every_address_once_in_the_shuffled_order() -> None:
     """The order is that of the shuffle, without waiting within the round."""
-    steps = plan(lambda: ("a", "b", "c"), LIMITS, clock=lambda: 0.0, shuffled=lambda found: list(reversed(found)))
+    steps = plan(lambda: ("a", "b", "c"), LIMITS, clock=lambda: 0.0, ordered=lambda found: list(reversed(found)))
 
     assert [Try("c", 1.0), Try("b", 1.0), Try("a", 1.0), Wait(FIRST_PAUSE_S)] == [next(steps) for _ in range(4)]
 
@@ -28,7 +28,7 @@ def test_one_round_tries_every_address_once_in_the_shuffled_order() -> None:
 def test_who_serves_is_asked_anew_for_each_round() -> None:
     """An address that joined or left meanwhile counts in the next round."""
     known: list[Sequence[str]] = [("a",), (), ("b", "c")]
-    steps = plan(lambda: known.pop(0), LIMITS, clock=lambda: 0.0, shuffled=list)
+    steps = plan(lambda: known.pop(0), LIMITS, clock=lambda: 0.0, ordered=list)
 
     assert ["a", "b", "c"] == [step.address for _ in range(5) if isinstance(step := next(steps), Try)]
 
@@ -36,7 +36,7 @@ def test_who_serves_is_asked_anew_for_each_round() -> None:
 def test_waits_grow_to_a_limit() -> None:
     """The dead fail at once, so each round is followed by a wait, each twice as long up to the longest."""
     clock = [100.0]
-    steps = follow(plan(lambda: ("a",), LIMITS, clock=lambda: clock[0], shuffled=list), clock, attempt_s=0.0)
+    steps = follow(plan(lambda: ("a",), LIMITS, clock=lambda: clock[0], ordered=list), clock, attempt_s=0.0)
     waits = [step.seconds for step in steps if isinstance(step, Wait)]
 
     assert [FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S] == waits[:3]
@@ -44,11 +44,29 @@ def test_waits_grow_to_a_limit() -> None:
     assert len(steps) < 100
 
 
+def test_what_is_tried_once_is_tried_once() -> None:
+    """A plan of one round ends after it."""
+    limits = Limits(attempt_timeout_s=1.0, deadline_s=10.0, rounds=1)
+    steps = list(plan(lambda: ("a", "b"), limits, clock=lambda: 0.0, ordered=list))
+
+    assert [Try("a", 1.0), Try("b", 1.0), Wait(FIRST_PAUSE_S)] == steps
+
+
+def test_suspects_are_tried_last_until_they_answer() -> None:
+    """Suspects keep their order behind the others; news is told once."""
+    suspects = Suspects()
+
+    assert [True, False] == [suspects.add("a"), suspects.add("a")]
+    assert ["b", "c", "a"] == suspects.last(["a", "b", "c"])
+    assert [True, False] == [suspects.clear("a"), suspects.clear("a")]
+    assert ["a", "b", "c"] == suspects.last(["a", "b", "c"])
+
+
 @pytest.mark.parametrize("addresses", [(), ("a",), ("a", "b"), tuple("abcdefghijklm")])
 @pytest.mark.parametrize("attempt_s", [0.0, 0.3, 1.0])
 def test_no_step_ends_after_the_deadline(addresses: Sequence[str], attempt_s: float) -> None:
     """Dead or hung, many addresses or none: the plan ends within its deadline, and not much before."""
     clock = [100.0]
-    follow(plan(lambda: addresses, LIMITS, clock=lambda: clock[0], shuffled=list), clock, attempt_s=attempt_s)
+    follow(plan(lambda: addresses, LIMITS, clock=lambda: clock[0], ordered=list), clock, attempt_s=attempt_s)
 
     assert LIMITS.deadline_s - LONGEST_PAUSE_S <= clock[0] - 100.0 <= LIMITS.deadline_s + 1e-9

@@ -23,9 +23,9 @@ class Shell:
         self.folder = folder
         self.cluster = Cluster(folder / "config.toml")
         self._environ = os.environ | {
-            "THREEFOLD_CONFIG": str(folder / "config.toml"),
+            "THREEFOLD_CONFIG": "config.toml",
             "FACADE_URL": f"http://{self.cluster.settings.facade.address}/facade",
-            "REPLIES_DIR": str(folder / "replies"),
+            "REPLIES_DIR": "replies",
         }
 
     def __call__(self, script: str, *arguments: str, answer: str = "") -> Run:

@@ -27,13 +27,13 @@ def hello(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[
 
 
 @contextmanager
-def serving(application: Application) -> Iterator[str]:
+def serving(application: Application, *, stalled_s: float = 60.0) -> Iterator[str]:
     """A server in a thread; its address."""
     (address,) = free_addresses(1)
     host, port = split(address)
     made = server.create(application, host=host, port=port, threads=2)
     stop = threading.Event()
-    thread = threading.Thread(target=server.run, args=(made, stop))
+    thread = threading.Thread(target=server.run, args=(made, stop), kwargs={"drain_s": 10.0, "stalled_s": stalled_s})
     thread.start()
     try:
         yield address
@@ -146,6 +146,29 @@ def test_what_was_accepted_is_answered_before_the_server_stops() -> None:
     for connection in connections:
         assert b"hello" == connection.getresponse().read()
         connection.close()
+
+
+def test_a_client_that_takes_nothing_is_cut_and_its_thread_serves_others() -> None:
+    """Two threads, two clients that never read their long answers, and a third one that is served all the same."""
+
+    def endless(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        if environ["PATH_INFO"] == "/":
+            yield from hello(environ, start_response)
+            return
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        for _ in range(1_000):
+            yield b"x" * 100_000
+
+    with serving(endless, stalled_s=0.5) as listening:
+        stalled = [socket.create_connection(split(listening), timeout=10.0) for _ in range(2)]
+        for connection in stalled:
+            connection.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        ordinary = http.client.HTTPConnection(*split(listening), timeout=10.0)
+        ordinary.request("GET", "/")
+        assert b"hello" == ordinary.getresponse().read()
+        ordinary.close()
+        for connection in stalled:
+            connection.close()
 
 
 def test_a_taken_port_is_one_sentence(address: str) -> None:
