@@ -12,6 +12,8 @@ from common import config, process
 from scripts.launcher import Cluster
 from scripts.prepare import prepare
 
+TABLE_COLUMNS = 110  # that the table of `status` takes at most with addresses on one machine
+
 _numbers = click.argument("numbers", type=int, nargs=-1, required=True)
 
 
@@ -53,7 +55,9 @@ def status(cluster: Cluster) -> None:
         state = row.state or ("silent" if row.pid else "down")
         seen = str(row.members) if row.part.member else ""
         table.add_row(row.part.name, row.part.address, str(row.pid or ""), state, row.part.member or "", seen)
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, TABLE_COLUMNS)  # addresses are never cut, also not in a file
+    console.print(table)
     sys.exit(0 if all(row.ready for row in found) else 1)
 
 
