@@ -105,6 +105,10 @@ class Writers:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
         """Stop posting and wait for the last answers."""
+        self.stop()
+
+    def stop(self) -> None:
+        """The same, before the end of the block."""
         self._stop.set()
         for thread in self._threads:
             thread.join()

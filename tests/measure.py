@@ -1,0 +1,182 @@
+"""`python -m tests.measure gap|post|read|up`: takes the figures of docs/measurements.md again, on its own clusters."""
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import psutil
+
+from common import ids
+from nodes.grid import HazelcastStore
+from scripts.launcher import Cluster
+from scripts.ports import free_addresses
+from scripts.processes import ROOT
+from scripts.traffic import HttpClient, Writers, client
+from tests.support import running_cluster
+
+BEFORE_S, AFTER_S = 2.0, 4.0  # of load before and after a kill
+
+
+@click.group()
+def main() -> None:
+    """Measure, and print one line for each run and their medians."""
+
+
+@main.command()
+@click.option("--kill", "victims", default="1,2", show_default=True, help="Logging nodes to kill at once.")
+@click.option("--runs", default=20, show_default=True, help="Clusters to start, and kill.")
+def gap(victims: str, runs: int) -> None:
+    """Kill nodes under the load of 4 clients: errors, losses, and the longest time without an acknowledgement."""
+    gaps = []
+    for _ in range(runs):
+        with a_cluster() as cluster, Writers(cluster.settings.facade.address, 4, "w") as writers:
+            writers.wait_for(1_000_000, timeout_s=BEFORE_S)
+            killed_at = time.monotonic()
+            cluster.kill(map(int, victims.split(",")))
+            writers.wait_for(1_000_000, timeout_s=AFTER_S)
+            writers.stop()
+            with client(cluster.settings.facade.address) as reader:
+                read = reader.read()
+            lost = {text for _, text in writers.acknowledged} - set(read)
+            gaps.append(writers.longest_gap_ms(killed_at))
+            click.echo(
+                f"acknowledged {len(writers.acknowledged)} errors {len(writers.failures)} lost {len(lost)} "
+                f"doubled {len(read) - len(set(read))} gap {gaps[-1]:.0f} ms"
+            )
+    click.echo(f"gap: least {min(gaps):.0f}, median {statistics.median(gaps):.0f}, most {max(gaps):.0f} ms, N={runs}")
+
+
+@main.command()
+@click.option("--rounds", default=5, show_default=True, help="Rounds of each, in turn with the bare echo.")
+def post(rounds: int) -> None:
+    """POST with wrk (Debian's package) at 1, 8 and 32 connections, in turn with a bare echo: rates and CPU time."""
+    (echo_address,) = free_addresses(1)
+    command = [sys.executable, "-m", "tests.echo", echo_address.rpartition(":")[2]]
+    with a_cluster() as cluster, subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as echo:
+        try:
+            parts, address = _processes(cluster), cluster.settings.facade.address
+            _wrk(address, 8, 8)  # Java compiles what is used
+            for connections in (1, 8, 32):
+                taken = [
+                    _one(parts, address, psutil.Process(echo.pid), echo_address, connections) for _ in range(rounds)
+                ]
+                medians = {name: statistics.median(one[name] for one in taken) for name in taken[0]}
+                click.echo(
+                    f"{connections} connections: " + ", ".join(f"{key} {value:.3f}" for key, value in medians.items())
+                )
+        finally:
+            echo.terminate()
+
+
+@main.command()
+@click.option("--messages", default=20_000, show_default=True, help="How many are stored.")
+def read(messages: int) -> None:
+    """GET of everything, 60 times: its time, whether it is whole and in order, and the facade's memory."""
+    with a_cluster() as cluster:
+        texts = [f"long-{number:07d}-" + "x" * 100 for number in range(messages)]
+        asyncio.run(_fill(cluster, texts))
+        (facade,) = _processes(cluster)["facade"]
+        click.echo(f"memory before: {facade.memory_info().rss / 1e6:.0f} MB")
+        seconds: list[float] = []
+        whole = 0
+        with client(cluster.settings.facade.address) as reader:
+            for number in range(1, 61):
+                whole += _timed(reader, seconds) == texts
+                if number % 20 == 0:
+                    click.echo(f"memory after {number} reads: {facade.memory_info().rss / 1e6:.0f} MB")
+        click.echo(f"{whole} of 60 whole and in order, median {statistics.median(seconds):.2f} s")
+
+
+@main.command()
+@click.option("--runs", default=20, show_default=True, help="Clusters to start.")
+def up(runs: int) -> None:
+    """Start clusters: seconds until all is ready."""
+    seconds = []
+    for _ in range(runs):
+        began = time.monotonic()
+        with a_cluster():
+            seconds.append(time.monotonic() - began)
+    click.echo(
+        f"up: least {min(seconds):.1f}, median {statistics.median(seconds):.1f}, most {max(seconds):.1f} s, N={runs}"
+    )
+
+
+@contextmanager
+def a_cluster() -> Iterator[Cluster]:
+    """A cluster on free ports, in a folder that goes with it."""
+    with tempfile.TemporaryDirectory() as folder, running_cluster(Path(folder), engine="hazelcast") as cluster:
+        yield cluster
+
+
+def _processes(cluster: Cluster) -> dict[str, list[psutil.Process]]:
+    """The processes by kind."""
+    parts: dict[str, list[psutil.Process]] = {}
+    for status in cluster.status():
+        process = psutil.Process(status.pid)
+        parts.setdefault(status.part.name.partition("-")[0], []).append(process)
+        parts.setdefault("members", []).extend(process.children())
+    return parts
+
+
+def _one(
+    parts: dict[str, list[psutil.Process]], address: str, echo: psutil.Process, echo_address: str, connections: int
+) -> dict[str, float]:
+    """One round: ours, then the echo; rates a second, latencies and CPU times in milliseconds."""
+    ours, used = _with_cpu(parts, lambda: _wrk(address, connections, 6))
+    echoed, echo_used = _with_cpu({"echo": [echo]}, lambda: _wrk(echo_address, connections, 4))
+    return {
+        "rate": ours["rate"],
+        "echo rate": echoed["rate"],
+        "ratio": ours["rate"] / echoed["rate"],
+        "errors": ours["errors"],
+        "p50": ours["p50"],
+        "p99": ours["p99"],
+        "cpu": sum(used.values()),
+        **{f"cpu {name}": value for name, value in (used | echo_used).items()},
+    }
+
+
+def _with_cpu(
+    parts: dict[str, list[psutil.Process]], run: Callable[[], dict[str, float]]
+) -> tuple[dict[str, float], dict[str, float]]:
+    before = {name: _cpu_s(processes) for name, processes in parts.items()}
+    result = run()
+    return result, {name: 1e3 * (_cpu_s(parts[name]) - before[name]) / result["requests"] for name in parts}
+
+
+def _cpu_s(processes: list[psutil.Process]) -> float:
+    return float(sum(sum(process.cpu_times()[:2]) for process in processes))
+
+
+def _wrk(address: str, connections: int, seconds: int) -> dict[str, float]:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(ROOT / "tests" / "post.lua")]
+    ended = subprocess.run([*command, f"http://{address}/facade"], capture_output=True, text=True, check=True)
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("RESULT")]
+    requests, micros, errors, p50, p99 = map(float, line.split()[1:])
+    return {"requests": requests, "rate": requests / micros * 1e6, "errors": errors, "p50": p50, "p99": p99}
+
+
+async def _fill(cluster: Cluster, texts: list[str]) -> None:
+    store = await HazelcastStore.connect(cluster.settings.hazelcast.cluster_name, cluster.settings.hazelcast.clients)
+    made = [(ids.new_id(), text) for text in texts]
+    for begin in range(0, len(made), 1_000):
+        await asyncio.gather(*(store.append(*one) for one in made[begin : begin + 1_000]))
+    await store.close()
+
+
+def _timed(reader: HttpClient, seconds: list[float]) -> list[str]:
+    began = time.monotonic()
+    texts = reader.read()
+    seconds.append(time.monotonic() - began)
+    return texts
+
+
+if __name__ == "__main__":
+    main()
