@@ -14,7 +14,8 @@ ThreefoldError
 ├── StoreError                  the store of this node could not do it, or not in time
 ├── RequestError                the client's request is wrong: changing it is the only cure
 │   ├── MediaTypeError          not `application/json`
-│   └── TooLargeError           over a limit
+│   ├── TooLargeError           over a limit
+│   └── KeyConflictError        its idempotency key came with another text before
 └── ServiceError                all attempts failed: the same request may be sent again
     ├── UnavailableError        certainly nothing was done
     └── OutcomeUnknownError     a write that may, or may not, be stored
@@ -51,7 +52,11 @@ class UnreachableError(PeerError):
 
 
 class RefusedError(PeerError):
-    """Raised when the peer answered that it did nothing: overloaded, starting, or it found the request invalid."""
+    """Raised when the peer answered that it did nothing, and why: `code`, one of `common.wire.Code`."""
+
+    def __init__(self, address: str, reason: str, code: str) -> None:
+        super().__init__(address, reason)
+        self.code = code
 
 
 class AttemptUnknownError(PeerError):
@@ -84,6 +89,10 @@ class MediaTypeError(RequestError):
 
 class TooLargeError(RequestError):
     """Raised when a body or a message is over its limit in bytes."""
+
+
+class KeyConflictError(RequestError):
+    """Raised when an idempotency key is sent with another text than before: a new message needs a new key."""
 
 
 class ServiceError(ThreefoldError):

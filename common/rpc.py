@@ -70,8 +70,8 @@ def ask(
         return reply
     if not isinstance(reply, Failure):
         raise FailedError(address, f"answered {type(reply).__name__} where {expect.__name__} belongs")
-    kind = FailedError if reply.code is Code.FAILED else RefusedError
-    raise kind(address, f"{reply.code}: {reply.reason}")
+    reason = f"{reply.code}: {reply.reason}"
+    raise FailedError(address, reason) if reply.code is Code.FAILED else RefusedError(address, reason, reply.code)
 
 
 class ZmqTransport:

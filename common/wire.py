@@ -25,6 +25,7 @@ UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 MessageId = Annotated[str, Meta(pattern=f"^{UUID}$")]  # a UUID in its canonical text form
 Cursor = Annotated[str, Meta(pattern=f"^({UUID})?$")]  # a MessageId, or "" before the first
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
+IdempotencyKey = Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}$")]  # visible ASCII
 Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
 Reason = Annotated[str, Meta(max_length=1_000)]
 
@@ -62,11 +63,34 @@ class Lookup(Wire, frozen=True, kw_only=True):
     name: Name
 
 
+class Register(Wire, frozen=True, kw_only=True):
+    """Tells a registry that `address` serves `name`, and renews its lease. Answered by Leased.
+
+    `view` are the members of the Hazelcast cluster (their uuids) that the node sees; none where there is no cluster.
+    """
+
+    name: Name
+    address: Name
+    view: Annotated[tuple[Name, ...], Meta(max_length=1_000)] = ()
+
+
+class Leave(Wire, frozen=True, kw_only=True):
+    """Tells a registry that `address` serves `name` no more. Answered by Leased."""
+
+    name: Name
+    address: Name
+
+
 class Append(Wire, frozen=True, kw_only=True):
-    """Asks a logging node to store `msg` under `id`, once. Answered by Stored when it is stored, not before."""
+    """Asks a logging node to store `msg` under `id`, once. Answered by Stored when it is stored, not before.
+
+    With a `key` it is stored under the id with which that key came first, and refused (CONFLICT) when it came first
+    with another text.
+    """
 
     id: MessageId
     msg: Text
+    key: IdempotencyKey | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,11 +116,18 @@ class Known(Wire, frozen=True, kw_only=True):
     values: Annotated[tuple[str, ...], Meta(max_length=1_000)]
 
 
+class Leased(Wire, frozen=True, kw_only=True):
+    """The registry hands out the address for `seconds` from now, and longer when the lease is renewed."""
+
+    seconds: Annotated[float, Meta(ge=0)]
+
+
 class Stored(Wire, frozen=True, kw_only=True):
-    """The message is stored: `node` (host:port) took it."""
+    """The message is stored: `node` (host:port) took it; `replayed` when its key had stored it before."""
 
     id: MessageId
     node: Name
+    replayed: bool = False
 
 
 class Entry(NamedTuple):
@@ -148,6 +179,7 @@ class Code(enum.StrEnum):
     UNKNOWN_NAME = "unknown-name"  # the registry has nothing under that name
     OVERLOADED = "overloaded"  # too many requests in flight: nothing was done
     STARTING = "starting"  # not ready yet: nothing was done
+    CONFLICT = "conflict"  # the idempotency key belongs to another text: nothing was done, and nothing ever will be
     FAILED = "failed"  # it broke on the way: it may have been done
 
 
@@ -158,8 +190,8 @@ class Failure(Wire, frozen=True, kw_only=True):
     reason: Reason
 
 
-Request = Ping | Lookup | Append | Read | Describe
-Reply = Status | Known | Stored | Page | Description | Failure
+Request = Ping | Lookup | Register | Leave | Append | Read | Describe
+Reply = Status | Known | Leased | Stored | Page | Description | Failure
 
 
 def text_bytes(text: str) -> int:

@@ -10,6 +10,7 @@ import falcon
 
 from common import ids
 from common.errors import (
+    KeyConflictError,
     MediaTypeError,
     OutcomeUnknownError,
     RequestError,
@@ -29,6 +30,7 @@ STATUS_BY_ERROR: dict[type[ThreefoldError], int] = {
     RequestError: 400,
     TooLargeError: 413,
     MediaTypeError: 415,
+    KeyConflictError: 422,
     UnavailableError: 503,
     OutcomeUnknownError: 503,
 }
@@ -61,8 +63,11 @@ class FacadeResource:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message; answered when it is stored."""
         text = body.message(request.content_type, request.bounded_stream.read(body.BODY_BYTES + 1))
-        stored = self._client.append(self._new_id(), text)
+        key = body.idempotency_key(request.get_header("Idempotency-Key"))
+        stored = self._client.append(self._new_id(), text, key)
         response.set_header("X-Logging-Node", stored.node)
+        if stored.replayed:
+            response.set_header("Idempotent-Replayed", "true")
         response.data = _json({"status": "success", "uuid": stored.id})
 
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from common.errors import InvalidMessageError, MediaTypeError, RequestError, TooLargeError
 from common.wire import MESSAGE_BYTES, text_bytes
 
+KEY_CHARACTERS = 255  # as in the wire's IdempotencyKey
 BODY_BYTES = 1_048_576  # of one request: a text of MESSAGE_BYTES with every character escaped is 6 times as long
 
 
@@ -28,6 +29,21 @@ def message(content_type: str | None, body: bytes) -> str:
     if not text:
         raise RequestError("No message provided")
     return _within_limit(text)
+
+
+def idempotency_key(header: str | None) -> str | None:
+    """The key in an `Idempotency-Key` header, with or without the quotes of the IETF draft.
+
+    Raises:
+        RequestError: it is empty, over 255 characters, or not visible ASCII.
+    """
+    if header is None:
+        return None
+    quoted = len(header) > 1 and header[0] == header[-1] == '"'
+    key = header[1:-1] if quoted else header
+    if not 1 <= len(key) <= KEY_CHARACTERS or not all("!" <= character <= "~" for character in key):
+        raise RequestError(f"Idempotency-Key must be 1 to {KEY_CHARACTERS} visible ASCII characters")
+    return key
 
 
 def _within_limit(text: str) -> str:

@@ -10,8 +10,10 @@ from common import rpc
 from common.errors import (
     AttemptUnknownError,
     DisconnectedError,
+    KeyConflictError,
     OutcomeUnknownError,
     PeerError,
+    RefusedError,
     TimedOutError,
     UnavailableError,
     UnreachableError,
@@ -19,6 +21,7 @@ from common.errors import (
 from common.wire import (
     PAGE_MESSAGES,
     Append,
+    Code,
     Describe,
     Description,
     Known,
@@ -70,16 +73,21 @@ class Client:
         self._shuffled = shuffled
         self._last_known: dict[str, tuple[str, ...]] = {}
 
-    def append(self, message_id: str, text: str) -> Stored:
+    def append(self, message_id: str, text: str, key: str | None = None) -> Stored:
         """Store a message at any logging node; `message_id` makes it safe to try the next one.
 
+        With an idempotency `key` it is stored under the id with which that key came first.
+
         Raises:
+            KeyConflictError: the key came with another text before.
             UnavailableError: certainly not stored.
             OutcomeUnknownError: it was sent and no node confirmed it before the deadline.
         """
         failures: list[PeerError] = []
         try:
-            stored = self._ask("logging-service", Append(id=message_id, msg=text), Stored, failures)
+            stored = self._ask("logging-service", Append(id=message_id, msg=text, key=key), Stored, failures)
+        except RefusedError as error:
+            raise KeyConflictError("Idempotency-Key was sent with another message before") from error
         except UnavailableError as error:
             if any(isinstance(failure, AttemptUnknownError) for failure in failures):
                 raise OutcomeUnknownError(message_id, str(failures[-1])) from error
@@ -118,6 +126,8 @@ class Client:
                     try:
                         return self._try(address, request, expect, timeout_s)
                     except PeerError as error:
+                        if isinstance(error, RefusedError) and error.code == Code.CONFLICT:
+                            raise  # no other node would do otherwise
                         failures.append(error)
                         log.warning("fallback service=%s node=%s reason=%s", service, address, error.reason)
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")

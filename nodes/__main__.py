@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from common import config, process, rpc
 from common.errors import FatalError
 from nodes import engine, grid, messages
+from nodes.lease import Lease
 from nodes.log import LoggingNode
 
 log = logging.getLogger("nodes")
+
+Opening = Callable[[rpc.Transport, LoggingNode], AbstractAsyncContextManager[engine.Engine]]
 
 _port = click.option("--port", type=click.IntRange(1, 65_535), required=True, help="Port to listen on.")
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -35,8 +39,8 @@ def main() -> None:
 @_config
 def run_messages(port: int, host: str, path: Path) -> None:
     """Answer a static text."""
-    config.load(path)
-    asyncio.run(_run_messages(f"{host}:{port}"))
+    settings = config.load(path)
+    asyncio.run(_run_messages(f"{host}:{port}", settings.registry.addresses))
 
 
 @main.command("logging")
@@ -44,15 +48,27 @@ def run_messages(port: int, host: str, path: Path) -> None:
 @_host
 @_config
 @click.option("--engine", "name", type=click.Choice(["hazelcast", "embedded"]), help="Instead of [storage] engine.")
-def run_logging(port: int, host: str, path: Path, name: str | None) -> None:
+@click.option("--member", help="host:port of the member that a node starts which is not in config.toml.")
+def run_logging(port: int, host: str, path: Path, name: str | None, member: str | None) -> None:
     """Store and read messages, with a Hazelcast member of its own."""
-    settings = config.load(path)
-    embedded = (name or settings.storage.engine) == "embedded"
-    asyncio.run(_run_logging(f"{host}:{port}", settings, path.parent / settings.storage.directory, embedded))
+    settings, address = config.load(path), f"{host}:{port}"
+    directory = path.parent / settings.storage.directory
+
+    def opening(transport: rpc.Transport, node: LoggingNode) -> AbstractAsyncContextManager[engine.Engine]:
+        if (name or settings.storage.engine) == "embedded":
+            return engine.embedded(directory)
+        return _hazelcast(transport, node, address=address, settings=settings, directory=directory, member=member)
+
+    asyncio.run(_run_logging(address, settings, opening))
 
 
-async def _run_messages(address: str) -> None:
-    await _serve(rpc.Server(address, messages.handle), address, process.stop_on_signal())
+async def _run_messages(address: str, registries: Sequence[str]) -> None:
+    told, stop = process.stop_on_signal(), asyncio.Event()
+    serving = asyncio.create_task(_serve(rpc.Server(address, messages.handle), address, stop))
+    async with Lease(rpc.ZmqTransport(), registries, name="messages-service", address=address).held():
+        await told.wait()
+    stop.set()
+    await serving
 
 
 async def _serve(server: rpc.Server, address: str, stop: asyncio.Event) -> None:
@@ -60,34 +76,49 @@ async def _serve(server: rpc.Server, address: str, stop: asyncio.Event) -> None:
     await server.serve(stop)
 
 
-async def _run_logging(address: str, settings: config.Config, directory: Path, embedded: bool) -> None:
+async def _run_logging(address: str, settings: config.Config, opening: Opening) -> None:
     asyncio.get_running_loop().set_exception_handler(grid.quiet_abandoned_calls)
-    node = LoggingNode(address)
-    stop = process.stop_on_signal()
+    node, transport, stop = LoggingNode(address), rpc.ZmqTransport(), asyncio.Event()
+    told = asyncio.create_task(process.stop_on_signal().wait())
     serving = asyncio.create_task(_serve(rpc.Server(address, node.handle), address, stop))
-    opening = engine.embedded(directory) if embedded else _hazelcast(address, settings, directory, node)
-    storing = asyncio.create_task(_keep_open(node, opening))
-    await asyncio.wait({serving, storing}, return_when=asyncio.FIRST_COMPLETED)
-    stop.set()
-    await serving  # what is in flight is answered while the store is still open
-    storing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await storing
 
+    async def store() -> None:
+        async with opening(transport, node) as opened:
+            node.open(opened.store)
+            log.info("ready members=%s", len(opened.store.view()))
+            registries, view = settings.registry.addresses, opened.store.view
+            async with Lease(transport, registries, name="logging-service", address=address, view=view).held():
+                ends: set[asyncio.Future[Any]] = {told, opened.lost}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            stop.set()
+            await serving  # what is in flight is answered while the store is still open
+            if opened.lost.done():
+                raise FatalError(opened.lost.result())
 
-async def _keep_open(node: LoggingNode, opening: AbstractAsyncContextManager[engine.Engine]) -> None:
-    async with opening as opened:
-        node.open(opened.store)
-        log.info("ready members=%s", opened.store.members())
-        raise FatalError(await opened.lost)
+    storing = asyncio.create_task(store())
+    await asyncio.wait({told, storing, serving}, return_when=asyncio.FIRST_COMPLETED)
+    if not node.ready:
+        storing.cancel()
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await storing
+    finally:
+        stop.set()
+        await serving
 
 
 @contextlib.asynccontextmanager
 async def _hazelcast(
-    address: str, settings: config.Config, directory: Path, node: LoggingNode
+    transport: rpc.Transport,
+    node: LoggingNode,
+    *,
+    address: str,
+    settings: config.Config,
+    directory: Path,
+    member: str | None,
 ) -> AsyncIterator[engine.Engine]:
-    transport, launch = rpc.ZmqTransport(), settings.hazelcast.launch
-    cluster = await engine.membership(transport, settings.registry.addresses, address, launch=launch)
+    launch = settings.hazelcast.launch
+    cluster = await engine.membership(transport, settings.registry.addresses, address, launch=launch, member=member)
     async with engine.hazelcast(
         cluster,
         heap_mb=settings.hazelcast.heap_mb,

@@ -11,8 +11,9 @@ from pathlib import Path
 from common import rpc
 from common.errors import FatalError, PeerError
 from common.wire import Known, Lookup
-from nodes import grid, java, member
+from nodes import grid, java
 from nodes.journal import Journal
+from nodes.member import Member, running
 from nodes.store import Store
 
 log = logging.getLogger(__name__)
@@ -41,21 +42,29 @@ class Engine:
     lost: "asyncio.Future[str]"
 
 
-async def membership(transport: rpc.Transport, registries: Sequence[str], node: str, *, launch: bool) -> Membership:
+async def membership(
+    transport: rpc.Transport, registries: Sequence[str], node: str, *, launch: bool, member: str | None = None
+) -> Membership:
     """Ask the registries, one after the other, which cluster, and which member, belongs to `node` (host:port).
 
-    With `launch` the node starts a member, so it must have one.
+    With `launch` the node starts a member, so it must have one: that of its number, or `member` (host:port) for a node
+    that nobody configured.
 
     Raises:
         FatalError: no registry answers within REGISTRY_S, or the node is not known, or has no member.
     """
-    nodes = await _lookup(transport, registries, "logging-service")
+    nodes = await _lookup(transport, registries, "configured-logging-service")
     (cluster_name,) = await _lookup(transport, registries, "hazelcast-cluster-name")
     members = await _lookup(transport, registries, "hazelcast-clients")
     if not launch:
         return Membership(cluster_name, members, None)
+    if member:
+        return Membership(cluster_name, (*members, member), member)
     if node not in nodes[: len(members)]:
-        raise FatalError(f"the registry knows no logging node {node} with a member; known: {', '.join(nodes)}")
+        known = ", ".join(nodes)
+        raise FatalError(
+            f"the registry knows no logging node {node} with a member; known: {known}; --member gives it one"
+        )
     return Membership(cluster_name, members, members[nodes.index(node)])
 
 
@@ -88,7 +97,7 @@ async def hazelcast(
         if cluster.own:
             runtime = await asyncio.to_thread(java.find)
             own = await stack.enter_async_context(
-                member.running(
+                running(
                     runtime,
                     address=cluster.own,
                     members=cluster.members,
@@ -109,7 +118,7 @@ async def hazelcast(
         yield Engine(store, lost)
 
 
-async def _lost(store: grid.HazelcastStore, own: member.Member | None) -> str:
+async def _lost(store: grid.HazelcastStore, own: Member | None) -> str:
     """Return why this node cannot go on: its member ended, or the cluster stayed out of reach."""
     waits = {asyncio.create_task(_cluster_lost(store))} | ({asyncio.create_task(own.ended())} if own else set())
     try:

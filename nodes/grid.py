@@ -18,10 +18,11 @@ from hazelcast.predicate import Predicate, and_, greater, less_or_equal, paging
 from common import ids
 from common.errors import FatalError, StoreError
 from common.wire import UUID, Entry
+from nodes.store import KEY_S, Claim
 
 log = logging.getLogger(__name__)
 
-MAP = "messages-map"
+MAP, KEYS_MAP = "messages-map", "idempotency-keys"
 OPERATION_S = (
     0.9  # for one step of a store; below the facade's attempt timeout (1 s), so that the node says what is wrong
 )
@@ -37,9 +38,12 @@ T = TypeVar("T")
 class HazelcastStore:
     """A Store on the map `messages-map`, key = message id, value = text; made by `connect`."""
 
-    def __init__(self, client: HazelcastClient, messages: "Map[str, str]", lost: asyncio.Event) -> None:
+    def __init__(
+        self, client: HazelcastClient, messages: "Map[str, str]", keys: "Map[str, str]", lost: asyncio.Event
+    ) -> None:
         self._client = client
         self._map = messages
+        self._keys = keys
         self.lost = lost  # set when the cluster was out of reach for CONNECT_S: this store is of no use any more
 
     @classmethod
@@ -52,7 +56,7 @@ class HazelcastStore:
         try:
             async with asyncio.timeout(connect_s + OPERATION_S):
                 client = await HazelcastClient.create_and_start(**settings)
-                return cls(client, await client.get_map(MAP), lost)
+                return cls(client, await client.get_map(MAP), await client.get_map(KEYS_MAP), lost)
         except (HazelcastError, OSError) as error:  # OSError: also the TimeoutError of the deadline
             raise FatalError(
                 f"no Hazelcast member of {cluster_name!r} at {', '.join(members)}: {_first_line(error)}"
@@ -60,21 +64,20 @@ class HazelcastStore:
 
     async def append(self, message_id: str, text: str) -> None:
         """See Store; stored means: in memory at the owner and at all its synchronous backups."""
-        await _within(self._append(message_id, text))
+        await _within(_put_once(self._map, message_id, text))
+
+    async def claim(self, key: str, message_id: str, digest: str) -> Claim:
+        """See Store."""
+        found = await _within(_put_once(self._keys, key, f"{message_id} {digest}", ttl_s=KEY_S))
+        return Claim(*found.split(" "))
 
     async def read(self, after: str, limit: int) -> list[Entry]:
         """See Store. Costs what the page costs, not what is stored, but for the first page, which sorts everything."""
         return await _within(self._read(after, limit))
 
-    def members(self) -> int:
+    def view(self) -> tuple[str, ...]:
         """See Store."""
-        return len(self._client.cluster_service.get_members())
-
-    async def _append(self, message_id: str, text: str) -> None:
-        stored = await self._map.put_if_absent(message_id, text)
-        if stored is not None:
-            # It was there from an attempt whose backups may have failed, and finding it makes no backup: write it anew.
-            await self._map.replace_if_same(message_id, stored, stored)
+        return tuple(str(member.uuid) for member in self._client.cluster_service.get_members())
 
     async def _read(self, after: str, limit: int) -> list[Entry]:
         found: list[Entry] = []
@@ -145,6 +148,16 @@ def _listener(lost: asyncio.Event) -> Callable[[str], None]:
             lost.set()
 
     return changed
+
+
+async def _put_once(entries: "Map[str, str]", key: str, value: str, *, ttl_s: float | None = None) -> str:
+    """The value of the key, which is the given one if there was none before."""
+    stored = await entries.put_if_absent(key, value, ttl_s)
+    if stored is None:
+        return value
+    # It was there, maybe from an attempt whose backups failed, and finding it makes no backup: write it anew.
+    await entries.replace_if_same(key, stored, stored)
+    return stored
 
 
 def _ours(key: object, value: object) -> bool:

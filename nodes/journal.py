@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from common.errors import FatalError, StoreError
 from common.wire import Entry
+from nodes.store import KEY_S, Claim
 
 BUSY_S = 0.9  # for a lock that another node's commit holds (about 1 ms each); below the facade's attempt timeout
 BATCH_MESSAGES = 1_000  # most messages in one commit: keeps a commit below 10 ms
@@ -50,15 +51,26 @@ class Journal:
             self._commits = asyncio.create_task(self._commit_all())
         await done
 
+    async def claim(self, key: str, message_id: str, digest: str) -> Claim:
+        """See Store."""
+
+        def insert(connection: sqlite3.Connection) -> Claim:
+            now_s = time.time()
+            connection.execute("DELETE FROM keys WHERE made_s < ?", (now_s - KEY_S,))
+            connection.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", (key, message_id, digest, now_s))
+            return Claim(*connection.execute("SELECT id, digest FROM keys WHERE key = ?", (key,)).fetchone())
+
+        return await self._writer.run(_in_transaction(insert))
+
     async def read(self, after: str, limit: int) -> list[Entry]:
         """See Store."""
         query = "SELECT id, msg FROM messages WHERE id > ? ORDER BY id LIMIT ?"
         rows = await self._reader.run(lambda connection: connection.execute(query, (after, limit)).fetchall())
         return [Entry(*row) for row in rows]
 
-    def members(self) -> int:
+    def view(self) -> tuple[str, ...]:
         """See Store."""
-        return 0
+        return ()
 
     def close(self) -> None:
         """Finish what runs and close the file."""
@@ -70,7 +82,7 @@ class Journal:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH_MESSAGES], self._waiting[BATCH_MESSAGES:]
                 try:
-                    await self._writer.run(_insertion([entry for entry, _ in batch]))
+                    await self._writer.run(_in_transaction(_insertion([entry for entry, _ in batch])))
                 except StoreError as error:
                     _settle(batch, error)
                 else:
@@ -87,6 +99,10 @@ class _Worker:
         _switch_to_wal(self._connection)
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("CREATE TABLE IF NOT EXISTS messages (id TEXT PRIMARY KEY, msg TEXT) WITHOUT ROWID")
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, id TEXT, digest TEXT, made_s REAL) WITHOUT ROWID"
+        )
+        self._connection.execute("CREATE INDEX IF NOT EXISTS keys_by_age ON keys (made_s)")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -116,15 +132,25 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 def _insertion(entries: list[Entry]) -> Callable[[sqlite3.Connection], None]:
     def insert(connection: sqlite3.Connection) -> None:
+        connection.executemany("INSERT OR IGNORE INTO messages VALUES (?, ?)", entries)
+
+    return insert
+
+
+def _in_transaction(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
+    """The same work, whole and flushed to the disk, or not done at all."""
+
+    def run(connection: sqlite3.Connection) -> T:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany("INSERT OR IGNORE INTO messages VALUES (?, ?)", entries)
+            result = work(connection)
             connection.execute("COMMIT")
         except sqlite3.Error:
             connection.rollback()
             raise
+        return result
 
-    return insert
+    return run
 
 
 def _settle(batch: list[tuple[Entry, "asyncio.Future[None]"]], error: StoreError | None) -> None:

@@ -1,5 +1,6 @@
 """What a logging node answers: pure, the store is given to it when it is ready."""
 
+import hashlib
 import logging
 
 from common.errors import InvalidMessageError
@@ -48,25 +49,38 @@ class LoggingNode:
         self._store = store
         self._state = State.READY
 
+    @property
+    def ready(self) -> bool:
+        """Whether it answers from a store."""
+        return self._store is not None
+
     async def handle(self, request: Request) -> Reply:
         """Answer one request; raises StoreError, and InvalidMessageError for one that is not for a logging node."""
         if isinstance(request, Ping):
-            members = self._store.members() if self._store else 0
+            members = len(self._store.view()) if self._store else 0
             return Status(service="logging-service", state=self._state, members=members)
         if self._store is None:
             return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {self._state}")
         match request:
-            case Append(id=message_id, msg=text):
-                return await self._append(self._store, message_id, text)
+            case Append():
+                return await self._append(self._store, request)
             case Read(after=after, limit=limit):
                 return await read_page(self._store, after, limit, node=self._address)
             case _:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
-    async def _append(self, store: Store, message_id: str, text: str) -> Stored:
-        await store.append(message_id, text)
-        log.info("stored id=%s node=%s msg=%r", message_id, self._address, text[:LOGGED_CHARACTERS])
-        return Stored(id=message_id, node=self._address)
+    async def _append(self, store: Store, request: Append) -> Reply:
+        message_id = request.id
+        if request.key is not None:
+            digest = hashlib.sha256(request.msg.encode()).hexdigest()
+            message_id, first_digest = await store.claim(request.key, request.id, digest)
+            if digest != first_digest:
+                return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
+        await store.append(
+            message_id, request.msg
+        )  # also for a key that is known: its first attempt may have failed here
+        log.info("stored id=%s node=%s msg=%r", message_id, self._address, request.msg[:LOGGED_CHARACTERS])
+        return Stored(id=message_id, node=self._address, replayed=message_id != request.id)
 
 
 async def read_page(store: Store, after: str, limit: int, *, node: str) -> Page:

@@ -135,6 +135,11 @@ class Writers:
         )
         return max(gaps, default=0.0)
 
+    def outage_ms(self, since: float = 0.0) -> float:
+        """The longest time in which no client was acknowledged, if it ended after `since` (monotonic seconds)."""
+        times = sorted(when for when, _ in self.acknowledged)
+        return max((1_000 * (after - before) for before, after in pairwise(times) if after > since), default=0.0)
+
     def _write(self, number: int) -> None:
         with client(self.address) as own:
             counter = 0

@@ -34,7 +34,7 @@ def main() -> None:
 @click.option("--runs", default=20, show_default=True, help="Clusters to start, and kill.")
 def gap(victims: str, runs: int) -> None:
     """Kill nodes under the load of 4 clients: errors, losses, and the longest time without an acknowledgement."""
-    gaps = []
+    gaps, outages = [], []
     for _ in range(runs):
         with a_cluster() as cluster, Writers(cluster.settings.facade.address, 4, "w") as writers:
             writers.wait_for(1_000_000, timeout_s=BEFORE_S)
@@ -46,11 +46,13 @@ def gap(victims: str, runs: int) -> None:
                 read = reader.read()
             lost = {text for _, text in writers.acknowledged} - set(read)
             gaps.append(writers.longest_gap_ms(killed_at))
+            outages.append(writers.outage_ms(killed_at))
             click.echo(
                 f"acknowledged {len(writers.acknowledged)} errors {len(writers.failures)} lost {len(lost)} "
-                f"doubled {len(read) - len(set(read))} gap {gaps[-1]:.0f} ms"
+                f"doubled {len(read) - len(set(read))} outage {outages[-1]:.0f} gap {gaps[-1]:.0f} ms"
             )
-    click.echo(f"gap: least {min(gaps):.0f}, median {statistics.median(gaps):.0f}, most {max(gaps):.0f} ms, N={runs}")
+    for name, found in (("outage (no client acknowledged)", outages), ("gap (of any one client)", gaps)):
+        click.echo(f"{name}: {', '.join(f'{value:.0f}' for value in sorted(found))} ms")
 
 
 @main.command()

@@ -37,6 +37,49 @@ def test_a_message_is_posted_and_read_to_the_letter(http: testing.TestClient) ->
     assert '{"logs":["hi"],"message":"not implemented yet"}' == read.text
 
 
+def test_a_key_makes_a_repeated_post_the_same_post(world: World, http: testing.TestClient) -> None:
+    """Same key and text: one message, the same uuid, and the reply says that it is a replay, from whichever node."""
+    first = http.simulate_post("/facade", json={"msg": "once"}, headers={"Idempotency-Key": "k-1"})
+    world.transport.kill(NODES[0])
+    again = http.simulate_post("/facade", json={"msg": "once"}, headers={"Idempotency-Key": '"k-1"'})
+    other = http.simulate_post("/facade", json={"msg": "once"}, headers={"Idempotency-Key": "k-2"})
+
+    assert (200, None) == (first.status_code, first.headers.get("idempotent-replayed"))
+    assert (200, "true", first.json) == (again.status_code, again.headers["idempotent-replayed"], again.json)
+    assert first.json["uuid"] != other.json["uuid"]
+    assert ["once", "once"] == http.simulate_get("/facade").json["logs"]
+
+
+def test_a_key_with_another_text_is_422(http: testing.TestClient) -> None:
+    """A key belongs to one text; nothing is stored under it a second time."""
+    http.simulate_post("/facade", json={"msg": "one"}, headers={"Idempotency-Key": "k"})
+    refused = http.simulate_post("/facade", json={"msg": "two"}, headers={"Idempotency-Key": "k"})
+
+    assert (422, "application/problem+json") == (refused.status_code, refused.headers["content-type"])
+    assert "Idempotency-Key was sent with another message before" == refused.json["message"]
+    assert ["one"] == http.simulate_get("/facade").json["logs"]
+
+
+def test_a_retry_of_the_facade_is_no_replay(world: World, http: testing.TestClient) -> None:
+    """A node that stored and vanished without a reply: the second attempt is still the client's first post."""
+    world.transport.cut(NODES[0])
+    posted = http.simulate_post("/facade", json={"msg": "once"}, headers={"Idempotency-Key": "k"})
+
+    assert (200, None) == (posted.status_code, posted.headers.get("idempotent-replayed"))
+    assert ["once"] == http.simulate_get("/facade").json["logs"]
+
+
+@pytest.mark.parametrize("key", ["", '""', "two words", "x" * 256, "\u00e9"])
+def test_a_key_that_is_none_is_refused(http: testing.TestClient, key: str) -> None:
+    """An empty, long or odd key is a 400 that names the header and the limit."""
+    refused = http.simulate_post("/facade", json={"msg": "a"}, headers={"Idempotency-Key": key})
+
+    assert (400, "Idempotency-Key must be 1 to 255 visible ASCII characters") == (
+        refused.status_code,
+        refused.json["message"],
+    )
+
+
 def test_an_empty_log_is_an_empty_list(http: testing.TestClient) -> None:
     """Nothing stored is no error."""
     assert '{"logs":[],"message":"not implemented yet"}' == http.simulate_get("/facade").text
@@ -167,7 +210,7 @@ def test_a_defect_is_500_without_details(world: World, caplog: pytest.LogCapture
 
 def test_every_error_that_a_client_can_see_has_its_status() -> None:
     """The table covers the leaves of the tree that the facade raises to clients."""
-    assert {400, 413, 415, 503} == set(STATUS_BY_ERROR.values())
+    assert {400, 413, 415, 422, 503} == set(STATUS_BY_ERROR.values())
     assert all(issubclass(kind, ThreefoldError) for kind in STATUS_BY_ERROR)
 
 

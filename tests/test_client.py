@@ -209,7 +209,9 @@ def test_a_dead_messages_node_costs_a_reader_half_a_second_at_most(world: World)
 def test_a_node_that_starts_is_passed_over() -> None:
     """A refusal is not an unknown outcome."""
     starting = LoggingNode(NODES[0])
-    transport = MemoryTransport({NODES[0]: starting.handle, REGISTRY: Directory({"logging-service": NODES[:1]}).handle})
+    transport = MemoryTransport(
+        {NODES[0]: starting.handle, REGISTRY: Directory({"logging-service": NODES[:1]}, {}).handle}
+    )
     client = Client(transport, [REGISTRY], Limits(attempt_timeout_s=0.1, deadline_s=0.2), suspects=Suspects())
 
     with pytest.raises(UnavailableError, match=r"starting: logging node 127\.0\.0\.1:5002 is starting"):

@@ -21,9 +21,11 @@ from common.errors import FatalError
 from common.wire import PAGE_MESSAGES, Known, Lookup
 from nodes.grid import HazelcastStore
 from scripts.launcher import Cluster
+from scripts.ports import free_addresses
 from scripts.processes import ROOT
-from scripts.traffic import Writers, client
+from scripts.traffic import HttpClient, Writers, client
 from tests.support import alive, eventually
+from tests.test_processes import started
 
 
 def facade(cluster: Cluster) -> str:
@@ -66,6 +68,36 @@ def test_killed_nodes_come_back_and_have_everything(own_cluster: Cluster) -> Non
         own_cluster.kill([2, 3])
 
         assert texts == http_client.read()
+
+
+def test_a_node_that_nobody_configured_joins_and_leaves(own_cluster: Cluster, tmp_path: Path) -> None:
+    """One command brings a fourth node with its member; it gets requests, and none any more when it has left."""
+    node, member = free_addresses(2)
+    command = ["nodes", "logging", "--port", node.partition(":")[2], "--member", member]
+
+    def taken_by(http_client: HttpClient) -> set[str]:
+        return {http_client.post("x").headers["x-logging-node"] for _ in range(40)}
+
+    with started(*command, "--config", str(tmp_path / "config.toml")), client(facade(own_cluster)) as http_client:
+        eventually(lambda: node in taken_by(http_client))
+        assert {4} == {status.members for status in own_cluster.status() if status.part.member}
+    with client(facade(own_cluster)) as http_client:
+        assert set(own_cluster.settings.service_ips.logging_service) == taken_by(http_client)
+
+
+def test_a_killed_node_is_handed_out_no_more(embedded_cluster: Cluster, transport: rpc.ZmqTransport) -> None:
+    """The registry notices by itself that a node is gone, and that it is back."""
+    (registry,) = embedded_cluster.settings.registry.addresses
+    nodes = embedded_cluster.settings.service_ips.logging_service
+
+    def served() -> tuple[str, ...]:
+        return rpc.ask(transport, registry, Lookup(name="logging-service"), Known, timeout_s=1.0).values
+
+    assert nodes == served()
+    embedded_cluster.kill([2])
+    eventually(lambda: served() == (nodes[0], nodes[2]))
+    embedded_cluster.start([2], quiet)
+    eventually(lambda: served() == nodes)
 
 
 def test_a_long_log_is_streamed_in_order_and_the_facade_stays_small(cluster: Cluster) -> None:

@@ -10,6 +10,7 @@ from common import ids
 from common.errors import FatalError, StoreError
 from common.wire import Entry
 from nodes.journal import Journal
+from nodes.store import KEY_S
 
 
 def test_messages_are_on_disk_and_shared_by_all_who_open_the_file(tmp_path: Path) -> None:
@@ -60,6 +61,22 @@ def test_a_write_that_fails_is_an_error_and_the_next_one_works(tmp_path: Path) -
         other.close()
         await journal.append(*entries[0])
         assert entries[:1] == await journal.read("", 10)
+        journal.close()
+
+    asyncio.run(run())
+
+
+def test_a_key_is_forgotten_after_a_day(tmp_path: Path) -> None:
+    """An old key may be used anew, and does not fill the file."""
+    path = tmp_path / "messages.sqlite"
+
+    async def run() -> None:
+        journal = Journal(path)
+        assert "old" == (await journal.claim("key", "old", "d")).message_id
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("UPDATE keys SET made_s = made_s - ?", (KEY_S + 1,))
+        other.close()
+        assert "new" == (await journal.claim("key", "new", "d")).message_id
         journal.close()
 
     asyncio.run(run())

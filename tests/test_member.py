@@ -106,7 +106,7 @@ def test_a_node_joins_a_cluster_that_runs_already(runtime: Runtime, tmp_path: Pa
                 cluster, heap_mb=128, log_path=tmp_path / "none.log", forming=lambda: None
             ) as opened:
                 await opened.store.append(ids.new_id(), "x")
-                assert 1 == opened.store.members()
+                assert 1 == len(opened.store.view())
 
     asyncio.run(run())
     assert not (tmp_path / "none.log").exists()
@@ -151,11 +151,12 @@ def test_a_member_dies_with_its_parent(runtime: Runtime, tmp_path: Path) -> None
 def test_the_membership_of_a_node_comes_from_the_registry() -> None:
     """The cluster, its members and the node's own one are what a registry says that answers."""
     directory = Directory(
+        {"logging-service": ("h:2",)},  # the others are down
         {
-            "logging-service": ("h:1", "h:2", "h:3"),
+            "configured-logging-service": ("h:1", "h:2", "h:3"),
             "hazelcast-cluster-name": ("name",),
             "hazelcast-clients": ("h:11", "h:12"),
-        }
+        },
     )
     transport: rpc.Transport = MemoryTransport({"r:1": directory.handle})
 
@@ -165,6 +166,8 @@ def test_the_membership_of_a_node_comes_from_the_registry() -> None:
     members = ("h:11", "h:12")
     assert engine.Membership(cluster_name="name", members=members, own="h:12") == ask("h:2")
     assert engine.Membership(cluster_name="name", members=members, own=None) == ask("h:3", launch=False)
+    joining = asyncio.run(engine.membership(transport, ["r:1"], "h:9", launch=True, member="h:19"))
+    assert engine.Membership(cluster_name="name", members=(*members, "h:19"), own="h:19") == joining
     for unknown in ("h:3", "h:4"):  # a node without a member, and one that is not known
         with pytest.raises(FatalError, match=f"the registry knows no logging node {unknown} with a member"):
             ask(unknown)

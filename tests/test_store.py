@@ -12,7 +12,7 @@ from common import ids
 from common.wire import Entry
 from nodes.grid import HazelcastStore
 from nodes.journal import Journal
-from nodes.store import MemoryStore, Store
+from nodes.store import Claim, MemoryStore, Store
 
 Opening = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -83,6 +83,21 @@ def test_an_id_is_stored_once(opening: Opening) -> None:
             await asyncio.gather(*(store.append(*entry) for _ in range(20)))
             await store.append(entry.id, "another text")
             assert [entry] == await store.read(before.id, 100)
+
+    asyncio.run(run())
+
+
+def test_a_key_belongs_to_who_came_first(opening: Opening) -> None:
+    """Of many claims of one key at once one wins, and all are told which."""
+
+    async def run() -> None:
+        async with opening() as store:
+            key, first = ids.new_id(), made(20)
+            claims = await asyncio.gather(*(store.claim(key, entry.id, f"digest-{entry.id}") for entry in first))
+            assert 1 == len(set(claims))
+            assert claims[0].digest == f"digest-{claims[0].message_id}"
+            assert claims[0] == await store.claim(key, ids.new_id(), "late")
+            assert Claim(first[1].id, "x") == await store.claim(key + "-other", first[1].id, "x")
 
     asyncio.run(run())
 

@@ -1,0 +1,79 @@
+"""Keeps a node in the registries: registers it, renews its leases, and takes it out before it stops."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from common import rpc
+from common.errors import PeerError
+from common.wire import Leased, Leave, Register
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0  # between two renewals; a lease lasts three of them
+ANSWER_S = 0.5  # for one registry to answer; the others are asked at the same time
+
+
+class Lease:
+    """The place of one node in all registries.
+
+    Args:
+        transport: carries requests.
+        registries: host:port of each; they share nothing, so each is told.
+        name: the service.
+        address: host:port of the node.
+        view: the members of the Hazelcast cluster that the node sees now.
+    """
+
+    def __init__(
+        self,
+        transport: rpc.Transport,
+        registries: Sequence[str],
+        *,
+        name: str,
+        address: str,
+        view: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
+        self._transport = transport
+        self._registries = registries
+        self._name = name
+        self._address = address
+        self._view = view
+        self._silent: set[str] = set()
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Renew while the block runs, then leave: from then on the node is handed out no more."""
+        keeping = asyncio.create_task(self._keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await self.leave()
+
+    async def renew(self) -> None:
+        """Register with every registry once; one that is silent is told in the log, once."""
+        await self._tell_all(Register(name=self._name, address=self._address, view=self._view()))
+
+    async def leave(self) -> None:
+        """Take the node out of every registry that answers."""
+        await self._tell_all(Leave(name=self._name, address=self._address))
+
+    async def _keep(self) -> None:
+        while True:
+            await self.renew()
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _tell_all(self, request: Register | Leave) -> None:
+        await asyncio.gather(*(asyncio.to_thread(self._tell, registry, request) for registry in self._registries))
+
+    def _tell(self, registry: str, request: Register | Leave) -> None:
+        try:
+            rpc.ask(self._transport, registry, request, Leased, timeout_s=ANSWER_S)
+        except PeerError as error:
+            if registry not in self._silent:
+                log.warning("registry silent reason=%s", error)
+            self._silent.add(registry)
+        else:
+            self._silent.discard(registry)

@@ -1,0 +1,36 @@
+"""Tests of nodes.lease over the in-memory transport."""
+
+import asyncio
+import logging
+
+import pytest
+
+from common.loopback import MemoryTransport
+from common.wire import Known, Leave, Lookup, Register
+from nodes.lease import Lease
+from registry.directory import Directory
+
+
+def test_a_lease_is_held_in_every_registry_and_given_back(caplog: pytest.LogCaptureFixture) -> None:
+    """Each registry is told, also beside a silent one, which the log names once; at the end the node leaves."""
+    directories = {address: Directory({"logging-service": ("a:1",)}, {}) for address in ("r:1", "r:2")}
+    transport = MemoryTransport({address: directory.handle for address, directory in directories.items()})
+    lease = Lease(transport, ["dead:1", "r:1", "r:2"], name="logging-service", address="n:1", view=lambda: ("m1",))
+
+    def served() -> list[tuple[str, ...]]:
+        replies = [asyncio.run(one.handle(Lookup(name="logging-service"))) for one in directories.values()]
+        return [reply.values for reply in replies if isinstance(reply, Known)]
+
+    async def hold() -> list[tuple[str, ...]]:
+        async with lease.held():
+            await lease.renew()
+            return await asyncio.to_thread(served)
+
+    with caplog.at_level(logging.WARNING):
+        during = asyncio.run(hold())
+
+    assert [("a:1", "n:1")] * 2 == during
+    assert [("a:1",)] * 2 == served()
+    assert Register(name="logging-service", address="n:1", view=("m1",)) in [request for _, request in transport.called]
+    assert ("r:2", Leave(name="logging-service", address="n:1")) in transport.called
+    assert 1 == caplog.text.count("registry silent reason=dead:1")
