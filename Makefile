@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: install demo test check lock clean
+.PHONY: install demo test check torture lock clean
 
 install: $(INSTALLED)
 
@@ -28,6 +28,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Faults on real clusters under load, and the checker's verdict: about 25 s a fault.
+torture: $(INSTALLED)
+	$(BIN)/python -m scripts.torture
 
 # Pins what pyproject.toml asks for, with hashes and without addresses.
 lock: $(INSTALLED)

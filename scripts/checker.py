@@ -1,0 +1,130 @@
+"""Checks a history of writes and reads against what the log promises: pure, and linear in what was written and read.
+
+A text is `client-counter rest`; each client writes one after the other, so its counters must appear in their order.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+
+class Outcome(StrEnum):
+    """How a write ended for its client."""
+
+    OK = "ok"  # acknowledged: it must be there
+    FAIL = "fail"  # certainly not stored: it must not be there
+    INFO = "info"  # unknown: it may be there, once
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One message that was sent; times are in monotonic seconds."""
+
+    text: str
+    began_s: float
+    ended_s: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One read of everything; times are in monotonic seconds."""
+
+    texts: Sequence[str]
+    began_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How often each promise was broken.
+
+    Attributes:
+        lost: acknowledged, and not in the last read.
+        stale: acknowledged before a read began, absent from it, and there later.
+        phantom: read, and never sent.
+        duplicate: one send, two entries in one read.
+        altered: read with another text than it was sent with.
+        disorder: a read in which messages stand in another order than in the last one, or a client's own not in theirs.
+        revived: certainly not stored by the answer, and yet there.
+        acknowledged, unknown: writes that ended so; no violations.
+        longest_stale_s: how long after its acknowledgement a message was still missing from a read.
+        outage_s: the longest time without an acknowledgement between the first and the last.
+    """
+
+    lost: int
+    stale: int
+    phantom: int
+    duplicate: int
+    altered: int
+    disorder: int
+    revived: int
+    acknowledged: int
+    unknown: int
+    longest_stale_s: float
+    outage_s: float
+
+    @property
+    def violations(self) -> int:
+        """All that must be 0, together."""
+        return self.lost + self.stale + self.phantom + self.duplicate + self.altered + self.disorder + self.revived
+
+
+def check(writes: Sequence[Write], reads: Sequence[Read]) -> Verdict:
+    """The verdict on a history; the last read is the one after everything has healed and every write has ended."""
+    final = reads[-1]
+    there = set(final.texts)
+    sent = {write.text: write for write in writes}
+    names = {_name(text) for text in sent}
+    strange = [text for read in reads for text in set(read.texts) if text not in sent]
+    acknowledged = sorted((write for write in writes if write.outcome is Outcome.OK), key=lambda write: write.ended_s)
+    stale = [late for read in reads[:-1] for late in _stale(acknowledged, read, there)]
+    ends = [write.ended_s for write in acknowledged]
+    return Verdict(
+        lost=sum(write.text not in there for write in acknowledged),
+        stale=len(stale),
+        phantom=sum(_name(text) not in names for text in strange),
+        duplicate=sum(count - 1 for read in reads for count in Counter(read.texts).values()),
+        altered=sum(_name(text) in names for text in strange),
+        disorder=_disorder(reads, final),
+        revived=sum(write.outcome is Outcome.FAIL and write.text in there for write in writes),
+        acknowledged=len(acknowledged),
+        unknown=sum(write.outcome is Outcome.INFO for write in writes),
+        longest_stale_s=max(stale, default=0.0),
+        outage_s=max((after - before for before, after in pairwise(ends)), default=0.0),
+    )
+
+
+def _stale(acknowledged: Sequence[Write], read: Read, there: set[str]) -> Iterator[float]:
+    """For each message that a read should have had, seconds from its acknowledgement to the begin of the read."""
+    had = set(read.texts)
+    for write in acknowledged:
+        if write.ended_s >= read.began_s:
+            return
+        if write.text not in had and write.text in there:
+            yield read.began_s - write.ended_s
+
+
+def _disorder(reads: Sequence[Read], final: Read) -> int:
+    places = {text: place for place, text in enumerate(final.texts)}
+    moved = 0
+    for read in reads:
+        in_final = [places[text] for text in read.texts if text in places]
+        moved += sum(before > after for before, after in pairwise(in_final))
+    last: dict[str, int] = {}
+    for client, counter in filter(None, map(_own_order, final.texts)):
+        moved += counter < last.get(client, -1)
+        last[client] = counter
+    return moved
+
+
+def _own_order(text: str) -> tuple[str, int] | None:
+    client, _, counter = _name(text).rpartition("-")
+    return (client, int(counter)) if counter.isdecimal() else None
+
+
+def _name(text: str) -> str:
+    """`client-counter`, which tells what was sent, whatever became of the rest."""
+    return text.partition(" ")[0]

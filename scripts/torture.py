@@ -1,0 +1,268 @@
+"""`python -m scripts.torture`: faults on real clusters under load, and the checker's verdict on what clients saw."""
+
+import http.client
+import json
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import click
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from common import process
+from scripts import checker
+from scripts.checker import Outcome, Read, Verdict, Write
+from scripts.launcher import Cluster
+from scripts.ports import write_config
+from scripts.prepare import prepare
+from scripts.traffic import HttpClient, client
+
+WRITERS, READERS = 4, 1
+BEFORE_S, AFTER_S = 1.5, 3.0  # of load before a fault, and after it has healed
+HANG_S = 6.0  # that a paused process stays paused: longer than every time-out and lease
+READ_PAUSE_S = 0.2  # between two reads of everything
+
+Fault = Callable[[Cluster, random.Random], None]
+
+
+def kill(cluster: Cluster, chance: random.Random) -> None:
+    """One node and its member die, and are started again."""
+    victim = chance.randint(1, 3)
+    cluster.kill([victim])
+    time.sleep(AFTER_S)
+    cluster.start([victim], _quiet)
+
+
+def kill2(cluster: Cluster, chance: random.Random) -> None:
+    """Two of three die at once, one of them the oldest, and are started again."""
+    victims = [1, chance.randint(2, 3)]
+    cluster.kill(victims)
+    time.sleep(AFTER_S)
+    cluster.start(victims, _quiet)
+
+
+def pause_node(cluster: Cluster, chance: random.Random) -> None:
+    """A node hangs, its member does not."""
+    _pause([_node(cluster, chance.randint(1, 3))])
+
+
+def pause_member(cluster: Cluster, chance: random.Random) -> None:
+    """A member hangs, its node does not."""
+    _pause(_node(cluster, chance.randint(1, 3)).children())
+
+
+def registry(cluster: Cluster, chance: random.Random) -> None:
+    """The registry dies, or hangs and then dies, and is started again."""
+    victim = _process(cluster, "registry-1")
+    if chance.choice([True, False]):
+        _pause([victim])
+    victim.kill()
+    time.sleep(AFTER_S)
+    cluster.up(_quiet)
+
+
+def stop(cluster: Cluster, chance: random.Random) -> None:
+    """A node is told to stop, and is started again."""
+    number = chance.randint(1, 3)
+    victim = _node(cluster, number)
+    victim.terminate()
+    psutil.wait_procs([victim], timeout=30)
+    cluster.start([number], _quiet)
+
+
+FAULTS: dict[str, Fault] = {
+    "kill": kill,
+    "kill2": kill2,
+    "pause-node": pause_node,
+    "pause-member": pause_member,
+    "registry": registry,
+    "stop": stop,
+}
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Writers and readers that write down what they saw, from `with` to the end of the block."""
+
+    address: str
+    name: str
+    writes: list[Write] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Load while the block runs."""
+        threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
+        threads += [threading.Thread(target=self._read_all) for _ in range(READERS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+    def read(self, http_client: HttpClient) -> None:
+        """One read of everything, written down."""
+        began = time.monotonic()
+        texts = http_client.read()
+        self.reads.append(Read(texts, began, time.monotonic()))
+
+    def _write(self, number: int) -> None:
+        with client(self.address) as own:
+            counter = 0
+            while not self._stop.is_set():
+                text = f"{self.name}{number}-{counter} payload"
+                counter += 1
+                began = time.monotonic()
+                outcome = self._post(own, text)
+                ended = time.monotonic()
+                self.slowest_s = max(self.slowest_s, ended - began)
+                self.writes.append(Write(text, began, ended, outcome))
+
+    def _post(self, own: HttpClient, text: str) -> Outcome:
+        try:
+            reply = own.post(text)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.errors.append(f"{text}: {error!r}")
+            return Outcome.INFO
+        if reply.status == http.client.OK:
+            return Outcome.OK
+        self.errors.append(f"{text}: {reply.status} {reply.document}")
+        return Outcome.INFO if "uuid" in reply.document else Outcome.FAIL
+
+    def _read_all(self) -> None:
+        with client(self.address) as own:
+            while not self._stop.wait(READ_PAUSE_S):
+                try:
+                    self.read(own)
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    self.errors.append(f"read: {error!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One fault on one cluster."""
+
+    fault: str
+    seed: int
+    verdict: Verdict
+    reads: int
+    client_errors: int
+    slowest_s: float
+    first_error: str
+
+
+def torture(fault: str, seed: int) -> Result:
+    """Bring up a cluster, load it, break it, heal it, and check what clients saw."""
+    with tempfile.TemporaryDirectory(prefix="threefold-torture-") as folder:
+        write_config(Path(folder) / "config.toml")
+        cluster = Cluster(Path(folder) / "config.toml")
+        try:
+            cluster.up(_quiet)
+            recorder = Recorder(cluster.settings.facade.address, "w")
+            with recorder.running():
+                time.sleep(BEFORE_S)
+                FAULTS[fault](cluster, random.Random(seed))
+                time.sleep(AFTER_S)
+            with client(cluster.settings.facade.address) as reader:
+                recorder.read(reader)
+        finally:
+            cluster.down()
+            cluster.close()
+    return Result(
+        fault=fault,
+        seed=seed,
+        verdict=checker.check(recorder.writes, recorder.reads),
+        reads=len(recorder.reads),
+        client_errors=len(recorder.errors),
+        slowest_s=recorder.slowest_s,
+        first_error=recorder.errors[0] if recorder.errors else "",
+    )
+
+
+@click.command()
+@click.option("--faults", default=",".join(FAULTS), show_default=True, help="Which, with commas between.")
+@click.option("--seed", default=1, show_default=True, help="Of the first run; the next ones count on.")
+@click.option("--runs", default=1, show_default=True, help="Of each fault.")
+@click.option("--report", type=click.Path(path_type=Path), help="A JSON file for all results.")
+def main(faults: str, seed: int, runs: int, report: Path | None) -> None:
+    """Break real clusters under load; exit with 1 when a promise was broken."""
+    names = faults.split(",")
+    if unknown := [name for name in names if name not in FAULTS]:
+        raise click.BadParameter(f"unknown fault {unknown[0]!r}; known: {', '.join(FAULTS)}", param_hint="--faults")
+    prepare(click.echo)
+    results = []
+    for name in names:
+        for number in range(runs):
+            results.append(torture(name, seed + number))
+            click.echo(_line(results[-1]))
+    Console(width=TABLE_COLUMNS).print(_table(results))
+    if report:
+        report.write_text(json.dumps([asdict(result) for result in results], indent=1))
+    broken = sum(result.verdict.violations for result in results)
+    sys.exit(f"torture: promises were broken {broken} times" if broken else 0)
+
+
+TABLE_COLUMNS = 150
+_COUNTS = ("acknowledged", "unknown", "lost", "stale", "phantom", "duplicate", "altered", "disorder", "revived")
+
+
+def _line(result: Result) -> str:
+    return (
+        f"{result.fault} seed {result.seed}: {result.verdict.acknowledged} acknowledged, {result.verdict.violations} "
+        f"violations, {result.client_errors} client errors, outage {1_000 * result.verdict.outage_s:.0f} ms, slowest "
+        f"{1_000 * result.slowest_s:.0f} ms {result.first_error[:200]}"
+    )
+
+
+def _table(results: list[Result]) -> Table:
+    table = Table("fault", "runs", *_COUNTS, "errors", "outage ms", "slowest ms")
+    for fault in dict.fromkeys(result.fault for result in results):
+        own = [result for result in results if result.fault == fault]
+        counts = [str(sum(getattr(result.verdict, name) for result in own)) for name in _COUNTS]
+        errors = sum(result.client_errors for result in own)
+        outage = 1_000 * max(result.verdict.outage_s for result in own)
+        slowest = 1_000 * max(result.slowest_s for result in own)
+        table.add_row(fault, str(len(own)), *counts, str(errors), f"{outage:.0f}", f"{slowest:.0f}")
+    return table
+
+
+def _pause(victims: list[psutil.Process]) -> None:
+    for victim in victims:
+        victim.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(HANG_S)
+    finally:
+        for victim in victims:
+            victim.send_signal(signal.SIGCONT)
+
+
+def _node(cluster: Cluster, number: int) -> psutil.Process:
+    return _process(cluster, f"logging-{number}")
+
+
+def _process(cluster: Cluster, name: str) -> psutil.Process:
+    (pid,) = [status.pid for status in cluster.status() if status.part.name == name]
+    return psutil.Process(pid)
+
+
+def _quiet(_line: str) -> None:
+    """Progress that nobody reads."""
+
+
+if __name__ == "__main__":
+    process.entry("torture", main)()

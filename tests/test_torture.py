@@ -1,0 +1,45 @@
+"""Tests of scripts.torture on a real cluster: a short form of `make torture`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.processes import ROOT
+
+
+def torture(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m scripts.torture`."""
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.torture", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+def test_a_killed_and_a_hung_node_break_no_promise(runtime: object, tmp_path: Path) -> None:
+    """Under load a node is killed, and another one hangs: nothing lost, doubled or stale, and no client error."""
+    del runtime
+    ended = torture("--faults", "kill,pause-node", "--seed", "7", "--report", str(tmp_path / "report.json"))
+    results = json.loads((tmp_path / "report.json").read_text())
+
+    assert 0 == ended.returncode, ended.stdout + ended.stderr
+    assert ["kill", "pause-node"] == [result["fault"] for result in results]
+    for result in results:
+        assert (0, "") == (result["client_errors"], result["first_error"])
+        assert result["verdict"]["acknowledged"] > 500
+        assert result["reads"] > 5
+
+
+def test_an_unknown_fault_is_told(runtime: object) -> None:
+    """The sentence names what is known."""
+    del runtime
+    ended = torture("--faults", "kill,earthquake")
+
+    assert 2 == ended.returncode
+    assert "unknown fault 'earthquake'; known: kill, kill2, pause-node, pause-member, registry, stop" in ended.stderr
