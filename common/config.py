@@ -34,7 +34,9 @@ class Hazelcast(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cluster_name: Annotated[str, Meta(min_length=1, max_length=64)] = field(name="hazelcast-cluster-name")
     clients: Addresses = field(name="hazelcast-clients")  # the members: number N belongs to logging node N
     launch: bool = True  # False: the members run already, a logging node starts none
-    heap_mb: Annotated[int, Meta(ge=64, le=1_048_576)] = 256  # of each member; 100,000 short messages take about 50 MB
+    heap_mb: Annotated[int, Meta(ge=64, le=1_048_576)] = (
+        256  # of each member; 100,000 messages of 60 characters take 40 MB
+    )
 
 
 class Registry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -40,7 +40,7 @@ def main() -> None:
 def run_messages(port: int, host: str, path: Path) -> None:
     """Answer a static text."""
     settings = config.load(path)
-    asyncio.run(_run_messages(f"{host}:{port}", settings.registry.addresses))
+    asyncio.run(_run_messages(_reachable(host, port), settings.registry.addresses))
 
 
 @main.command("logging")
@@ -51,7 +51,7 @@ def run_messages(port: int, host: str, path: Path) -> None:
 @click.option("--member", help="host:port of the member that a node starts which is not in config.toml.")
 def run_logging(port: int, host: str, path: Path, name: str | None, member: str | None) -> None:
     """Store and read messages, with a Hazelcast member of its own."""
-    settings, address = config.load(path), f"{host}:{port}"
+    settings, address = config.load(path), _reachable(host, port)
     directory = path.parent / settings.storage.directory
 
     def opening(transport: rpc.Transport, node: LoggingNode) -> AbstractAsyncContextManager[engine.Engine]:
@@ -62,11 +62,18 @@ def run_logging(port: int, host: str, path: Path, name: str | None, member: str 
     asyncio.run(_run_logging(address, settings, opening))
 
 
+def _reachable(host: str, port: int) -> str:
+    """The address under which the node is handed out, which is the one that it binds."""
+    if host in ("0.0.0.0", "*", "::"):
+        raise FatalError(f"--host {host} is no address at which others reach this node: give the one that they use")
+    return f"{host}:{port}"
+
+
 async def _run_messages(address: str, registries: Sequence[str]) -> None:
     told, stop = process.stop_on_signal(), asyncio.Event()
     serving = asyncio.create_task(_serve(rpc.Server(address, messages.handle), address, stop))
     async with Lease(rpc.ZmqTransport(), registries, name="messages-service", address=address).held():
-        await told.wait()
+        await asyncio.wait({asyncio.create_task(told.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     await serving
 
@@ -88,7 +95,7 @@ async def _run_logging(address: str, settings: config.Config, opening: Opening) 
             log.info("ready members=%s", len(opened.store.view()))
             registries, view = settings.registry.addresses, opened.store.view
             async with Lease(transport, registries, name="logging-service", address=address, view=view).held():
-                ends: set[asyncio.Future[Any]] = {told, opened.lost}
+                ends: set[asyncio.Future[Any]] = {told, opened.lost, serving}
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             stop.set()
             await serving  # what is in flight is answered while the store is still open

@@ -45,11 +45,13 @@ class Lease:
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Renew while the block runs, then leave: from then on the node is handed out no more."""
-        keeping = asyncio.create_task(self._keep())
+        over = asyncio.Event()
+        keeping = asyncio.create_task(self._keep(over))
         try:
             yield
         finally:
-            keeping.cancel()
+            over.set()
+            await keeping  # a renewal on its way must not arrive after the leave
             await self.leave()
 
     async def renew(self) -> None:
@@ -60,10 +62,16 @@ class Lease:
         """Take the node out of every registry that answers."""
         await self._tell_all(Leave(name=self._name, address=self._address))
 
-    async def _keep(self) -> None:
-        while True:
-            await self.renew()
-            await asyncio.sleep(HEARTBEAT_S)
+    async def _keep(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            try:
+                await self.renew()
+            except Exception:
+                log.exception(
+                    "a renewal broke"
+                )  # a defect of ours; without leases the node would be handed out no more
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), HEARTBEAT_S)
 
     async def _tell_all(self, request: Register | Leave) -> None:
         await asyncio.gather(*(asyncio.to_thread(self._tell, registry, request) for registry in self._registries))

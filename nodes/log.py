@@ -1,9 +1,10 @@
 """What a logging node answers: pure, the store is given to it when it is ready."""
 
+import asyncio
 import hashlib
 import logging
 
-from common.errors import InvalidMessageError
+from common.errors import InvalidMessageError, StoreError
 from common.wire import (
     PAGE_BYTES,
     Append,
@@ -24,6 +25,7 @@ from nodes.store import Store
 
 log = logging.getLogger(__name__)
 
+APPEND_S = 0.9  # for all steps of one append; below the facade's attempt timeout (1 s), so that the node says why
 FIRST_CHUNK = 128  # messages: 8 MiB when all are as large as they may be
 LOGGED_CHARACTERS = 200  # of a text in the node's own log: enough to recognise it
 
@@ -70,17 +72,26 @@ class LoggingNode:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
     async def _append(self, store: Store, request: Append) -> Reply:
-        message_id = request.id
-        if request.key is not None:
-            digest = hashlib.sha256(request.msg.encode()).hexdigest()
-            message_id, first_digest = await store.claim(request.key, request.id, digest)
-            if digest != first_digest:
-                return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
-        await store.append(
-            message_id, request.msg
-        )  # also for a key that is known: its first attempt may have failed here
+        try:
+            async with asyncio.timeout(APPEND_S):
+                message_id = await _claimed_id(store, request)
+                if message_id is None:
+                    return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
+                # Also for a key that is known: its first attempt may have failed between the two steps.
+                await store.append(message_id, request.msg)
+        except TimeoutError as error:
+            raise StoreError(f"the message was not stored in {APPEND_S} s") from error
         log.info("stored id=%s node=%s msg=%r", message_id, self._address, request.msg[:LOGGED_CHARACTERS])
         return Stored(id=message_id, node=self._address, replayed=message_id != request.id)
+
+
+async def _claimed_id(store: Store, request: Append) -> str | None:
+    """The id to store under: the request's own, or that of its key's first request; None when the texts differ."""
+    if request.key is None:
+        return request.id
+    digest = hashlib.sha256(request.msg.encode()).hexdigest()
+    claim = await store.claim(request.key, request.id, digest)
+    return claim.message_id if claim.digest == digest else None
 
 
 async def read_page(store: Store, after: str, limit: int, *, node: str) -> Page:

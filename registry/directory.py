@@ -94,6 +94,9 @@ class Directory:
         if name not in self._leases:
             return Failure(code=Code.UNKNOWN_NAME, reason=f"unknown service {name!r}; known: {', '.join(self._leases)}")
         leases, now = self._leases[name], self._clock()
+        for lapsed in [other for other, lease in leases.items() if lease.ends_s <= now]:
+            if lapsed not in self._configured[name]:
+                del leases[lapsed]
         if address not in leases and len(leases) >= ADDRESSES:
             return Failure(code=Code.OVERLOADED, reason=f"{ADDRESSES} addresses serve {name} already")
         known = leases.get(address)

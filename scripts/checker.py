@@ -48,7 +48,8 @@ class Verdict:
         duplicate: one send, two entries in one read.
         altered: read with another text than it was sent with.
         disorder: a read in which messages stand in another order than in the last one, or a client's own not in theirs.
-        revived: certainly not stored by the answer, and yet there.
+        revived: certainly not stored by the answer, and yet read.
+        vanished: read, never acknowledged, and not in the last read: what was seen once must stay.
         acknowledged, unknown: writes that ended so; no violations.
         longest_stale_s: how long after its acknowledgement a message was still missing from a read.
         outage_s: the longest time without an acknowledgement between the first and the last.
@@ -61,6 +62,7 @@ class Verdict:
     altered: int
     disorder: int
     revived: int
+    vanished: int
     acknowledged: int
     unknown: int
     longest_stale_s: float
@@ -69,13 +71,16 @@ class Verdict:
     @property
     def violations(self) -> int:
         """All that must be 0, together."""
-        return self.lost + self.stale + self.phantom + self.duplicate + self.altered + self.disorder + self.revived
+        broken = (self.lost, self.stale, self.phantom, self.duplicate, self.altered, self.disorder, self.revived)
+        return sum(broken) + self.vanished
 
 
 def check(writes: Sequence[Write], reads: Sequence[Read]) -> Verdict:
     """The verdict on a history; the last read is the one after everything has healed and every write has ended."""
     final = reads[-1]
     there = set(final.texts)
+    seen = {text for read in reads for text in read.texts}
+    gone = seen - there
     sent = {write.text: write for write in writes}
     names = {_name(text) for text in sent}
     strange = [text for read in reads for text in set(read.texts) if text not in sent]
@@ -89,7 +94,8 @@ def check(writes: Sequence[Write], reads: Sequence[Read]) -> Verdict:
         duplicate=sum(count - 1 for read in reads for count in Counter(read.texts).values()),
         altered=sum(_name(text) in names for text in strange),
         disorder=_disorder(reads, final),
-        revived=sum(write.outcome is Outcome.FAIL and write.text in there for write in writes),
+        revived=sum(write.outcome is Outcome.FAIL and write.text in seen for write in writes),
+        vanished=sum(write.outcome is Outcome.INFO and write.text in gone for write in writes),
         acknowledged=len(acknowledged),
         unknown=sum(write.outcome is Outcome.INFO for write in writes),
         longest_stale_s=max(stale, default=0.0),

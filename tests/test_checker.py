@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scripts.checker import Outcome, Read, Verdict, Write, check
 
-VIOLATIONS = ("lost", "stale", "phantom", "duplicate", "altered", "disorder", "revived")
+VIOLATIONS = ("lost", "stale", "phantom", "duplicate", "altered", "disorder", "revived", "vanished")
 
 
 def history(seed: int, *, clients: int = 3, each: int = 20) -> tuple[list[Write], list[Read]]:
@@ -68,12 +68,19 @@ def test_lost_messages_are_told_wherever_they_stood(places: tuple[int, ...]) -> 
     assert ({"lost"}, len(places)) == (broken(verdict), verdict.lost)
 
 
-def damaged(kind: str) -> tuple[list[Write], list[Read]]:  # noqa: PLR0911 (a table of cases)
+def damaged(kind: str) -> tuple[list[Write], list[Read]]:  # noqa: C901, PLR0911 (a table of cases)
     """A history with one kind of damage."""
     writes, reads = history(2)
     final = list(reads[-1].texts)
     acknowledged = next(write for write in writes if write.outcome is Outcome.OK)
     match kind:
+        case "a definite failure that was there":
+            failed = next(write for write in writes if write.outcome is Outcome.FAIL)
+            return writes, [replace(reads[0], texts=[failed.text]), *reads]
+        case "an unknown outcome that was there and is gone":
+            unknown = next(write for write in writes if write.outcome is Outcome.INFO)
+            gone = [replace(read, texts=[text for text in read.texts if text != unknown.text]) for read in reads]
+            return writes, [replace(reads[0], texts=[unknown.text]), *gone]
         case "stale":
             late = replace(reads[-2], texts=[text for text in reads[-2].texts if text != acknowledged.text])
             return writes, [*reads[:-2], late, reads[-1]]
@@ -113,6 +120,8 @@ def damaged(kind: str) -> tuple[list[Write], list[Read]]:  # noqa: PLR0911 (a ta
         ("a page that is skipped", {"lost"}),
         ("a page that is repeated", {"duplicate", "disorder"}),
         ("a definite failure that is there", {"revived"}),
+        ("a definite failure that was there", {"revived"}),
+        ("an unknown outcome that was there and is gone", {"vanished"}),
     ],
 )
 def test_each_kind_of_damage_is_told_as_what_it_is(kind: str, told: set[str]) -> None:

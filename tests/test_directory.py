@@ -199,6 +199,9 @@ def test_the_number_of_addresses_is_limited() -> None:
     assert isinstance(refused, Failure)
     assert Code.OVERLOADED is refused.code
     assert ADDRESSES == len(leases.serving())
+    leases.now += 2 * LEASE_S  # the dead make room
+    assert Leased(seconds=LEASE_S) == leases.register("one more")
+    assert ("one more",) == leases.serving()
 
 
 def test_only_services_can_be_registered(directory: Directory) -> None:

@@ -105,6 +105,15 @@ def test_wrong_options_are_told(tmp_path: Path) -> None:
     assert "70000 is not in the range 1<=x<=65535" in impossible.stderr
 
 
+def test_a_node_is_not_handed_out_under_an_address_that_means_all(tmp_path: Path) -> None:
+    """0.0.0.0 can be bound, but nobody else can send to it."""
+    write_config(tmp_path / "config.toml")
+    ended = run("nodes", "messages", "--host", "0.0.0.0", "--port", "7001", "--config", str(tmp_path / "config.toml"))
+
+    expected = "nodes: --host 0.0.0.0 is no address at which others reach this node: give the one that they use\n"
+    assert (1, expected) == (ended.returncode, ended.stderr)
+
+
 def test_the_registry_answers_from_its_options(tmp_path: Path, transport: rpc.ZmqTransport) -> None:
     """--port and --service-ips replace what config.toml says."""
     write_config(tmp_path / "config.toml")

@@ -26,7 +26,7 @@ def test_a_killed_and_a_hung_node_break_no_promise(runtime: object, tmp_path: Pa
     """Under load a node is killed, and another one hangs: nothing lost, doubled or stale, and no client error."""
     del runtime
     ended = torture("--faults", "kill,pause-node", "--seed", "7", "--report", str(tmp_path / "report.json"))
-    results = json.loads((tmp_path / "report.json").read_text())
+    results = json.loads((tmp_path / "report.json").read_text())["results"]
 
     assert 0 == ended.returncode, ended.stdout + ended.stderr
     assert ["kill", "pause-node"] == [result["fault"] for result in results]
