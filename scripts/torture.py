@@ -7,11 +7,9 @@ import random
 import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -22,17 +20,17 @@ from rich.table import Table
 from common import process
 from common.errors import FatalError
 from scripts import checker
-from scripts.checker import Outcome, Read, Verdict, Write
+from scripts.checker import Verdict
 from scripts.launcher import Cluster
 from scripts.ports import write_config
 from scripts.prepare import prepare
-from scripts.traffic import HttpClient, client
+from scripts.recorder import Recorder
+from scripts.traffic import client
 
-WRITERS, READERS = 4, 1
 BEFORE_S, AFTER_S = 1.5, 3.0  # of load before a fault, and after it has healed
 HANG_S = 6.0  # that a paused process stays paused: twice as long as a lease, and as every time-out of Hazelcast
 MERGE_S, CONVERGE_S = 6.0, 40.0  # Hazelcast looks every 5 s for another side to merge with
-READ_PAUSE_S = 0.2  # between two reads of everything
+LOOK_S = 0.2  # between two looks at the cluster
 
 Fault = Callable[[Cluster, random.Random], None]
 
@@ -90,70 +88,6 @@ FAULTS: dict[str, Fault] = {
     "registry": registry,
     "stop": stop,
 }
-
-
-@dataclass(slots=True)
-class Recorder:
-    """Writers and readers that write down what they saw, from `with` to the end of the block."""
-
-    address: str
-    name: str
-    writes: list[Write] = field(default_factory=list)
-    reads: list[Read] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    slowest_s: float = 0.0
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Load while the block runs."""
-        threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
-        threads += [threading.Thread(target=self._read_all) for _ in range(READERS)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-
-    def read(self, http_client: HttpClient) -> None:
-        """One read of everything, written down."""
-        began = time.monotonic()
-        texts = http_client.read()
-        self.reads.append(Read(texts, began, time.monotonic()))
-
-    def _write(self, number: int) -> None:
-        with client(self.address) as own:
-            counter = 0
-            while not self._stop.is_set():
-                text = f"{self.name}{number}-{counter} payload"
-                counter += 1
-                began = time.monotonic()
-                outcome = self._post(own, text)
-                ended = time.monotonic()
-                self.slowest_s = max(self.slowest_s, ended - began)
-                self.writes.append(Write(text, began, ended, outcome))
-
-    def _post(self, own: HttpClient, text: str) -> Outcome:
-        try:
-            reply = own.post(text)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self.errors.append(f"{text}: {error!r}")
-            return Outcome.INFO
-        if reply.status == http.client.OK:
-            return Outcome.OK
-        self.errors.append(f"{text}: {reply.status} {reply.document}")
-        return Outcome.INFO if "uuid" in reply.document else Outcome.FAIL
-
-    def _read_all(self) -> None:
-        with client(self.address) as own:
-            while not self._stop.wait(READ_PAUSE_S):
-                try:
-                    self.read(own)
-                except (OSError, http.client.HTTPException, ValueError) as error:
-                    self.errors.append(f"read: {error!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +209,7 @@ def _converge(cluster: Cluster) -> float:
         nodes = [status for status in cluster.status() if status.part.member]
         if any(status.members != len(nodes) for status in nodes):
             since = time.monotonic()
-        time.sleep(READ_PAUSE_S)
+        time.sleep(LOOK_S)
     return since - began
 
 
