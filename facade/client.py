@@ -138,10 +138,9 @@ class Client:
         Registries that are suspects are asked only when there is no earlier answer: a silent one must not cost
         each request its timeout.
         """
-        silent = self._suspects.known()
         failure: PeerError | None = None
         for registry in self._registries:
-            if registry in silent and service in self._last_known:
+            if registry in self._suspects and service in self._last_known:
                 continue
             try:
                 known = self._try(registry, Lookup(name=service), Known, LOOKUP_S)

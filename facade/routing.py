@@ -44,11 +44,15 @@ class Suspects:
 
     def clear(self, address: str) -> bool:
         """The address answered; whether that is news."""
-        if address not in self._addresses:  # without the lock: nearly every call ends here
+        if address not in self:  # without the lock: nearly every call ends here
             return False
         with self._lock:
             self._addresses.discard(address)
             return True
+
+    def __contains__(self, address: str) -> bool:
+        """Whether the address is one now."""
+        return address in self._addresses
 
     def known(self) -> tuple[str, ...]:
         """All suspects now."""

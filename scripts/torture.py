@@ -19,7 +19,7 @@ from rich.table import Table
 
 from common import process
 from common.errors import FatalError
-from scripts import checker
+from scripts import checker, processes
 from scripts.checker import Verdict
 from scripts.launcher import Cluster
 from scripts.ports import write_config
@@ -30,6 +30,7 @@ from scripts.traffic import client
 BEFORE_S, AFTER_S = 1.5, 3.0  # of load before a fault, and after it has healed
 HANG_S = 6.0  # that a paused process stays paused: twice as long as a lease, and as every time-out of Hazelcast
 MERGE_S, CONVERGE_S = 6.0, 40.0  # Hazelcast looks every 5 s for another side to merge with
+TABLE_COLUMNS = 150  # of the table of all counts
 LOOK_S = 0.2  # between two looks at the cluster
 
 Fault = Callable[[Cluster, random.Random], None]
@@ -74,9 +75,7 @@ def registry(cluster: Cluster, chance: random.Random) -> None:
 def stop(cluster: Cluster, chance: random.Random) -> None:
     """A node is told to stop, and is started again."""
     number = chance.randint(1, 3)
-    victim = _node(cluster, number)
-    victim.terminate()
-    psutil.wait_procs([victim], timeout=30)
+    processes.end([_node(cluster, number)], psutil.Process.terminate)
     cluster.start([number], _quiet)
 
 
@@ -161,7 +160,6 @@ def main(faults: str, seed: int, runs: int, report: Path | None) -> None:
     sys.exit(f"torture: promises were broken {broken} times, {len(failed)} runs failed" if broken or failed else 0)
 
 
-TABLE_COLUMNS = 150
 _COUNTS = (
     "acknowledged",
     "unknown",

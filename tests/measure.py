@@ -13,13 +13,11 @@ from pathlib import Path
 import click
 import psutil
 
-from common import ids
-from nodes.grid import HazelcastStore
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses
 from scripts.processes import ROOT
 from scripts.traffic import HttpClient, Writers, client
-from tests.support import running_cluster
+from tests.support import fill, running_cluster
 
 BEFORE_S, AFTER_S = 2.0, 4.0  # of load before and after a kill
 
@@ -83,7 +81,7 @@ def read(messages: int) -> None:
     """GET of everything, 60 times: its time, whether it is whole and in order, and the facade's memory."""
     with a_cluster() as cluster:
         texts = [f"long-{number:07d}-" + "x" * 100 for number in range(messages)]
-        asyncio.run(_fill(cluster, texts))
+        asyncio.run(fill(cluster, texts))
         (facade,) = _processes(cluster)["facade"]
         click.echo(f"memory before: {facade.memory_info().rss / 1e6:.0f} MB")
         seconds: list[float] = []
@@ -163,14 +161,6 @@ def _wrk(address: str, connections: int, seconds: int) -> dict[str, float]:
     (line,) = [line for line in ended.stdout.splitlines() if line.startswith("RESULT")]
     requests, micros, errors, p50, p99 = map(float, line.split()[1:])
     return {"requests": requests, "rate": requests / micros * 1e6, "errors": errors, "p50": p50, "p99": p99}
-
-
-async def _fill(cluster: Cluster, texts: list[str]) -> None:
-    store = await HazelcastStore.connect(cluster.settings.hazelcast.cluster_name, cluster.settings.hazelcast.clients)
-    made = [(ids.new_id(), text) for text in texts]
-    for begin in range(0, len(made), 1_000):
-        await asyncio.gather(*(store.append(*one) for one in made[begin : begin + 1_000]))
-    await store.close()
 
 
 def _timed(reader: HttpClient, seconds: list[float]) -> list[str]:

@@ -10,7 +10,9 @@ from typing import TypeVar
 
 import psutil
 
-from common import rpc
+from common import ids, rpc
+from common.wire import PAGE_MESSAGES
+from nodes.grid import HazelcastStore
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses, write_config
 from scripts.processes import gone
@@ -56,6 +58,15 @@ def running_cluster(folder: Path, *, engine: str) -> Iterator[Cluster]:
         cluster.down()
         cluster.close()
         assert [] == [process for process in tree if alive(process)]
+
+
+async def fill(cluster: Cluster, texts: list[str]) -> None:
+    """Store the texts in their order, past the facade, many at once."""
+    store = await HazelcastStore.connect(cluster.settings.hazelcast.cluster_name, cluster.settings.hazelcast.clients)
+    made = [(ids.new_id(), text) for text in texts]
+    for begin in range(0, len(made), PAGE_MESSAGES):
+        await asyncio.gather(*(store.append(*one) for one in made[begin : begin + PAGE_MESSAGES]))
+    await store.close()
 
 
 def eventually(probe: Callable[[], T | None], *, timeout_s: float = 20.0) -> T:

@@ -15,16 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common import ids, rpc
+from common import rpc
 from common.config import split
 from common.errors import FatalError
-from common.wire import PAGE_MESSAGES, Known, Lookup
-from nodes.grid import HazelcastStore
+from common.wire import Known, Lookup
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses
 from scripts.processes import ROOT
 from scripts.traffic import HttpClient, Writers, client
-from tests.support import alive, eventually
+from tests.support import alive, eventually, fill
 from tests.test_processes import started
 
 
@@ -104,16 +103,7 @@ def test_a_long_log_is_streamed_in_order_and_the_facade_stays_small(cluster: Clu
     """20,000 messages are read whole and in order, again and again, and the facade's memory does not grow."""
     texts = [f"long-{number:05d}-" + "x" * 100 for number in range(20_000)]
 
-    async def fill() -> None:
-        store = await HazelcastStore.connect(
-            cluster.settings.hazelcast.cluster_name, cluster.settings.hazelcast.clients
-        )
-        made = [(ids.new_id(), text) for text in texts]
-        for begin in range(0, len(made), PAGE_MESSAGES):
-            await asyncio.gather(*(store.append(*one) for one in made[begin : begin + PAGE_MESSAGES]))
-        await store.close()
-
-    asyncio.run(fill())
+    asyncio.run(fill(cluster, texts))
     (pid,) = [status.pid for status in cluster.status() if status.part.name == "facade"]
     process = psutil.Process(pid)
     with client(facade(cluster)) as reader:
