@@ -38,7 +38,7 @@ class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     """
 
     def __post_init__(self) -> None:
-        _check(msgspec.structs.astuple(self), _field_types(type(self)), type(self).__name__)
+        _check(tuple(map(_plain, msgspec.structs.astuple(self))), _field_types(type(self)), type(self).__name__)
 
 
 def _check(values: tuple[object, ...], types: object, where: str) -> None:
@@ -46,6 +46,11 @@ def _check(values: tuple[object, ...], types: object, where: str) -> None:
         msgspec.convert(values, types)
     except msgspec.ValidationError as error:
         raise InvalidMessageError(f"{where}: {error}") from error
+
+
+def _plain(value: object) -> object:
+    """Entries as plain tuples: msgspec takes a NamedTuple that exists for a valid one, and would not look into it."""
+    return tuple(map(tuple, value)) if isinstance(value, tuple) and value and isinstance(value[0], tuple) else value
 
 
 @cache
@@ -109,6 +114,25 @@ class Describe(Wire, frozen=True, kw_only=True):
     """Asks the messages node for its static text. Answered by Description."""
 
 
+class Fetch(Wire, frozen=True, kw_only=True):
+    """Asks a logging node for what its journal got after the sequence number `after`. Answered by Fetched.
+
+    `node` (host:port) asks; `journal` is the name of the journal that `after` belongs to, "" for none yet. With
+    `everything` also for what the node has from others, not only for what it accepted itself.
+    """
+
+    node: Name
+    journal: Annotated[str, Meta(max_length=64)]
+    after: Annotated[int, Meta(ge=0)]
+    everything: bool
+
+
+class Sync(Wire, frozen=True, kw_only=True):
+    """Asks a logging node to fetch from `node` (host:port) now. Answered by Synced when all is on its disk."""
+
+    node: Name
+
+
 class Known(Wire, frozen=True, kw_only=True):
     """What the registry knows under `name`: addresses, or settings."""
 
@@ -144,10 +168,31 @@ class Page(Wire, frozen=True, kw_only=True):
     next: Cursor | None
     node: Name
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # msgspec takes an Entry that exists for a valid one, so its fields are checked as those of a plain tuple.
-        _check(tuple(map(tuple, self.entries)), tuple[tuple[MessageId, Text], ...], "Page")
+
+class Record(NamedTuple):
+    """One message as journals pass it on: with the idempotency key that it came with, if any."""
+
+    id: MessageId
+    msg: Text
+    key: IdempotencyKey | None
+
+
+class Fetched(Wire, frozen=True, kw_only=True):
+    """What the journal of that name got, up to its sequence number `next`, and whether there is more after that.
+
+    Without records, `next` 0 and `more` when the request named another journal.
+    """
+
+    journal: Name
+    records: Annotated[tuple[Record, ...], Meta(max_length=PAGE_MESSAGES)]
+    next: Annotated[int, Meta(ge=0)]
+    more: bool
+
+
+class Synced(Wire, frozen=True, kw_only=True):
+    """All that the other node had accepted is on the disk of `node`."""
+
+    node: Name
 
 
 class Description(Wire, frozen=True, kw_only=True):
@@ -162,6 +207,7 @@ class State(enum.StrEnum):
     STARTING = "starting"  # its Hazelcast member is not up yet
     FORMING = "forming"  # its member runs, and waits for the others or for the backups to be in place
     READY = "ready"
+    LEAVING = "leaving"  # it was told to stop, and finishes what it has taken
 
 
 class Status(Wire, frozen=True, kw_only=True):
@@ -178,7 +224,7 @@ class Code(enum.StrEnum):
     INVALID = "invalid"  # not a valid request for this server: never send it again
     UNKNOWN_NAME = "unknown-name"  # the registry has nothing under that name
     OVERLOADED = "overloaded"  # too many requests in flight: nothing was done
-    STARTING = "starting"  # not ready yet: nothing was done
+    STARTING = "starting"  # not ready yet, or leaving: nothing was done
     CONFLICT = "conflict"  # the idempotency key belongs to another text: nothing was done, and nothing ever will be
     FAILED = "failed"  # it broke on the way: it may have been done
 
@@ -190,8 +236,8 @@ class Failure(Wire, frozen=True, kw_only=True):
     reason: Reason
 
 
-Request = Ping | Lookup | Register | Leave | Append | Read | Describe
-Reply = Status | Known | Leased | Stored | Page | Description | Failure
+Request = Ping | Lookup | Register | Leave | Append | Read | Describe | Fetch | Sync
+Reply = Status | Known | Leased | Stored | Page | Description | Fetched | Synced | Failure
 
 
 def text_bytes(text: str) -> int:

@@ -15,6 +15,7 @@ from common.errors import FatalError
 from nodes import engine, grid, messages
 from nodes.lease import Lease
 from nodes.log import LoggingNode
+from nodes.peers import Peers
 
 log = logging.getLogger("nodes")
 
@@ -56,7 +57,7 @@ def run_logging(port: int, host: str, path: Path, name: str | None, member: str 
 
     def opening(transport: rpc.Transport, node: LoggingNode) -> AbstractAsyncContextManager[engine.Engine]:
         if (name or settings.storage.engine) == "embedded":
-            return engine.embedded(directory)
+            return _embedded(directory, settings)
         return _hazelcast(transport, node, address=address, settings=settings, directory=directory, member=member)
 
     asyncio.run(_run_logging(address, settings, opening))
@@ -97,6 +98,9 @@ async def _run_logging(address: str, settings: config.Config, opening: Opening) 
             async with Lease(transport, registries, name="logging-service", address=address, view=view).held():
                 ends: set[asyncio.Future[Any]] = {told, opened.lost, serving}
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            node.leave()
+            if opened.peers:
+                await opened.peers.replicate()  # while this node still answers its peers
             stop.set()
             await serving  # what is in flight is answered while the store is still open
             if opened.lost.done():
@@ -115,6 +119,15 @@ async def _run_logging(address: str, settings: config.Config, opening: Opening) 
 
 
 @contextlib.asynccontextmanager
+async def _embedded(directory: Path, settings: config.Config) -> AsyncIterator[engine.Engine]:
+    async with (
+        engine.opened(directory / "messages.sqlite", settings.hazelcast.cluster_name) as journal,
+        engine.embedded(journal) as opened,
+    ):
+        yield opened
+
+
+@contextlib.asynccontextmanager
 async def _hazelcast(
     transport: rpc.Transport,
     node: LoggingNode,
@@ -124,15 +137,26 @@ async def _hazelcast(
     directory: Path,
     member: str | None,
 ) -> AsyncIterator[engine.Engine]:
-    launch = settings.hazelcast.launch
-    cluster = await engine.membership(transport, settings.registry.addresses, address, launch=launch, member=member)
-    async with engine.hazelcast(
-        cluster,
-        heap_mb=settings.hazelcast.heap_mb,
-        log_path=directory / "logs" / f"hazelcast-{config.split(address)[1]}.log",
-        forming=node.forming,
-    ) as opened:
-        yield opened
+    registries, port = settings.registry.addresses, config.split(address)[1]
+    async with contextlib.AsyncExitStack() as stack:
+        file = directory / f"journal-{port}.sqlite"
+        journal = await stack.enter_async_context(engine.opened(file, settings.hazelcast.cluster_name))
+        peers = Peers(transport, registries, address=address, journal=journal)
+        node.meet(peers)
+        stack.callback(peers.close)
+        cluster = await engine.membership(
+            transport, registries, address, launch=settings.hazelcast.launch, member=member
+        )
+        await peers.learn()
+        async with engine.hazelcast(
+            cluster,
+            journal=journal,
+            peers=peers,
+            heap_mb=settings.hazelcast.heap_mb,
+            log_path=directory / "logs" / f"hazelcast-{port}.log",
+            forming=node.forming,
+        ) as opened:
+            yield opened
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import rpc
-from common.errors import FatalError, PeerError
+from common.errors import FatalError, PeerError, StoreError
 from common.wire import Known, Lookup
 from nodes import grid, java
 from nodes.journal import Journal
 from nodes.member import Member, running
+from nodes.peers import Peers
+from nodes.replicated import ReplicatedStore
 from nodes.store import Store
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class Engine:
 
     store: Store
     lost: "asyncio.Future[str]"
+    peers: Peers | None = None
 
 
 async def membership(
@@ -84,9 +87,11 @@ async def _lookup(transport: rpc.Transport, registries: Sequence[str], name: str
 
 @contextlib.asynccontextmanager
 async def hazelcast(
-    cluster: Membership, *, heap_mb: int, log_path: Path, forming: Callable[[], None]
+    cluster: Membership, *, journal: Journal, peers: Peers, heap_mb: int, log_path: Path, forming: Callable[[], None]
 ) -> AsyncIterator[Engine]:
-    """A store in the cluster, with the node's own member if it has one; `forming` is called when that member is up.
+    """A store of the journal and the cluster's map, with the node's own member if it has one.
+
+    `forming` is called when that member is up.
 
     The client connects when all members are there, or after FORMING_S: the first client makes Hazelcast deal out the
     partitions, and dealt to one member alone they would have to be moved, which takes 1.5 s and leaves what is
@@ -109,18 +114,35 @@ async def hazelcast(
             await own.started()
             forming()
             await own.wait(lambda health: health.cluster_size >= len(cluster.members), timeout_s=FORMING_S)
-        store = await grid.HazelcastStore.connect(cluster.cluster_name, cluster.members)
-        stack.push_async_callback(store.close)
+        messages = await grid.HazelcastStore.connect(cluster.cluster_name, cluster.members)
+        stack.push_async_callback(messages.close)
         if own and not await own.wait(lambda health: health.safe, timeout_s=SAFE_S):
             log.warning("serving before all backups are in place waited_s=%s", SAFE_S)
-        lost = asyncio.create_task(_lost(store, own))
+        store = ReplicatedStore(journal, messages, peers)
+        await stack.enter_async_context(peers.kept())
+        await _recovered(store)
+        await stack.enter_async_context(store.kept())
+        lost = asyncio.create_task(_lost(messages, journal, own))
         stack.callback(lost.cancel)
-        yield Engine(store, lost)
+        yield Engine(store, lost, peers)
 
 
-async def _lost(store: grid.HazelcastStore, own: Member | None) -> str:
-    """Return why this node cannot go on: its member ended, or the cluster stayed out of reach."""
-    waits = {asyncio.create_task(_cluster_lost(store))} | ({asyncio.create_task(own.ended())} if own else set())
+async def _recovered(store: ReplicatedStore) -> None:
+    """Try until journal and map are one: while members join, the map may not answer."""
+    ends = asyncio.get_running_loop().time() + SAFE_S
+    while True:
+        try:
+            return await store.recover()
+        except StoreError as error:
+            if asyncio.get_running_loop().time() > ends:
+                raise FatalError(f"journal and map could not be compared within {SAFE_S} s: {error}") from error
+        await asyncio.sleep(REGISTRY_PAUSE_S)
+
+
+async def _lost(messages: grid.HazelcastStore, journal: Journal, own: Member | None) -> str:
+    """Return why this node cannot go on: member ended, the cluster stayed out of reach, or the disk failed."""
+    waits = {asyncio.create_task(_cluster_lost(messages)), asyncio.create_task(_disk_failed(journal))}
+    waits |= {asyncio.create_task(own.ended())} if own else set()
     try:
         done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         return done.pop().result()
@@ -129,17 +151,32 @@ async def _lost(store: grid.HazelcastStore, own: Member | None) -> str:
             wait.cancel()
 
 
-async def _cluster_lost(store: grid.HazelcastStore) -> str:
-    await store.lost.wait()
+async def _cluster_lost(messages: grid.HazelcastStore) -> str:
+    await messages.lost.wait()
     return f"no Hazelcast member could be reached for {grid.CONNECT_S} s"
 
 
+async def _disk_failed(journal: Journal) -> str:
+    await journal.broken.wait()
+    return f"the journal cannot be used any more: {journal.why}"
+
+
 @contextlib.asynccontextmanager
-async def embedded(directory: Path) -> AsyncIterator[Engine]:
-    """A store in one SQLite file that all logging nodes of this machine share."""
-    log.warning("embedded engine: one file on one disk, no Hazelcast cluster path=%s", directory / "messages.sqlite")
-    journal = Journal(directory / "messages.sqlite")
+async def opened(path: Path, cluster_name: str) -> AsyncIterator[Journal]:
+    """The journal in a file, closed at the end; raises FatalError when it cannot be used."""
+    journal = await asyncio.to_thread(Journal, path, cluster_name)
     try:
-        yield Engine(journal, asyncio.get_running_loop().create_future())
+        yield journal
     finally:
         await asyncio.to_thread(journal.close)
+
+
+@contextlib.asynccontextmanager
+async def embedded(journal: Journal) -> AsyncIterator[Engine]:
+    """A store in one SQLite file that all logging nodes of this machine share."""
+    log.warning("embedded engine: one file on one disk, no Hazelcast cluster")
+    lost = asyncio.create_task(_disk_failed(journal))
+    try:
+        yield Engine(journal, lost)
+    finally:
+        lost.cancel()

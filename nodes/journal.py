@@ -1,26 +1,54 @@
-"""Messages in an SQLite file: the embedded engine, for a machine without Java.
+"""Messages in an SQLite file: the journal of a logging node, and the whole store of the embedded engine.
 
-One file may be shared by all logging nodes of one machine: each has its own connections, SQLite orders the writers.
+One file may be shared by all logging nodes of a machine (embedded engine): each has its own connections, SQLite orders
+the writers. Each message has a sequence number, the order in which this file got it, by which peers fetch what is new.
 """
 
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from common.errors import FatalError, StoreError
-from common.wire import Entry
-from nodes.store import KEY_S, Claim
+from common.wire import PAGE_BYTES, PAGE_MESSAGES, Entry, Fetched, Record, text_bytes
+from nodes.store import KEY_S, Claim, digest
 
+FORMAT = "1"  # of the tables below
 BUSY_S = 0.9  # for a lock that another node's commit holds (about 1 ms each); below the facade's attempt timeout
 BATCH_MESSAGES = 1_000  # most messages in one commit: keeps a commit below 10 ms
-
 WAL_TRIES, WAL_PAUSE_S = 40, 0.025  # at most 1 s at the start; it takes some milliseconds
 
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
+    # AUTOINCREMENT: a number is never used again, whatever is deleted; peers remember how far they have read.
+    """CREATE TABLE IF NOT EXISTS messages (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+        msg TEXT NOT NULL, key TEXT, own INTEGER NOT NULL, crc INTEGER NOT NULL)""",
+    "CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, id TEXT, digest TEXT, made_s REAL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS keys_by_age ON keys (made_s)",
+    "CREATE TABLE IF NOT EXISTS cursors (journal TEXT PRIMARY KEY, seq INTEGER, whole INTEGER) WITHOUT ROWID",
+)
+
+# Errors after which nothing that this file says can be relied on. A full disk is none: nothing was written then.
+_FINAL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY)
+
 T = TypeVar("T")
+
+
+class Cursor(NamedTuple):
+    """How far the journal of a peer has been fetched.
+
+    Attributes:
+        seq: the sequence number, in the peer's journal, up to which all is here.
+        whole: what the peer itself had from others is here, too, as it was when the peer was first met.
+    """
+
+    seq: int
+    whole: bool
 
 
 class Journal:
@@ -28,49 +56,108 @@ class Journal:
 
     Args:
         path: the file; it and its folder are made when they are missing.
+        cluster_name: of the cluster whose messages these are; a file of another one is refused.
+
+    Attributes:
+        name: the uuid of this file.
+        broken: set when the disk failed. A commit that failed is never tried again: what the operating system then
+            says about the file is not to be believed. `why` is the reason.
 
     Raises:
-        FatalError: the file cannot be opened, or is not a journal.
+        FatalError: the file cannot be opened, is not a journal, or one of another cluster or format.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
+    def __init__(self, path: Path, cluster_name: str) -> None:
+        self._path = path
+        self._waiting: list[tuple[Record, asyncio.Future[None]]] = []
         self._commits: asyncio.Task[None] | None = None
+        self.broken = asyncio.Event()
+        self.why = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = _Worker(path)
             self._reader = _Worker(path)
+            self.name = _identity(self._writer.connection, path, cluster_name)
         except (OSError, sqlite3.Error) as error:
             raise FatalError(f"cannot use {path} as a journal: {error}") from error
 
-    async def append(self, message_id: str, text: str) -> None:
+    async def append(self, message_id: str, text: str, key: str | None = None) -> None:
         """See Store; stored means: committed and flushed to the disk."""
         done = asyncio.get_running_loop().create_future()
-        self._waiting.append((Entry(message_id, text), done))
+        self._waiting.append((Record(message_id, text, key), done))
         if self._commits is None:
             self._commits = asyncio.create_task(self._commit_all())
         await done
 
-    async def claim(self, key: str, message_id: str, digest: str) -> Claim:
+    async def append_all(self, entries: Sequence[Entry]) -> None:
+        """See Store. These are not fetched by peers that know this journal: they come from the map, which all have."""
+        await self._write(_insertion([Record(*entry, None) for entry in entries], own=False))
+
+    async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
         """See Store."""
 
         def insert(connection: sqlite3.Connection) -> Claim:
             now_s = time.time()
             connection.execute("DELETE FROM keys WHERE made_s < ?", (now_s - KEY_S,))
-            connection.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", (key, message_id, digest, now_s))
-            return Claim(*connection.execute("SELECT id, digest FROM keys WHERE key = ?", (key,)).fetchone())
+            connection.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", (key, message_id, text_digest, now_s))
+            return Claim(*connection.execute(_CLAIM, (key, 0)).fetchone())
 
-        return await self._writer.run(_in_transaction(insert))
+        return await self._write(insert)
+
+    async def claimed(self, key: str) -> Claim | None:
+        """What belongs to an idempotency key whose message is in this journal, or None."""
+        oldest_s = time.time() - KEY_S
+        row = await self._read(lambda connection: connection.execute(_CLAIM, (key, oldest_s)).fetchone())
+        return Claim(*row) if row else None
 
     async def read(self, after: str, limit: int) -> list[Entry]:
         """See Store."""
-        query = "SELECT id, msg FROM messages WHERE id > ? ORDER BY id LIMIT ?"
-        rows = await self._reader.run(lambda connection: connection.execute(query, (after, limit)).fetchall())
-        return [Entry(*row) for row in rows]
+        query = "SELECT id, msg, crc FROM messages WHERE id > ? ORDER BY id LIMIT ?"
+        rows = await self._read(lambda connection: connection.execute(query, (after, limit)).fetchall())
+        return [self._checked(*row) for row in rows]
+
+    async def newest(self, skip: int) -> str:
+        """The id of the newest message but `skip`; "" when there are not so many."""
+        query = "SELECT id FROM messages ORDER BY id DESC LIMIT 1 OFFSET ?"
+        row = await self._read(lambda connection: connection.execute(query, (skip,)).fetchone())
+        return str(row[0]) if row else ""
 
     def view(self) -> tuple[str, ...]:
         """See Store."""
         return ()
+
+    async def since(self, seq: int, *, everything: bool) -> Fetched:
+        """What this journal got after `seq`: what its node accepted, or everything; about PAGE_BYTES at a time."""
+
+        def select(connection: sqlite3.Connection) -> Fetched:
+            (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
+            rows = connection.execute(_SINCE, (seq, last, everything))
+            records: list[Record] = []
+            used_bytes = 0
+            for row_seq, crc, *record in rows:
+                records.append(Record(*record))
+                self._checked(record[0], record[1], crc)
+                used_bytes += text_bytes(record[1])
+                if used_bytes >= PAGE_BYTES or len(records) == PAGE_MESSAGES:
+                    return Fetched(journal=self.name, records=tuple(records), next=row_seq, more=row_seq < last)
+            return Fetched(journal=self.name, records=tuple(records), next=last, more=False)
+
+        return await self._read(select)
+
+    async def cursor(self, journal: str) -> Cursor:
+        """How far the journal of that name has been fetched."""
+        query = "SELECT seq, whole FROM cursors WHERE journal = ?"
+        row = await self._read(lambda connection: connection.execute(query, (journal,)).fetchone())
+        return Cursor(row[0], bool(row[1])) if row else Cursor(0, whole=False)
+
+    async def adopt(self, journal: str, records: Sequence[Record], cursor: Cursor) -> None:
+        """Store what was fetched from the journal of that name, together with how far that is."""
+
+        def insert(connection: sqlite3.Connection) -> None:
+            _insertion(records, own=False)(connection)
+            connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (journal, *cursor))
+
+        await self._write(insert)
 
     def close(self) -> None:
         """Finish what runs and close the file."""
@@ -82,7 +169,7 @@ class Journal:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH_MESSAGES], self._waiting[BATCH_MESSAGES:]
                 try:
-                    await self._writer.run(_in_transaction(_insertion([entry for entry, _ in batch])))
+                    await self._write(_insertion([record for record, _ in batch], own=True))
                 except StoreError as error:
                     _settle(batch, error)
                 else:
@@ -90,32 +177,67 @@ class Journal:
         finally:
             self._commits = None
 
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self.broken.is_set():
+            raise StoreError(f"the journal is broken: {self.why}")
+        return await self._guarded(self._writer, _in_transaction(work))
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._guarded(self._reader, work)
+
+    async def _guarded(self, worker: "_Worker", work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await worker.run(work)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FINAL:  # the low byte is the kind, the rest details
+                self._break(str(error))
+            raise StoreError(f"the journal failed: {error}") from error
+
+    def _checked(self, message_id: str, text: str, crc: int) -> Entry:
+        """The entry; raises StoreError when it is not what was written."""
+        if crc == _crc(message_id, text):
+            return Entry(message_id, text)
+        self._break(f"the message {message_id} is damaged")
+        raise StoreError(f"the journal is broken: {self.why}")
+
+    def _break(self, why: str) -> None:
+        self.why = self.why or f"{self._path}: {why}"
+        self.broken.set()
+
+
+_CLAIM = "SELECT id, digest FROM keys WHERE key = ? AND made_s >= ?"
+_SINCE = "SELECT seq, crc, id, msg, key FROM messages WHERE seq > ? AND seq <= ? AND (own OR ?) ORDER BY seq"
+
 
 class _Worker:
     """A connection and the one thread that uses it."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        _switch_to_wal(self._connection)
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("CREATE TABLE IF NOT EXISTS messages (id TEXT PRIMARY KEY, msg TEXT) WITHOUT ROWID")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, id TEXT, digest TEXT, made_s REAL) WITHOUT ROWID"
-        )
-        self._connection.execute("CREATE INDEX IF NOT EXISTS keys_by_age ON keys (made_s)")
+        self.connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        _switch_to_wal(self.connection)
+        self.connection.execute("PRAGMA synchronous = FULL")
+        for table in _TABLES:
+            self.connection.execute(table)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` returns; raises StoreError when SQLite fails."""
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._thread, work, self._connection)
-        except sqlite3.Error as error:
-            raise StoreError(f"the journal failed: {error}") from error
+        """What `work` returns or raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.connection)
 
     def close(self) -> None:
         self._thread.shutdown()
-        self._connection.close()
+        self.connection.close()
+
+
+def _identity(connection: sqlite3.Connection, path: Path, cluster_name: str) -> str:
+    """The uuid of the file; the first who opens it gives it one."""
+    new = {"format": FORMAT, "cluster": cluster_name, "journal": str(uuid.uuid4())}
+    connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", new.items())
+    found: dict[str, str] = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    for name in ("format", "cluster"):
+        if found[name] != new[name]:
+            raise FatalError(f"{path} is a journal of {name} {found[name]!r}, not {new[name]!r}")
+    return found["journal"]
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
@@ -130,11 +252,18 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
 
 
-def _insertion(entries: list[Entry]) -> Callable[[sqlite3.Connection], None]:
+def _insertion(records: Iterable[Record], *, own: bool) -> Callable[[sqlite3.Connection], None]:
     def insert(connection: sqlite3.Connection) -> None:
-        connection.executemany("INSERT OR IGNORE INTO messages VALUES (?, ?)", entries)
+        rows = [(one.id, one.msg, one.key, own, _crc(one.id, one.msg)) for one in records]
+        connection.executemany("INSERT OR IGNORE INTO messages (id, msg, key, own, crc) VALUES (?, ?, ?, ?, ?)", rows)
+        keys = [(one.key, one.id, digest(one.msg), time.time()) for one in records if one.key]
+        connection.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", keys)
 
     return insert
+
+
+def _crc(message_id: str, text: str) -> int:
+    return zlib.crc32(f"{message_id} {text}".encode())
 
 
 def _in_transaction(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
@@ -146,14 +275,15 @@ def _in_transaction(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite
             result = work(connection)
             connection.execute("COMMIT")
         except sqlite3.Error:
-            connection.rollback()
+            if connection.in_transaction:  # some errors have rolled back already
+                connection.rollback()
             raise
         return result
 
     return run
 
 
-def _settle(batch: list[tuple[Entry, "asyncio.Future[None]"]], error: StoreError | None) -> None:
+def _settle(batch: list[tuple[Record, "asyncio.Future[None]"]], error: StoreError | None) -> None:
     for _, done in batch:
         if done.done():  # whoever waited has given up
             continue

@@ -1,7 +1,6 @@
 """What a logging node answers: pure, the store is given to it when it is ready."""
 
 import asyncio
-import hashlib
 import logging
 
 from common.errors import InvalidMessageError, StoreError
@@ -11,6 +10,7 @@ from common.wire import (
     Code,
     Entry,
     Failure,
+    Fetch,
     Page,
     Ping,
     Read,
@@ -19,9 +19,11 @@ from common.wire import (
     State,
     Status,
     Stored,
+    Sync,
     text_bytes,
 )
-from nodes.store import Store
+from nodes.peers import Peers
+from nodes.store import Store, digest
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,12 @@ class LoggingNode:
     def __init__(self, address: str) -> None:
         self._address = address
         self._store: Store | None = None
+        self._peers: Peers | None = None
         self._state = State.STARTING
+
+    def meet(self, peers: Peers) -> None:
+        """From now on other nodes are answered, too: they may need what this one has before it can serve."""
+        self._peers = peers
 
     def forming(self) -> None:
         """The member of this node runs; the cluster is not complete yet."""
@@ -50,6 +57,10 @@ class LoggingNode:
         """From now on requests are answered from `store`."""
         self._store = store
         self._state = State.READY
+
+    def leave(self) -> None:
+        """From now on only other nodes are answered: what this one has taken is finished, nothing new is begun."""
+        self._state = State.LEAVING
 
     @property
     def ready(self) -> bool:
@@ -61,7 +72,9 @@ class LoggingNode:
         if isinstance(request, Ping):
             members = len(self._store.view()) if self._store else 0
             return Status(service="logging-service", state=self._state, members=members)
-        if self._store is None:
+        if isinstance(request, Fetch | Sync) and self._peers:
+            return await self._peers.handle(request)
+        if self._store is None or self._state is State.LEAVING:
             return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {self._state}")
         match request:
             case Append():
@@ -78,7 +91,7 @@ class LoggingNode:
                 if message_id is None:
                     return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
                 # Also for a key that is known: its first attempt may have failed between the two steps.
-                await store.append(message_id, request.msg)
+                await store.append(message_id, request.msg, request.key)
         except TimeoutError as error:
             raise StoreError(f"the message was not stored in {APPEND_S} s") from error
         log.info("stored id=%s node=%s msg=%r", message_id, self._address, request.msg[:LOGGED_CHARACTERS])
@@ -89,9 +102,9 @@ async def _claimed_id(store: Store, request: Append) -> str | None:
     """The id to store under: the request's own, or that of its key's first request; None when the texts differ."""
     if request.key is None:
         return request.id
-    digest = hashlib.sha256(request.msg.encode()).hexdigest()
-    claim = await store.claim(request.key, request.id, digest)
-    return claim.message_id if claim.digest == digest else None
+    text_digest = digest(request.msg)
+    claim = await store.claim(request.key, request.id, text_digest)
+    return claim.message_id if claim.digest == text_digest else None
 
 
 async def read_page(store: Store, after: str, limit: int, *, node: str) -> Page:

@@ -1,5 +1,7 @@
 """What keeps the messages of a logging node: the protocol, and its in-memory twin."""
 
+import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from common.wire import Entry
@@ -17,13 +19,20 @@ class Claim(NamedTuple):
 class Store(Protocol):
     """Keeps messages by id. Every step is idempotent and bounded in time; it raises StoreError when it failed.
 
-    `nodes.grid.HazelcastStore` and `nodes.journal.Journal` are the real ones; tests/test_store.py holds all to this.
+    `nodes.grid.HazelcastStore`, `nodes.journal.Journal`, and `nodes.replicated.ReplicatedStore` of the two are the
+    real ones; tests/test_store.py holds all to this.
     """
 
-    async def append(self, message_id: str, text: str) -> None:
-        """Return when the message is stored as safely as this store can. An id that is there already stays as it is."""
+    async def append(self, message_id: str, text: str, key: str | None = None) -> None:
+        """Return when the message is stored as safely as this store can. An id that is there already stays as it is.
 
-    async def claim(self, key: str, message_id: str, digest: str) -> Claim:
+        `key` is the idempotency key that it came with, if any.
+        """
+
+    async def append_all(self, entries: Sequence[Entry]) -> None:
+        """The same for many that are stored elsewhere already."""
+
+    async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
         """What belongs to an idempotency key: what is given, if the key is new or older than KEY_S, else the first."""
 
     async def read(self, after: str, limit: int) -> list[Entry]:
@@ -33,6 +42,11 @@ class Store(Protocol):
         """The members of the cluster (their uuids) that are seen now; none where there is no cluster."""
 
 
+def digest(text: str) -> str:
+    """SHA-256 of a text, by which two requests with one idempotency key are compared."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class MemoryStore:
     """Keeps messages in a dictionary: for tests of what stands on a store."""
 
@@ -40,13 +54,19 @@ class MemoryStore:
         self._texts: dict[str, str] = {}
         self._claims: dict[str, Claim] = {}
 
-    async def append(self, message_id: str, text: str) -> None:
+    async def append(self, message_id: str, text: str, key: str | None = None) -> None:
         """See Store."""
+        del key
         self._texts.setdefault(message_id, text)
 
-    async def claim(self, key: str, message_id: str, digest: str) -> Claim:
+    async def append_all(self, entries: Sequence[Entry]) -> None:
+        """See Store."""
+        for entry in entries:
+            await self.append(*entry)
+
+    async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
         """See Store; remembers for ever."""
-        return self._claims.setdefault(key, Claim(message_id, digest))
+        return self._claims.setdefault(key, Claim(message_id, text_digest))
 
     async def read(self, after: str, limit: int) -> list[Entry]:
         """See Store."""

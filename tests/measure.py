@@ -1,6 +1,5 @@
 """`python -m tests.measure gap|post|read|up`: takes the figures of docs/measurements.md again, on its own clusters."""
 
-import asyncio
 import statistics
 import subprocess
 import sys
@@ -81,7 +80,7 @@ def read(messages: int) -> None:
     """GET of everything, 60 times: its time, whether it is whole and in order, and the facade's memory."""
     with a_cluster() as cluster:
         texts = [f"long-{number:07d}-" + "x" * 100 for number in range(messages)]
-        asyncio.run(fill(cluster, texts))
+        fill(cluster, texts)
         (facade,) = _processes(cluster)["facade"]
         click.echo(f"memory before: {facade.memory_info().rss / 1e6:.0f} MB")
         seconds: list[float] = []

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -11,11 +12,12 @@ from typing import TypeVar
 import psutil
 
 from common import ids, rpc
-from common.wire import PAGE_MESSAGES
-from nodes.grid import HazelcastStore
+from common.wire import Append, Stored
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses, write_config
 from scripts.processes import gone
+
+FILLERS = 32  # threads that store messages past the facade
 
 T = TypeVar("T")
 
@@ -60,13 +62,18 @@ def running_cluster(folder: Path, *, engine: str) -> Iterator[Cluster]:
         assert [] == [process for process in tree if alive(process)]
 
 
-async def fill(cluster: Cluster, texts: list[str]) -> None:
+def fill(cluster: Cluster, texts: list[str]) -> None:
     """Store the texts in their order, past the facade, many at once."""
-    store = await HazelcastStore.connect(cluster.settings.hazelcast.cluster_name, cluster.settings.hazelcast.clients)
-    made = [(ids.new_id(), text) for text in texts]
-    for begin in range(0, len(made), PAGE_MESSAGES):
-        await asyncio.gather(*(store.append(*one) for one in made[begin : begin + PAGE_MESSAGES]))
-    await store.close()
+    transport = rpc.ZmqTransport()
+    nodes = cluster.settings.service_ips.logging_service
+    requests = [Append(id=ids.new_id(), msg=text) for text in texts]
+
+    def append(number: int) -> Stored:
+        return rpc.ask(transport, nodes[number % len(nodes)], requests[number], Stored, timeout_s=10.0)
+
+    with ThreadPoolExecutor(FILLERS) as threads:
+        assert len(texts) == sum(1 for _ in threads.map(append, range(len(texts))))
+    transport.close()
 
 
 def eventually(probe: Callable[[], T | None], *, timeout_s: float = 20.0) -> T:

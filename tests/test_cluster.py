@@ -1,6 +1,5 @@
 """Tests of whole clusters: real processes, real members, real kills."""
 
-import asyncio
 import http.client
 import json
 import os
@@ -103,7 +102,7 @@ def test_a_long_log_is_streamed_in_order_and_the_facade_stays_small(cluster: Clu
     """20,000 messages are read whole and in order, again and again, and the facade's memory does not grow."""
     texts = [f"long-{number:05d}-" + "x" * 100 for number in range(20_000)]
 
-    asyncio.run(fill(cluster, texts))
+    fill(cluster, texts)
     (pid,) = [status.pid for status in cluster.status() if status.part.name == "facade"]
     process = psutil.Process(pid)
     with client(facade(cluster)) as reader:

@@ -18,14 +18,14 @@ def test_messages_are_on_disk_and_shared_by_all_who_open_the_file(tmp_path: Path
     path = tmp_path / "folder" / "messages.sqlite"
 
     async def run() -> None:
-        one, two = Journal(path), Journal(path)
+        one, two = Journal(path, "test"), Journal(path, "test")
         entries = [Entry(ids.new_id(), str(number)) for number in range(200)]
         await asyncio.gather(*((one, two)[number % 2].append(*entry) for number, entry in enumerate(entries)))
         assert entries == await one.read("", 1_000)
         assert entries == await two.read("", 1_000)
         one.close()
         two.close()
-        again = Journal(path)
+        again = Journal(path, "test")
         assert entries == await again.read("", 1_000)
         again.close()
 
@@ -34,7 +34,7 @@ def test_messages_are_on_disk_and_shared_by_all_who_open_the_file(tmp_path: Path
 
 def test_each_commit_is_flushed(tmp_path: Path) -> None:
     """The settings that make a commit durable are in force on the writing connection."""
-    journal = Journal(tmp_path / "messages.sqlite")
+    journal = Journal(tmp_path / "messages.sqlite", "test")
 
     async def pragma(name: str) -> object:
         return await journal._writer.run(lambda connection: connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -49,7 +49,7 @@ def test_a_write_that_fails_is_an_error_and_the_next_one_works(tmp_path: Path) -
     path = tmp_path / "messages.sqlite"
 
     async def run() -> None:
-        journal = Journal(path)
+        journal = Journal(path, "test")
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         entries = [Entry(ids.new_id(), "x") for _ in range(3)]
@@ -71,7 +71,7 @@ def test_a_key_is_forgotten_after_a_day(tmp_path: Path) -> None:
     path = tmp_path / "messages.sqlite"
 
     async def run() -> None:
-        journal = Journal(path)
+        journal = Journal(path, "test")
         assert "old" == (await journal.claim("key", "old", "d")).message_id
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("UPDATE keys SET made_s = made_s - ?", (KEY_S + 1,))
@@ -86,7 +86,7 @@ def test_a_caller_that_gives_up_does_not_stop_the_others(tmp_path: Path) -> None
     """A cancelled append leaves the commit of its neighbours alone."""
 
     async def run() -> None:
-        journal = Journal(tmp_path / "messages.sqlite")
+        journal = Journal(tmp_path / "messages.sqlite", "test")
         tasks = [asyncio.create_task(journal.append(ids.new_id(), "x")) for _ in range(3)]
         asyncio.get_running_loop().call_soon(tasks[1].cancel)
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -100,6 +100,6 @@ def test_a_file_that_is_no_journal_is_one_sentence(tmp_path: Path) -> None:
     """Nonsense in the file, or a folder in its place, is refused."""
     (tmp_path / "messages.sqlite").write_bytes(b"nonsense" * 1_000)
     with pytest.raises(FatalError, match=r"cannot use .*messages.sqlite as a journal: file is not a database"):
-        Journal(tmp_path / "messages.sqlite")
+        Journal(tmp_path / "messages.sqlite", "test")
     with pytest.raises(FatalError, match="cannot use"):
-        Journal(tmp_path)
+        Journal(tmp_path, "test")

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,7 @@ from common.loopback import MemoryTransport
 from common.wire import Entry
 from nodes import engine, member
 from nodes.java import Runtime
+from nodes.peers import Peers
 from registry.directory import Directory
 from scripts.ports import free_addresses
 from tests.support import alive
@@ -65,6 +68,19 @@ def test_java_that_cannot_be_run_is_one_sentence(tmp_path: Path) -> None:
         asyncio.run(with_member(runtime, "127.0.0.1:1", tmp_path / "member.log"))
 
 
+@asynccontextmanager
+async def opened_engine(
+    cluster: engine.Membership, folder: Path, *, forming: Callable[[], None]
+) -> AsyncIterator[engine.Engine]:
+    """The engine of a node that has no peers."""
+    async with engine.opened(folder / "journal.sqlite", cluster.cluster_name) as journal:
+        peers = Peers(MemoryTransport({}), [], address="127.0.0.1:1", journal=journal)
+        async with engine.hazelcast(
+            cluster, journal=journal, peers=peers, heap_mb=128, log_path=folder / "member.log", forming=forming
+        ) as opened:
+            yield opened
+
+
 def test_an_engine_whose_member_ends_is_lost(runtime: Runtime, tmp_path: Path) -> None:
     """When the member of a node dies, the node learns why it cannot go on."""
     del runtime
@@ -73,9 +89,7 @@ def test_an_engine_whose_member_ends_is_lost(runtime: Runtime, tmp_path: Path) -
     told: list[str] = []
 
     async def run() -> str:
-        async with engine.hazelcast(
-            cluster, heap_mb=128, log_path=tmp_path / "member.log", forming=lambda: told.append("forming")
-        ) as opened:
+        async with opened_engine(cluster, tmp_path, forming=lambda: told.append("forming")) as opened:
             entry = Entry(ids.new_id(), "x")
             await opened.store.append(*entry)
             assert [entry] == await opened.store.read("", 10)
@@ -102,14 +116,12 @@ def test_a_node_joins_a_cluster_that_runs_already(runtime: Runtime, tmp_path: Pa
             log_path=tmp_path / "member.log",
         ) as running:
             await running.started()
-            async with engine.hazelcast(
-                cluster, heap_mb=128, log_path=tmp_path / "none.log", forming=lambda: None
-            ) as opened:
+            async with opened_engine(cluster, tmp_path / "engine", forming=lambda: None) as opened:
                 await opened.store.append(ids.new_id(), "x")
                 assert 1 == len(opened.store.view())
 
     asyncio.run(run())
-    assert not (tmp_path / "none.log").exists()
+    assert not (tmp_path / "engine" / "member.log").exists()
 
 
 def test_a_member_dies_with_its_parent(runtime: Runtime, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The contract of a store, on all of them: the twin, the journal, and the map of a real cluster."""
+"""The contract of a store, on all of them: twin, journal, map of a real cluster, and journal with a map."""
 
 import asyncio
 import time
@@ -12,12 +12,14 @@ from common import ids
 from common.wire import Entry
 from nodes.grid import HazelcastStore
 from nodes.journal import Journal
+from nodes.replicated import ReplicatedStore
 from nodes.store import Claim, MemoryStore, Store
+from tests.test_peers import node
 
 Opening = Callable[[], AbstractAsyncContextManager[Store]]
 
 
-@pytest.fixture(params=["memory", "journal", "hazelcast"])
+@pytest.fixture(params=["memory", "journal", "hazelcast", "replicated"])
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     """Opens a store; on the shared cluster other tests may have stored messages, all before now."""
 
@@ -27,14 +29,19 @@ def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
 
     @asynccontextmanager
     async def journal() -> AsyncIterator[Store]:
-        store = Journal(tmp_path / "messages.sqlite")
+        store = Journal(tmp_path / "messages.sqlite", "test")
         try:
             yield store
         finally:
             store.close()
 
+    @asynccontextmanager
+    async def replicated() -> AsyncIterator[Store]:
+        async with node(tmp_path, "127.0.0.1:*", []) as one:
+            yield ReplicatedStore(one.journal, MemoryStore(), one.peers)
+
     if request.param != "hazelcast":
-        return {"memory": memory, "journal": journal}[request.param]
+        return {"memory": memory, "journal": journal, "replicated": replicated}[request.param]
     settings = request.getfixturevalue("cluster").settings.hazelcast
 
     @asynccontextmanager
@@ -83,6 +90,19 @@ def test_an_id_is_stored_once(opening: Opening) -> None:
             await asyncio.gather(*(store.append(*entry) for _ in range(20)))
             await store.append(entry.id, "another text")
             assert [entry] == await store.read(before.id, 100)
+
+    asyncio.run(run())
+
+
+def test_many_are_stored_at_one_go(opening: Opening) -> None:
+    """What is there already stays as it is."""
+
+    async def run() -> None:
+        async with opening() as store:
+            before, *entries = made(30)
+            await store.append(*entries[7])
+            await store.append_all(entries)
+            assert entries == await store.read(before.id, 100)
 
     asyncio.run(run())
 

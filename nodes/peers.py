@@ -1,0 +1,229 @@
+"""The other logging nodes, as one of them sees them: what their journals get is fetched into its own.
+
+Each node asks each peer ten times a second for what the peer accepted since, so that soon every live node has every
+message on disk; and once more when a read, or a write that the map does not take, must know that nothing is missing.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from common import rpc
+from common.errors import PeerError, StoreError
+from common.wire import Fetch, Fetched, Known, Lookup, Reply, Sync, Synced, Wire
+from nodes.journal import Cursor, Journal
+
+log = logging.getLogger(__name__)
+
+FETCH_S = 0.1  # between two fetches from one peer: 1 % of a core for three idle nodes
+FETCHED_S = 0.3  # for the answer to a fetch: a page of 1 MiB takes 15 ms
+SYNCED_S = 0.5  # for a peer to have fetched from this node, and flushed
+LEARN_S = 1.0  # between two questions to the registry for the peers
+LOOKUP_S = 0.5  # for one answer of one registry
+TOLD_MESSAGES = 50_000  # fetched between two lines in the log that tell how far it is
+
+T = TypeVar("T")
+ReplyType = TypeVar("ReplyType", bound=Wire)
+
+
+class Shared(Generic[T]):
+    """Runs `work` one at a time; all who call before a run begins share it, who calls later waits for the next."""
+
+    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
+        self._work = work
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[T] | None = None
+
+    async def __call__(self) -> T:
+        """What a run of `work` that begins after this call returns or raises."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._run())
+        return await asyncio.shield(self._next)  # who gives up leaves it to the others
+
+    async def _run(self) -> T:
+        async with self._turn:
+            self._next = None
+            return await self._work()
+
+
+class Peers:
+    """Fetches from, and answers, the other logging nodes.
+
+    Args:
+        transport: carries requests.
+        registries: host:port of each; they know who the others are.
+        address: host:port of this node.
+        journal: where everything goes.
+    """
+
+    def __init__(self, transport: rpc.Transport, registries: Sequence[str], *, address: str, journal: Journal) -> None:
+        self._transport = transport
+        self._registries = registries
+        self._address = address
+        self._journal = journal
+        self._peers: dict[str, _Peer] = {}
+
+    def meet(self, addresses: Iterable[str]) -> None:
+        """From now on these are peers, too."""
+        for address in addresses:
+            if address != self._address and address not in self._peers:
+                self._peers[address] = _Peer(self._transport, address, own_address=self._address, journal=self._journal)
+
+    def known(self) -> tuple[str, ...]:
+        """Who the peers are."""
+        return tuple(self._peers)
+
+    async def handle(self, request: Fetch | Sync) -> Reply:
+        """Answer a peer; raises StoreError."""
+        self.meet([request.node])
+        match request:
+            case Fetch(journal=name) if name != self._journal.name:
+                return Fetched(journal=self._journal.name, records=(), next=0, more=True)
+            case Fetch(after=after, everything=everything):
+                return await self._journal.since(after, everything=everything)
+            case Sync(node=node):
+                if node != self._address and not await self._peers[node].fetch():
+                    raise StoreError(f"{self._address} could not fetch from {node}")
+                return Synced(node=self._address)
+
+    async def fetch(self) -> bool:
+        """Whether all that any node had accepted before this call is in the journal now.
+
+        Not so while a peer is silent; its timeout is paid once, then it is asked beside until it answers.
+        Raises StoreError when the journal cannot take it.
+        """
+        answers = await asyncio.gather(*(peer.fetch() for peer in self._peers.values() if not peer.silent))
+        return all(answers) and not any(peer.silent for peer in self._peers.values())
+
+    async def replicate(self) -> int:
+        """Have the peers fetch what this node has; how many have it on disk now: all but the silent ones."""
+        live = [peer for peer in self._peers.values() if not peer.silent]
+        return sum(await asyncio.gather(*(peer.push() for peer in live)))
+
+    async def learn(self) -> None:
+        """Ask the registries who the peers are: who is configured or has a lease, whatever it sees of the cluster.
+
+        A peer that is silent and that no registry lists any more is forgotten.
+        """
+        listed: set[str] = set()
+        for name in ("configured-logging-service", "logging-service"):
+            listed |= await asyncio.to_thread(self._lookup, name)
+        self.meet(listed)
+        if listed:
+            for address in [address for address, peer in self._peers.items() if peer.silent and address not in listed]:
+                self._peers.pop(address).close()
+
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Fetch from all peers while the block runs."""
+        keeping = asyncio.create_task(self._keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
+
+    def close(self) -> None:
+        """End the threads that wait for peers."""
+        for peer in self._peers.values():
+            peer.close()
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        learned_s = loop.time()
+        while True:
+            for peer in self._peers.values():
+                peer.fetch_beside()
+            await asyncio.sleep(FETCH_S)
+            if loop.time() - learned_s > LEARN_S:
+                await self.learn()
+                learned_s = loop.time()
+
+    def _lookup(self, name: str) -> set[str]:
+        for registry in self._registries:
+            with contextlib.suppress(PeerError):
+                return set(rpc.ask(self._transport, registry, Lookup(name=name), Known, timeout_s=LOOKUP_S).values)
+        return set()
+
+
+class _Peer:
+    """One other node. Its two threads wait for its answers: to a fetch, and to a request to fetch from this node."""
+
+    def __init__(self, transport: rpc.Transport, address: str, *, own_address: str, journal: Journal) -> None:
+        self._transport = transport
+        self._address = address
+        self._own_address = own_address
+        self._journal = journal
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"peer-{address}")
+        self._name, self._cursor = "", Cursor(0, whole=False)
+        self._beside: asyncio.Task[None] | None = None
+        self.silent = False  # it did not answer the last time
+        self.fetch = Shared(self._fetch)
+        self.push = Shared(self._push)
+
+    def fetch_beside(self) -> None:
+        """Fetch in the background, unless that runs already."""
+        if self._beside is None or self._beside.done():
+            self._beside = asyncio.create_task(self._fetch_quietly())
+
+    def close(self) -> None:
+        if self._beside:
+            self._beside.cancel()
+        self._threads.shutdown(wait=False)
+
+    async def _fetch_quietly(self) -> None:
+        try:
+            await self.fetch()
+        except StoreError as error:
+            log.warning("cannot take what a peer has peer=%s reason=%s", self._address, error)
+
+    async def _fetch(self) -> bool:
+        """Whether all that the peer had accepted is in the journal."""
+        before = self._cursor.seq
+        more = True
+        while more:
+            request = Fetch(
+                node=self._own_address,
+                journal=self._name,
+                after=self._cursor.seq,
+                everything=not self._cursor.whole,
+            )
+            fetched = await self._ask(request, Fetched, timeout_s=FETCHED_S)
+            if fetched is None:
+                return False
+            if fetched.journal != self._name:  # the first answer, or that of a node with a new disk
+                self._name, self._cursor = fetched.journal, await self._journal.cursor(fetched.journal)
+                before = self._cursor.seq
+                continue
+            cursor = Cursor(fetched.next, whole=self._cursor.whole or not fetched.more)
+            if fetched.records or cursor.whole != self._cursor.whole:
+                await self._journal.adopt(self._name, fetched.records, cursor)
+            if cursor.seq // TOLD_MESSAGES > self._cursor.seq // TOLD_MESSAGES and fetched.more:
+                log.info("catching up peer=%s from=%s at=%s", self._address, before, cursor.seq)
+            self._cursor, more = cursor, fetched.more
+        return True
+
+    async def _push(self) -> bool:
+        return await self._ask(Sync(node=self._own_address), Synced, timeout_s=SYNCED_S) is not None
+
+    async def _ask(self, request: Fetch | Sync, expect: type[ReplyType], *, timeout_s: float) -> ReplyType | None:
+        """The peer's answer, or None: then it is silent until it answers."""
+
+        def ask() -> ReplyType:
+            return rpc.ask(self._transport, self._address, request, expect, timeout_s=timeout_s)
+
+        try:
+            reply = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        except PeerError as error:
+            if not self.silent:
+                log.warning("peer silent reason=%s", error)
+            self.silent = True
+            return None
+        if self.silent:
+            log.info("peer answers peer=%s", self._address)
+        self.silent = False
+        return reply

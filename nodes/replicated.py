@@ -1,0 +1,190 @@
+"""The store of a logging node: its journal and the map, as one.
+
+A message is acknowledged when it is on this disk and in the map; when the map does not take it in time, because a
+member died or hangs, then when it is on the disks of this node and of all other live ones, and the map gets it later. A
+read is answered from the journal, once that has all that the peers' have, and from what is new in the map.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
+
+from common import ids
+from common.errors import StoreError
+from common.wire import Entry
+from nodes.journal import Journal
+from nodes.peers import Peers
+from nodes.store import Claim, Store
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 0.1  # for the map to take a message, or to answer a read: 0.5 ms as a rule
+PROBE_S = 0.1  # between two questions to a map that did not answer
+IN_FLIGHT_S = 15.0  # from making an id to its message being stored, at most: a facade's deadline, and clocks apart
+QUIET_S = 10.0  # without a change of members: then the map has moved and merged what it had to
+SETTLE_S = 1.0  # between two comparisons of the journal with the map
+COMPARED_MESSAGES = 200  # at one go: 13 MB when all are as large as they may be
+HOT_S, HOT_MESSAGES = 3_600, 50_000  # what a node that starts makes sure the map has: the newest
+
+
+class ReplicatedStore:
+    """A Store of a journal and a map.
+
+    Args:
+        journal: on this node's disk.
+        grid: the map.
+        peers: the other nodes.
+        clock: seconds from any start.
+        now_ms: milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        grid: Store,
+        peers: Peers,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._journal = journal
+        self._grid = grid
+        self._peers = peers
+        self._clock = clock
+        self._now_ms = now_ms
+        self._well = True  # the map answers
+        self._settled = ""  # up to this id the map has nothing that the journal has not
+        self._seen: tuple[str, ...] = ()
+        self._changed_s = clock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def append(self, message_id: str, text: str, key: str | None = None) -> None:
+        """See Store."""
+        _, in_map = await asyncio.gather(
+            self._journal.append(message_id, text, key), self._appended_to_map(message_id, text)
+        )
+        if not in_map:
+            await self._peers.replicate()
+
+    async def append_all(self, entries: Sequence[Entry]) -> None:
+        """See Store."""
+        await asyncio.gather(*(self.append(*entry) for entry in entries))
+
+    async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
+        """See Store. The journals are asked first: a map that merges has forgotten keys for some seconds."""
+        await self._peers.fetch()
+        return await self._journal.claimed(key) or await self._grid.claim(key, message_id, text_digest)
+
+    async def read(self, after: str, limit: int) -> list[Entry]:
+        """See Store."""
+        complete = await self._peers.fetch()
+        old = await self._journal.read(after, limit)
+        if len(old) == limit and old[-1].id <= self._settled:
+            return old
+        new = await self._new_in_map(max(after, self._settled), limit, needed=not complete)
+        return sorted({*old, *new})[:limit]
+
+    def view(self) -> tuple[str, ...]:
+        """See Store."""
+        return self._grid.view()
+
+    async def recover(self) -> None:
+        """Fetch what the peers have, and make sure that the map has the newest messages; raises StoreError."""
+        await self._peers.fetch()
+        now_ms = self._now_ms()
+        hot = max(ids.last_id(now_ms - 1_000 * HOT_S), await self._journal.newest(HOT_MESSAGES))
+        await self._compare(hot, ids.last_id(now_ms))
+        self._settled = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
+
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Compare the journal with the map from time to time while the block runs."""
+        self._begin(self._settle_on())
+        try:
+            yield
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def settle(self) -> None:
+        """Compare what is no longer in flight, when the members have not changed lately; raises StoreError."""
+        now_s, now_ms = self._clock(), self._now_ms()
+        if (seen := self._grid.view()) != self._seen:
+            self._seen, self._changed_s = seen, now_s
+        if now_s - self._changed_s < QUIET_S or not self._well:
+            return
+        until = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
+        await self._peers.fetch()
+        await self._compare(self._settled, until)
+        self._settled = until
+
+    async def _settle_on(self) -> None:
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            try:
+                await self.settle()
+            except StoreError as error:
+                log.warning("journal and map not compared reason=%s", error)
+
+    async def _compare(self, above: str, until: str) -> None:
+        """Put what only one of journal and map has, of the ids in (above, until], into the other."""
+        while above < until:
+            here = await self._journal.read(above, COMPARED_MESSAGES)
+            there = await self._grid.read(above, COMPARED_MESSAGES)
+            end = min([until, *(found[-1].id for found in (here, there) if len(found) == COMPARED_MESSAGES)])
+            await _add_missing(self._grid, here, there, end)
+            await _add_missing(self._journal, there, here, end)
+            above = end
+
+    async def _appended_to_map(self, message_id: str, text: str) -> bool:
+        """Whether the map has it; one that did not take a message in time is not asked again until it answers."""
+        if self._well:
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await self._grid.append(message_id, text)
+                    return True
+            self._doubt()
+        return False
+
+    async def _new_in_map(self, after: str, limit: int, *, needed: bool) -> list[Entry]:
+        """What the map has; when it is not `needed`, because all peers have answered, only if it answers soon."""
+        if needed:
+            return await self._grid.read(after, limit)
+        if self._well:
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    return await self._grid.read(after, limit)
+            self._doubt()
+        return []
+
+    def _doubt(self) -> None:
+        """The map did not answer: go without it until it does."""
+        if self._well:
+            self._well = False
+            log.warning("the map does not answer, messages go to the disks of all live nodes")
+            self._begin(self._probe())
+
+    async def _probe(self) -> None:
+        began_s = self._clock()
+        while not self._well:
+            await asyncio.sleep(PROBE_S)
+            with contextlib.suppress(StoreError):
+                await self._grid.read(ids.last_id(self._now_ms()), 1)  # asks all partitions
+                self._well = True
+        log.info("the map answers again after_s=%.2f", self._clock() - began_s)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _add_missing(store: Store, source: Sequence[Entry], present: Sequence[Entry], end: str) -> None:
+    """Give a store what the source has, up to the id `end`, and is not among what is present."""
+    known = {entry.id for entry in present}
+    if missing := [entry for entry in source if entry.id <= end and entry.id not in known]:
+        log.info("added what was missing to=%s messages=%s", type(store).__name__, len(missing))
+        await store.append_all(missing)

@@ -1,0 +1,241 @@
+"""Tests of nodes.peers: real journals, and real sockets between nodes in one event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common import ids, rpc
+from common.errors import StoreError
+from common.wire import Code, Entry, Failure, Fetch, Fetched, Known, Lookup, Ping, Record, Reply, Request, Sync
+from nodes.journal import Cursor, Journal
+from nodes.log import LoggingNode
+from nodes.peers import Peers, Shared
+from scripts.ports import free_addresses
+from tests.support import serving
+
+
+@dataclass
+class Node:
+    """A node with a journal and peers, and nothing else."""
+
+    address: str
+    journal: Journal
+    peers: Peers
+
+    async def accept(self, text: str) -> Entry:
+        """A message that this node accepted."""
+        entry = Entry(ids.new_id(), text)
+        await self.journal.append(*entry)
+        return entry
+
+
+@asynccontextmanager
+async def node(folder: Path, address: str, others: Sequence[str]) -> AsyncIterator[Node]:
+    """A node that answers its peers at a real address until the block ends."""
+    journal = Journal(folder / f"{address.rpartition(':')[2]}.sqlite", "test")
+    transport, stop = rpc.ZmqTransport(), asyncio.Event()
+    peers = Peers(transport, [], address=address, journal=journal)
+    peers.meet(others)
+    logging_node = LoggingNode(address)
+    logging_node.meet(peers)
+    serving = asyncio.create_task(rpc.Server(address, logging_node.handle).serve(stop))
+    try:
+        yield Node(address, journal, peers)
+    finally:
+        peers.close()
+        stop.set()
+        await serving
+        transport.close()
+        journal.close()
+
+
+def test_what_one_node_accepted_is_in_the_journal_of_the_other_after_a_fetch(tmp_path: Path) -> None:
+    """A fetch brings all that was accepted before it, whatever it takes in pages, and its keys."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with node(tmp_path, one, [two]) as first, node(tmp_path, two, [one]) as second:
+            entries = [Entry(ids.new_id(), "x" * 5_000) for _ in range(500)]  # 2.5 MB: several pages
+            await asyncio.gather(*(first.journal.append(*entry) for entry in entries[:-1]))
+            await first.journal.append(*entries[-1], "the-key")
+            assert await second.peers.fetch()
+            assert entries == await second.journal.read("", 1_000)
+            assert entries[-1].id == getattr(await second.journal.claimed("the-key"), "message_id", None)
+            assert [] == list((await second.journal.since(0, everything=False)).records)  # not its own to pass on
+
+    asyncio.run(run())
+
+
+def test_nodes_fetch_from_each_other_all_the_time(tmp_path: Path) -> None:
+    """Soon every node has every message, without being asked."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with (
+            node(tmp_path, one, [two]) as first,
+            node(tmp_path, two, [one]) as second,
+            first.peers.kept(),
+            second.peers.kept(),
+        ):
+            entries = [await first.accept("a"), await second.accept("b")]
+            for found in (first, second):
+                async with asyncio.timeout(10.0):
+                    while entries != await found.journal.read("", 10):
+                        await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+def test_a_node_with_a_new_disk_gets_what_a_dead_one_had_accepted(tmp_path: Path) -> None:
+    """From a node that it meets for the first time it fetches everything, also what that has from others."""
+
+    async def run() -> None:
+        one, two, three = free_addresses(3)
+        async with node(tmp_path, one, [two]) as first:
+            async with node(tmp_path, two, [one]) as second:
+                entry = await second.accept("of a node that dies")
+                assert await first.peers.fetch()
+            async with node(tmp_path, three, [one]) as third:
+                assert await third.peers.fetch()
+                assert [entry] == await third.journal.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_a_restarted_node_goes_on_where_it_was(tmp_path: Path) -> None:
+    """How far a peer was fetched is in the journal; only what is new travels."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with node(tmp_path, one, []) as first:
+            await first.accept("a")
+            async with node(tmp_path, two, [one]) as second:
+                await second.peers.fetch()
+            entry = await first.accept("b")
+            async with node(tmp_path, two, [one]) as second:
+                cursor = await second.journal.cursor(first.journal.name)
+                assert Cursor(1, whole=True) == cursor
+                rest = await first.journal.since(cursor.seq, everything=False)
+                assert (Record(*entry, None),) == rest.records
+                await second.peers.fetch()
+                assert "b" == (await second.journal.read("", 10))[-1].msg
+
+    asyncio.run(run())
+
+
+def test_a_silent_peer_is_not_waited_for_and_comes_back(tmp_path: Path) -> None:
+    """With a dead peer a fetch is not complete, and says so at once; when the peer answers it is complete again."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with node(tmp_path, one, [two]) as first:
+            assert not await first.peers.fetch()
+            assert not await first.peers.fetch()
+            assert 0 == await first.peers.replicate()
+            async with node(tmp_path, two, [one]), first.peers.kept(), asyncio.timeout(10.0):
+                while not await first.peers.fetch():
+                    await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+def test_a_write_can_be_pushed_to_the_disks_of_all_live_nodes(tmp_path: Path) -> None:
+    """Replicate returns when the peers have fetched; the same for many at once, both ways."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with node(tmp_path, one, [two]) as first, node(tmp_path, two, [one]) as second:
+            entry = await first.accept("a")
+            counts = await asyncio.gather(*(found.peers.replicate() for found in [first, second] * 10))
+            assert [1] * 20 == counts
+            assert [entry] == await second.journal.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_a_node_answers_peers_only_when_it_has_a_journal(tmp_path: Path) -> None:
+    """Before that it is starting; a fetch for another journal is told the name of this one."""
+
+    async def run() -> None:
+        (one,) = free_addresses(1)
+        fetch = Fetch(node="127.0.0.1:1", journal="", after=7, everything=False)
+        reply = await LoggingNode(one).handle(fetch)
+        assert Code.STARTING == getattr(reply, "code", None)
+        async with node(tmp_path, one, []) as first:
+            reply = await first.peers.handle(fetch)
+            assert Fetched(journal=first.journal.name, records=(), next=0, more=True) == reply
+            with pytest.raises(StoreError, match=f"{one} could not fetch from 127.0.0.1:1"):
+                await first.peers.handle(Sync(node="127.0.0.1:1"))
+
+    asyncio.run(run())
+
+
+def test_peers_are_whom_the_registry_knows(tmp_path: Path) -> None:
+    """Configured and registered nodes are peers; a silent one that is listed no more is forgotten."""
+    listed = {"configured-logging-service": ("127.0.0.1:1",), "logging-service": ("127.0.0.1:2", "127.0.0.1:9")}
+
+    async def registry(request: Request) -> Reply:
+        match request:
+            case Lookup(name=name):
+                return Known(name=name, values=listed[name])
+            case _:
+                return Failure(code=Code.INVALID, reason="")
+
+    async def run(address: str) -> None:
+        journal, transport = Journal(tmp_path / "x.sqlite", "test"), rpc.ZmqTransport()
+        peers = Peers(transport, ["127.0.0.1:3", address], address="127.0.0.1:9", journal=journal)
+        await peers.learn()
+        assert {"127.0.0.1:1", "127.0.0.1:2"} == set(peers.known())
+        assert not await peers.fetch()
+        listed["logging-service"] = ()
+        await peers.learn()
+        assert {"127.0.0.1:1"} == set(peers.known())
+        peers.close()
+        journal.close()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        transport.close()
+
+    with serving(registry) as address:
+        asyncio.run(run(address))
+
+
+def test_callers_share_a_run_that_begins_after_they_came() -> None:
+    """A run that is on its way is not joined: it may have missed what the caller wants."""
+
+    async def run() -> None:
+        runs = 0
+        gate = asyncio.Event()
+
+        async def work() -> int:
+            nonlocal runs
+            runs += 1
+            mine = runs
+            await gate.wait()
+            return mine
+
+        shared = Shared(work)
+        first = asyncio.create_task(shared())
+        while not runs:
+            await asyncio.sleep(0)
+        later = [asyncio.create_task(shared()) for _ in range(3)]
+        await asyncio.sleep(0)
+        gate.set()
+        assert [1, 2, 2, 2] == await asyncio.gather(first, *later)
+
+    asyncio.run(run())
+
+
+def test_a_ping_is_no_business_of_peers(tmp_path: Path) -> None:
+    """A node that only has a journal tells how far it is, as ever."""
+
+    async def run() -> None:
+        (one,) = free_addresses(1)
+        async with node(tmp_path, one, []):
+            reply = await LoggingNode(one).handle(Ping())
+            assert "starting" == getattr(reply, "state", None)
+
+    asyncio.run(run())

@@ -1,0 +1,249 @@
+"""Tests of nodes.replicated: a real journal, and a map that can hang, forget and be cut off."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from common import ids
+from common.errors import StoreError
+from common.wire import Entry
+from nodes.journal import Journal
+from nodes.replicated import IN_FLIGHT_S, QUIET_S, ReplicatedStore
+from nodes.store import Claim, MemoryStore
+from scripts.ports import free_addresses
+from tests.test_peers import Node, node
+
+LATER_MS = int(2_000 * IN_FLIGHT_S)
+
+
+class Grid(MemoryStore):
+    """A map that can hang, and whose members can change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.well = asyncio.Event()
+        self.well.set()
+        self.members: tuple[str, ...] = ("a",)
+
+    async def append(self, message_id: str, text: str, key: str | None = None) -> None:
+        """See Store."""
+        await self._answer()
+        await super().append(message_id, text, key)
+
+    async def read(self, after: str, limit: int) -> list[Entry]:
+        """See Store."""
+        await self._answer()
+        return await super().read(after, limit)
+
+    def view(self) -> tuple[str, ...]:
+        """See Store."""
+        return self.members
+
+    def forget(self) -> None:
+        """As a map does while it merges."""
+        self.__dict__.update(MemoryStore().__dict__)
+
+    async def _answer(self) -> None:
+        try:
+            await asyncio.wait_for(self.well.wait(), 0.2)
+        except TimeoutError as error:
+            raise StoreError("the map hangs") from error
+
+
+@asynccontextmanager
+async def replicated(
+    found: Node, grid: Grid, *, now_ms: Callable[[], int] | None = None, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[ReplicatedStore]:
+    """The store of a node."""
+    store = ReplicatedStore(
+        found.journal, grid, found.peers, clock=clock, now_ms=now_ms or (lambda: time.time_ns() // 1_000_000)
+    )
+    async with store.kept():
+        yield store
+
+
+def later_ms() -> int:
+    """When nothing that was stored until now is in flight any more."""
+    return time.time_ns() // 1_000_000 + LATER_MS
+
+
+def test_a_message_is_on_disk_and_in_the_map(tmp_path: Path) -> None:
+    """Both have it when it is acknowledged."""
+
+    async def run() -> None:
+        async with node(tmp_path, free_addresses(1)[0], []) as one, replicated(one, grid := Grid()) as store:
+            entry = Entry(ids.new_id(), "x")
+            await store.append(*entry)
+            assert [entry] == await one.journal.read("", 10) == await grid.read("", 10) == await store.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_while_the_map_hangs_messages_go_to_the_disks_of_all_nodes(tmp_path: Path) -> None:
+    """A write waits for the map once, then no more; when the map is back, it gets what it missed."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        grid = Grid()
+        async with (
+            node(tmp_path, one, [two]) as first,
+            node(tmp_path, two, [one]) as second,
+            replicated(first, grid, now_ms=later_ms, clock=itertools.count(0.0, 100.0).__next__) as store,
+        ):
+            grid.well.clear()
+            entries = [Entry(ids.new_id(), "a"), Entry(ids.new_id(), "b")]
+            for entry in entries:
+                await store.append(*entry)
+                assert entry in await second.journal.read("", 10)
+                assert entry in await store.read("", 10)
+            grid.well.set()
+            async with asyncio.timeout(10.0):
+                while entries != await grid.read("", 10):
+                    await store.settle()
+                    await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+def test_a_read_has_what_peers_accepted_although_the_map_has_nothing(tmp_path: Path) -> None:
+    """A map that merges may be empty for seconds: the journals of the peers have it all."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with (
+            node(tmp_path, one, [two]) as first,
+            node(tmp_path, two, [one]) as second,
+            replicated(first, Grid()) as store,
+        ):
+            assert [await second.accept("x")] == await store.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_what_only_a_dead_node_had_is_read_from_the_map_or_not_at_all(tmp_path: Path) -> None:
+    """With a silent peer the map is needed: when it hangs the read fails, and never misses a message."""
+
+    async def run() -> None:
+        one, dead = free_addresses(2)
+        grid = Grid()
+        async with node(tmp_path, one, [dead]) as first, replicated(first, grid) as store:
+            entry = Entry(ids.new_id(), "of the dead")
+            await grid.append(*entry)
+            assert [entry] == await store.read("", 10)
+            grid.well.clear()
+            with pytest.raises(StoreError, match="the map hangs"):
+                await store.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_pages_of_journal_and_map_together_are_everything(tmp_path: Path) -> None:
+    """Each message comes once and in order, whether one of them has it or both."""
+
+    async def run() -> None:
+        async with node(tmp_path, free_addresses(1)[0], []) as one, replicated(one, grid := Grid()) as store:
+            entries = [Entry(ids.new_id(), str(number)) for number in range(60)]
+            for number, entry in enumerate(entries):
+                if number % 3 != 1:
+                    await one.journal.append(*entry)
+                if number % 3 != 2:
+                    await grid.append(*entry)
+            read: list[Entry] = []
+            while page := await store.read(read[-1].id if read else "", 7):
+                read += page
+            assert entries == read
+
+    asyncio.run(run())
+
+
+def test_journal_and_map_get_what_they_miss_when_the_members_are_quiet(tmp_path: Path) -> None:
+    """Settling adds in both directions, and waits while members come and go; then old pages do not need the map."""
+
+    async def run() -> None:
+        now_s = 0.0
+        grid = Grid()
+        async with (
+            node(tmp_path, free_addresses(1)[0], []) as one,
+            replicated(one, grid, now_ms=later_ms, clock=lambda: now_s) as store,
+        ):
+            here, there = await one.accept("here"), Entry(ids.new_id(), "there")
+            await grid.append(*there)
+            await store.settle()
+            now_s += QUIET_S - 1
+            await store.settle()
+            assert [here] == await one.journal.read("", 10)
+            grid.members = ("a", "b")
+            now_s += QUIET_S - 1
+            await store.settle()
+            now_s += QUIET_S - 1
+            await store.settle()
+            assert [here] == await one.journal.read("", 10)
+            now_s += 1
+            await store.settle()
+            assert [here, there] == await one.journal.read("", 10) == await grid.read("", 10)
+            grid.well.clear()
+            assert [here, there] == await store.read("", 2)
+
+    asyncio.run(run())
+
+
+def test_a_node_that_starts_fills_the_map_from_its_disk(tmp_path: Path) -> None:
+    """After all members died the map is empty, and the journals are not: also many messages, in their order."""
+
+    async def run() -> None:
+        async with node(tmp_path, free_addresses(1)[0], []) as one, replicated(one, grid := Grid()) as store:
+            entries = [Entry(ids.new_id(), str(number)) for number in range(1_001)]
+            await asyncio.gather(*(one.journal.append(*entry) for entry in entries))
+            await store.recover()
+            assert entries == await grid.read("", 2_000)
+
+    asyncio.run(run())
+
+
+def test_a_key_is_known_although_the_map_forgot_it(tmp_path: Path) -> None:
+    """The journal remembers the keys of the messages that it has, its own and those of its peers."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        grid = Grid()
+        async with (
+            node(tmp_path, one, [two]) as first,
+            node(tmp_path, two, [one]) as second,
+            replicated(first, grid) as at_first,
+            replicated(second, grid) as at_second,
+        ):
+            message_id = ids.new_id()
+            claim = await at_first.claim("key", message_id, "digest of x")
+            assert Claim(message_id, "digest of x") == claim
+            await at_first.append(message_id, "x", "key")
+            grid.forget()
+            assert message_id == (await at_second.claim("key", ids.new_id(), "other")).message_id
+
+    asyncio.run(run())
+
+
+def test_a_broken_journal_acknowledges_nothing(tmp_path: Path) -> None:
+    """The map alone is not enough."""
+
+    async def run() -> None:
+        async with node(tmp_path, free_addresses(1)[0], []) as one, replicated(one, Grid()) as store:
+            one.journal.broken.set()
+            with pytest.raises(StoreError, match="the journal is broken"):
+                await store.append(ids.new_id(), "x")
+
+    asyncio.run(run())
+
+
+def test_two_journals_are_two_names(tmp_path: Path) -> None:
+    """A name stays with its file, so that peers know which numbers are whose."""
+    one, two = Journal(tmp_path / "1.sqlite", "test"), Journal(tmp_path / "2.sqlite", "test")
+    again = Journal(tmp_path / "1.sqlite", "test")
+
+    assert one.name == again.name != two.name
+    for journal in (one, two, again):
+        journal.close()
