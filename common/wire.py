@@ -115,10 +115,9 @@ class Describe(Wire, frozen=True, kw_only=True):
 
 
 class Fetch(Wire, frozen=True, kw_only=True):
-    """Asks a logging node for what its journal got after the sequence number `after`. Answered by Fetched.
+    """Asks a logging node for what its journal (by name, "" for unknown) got after the number `after`. See Fetched.
 
-    `node` (host:port) asks; `journal` is the name of the journal that `after` belongs to, "" for none yet. With
-    `everything` also for what the node has from others, not only for what it accepted itself.
+    `node` (host:port) asks; with `everything` also for what came from others, not only for what was accepted there.
     """
 
     node: Name
@@ -178,10 +177,7 @@ class Record(NamedTuple):
 
 
 class Fetched(Wire, frozen=True, kw_only=True):
-    """What the journal of that name got, up to its sequence number `next`, and whether there is more after that.
-
-    Without records, `next` 0 and `more` when the request named another journal.
-    """
+    """What the journal of that name got, up to its number `next`; none, and `more`, if another one was asked for."""
 
     journal: Name
     records: Annotated[tuple[Record, ...], Meta(max_length=PAGE_MESSAGES)]
@@ -295,9 +291,8 @@ def _unpack(frame: bytes) -> object:
             max_ext_len=0,
         )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        raise InvalidMessageError(
-            f"a frame is not msgpack of ours: {str(error)[:200] or type(error).__name__}"
-        ) from error
+        reason = str(error)[:200] or type(error).__name__
+        raise InvalidMessageError(f"a frame is not msgpack of ours: {reason}") from error
 
 
 def _no_extension(code: int, _data: bytes) -> object:

@@ -20,12 +20,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One message that was sent; times are in monotonic seconds."""
+    """One message that was sent; times are in monotonic seconds.
+
+    Attributes:
+        ids: every uuid that an answer named; several only for a message that was sent several times with one key.
+    """
 
     text: str
     began_s: float
     ended_s: float
     outcome: Outcome
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Violations:
     """How often each promise was broken.
 
     Attributes:
@@ -50,9 +55,7 @@ class Verdict:
         disorder: a read in which messages stand in another order than in the last one, or a client's own not in theirs.
         revived: certainly not stored by the answer, and yet read.
         vanished: read, never acknowledged, and not in the last read: what was seen once must stay.
-        acknowledged, unknown: writes that ended so; no violations.
-        longest_stale_s: how long after its acknowledgement a message was still missing from a read.
-        outage_s: the longest time without an acknowledgement between the first and the last.
+        divided: sent several times with one idempotency key, and answered with several uuids.
     """
 
     lost: int
@@ -63,16 +66,39 @@ class Verdict:
     disorder: int
     revived: int
     vanished: int
+    divided: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Of acknowledged writes, in milliseconds."""
+
+    p50: float
+    p99: float
+    p999: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a history says.
+
+    Attributes:
+        broken: all that must be 0.
+        acknowledged, unknown: writes that ended so.
+        longest_stale_s: how long after its acknowledgement a message was still missing from a read.
+        write_outage_s: the longest time without an acknowledgement between the first and the last.
+        read_outage_s: the longest time without a whole read; it is at least the longest read.
+        latency: of writes.
+    """
+
+    broken: Violations
     acknowledged: int
     unknown: int
     longest_stale_s: float
-    outage_s: float
-
-    @property
-    def violations(self) -> int:
-        """All that must be 0, together."""
-        broken = (self.lost, self.stale, self.phantom, self.duplicate, self.altered, self.disorder, self.revived)
-        return sum(broken) + self.vanished
+    write_outage_s: float
+    read_outage_s: float
+    latency: Latency
 
 
 def check(writes: Sequence[Write], reads: Sequence[Read]) -> Verdict:
@@ -86,21 +112,39 @@ def check(writes: Sequence[Write], reads: Sequence[Read]) -> Verdict:
     strange = [text for read in reads for text in set(read.texts) if text not in sent]
     acknowledged = sorted((write for write in writes if write.outcome is Outcome.OK), key=lambda write: write.ended_s)
     stale = [late for read in reads[:-1] for late in _stale(acknowledged, read, there)]
-    ends = [write.ended_s for write in acknowledged]
     return Verdict(
-        lost=sum(write.text not in there for write in acknowledged),
-        stale=len(stale),
-        phantom=sum(_name(text) not in names for text in strange),
-        duplicate=sum(count - 1 for read in reads for count in Counter(read.texts).values()),
-        altered=sum(_name(text) in names for text in strange),
-        disorder=_disorder(reads, final),
-        revived=sum(write.outcome is Outcome.FAIL and write.text in seen for write in writes),
-        vanished=sum(write.outcome is Outcome.INFO and write.text in gone for write in writes),
+        broken=Violations(
+            lost=sum(write.text not in there for write in acknowledged),
+            stale=len(stale),
+            phantom=sum(_name(text) not in names for text in strange),
+            duplicate=sum(count - 1 for read in reads for count in Counter(read.texts).values()),
+            altered=sum(_name(text) in names for text in strange),
+            disorder=_disorder(reads, final),
+            revived=sum(write.outcome is Outcome.FAIL and write.text in seen for write in writes),
+            vanished=sum(write.outcome is Outcome.INFO and write.text in gone for write in writes),
+            divided=sum(len(set(write.ids)) > 1 for write in writes),
+        ),
         acknowledged=len(acknowledged),
         unknown=sum(write.outcome is Outcome.INFO for write in writes),
         longest_stale_s=max(stale, default=0.0),
-        outage_s=max((after - before for before, after in pairwise(ends)), default=0.0),
+        write_outage_s=outage_s([write.ended_s for write in acknowledged]),
+        read_outage_s=outage_s(sorted(read.ended_s for read in reads[:-1])),
+        latency=_latency(sorted(1_000 * (write.ended_s - write.began_s) for write in acknowledged)),
     )
+
+
+def outage_s(times_s: Sequence[float], since_s: float = 0.0, until_s: float = float("inf")) -> float:
+    """The longest time between two of these (ascending) that ended after `since_s` and began before `until_s`."""
+    return max(
+        (after - before for before, after in pairwise(times_s) if after > since_s and before < until_s), default=0.0
+    )
+
+
+def _latency(milliseconds: Sequence[float]) -> Latency:
+    def quantile(share: float) -> float:
+        return milliseconds[min(int(share * len(milliseconds)), len(milliseconds) - 1)] if milliseconds else 0.0
+
+    return Latency(quantile(0.5), quantile(0.99), quantile(0.999), quantile(1.0))
 
 
 def _stale(acknowledged: Sequence[Write], read: Read, there: set[str]) -> Iterator[float]:

@@ -2,9 +2,11 @@
 
 import http.client
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -121,6 +123,22 @@ class Cluster:
     def status(self) -> list[PartStatus]:
         """How each part is now."""
         return [self._status(part) for part in self.parts]
+
+    @contextmanager
+    def running(self, progress: Progress) -> Iterator[Self]:
+        """The cluster while the block runs; then every process of it is killed."""
+        try:
+            self.up(progress)
+            yield self
+        finally:
+            self.end()
+            self.close()
+
+    def end(self) -> None:
+        """SIGKILL everything."""
+        found = [process for name in self._processes.names() if (process := self._processes.find(name))]
+        processes.end([one for process in found for one in (process, *process.children())], psutil.Process.kill)
+        self._processes.forget()
 
     def down(self) -> None:
         """Stop everything with SIGTERM, the facade first and the registry last; what hangs is killed."""

@@ -1,36 +1,50 @@
 """Writers and readers that write down what they saw: the history that scripts.checker judges."""
 
 import http.client
+import json
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from scripts.checker import Outcome, Read, Write
-from scripts.traffic import HttpClient, client
+from scripts.traffic import TIMEOUT_S, HttpClient, Reply, client
 
-WRITERS, READERS = 4, 1
-READ_PAUSE_S = 0.2  # between two reads of everything
+WRITERS = 4
+READ_PAUSE_S = 0.3  # between two reads of everything
+CURL_PAUSE_S = 0.2  # between two requests of curl: it is what users have, and a process for each
+ERROR_PAUSE_S = 0.05  # after a request that was not answered
+VOLLEY = 100  # requests at once with one idempotency key
+_ERRORS = (OSError, http.client.HTTPException, ValueError)
 
 
 @dataclass(slots=True)
 class Recorder:
-    """Writers and readers that write down what they saw, from `with` to the end of the block."""
+    """Writers and readers of a facade, while a block runs.
+
+    Attributes:
+        address: host:port of the facade.
+        errors: what was answered neither by 200 nor by a whole read.
+        marks: when (monotonic seconds) what was done to the cluster.
+    """
 
     address: str
-    name: str
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    slowest_s: float = 0.0
+    marks: list[tuple[float, str]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Load while the block runs."""
-        threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
-        threads += [threading.Thread(target=self._read_all) for _ in range(READERS)]
+        """Load while the block runs: writers and a reader on kept connections, and curl for both."""
+        threads = [threading.Thread(target=self._write, args=(f"w{number}",)) for number in range(WRITERS)]
+        threads += [threading.Thread(target=self._read_all), threading.Thread(target=self._curl)]
         for thread in threads:
             thread.start()
         try:
@@ -40,39 +54,115 @@ class Recorder:
             for thread in threads:
                 thread.join()
 
+    def mark(self, what: str) -> None:
+        """Something is done to the cluster now."""
+        self.marks.append((time.monotonic(), what))
+
+    def post(self, http_client: HttpClient, text: str) -> Write:
+        """One post, written down."""
+        return self._note_write(http_client.post, text)
+
     def read(self, http_client: HttpClient) -> None:
         """One read of everything, written down."""
-        began = time.monotonic()
-        texts = http_client.read()
-        self.reads.append(Read(texts, began, time.monotonic()))
+        self._note_read(http_client.read)
 
-    def _write(self, number: int) -> None:
+    @contextmanager
+    def volleys(self) -> Iterator[None]:
+        """While the block runs, one message after the other is sent VOLLEY times at once with a key of its own."""
+        over = threading.Event()
+
+        def send() -> None:
+            with ThreadPoolExecutor(VOLLEY) as threads:
+                clients = [HttpClient(self.address) for _ in range(VOLLEY)]
+                counter = 0
+                while not over.is_set():
+                    self._volley(threads, clients, f"k-{counter} payload")
+                    counter += 1
+                for one in clients:
+                    one.close()
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            yield
+        finally:
+            over.set()
+            sender.join()
+
+    def _volley(self, threads: ThreadPoolExecutor, clients: list[HttpClient], text: str) -> None:
+        key, began = str(uuid.uuid4()), time.monotonic()
+
+        def post(one: HttpClient) -> tuple[float, Outcome, str]:
+            outcome, message_id = self._answered(lambda: one.post(text, key=key), text)
+            return time.monotonic(), outcome, message_id
+
+        answers = list(threads.map(post, clients))
+        good = [at for at, outcome, _ in answers if outcome is Outcome.OK]
+        ids = tuple(sorted({message_id for _, outcome, message_id in answers if outcome is Outcome.OK}))
+        if good:
+            self.writes.append(Write(text, began, min(good), Outcome.OK, ids))
+        else:
+            self.writes.append(Write(text, began, time.monotonic(), Outcome.INFO))
+
+    def _write(self, name: str) -> None:
         with client(self.address) as own:
             counter = 0
             while not self._stop.is_set():
-                text = f"{self.name}{number}-{counter} payload"
+                self._note_write(own.post, f"{name}-{counter} payload")
                 counter += 1
-                began = time.monotonic()
-                outcome = self._post(own, text)
-                ended = time.monotonic()
-                self.slowest_s = max(self.slowest_s, ended - began)
-                self.writes.append(Write(text, began, ended, outcome))
-
-    def _post(self, own: HttpClient, text: str) -> Outcome:
-        try:
-            reply = own.post(text)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self.errors.append(f"{text}: {error!r}")
-            return Outcome.INFO
-        if reply.status == http.client.OK:
-            return Outcome.OK
-        self.errors.append(f"{text}: {reply.status} {reply.document}")
-        return Outcome.INFO if "uuid" in reply.document else Outcome.FAIL
 
     def _read_all(self) -> None:
         with client(self.address) as own:
             while not self._stop.wait(READ_PAUSE_S):
-                try:
-                    self.read(own)
-                except (OSError, http.client.HTTPException, ValueError) as error:
-                    self.errors.append(f"read: {error!r}")
+                self._note_read(own.read)
+
+    def _curl(self) -> None:
+        counter = 0
+        while not self._stop.wait(CURL_PAUSE_S):
+            self._note_write(self._curl_post, f"curl-{counter} payload")
+            if counter % 10 == 0:
+                self._note_read(lambda: list(self._curl_request()["logs"]))
+            counter += 1
+
+    def _curl_post(self, text: str) -> Reply:
+        document = self._curl_request(
+            "-H", "Content-Type: application/json", "--data-binary", json.dumps({"msg": text})
+        )
+        return Reply(http.client.OK if document["status"] == "success" else 0, {}, document)
+
+    def _curl_request(self, *arguments: str) -> dict[str, Any]:
+        command = ["curl", "--silent", "--show-error", "--max-time", str(TIMEOUT_S), *arguments]
+        ended = subprocess.run([*command, f"http://{self.address}/facade"], capture_output=True, text=True, check=False)
+        if ended.returncode:
+            raise OSError(ended.stderr.strip())
+        document: dict[str, Any] = json.loads(ended.stdout)
+        return document
+
+    def _note_write(self, post: Callable[[str], Reply], text: str) -> Write:
+        began = time.monotonic()
+        outcome, message_id = self._answered(lambda: post(text), text)
+        written = Write(text, began, time.monotonic(), outcome, (message_id,) if message_id else ())
+        self.writes.append(written)
+        return written
+
+    def _note_read(self, read: Callable[[], list[str]]) -> None:
+        began = time.monotonic()
+        try:
+            texts = read()
+        except (*_ERRORS, KeyError) as error:
+            self.errors.append(f"read: {error!r}")
+        else:
+            self.reads.append(Read(texts, began, time.monotonic()))
+
+    def _answered(self, send: Callable[[], Reply], text: str) -> tuple[Outcome, str]:
+        """How a post ended, and the uuid that its answer named, if any."""
+        try:
+            reply = send()
+        except _ERRORS as error:
+            self.errors.append(f"{text}: {error!r}")
+            self._stop.wait(ERROR_PAUSE_S)
+            return (Outcome.FAIL if isinstance(error, ConnectionRefusedError) else Outcome.INFO), ""
+        if reply.status == http.client.OK:
+            return Outcome.OK, str(reply.document["uuid"])
+        self.errors.append(f"{text}: {reply.status} {reply.document}")
+        return (Outcome.INFO if "uuid" in reply.document else Outcome.FAIL), ""

@@ -4,132 +4,97 @@ import http.client
 import itertools
 import json
 import random
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from common import process
 from common.errors import FatalError
-from scripts import checker, processes
-from scripts.checker import Verdict
+from scripts import checker, history
+from scripts.checker import Outcome, Verdict
+from scripts.faults import FAULTS, Stage, quiet
 from scripts.launcher import Cluster
 from scripts.ports import write_config
 from scripts.prepare import prepare
 from scripts.recorder import Recorder
 from scripts.traffic import client
 
-BEFORE_S, AFTER_S = 1.5, 3.0  # of load before a fault, and after it has healed
-HANG_S = 6.0  # that a paused process stays paused: twice as long as a lease, and as every time-out of Hazelcast
-MERGE_S, CONVERGE_S = 6.0, 40.0  # Hazelcast looks every 5 s for another side to merge with
-TABLE_COLUMNS = 150  # of the table of all counts
-LOOK_S = 0.2  # between two looks at the cluster
-
-Fault = Callable[[Cluster, random.Random], None]
-
-
-def kill(cluster: Cluster, chance: random.Random) -> None:
-    """One node and its member die, and are started again."""
-    victim = chance.randint(1, 3)
-    cluster.kill([victim])
-    time.sleep(AFTER_S)
-    cluster.start([victim], _quiet)
-
-
-def kill2(cluster: Cluster, chance: random.Random) -> None:
-    """Two of three die at once, one of them the oldest, and are started again."""
-    victims = [1, chance.randint(2, 3)]
-    cluster.kill(victims)
-    time.sleep(AFTER_S)
-    cluster.start(victims, _quiet)
-
-
-def pause_node(cluster: Cluster, chance: random.Random) -> None:
-    """A node hangs, its member does not."""
-    _pause([_node(cluster, chance.randint(1, 3))])
-
-
-def pause_member(cluster: Cluster, chance: random.Random) -> None:
-    """A member hangs, its node does not."""
-    _pause(_node(cluster, chance.randint(1, 3)).children())
-
-
-def registry(cluster: Cluster, chance: random.Random) -> None:
-    """The registry dies, or hangs and then dies, and is started again."""
-    victim = _process(cluster, "registry-1")
-    if chance.choice([True, False]):
-        _pause([victim])
-    victim.kill()
-    time.sleep(AFTER_S)
-    cluster.up(_quiet)
-
-
-def stop(cluster: Cluster, chance: random.Random) -> None:
-    """A node is told to stop, and is started again."""
-    number = chance.randint(1, 3)
-    processes.end([_node(cluster, number)], psutil.Process.terminate)
-    cluster.start([number], _quiet)
-
-
-FAULTS: dict[str, Fault] = {
-    "kill": kill,
-    "kill2": kill2,
-    "pause-node": pause_node,
-    "pause-member": pause_member,
-    "registry": registry,
-    "stop": stop,
-}
+BEFORE_S = 1.5  # of load before a fault
+STEADY_S, HEAL_S = 5.0, 60.0  # every node sees every member for as long: Hazelcast looks each 2 s for a side to merge
+LOAD_S = 60.0  # at most, for the acknowledgements that are wanted
+LOOK_S = 0.3  # between two looks at the cluster
+TABLE_COLUMNS = 170
+UNREACHABLE = ("facade",)  # faults in which the facade is away, so that clients must see errors
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One fault on one cluster."""
+    """One fault on one cluster.
+
+    Attributes:
+        outage_ms: the longest time without an acknowledgement after each thing that was done, by its name.
+        converged_s: from the heal until every node saw every member again, for good.
+    """
 
     fault: str
     seed: int
     verdict: Verdict
     reads: int
-    client_errors: int
-    slowest_s: float
-    converged_s: float
+    errors: int
     first_error: str
+    outage_ms: dict[str, float]
+    converged_s: float
+
+    @property
+    def violations(self) -> int:
+        """Promises that were broken; an error is one, too, unless the fault takes the facade away."""
+        broken: dict[str, int] = asdict(self.verdict.broken)
+        return sum(broken.values()) + (0 if self.fault in UNREACHABLE else self.errors)
 
 
-def torture(fault: str, seed: int) -> Result:
-    """Bring up a cluster, load it, break it, heal it, and check what clients saw."""
-    with tempfile.TemporaryDirectory(prefix="threefold-torture-") as folder:
-        write_config(Path(folder) / "config.toml")
-        cluster = Cluster(Path(folder) / "config.toml")
-        try:
-            cluster.up(_quiet)
-            recorder = Recorder(cluster.settings.facade.address, "w")
+def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | None = None) -> Result:
+    """Bring up a cluster, load it, break it, heal it, and check what clients saw.
+
+    Args:
+        fault: a name in FAULTS.
+        seed: of the chance in it.
+        hang_s: that a paused process stays paused.
+        least: acknowledgements to wait for, for at most LOAD_S.
+        folder: where the history goes, if anywhere.
+
+    Raises:
+        FatalError: the cluster did not heal.
+    """
+    with tempfile.TemporaryDirectory(prefix="threefold-torture-") as home:
+        write_config(Path(home) / "config.toml", registries=2)
+        with Cluster(Path(home) / "config.toml").running(quiet) as cluster:
+            recorder = Recorder(cluster.settings.facade.address)
             with recorder.running():
                 time.sleep(BEFORE_S)
-                FAULTS[fault](cluster, random.Random(seed))
-                time.sleep(AFTER_S)
-            converged_s = _converge(cluster)
+                FAULTS[fault](Stage(cluster, recorder, random.Random(seed), hang_s))
+                converged_s = _converge(cluster)
+                ends = time.monotonic() + LOAD_S
+                while len(recorder.writes) < least and time.monotonic() < ends:
+                    time.sleep(LOOK_S)
             with client(cluster.settings.facade.address) as reader:
                 recorder.read(reader)
-        finally:
-            cluster.down()
-            cluster.close()
+    if folder:
+        history.save(folder / f"{fault}-{seed}.jsonl", recorder.writes, recorder.reads)
     return Result(
         fault=fault,
         seed=seed,
         verdict=checker.check(recorder.writes, recorder.reads),
         reads=len(recorder.reads),
-        client_errors=len(recorder.errors),
-        slowest_s=recorder.slowest_s,
+        errors=len(recorder.errors),
+        first_error=recorder.errors[0][:300] if recorder.errors else "",
+        outage_ms=_outages_ms(recorder),
         converged_s=converged_s,
-        first_error=recorder.errors[0] if recorder.errors else "",
     )
 
 
@@ -137,8 +102,13 @@ def torture(fault: str, seed: int) -> Result:
 @click.option("--faults", default=",".join(FAULTS), show_default=True, help="Which, with commas between.")
 @click.option("--seed", default=1, show_default=True, help="Of the first run; the next ones count on.")
 @click.option("--runs", default=1, show_default=True, help="Of each fault.")
+@click.option("--hang", "hang_s", default=30.0, show_default=True, help="Seconds that a paused process stays paused.")
+@click.option("--least", default=10_000, show_default=True, help="Acknowledgements to wait for in a run.")
 @click.option("--report", type=click.Path(path_type=Path), help="A JSON file for all results.")
-def main(faults: str, seed: int, runs: int, report: Path | None) -> None:
+@click.option("--history", "folder", type=click.Path(path_type=Path), help="A folder for what clients saw, as JSON.")
+def main(  # noqa: PLR0917 (click names them)
+    faults: str, seed: int, runs: int, hang_s: float, least: int, report: Path | None, folder: Path | None
+) -> None:
     """Break real clusters under load; exit with 1 when a promise was broken."""
     names = faults.split(",")
     if unknown := [name for name in names if name not in FAULTS]:
@@ -148,90 +118,93 @@ def main(faults: str, seed: int, runs: int, report: Path | None) -> None:
     failed: list[str] = []
     for name, number in itertools.product(names, range(runs)):
         try:
-            results.append(torture(name, seed + number))
+            results.append(torture(name, seed + number, hang_s=hang_s, least=least, folder=folder))
             click.echo(_line(results[-1]))
         except (FatalError, OSError, http.client.HTTPException, ValueError) as error:
-            failed.append(f"{name} seed {seed + number}: the cluster did not heal: {error}")
+            failed.append(f"{name} seed {seed + number}: {error}")
             click.echo(failed[-1])
+        if report:  # after each run: a long one may be ended
+            report.write_text(json.dumps({"results": [asdict(one) for one in results], "failed": failed}, indent=1))
     Console(width=TABLE_COLUMNS).print(_table(results))
-    if report:
-        report.write_text(json.dumps({"results": [asdict(one) for one in results], "failed": failed}, indent=1))
-    broken = sum(result.verdict.violations for result in results)
+    broken = sum(result.violations for result in results)
     sys.exit(f"torture: promises were broken {broken} times, {len(failed)} runs failed" if broken or failed else 0)
 
 
-_COUNTS = (
-    "acknowledged",
-    "unknown",
-    "lost",
-    "stale",
-    "phantom",
-    "duplicate",
-    "altered",
-    "disorder",
-    "revived",
-    "vanished",
-)
-
-
 def _line(result: Result) -> str:
-    return (
-        f"{result.fault} seed {result.seed}: {result.verdict.acknowledged} acknowledged, {result.verdict.violations} "
-        f"violations, {result.client_errors} client errors, outage {1_000 * result.verdict.outage_s:.0f} ms, slowest "
-        f"{1_000 * result.slowest_s:.0f} ms {result.first_error[:200]}"
+    outages = ", ".join(f"{what} {outage:.0f}" for what, outage in result.outage_ms.items())
+    broken = ", ".join(f"{name} {count}" for name, count in asdict(result.verdict.broken).items() if count)
+    told = (
+        f"{result.verdict.acknowledged} acknowledged",
+        f"broken: {broken or 'nothing'}",
+        f"{result.errors} errors",
+        f"outage ms: {outages}",
+        f"slowest {result.verdict.latency.most:.0f} ms",
+        f"converged {result.converged_s:.1f} s",
     )
+    return f"{result.fault} seed {result.seed}: {', '.join(told)} {result.first_error}"
 
 
 def _table(results: list[Result]) -> Table:
-    table = Table("fault", "runs", *_COUNTS, "errors", "outage ms", "slowest ms")
-    for fault in dict.fromkeys(result.fault for result in results):
-        own = [result for result in results if result.fault == fault]
-        counts = [str(sum(getattr(result.verdict, name) for result in own)) for name in _COUNTS]
-        errors = sum(result.client_errors for result in own)
-        outage = 1_000 * max(result.verdict.outage_s for result in own)
-        slowest = 1_000 * max(result.slowest_s for result in own)
-        table.add_row(fault, str(len(own)), *counts, str(errors), f"{outage:.0f}", f"{slowest:.0f}")
+    """A column for each fault: sums of counts, and the largest of all times."""
+    by_fault: dict[str, list[Result]] = {}
+    for result in results:
+        by_fault.setdefault(result.fault, []).append(result)
+    columns = [_figures(own) for own in by_fault.values()]
+    table = Table("", *by_fault)
+    for name in dict.fromkeys(name for column in columns for name in column):
+        table.add_row(name, *(column.get(name, "") for column in columns))
     return table
 
 
+def _figures(results: list[Result]) -> dict[str, str]:
+    verdicts = [result.verdict for result in results]
+    outages = dict.fromkeys(name for result in results for name in result.outage_ms)
+    return {
+        "runs": str(len(results)),
+        "seeds": f"{results[0].seed}-{results[-1].seed}",
+        "acknowledged": str(sum(verdict.acknowledged for verdict in verdicts)),
+        "unknown": str(sum(verdict.unknown for verdict in verdicts)),
+        **{
+            name: str(sum(getattr(verdict.broken, name) for verdict in verdicts)) for name in asdict(verdicts[0].broken)
+        },
+        "errors": str(sum(result.errors for result in results)),
+        **{
+            f"no write after {name}, ms": f"{max(result.outage_ms.get(name, 0.0) for result in results):.0f}"
+            for name in outages
+        },
+        "no read, ms": f"{1_000 * max(verdict.read_outage_s for verdict in verdicts):.0f}",
+        **{
+            f"write {name}, ms": f"{max(getattr(verdict.latency, name) for verdict in verdicts):.0f}"
+            for name in asdict(verdicts[0].latency)
+        },
+        "converged, s": f"{max(result.converged_s for result in results):.1f}",
+    }
+
+
+def _outages_ms(recorder: Recorder) -> dict[str, float]:
+    """The longest outage between each mark and the next one, by the name of the mark."""
+    times = sorted(write.ended_s for write in recorder.writes if write.outcome is Outcome.OK)
+    found: dict[str, float] = {}
+    for (at, what), (until, _) in itertools.pairwise([*recorder.marks, (float("inf"), "")]):
+        found[what] = max(found.get(what, 0.0), 1_000 * checker.outage_s(times, at, until))
+    return found
+
+
 def _converge(cluster: Cluster) -> float:
-    """Seconds until every node sees every member, and has for MERGE_S: a merge may still be to come after the heal.
+    """Seconds until every node sees every member, and goes on to for STEADY_S: a merge may come after the heal.
 
     Raises:
-        FatalError: not so within CONVERGE_S.
+        FatalError: not so within HEAL_S.
     """
     began = since = time.monotonic()
-    while time.monotonic() - since < MERGE_S:
-        if time.monotonic() - began > CONVERGE_S:
-            raise FatalError(f"the members did not find each other again within {CONVERGE_S} s")
+    while time.monotonic() - since < STEADY_S:
+        if time.monotonic() - began > HEAL_S:
+            raise FatalError(f"the members did not find each other again within {HEAL_S} s")
+        time.sleep(LOOK_S)
         nodes = [status for status in cluster.status() if status.part.member]
         if any(status.members != len(nodes) for status in nodes):
             since = time.monotonic()
-        time.sleep(LOOK_S)
     return since - began
-
-
-def _pause(victims: list[psutil.Process]) -> None:
-    for victim in victims:
-        victim.send_signal(signal.SIGSTOP)
-    try:
-        time.sleep(HANG_S)
-    finally:
-        for victim in victims:
-            victim.send_signal(signal.SIGCONT)
-
-
-def _node(cluster: Cluster, number: int) -> psutil.Process:
-    return _process(cluster, f"logging-{number}")
-
-
-def _process(cluster: Cluster, name: str) -> psutil.Process:
-    (pid,) = [status.pid for status in cluster.status() if status.part.name == name]
-    return psutil.Process(pid)
-
-
-def _quiet(_line: str) -> None:
-    """Progress that nobody reads."""
 
 
 if __name__ == "__main__":

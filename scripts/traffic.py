@@ -35,9 +35,10 @@ class HttpClient:
     def __init__(self, address: str) -> None:
         self._connection = http.client.HTTPConnection(*split(address), timeout=TIMEOUT_S)
 
-    def post(self, text: str) -> Reply:
-        """Send one message."""
-        return self._call("POST", json.dumps({"msg": text}).encode(), {"Content-Type": "application/json"})
+    def post(self, text: str, *, key: str | None = None) -> Reply:
+        """Send one message, with an idempotency key if there is one."""
+        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+        return self._call("POST", json.dumps({"msg": text}).encode(), headers)
 
     def read(self) -> list[str]:
         """All messages; raises HTTPException when the facade answers with an error."""

@@ -1,15 +1,13 @@
 """Tests of scripts.checker: what is whole raises nothing, and each way to break a history is told."""
 
 import random
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.checker import Outcome, Read, Verdict, Write, check
-
-VIOLATIONS = ("lost", "stale", "phantom", "duplicate", "altered", "disorder", "revived", "vanished")
+from scripts.checker import Outcome, Read, Verdict, Write, check, outage_s
 
 
 def history(seed: int, *, clients: int = 3, each: int = 20) -> tuple[list[Write], list[Read]]:
@@ -35,7 +33,7 @@ def history(seed: int, *, clients: int = 3, each: int = 20) -> tuple[list[Write]
 
 def broken(verdict: Verdict) -> set[str]:
     """Which promises were broken."""
-    return {field.name for field in fields(verdict) if field.name in VIOLATIONS and getattr(verdict, field.name)}
+    return {name for name, count in asdict(verdict.broken).items() if count}
 
 
 @settings(max_examples=1_000, deadline=None)
@@ -46,7 +44,6 @@ def test_a_whole_history_raises_nothing(seed: int) -> None:
     verdict = check(writes, reads)
 
     assert set() == broken(verdict)
-    assert 0 == verdict.violations
     assert sum(write.outcome is Outcome.OK for write in writes) == verdict.acknowledged
 
 
@@ -65,10 +62,10 @@ def test_lost_messages_are_told_wherever_they_stood(places: tuple[int, ...]) -> 
     ]
 
     verdict = check(writes, gone)
-    assert ({"lost"}, len(places)) == (broken(verdict), verdict.lost)
+    assert ({"lost"}, len(places)) == (broken(verdict), verdict.broken.lost)
 
 
-def damaged(kind: str) -> tuple[list[Write], list[Read]]:  # noqa: C901, PLR0911 (a table of cases)
+def damaged(kind: str) -> tuple[list[Write], list[Read]]:  # noqa: C901, PLR0911, PLR0912 (a table of cases)
     """A history with one kind of damage."""
     writes, reads = history(2)
     final = list(reads[-1].texts)
@@ -98,6 +95,9 @@ def damaged(kind: str) -> tuple[list[Write], list[Read]]:  # noqa: C901, PLR0911
             own = [place for place, text in enumerate(final) if text.startswith("w0-")]
             final[own[0]], final[own[1]] = final[own[1]], final[own[0]]
             return writes, [replace(reads[-1], texts=final)]
+        case "a key that made two messages":
+            (keyed,) = [write for write in writes if write.text == acknowledged.text]
+            return [replace(keyed, ids=("one", "two")), *writes], reads
         case "a page that is skipped":
             return writes, [*reads[:-1], replace(reads[-1], texts=final[:10] + final[20:])]
         case "a page that is repeated":
@@ -117,6 +117,7 @@ def damaged(kind: str) -> tuple[list[Write], list[Read]]:  # noqa: C901, PLR0911
         ("cut", {"altered"}),
         ("swapped in an earlier read", {"disorder"}),
         ("a client's own in another order", {"disorder"}),
+        ("a key that made two messages", {"divided"}),
         ("a page that is skipped", {"lost"}),
         ("a page that is repeated", {"duplicate", "disorder"}),
         ("a definite failure that is there", {"revived"}),
@@ -134,4 +135,18 @@ def test_how_long_something_was_missing_is_told() -> None:
     writes = [Write("w-0", 0.0, 1.0, Outcome.OK), Write("w-1", 1.0, 6.0, Outcome.OK)]
     verdict = check(writes, [Read([], 3.5, 3.6), Read(["w-0", "w-1"], 7.0, 7.1)])
 
-    assert (1, 2.5, 5.0) == (verdict.stale, verdict.longest_stale_s, verdict.outage_s)
+    assert (1, 2.5, 5.0) == (verdict.broken.stale, verdict.longest_stale_s, verdict.write_outage_s)
+    assert (1_000.0, 5_000.0) == (verdict.latency.p50 / 5, verdict.latency.most)
+
+
+def test_an_outage_is_told_where_it_was() -> None:
+    """Only gaps that overlap the time that is asked for count."""
+    times = [0.0, 1.0, 5.0, 6.0, 8.0]
+
+    assert [4.0, 4.0, 2.0, 1.0, 0.0] == [
+        outage_s(times),
+        outage_s(times, 2.0),
+        outage_s(times, 5.0),
+        outage_s(times, 5.0, 6.0),
+        outage_s([], 1.0),
+    ]
