@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ import pytest
 from common import rpc
 from common.config import split
 from common.errors import FatalError
-from common.wire import Known, Lookup
+from common.wire import Known, Lookup, Page, Read
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses
 from scripts.processes import ROOT
@@ -68,19 +69,34 @@ def test_killed_nodes_come_back_and_have_everything(own_cluster: Cluster) -> Non
         assert texts == http_client.read()
 
 
-def test_a_node_that_nobody_configured_joins_and_leaves(own_cluster: Cluster, tmp_path: Path) -> None:
-    """One command brings a fourth node with its member; it gets requests, and none any more when it has left."""
-    node, member = free_addresses(2)
-    command = ["nodes", "logging", "--port", node.partition(":")[2], "--member", member]
+def test_nodes_that_nobody_configured_join_and_leave(own_cluster: Cluster, tmp_path: Path) -> None:
+    """One command each brings a fourth and a fifth node with a member; they get requests, and none when they left.
+
+    What they took stays, and what was there before is read from them, too.
+    """
+    addresses = free_addresses(4)
+    nodes, sent = set(addresses[:2]), ["before"]
 
     def taken_by(http_client: HttpClient) -> set[str]:
-        return {http_client.post("x").headers["x-logging-node"] for _ in range(40)}
+        sent.extend(f"m{len(sent) + number}" for number in range(60))
+        return {http_client.post(text).headers["x-logging-node"] for text in sent[-60:]}
 
-    with started(*command, "--config", str(tmp_path / "config.toml")), client(facade(own_cluster)) as http_client:
-        eventually(lambda: node in taken_by(http_client))
-        assert {4} == {status.members for status in own_cluster.status() if status.part.member}
+    with ExitStack() as stack:
+        http_client = stack.enter_context(client(facade(own_cluster)))
+        http_client.post("before")
+        for node, member in zip(addresses[:2], addresses[2:], strict=True):
+            command = ["nodes", "logging", "--port", node.partition(":")[2], "--member", member]
+            stack.enter_context(started(*command, "--config", str(tmp_path / "config.toml")))
+        eventually(lambda: nodes <= taken_by(http_client), timeout_s=60.0)
+        assert {5} == {status.members for status in own_cluster.status() if status.part.member}
+        transport = rpc.ZmqTransport()
+        stack.callback(transport.close)
+        for node in nodes:
+            page = rpc.ask(transport, node, Read(after="", limit=1), Page, timeout_s=2.0)
+            assert ["before"] == [entry.msg for entry in page.entries]
     with client(facade(own_cluster)) as http_client:
         assert set(own_cluster.settings.service_ips.logging_service) == taken_by(http_client)
+        assert sorted(sent) == sorted(http_client.read())
 
 
 def test_a_killed_node_is_handed_out_no_more(embedded_cluster: Cluster, transport: rpc.ZmqTransport) -> None:

@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from scripts import checker, history
 from scripts.processes import ROOT
 
 
@@ -25,15 +27,22 @@ def torture(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_killed_and_a_hung_node_break_no_promise(runtime: object, tmp_path: Path) -> None:
     """Under load a node is killed, and another one hangs: nothing lost, doubled or stale, and no client error."""
     del runtime
-    ended = torture("--faults", "kill,pause-node", "--seed", "7", "--report", str(tmp_path / "report.json"))
+    ended = torture(
+        *("--faults", "kill,pause-node", "--seed", "7", "--hang", "6", "--least", "1000"),
+        *("--report", str(tmp_path / "report.json"), "--history", str(tmp_path)),
+    )
     results = json.loads((tmp_path / "report.json").read_text())["results"]
 
     assert 0 == ended.returncode, ended.stdout + ended.stderr
     assert ["kill", "pause-node"] == [result["fault"] for result in results]
     for result in results:
-        assert (0, "") == (result["client_errors"], result["first_error"])
-        assert result["verdict"]["acknowledged"] > 500
+        assert (0, "") == (result["errors"], result["first_error"])
+        assert result["verdict"]["acknowledged"] >= 1_000
         assert result["reads"] > 5
+        writes, reads = history.load(tmp_path / f"{result['fault']}-7.jsonl")
+        assert result["verdict"] == asdict(checker.check(writes, reads))
+        assert {"w0", "w1", "w2", "w3", "curl"} == {write.text.partition("-")[0] for write in writes}
+    assert [["kill"], ["hang", "resume"]] == [list(result["outage_ms"]) for result in results]
 
 
 def test_an_unknown_fault_is_told(runtime: object) -> None:
@@ -42,4 +51,7 @@ def test_an_unknown_fault_is_told(runtime: object) -> None:
     ended = torture("--faults", "kill,earthquake")
 
     assert 2 == ended.returncode
-    assert "unknown fault 'earthquake'; known: kill, kill2, pause-node, pause-member, registry, stop" in ended.stderr
+    assert (
+        "unknown fault 'earthquake'; known: kill, kill2, pause-node, pause-member, pause-member2, registry"
+        in ended.stderr
+    )
