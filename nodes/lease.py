@@ -12,6 +12,7 @@ from common.wire import Leased, Leave, Register
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0  # between two renewals; a lease lasts three of them
+RETRY_S = 0.2  # the same while a registry is silent: one that restarts is right again within a heartbeat
 ANSWER_S = 0.5  # for one registry to answer; the others are asked at the same time
 
 
@@ -71,7 +72,7 @@ class Lease:
                     "a renewal broke"
                 )  # a defect of ours; without leases the node would be handed out no more
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), HEARTBEAT_S)
+                await asyncio.wait_for(over.wait(), RETRY_S if self._silent else HEARTBEAT_S)
 
     async def _tell_all(self, request: Register | Leave) -> None:
         await asyncio.gather(*(asyncio.to_thread(self._tell, registry, request) for registry in self._registries))

@@ -10,6 +10,7 @@ from common.wire import Code, Failure, Known, Leased, Leave, Lookup, Ping, Regis
 
 SERVICES = tuple(ServiceIps.__struct_encode_fields__)
 LEASE_S = 3.0  # three heartbeats of a node: one may be late, and a dead node is handed out no longer
+FIRST_LEASE_S = 1.2  # of a configured address from the start: within a heartbeat all that are alive have registered
 ADDRESSES = 1_000  # of one service; one more is refused
 
 
@@ -44,7 +45,8 @@ class Directory:
         self._settings = dict(settings)
         now = clock()
         self._leases = {
-            name: {address: _Lease(now + LEASE_S, now) for address in addresses} for name, addresses in services.items()
+            name: {address: _Lease(now + FIRST_LEASE_S, now) for address in addresses}
+            for name, addresses in services.items()
         }
 
     @classmethod

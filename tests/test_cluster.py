@@ -18,13 +18,14 @@ import pytest
 from common import rpc
 from common.config import split
 from common.errors import FatalError
-from common.wire import Known, Lookup, Page, Read
+from common.wire import Known, Lookup, Page, Read, State
+from nodes.lease import HEARTBEAT_S
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses
 from scripts.processes import ROOT
 from scripts.traffic import HttpClient, Writers, client
 from tests.support import alive, eventually, fill
-from tests.test_processes import started
+from tests.test_processes import started, wait_for
 
 
 def facade(cluster: Cluster) -> str:
@@ -99,19 +100,39 @@ def test_nodes_that_nobody_configured_join_and_leave(own_cluster: Cluster, tmp_p
         assert sorted(sent) == sorted(http_client.read())
 
 
+def served(transport: rpc.ZmqTransport, registry: str) -> tuple[str, ...]:
+    """The logging nodes that a registry hands out."""
+    return rpc.ask(transport, registry, Lookup(name="logging-service"), Known, timeout_s=1.0).values
+
+
 def test_a_killed_node_is_handed_out_no_more(embedded_cluster: Cluster, transport: rpc.ZmqTransport) -> None:
     """The registry notices by itself that a node is gone, and that it is back."""
     (registry,) = embedded_cluster.settings.registry.addresses
     nodes = embedded_cluster.settings.service_ips.logging_service
 
-    def served() -> tuple[str, ...]:
-        return rpc.ask(transport, registry, Lookup(name="logging-service"), Known, timeout_s=1.0).values
-
-    assert nodes == served()
+    assert nodes == served(transport, registry)
     embedded_cluster.kill([2])
-    eventually(lambda: served() == (nodes[0], nodes[2]))
+    eventually(lambda: served(transport, registry) == (nodes[0], nodes[2]))
     embedded_cluster.start([2], quiet)
-    eventually(lambda: served() == nodes)
+    eventually(lambda: served(transport, registry) == nodes)
+
+
+def test_a_registry_that_restarts_is_right_within_a_heartbeat(
+    embedded_cluster: Cluster, transport: rpc.ZmqTransport, tmp_path: Path
+) -> None:
+    """It was away for longer than a lease, and a node died meanwhile: a heartbeat later it hands out the living."""
+    (registry,) = embedded_cluster.settings.registry.addresses
+    nodes = embedded_cluster.settings.service_ips.logging_service
+    (pid,) = [status.pid for status in embedded_cluster.status() if status.part.name == "registry-1"]
+    psutil.Process(pid).kill()
+    embedded_cluster.kill([2])
+    with client(facade(embedded_cluster)) as http_client:
+        assert 200 == http_client.post("while the registry is dead").status
+    with started("registry", "--port", registry.rpartition(":")[2], "--config", str(tmp_path / "config.toml")):
+        wait_for(transport, registry, State.READY)
+        began = time.monotonic()
+        eventually(lambda: (nodes[0], nodes[2]) == served(transport, registry))
+        assert time.monotonic() - began < 2 * HEARTBEAT_S  # one, and what a busy machine takes
 
 
 def test_a_long_log_is_streamed_in_order_and_the_facade_stays_small(cluster: Cluster) -> None:
