@@ -10,18 +10,16 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from common.errors import FatalError, StoreError
 from common.wire import PAGE_BYTES, PAGE_MESSAGES, Entry, Fetched, Record, text_bytes
+from nodes.database import Database, in_transaction
 from nodes.store import KEY_S, Claim, digest
 
 FORMAT = "1"  # of the tables below
-BUSY_S = 0.9  # for a lock that another node's commit holds (about 1 ms each); below the facade's attempt timeout
 BATCH_MESSAGES = 1_000  # most messages in one commit: keeps a commit below 10 ms
-WAL_TRIES, WAL_PAUSE_S = 40, 0.025  # at most 1 s at the start; it takes some milliseconds
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
@@ -75,8 +73,8 @@ class Journal:
         self.why = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = _Worker(path)
-            self._reader = _Worker(path)
+            self._writer = Database(path, _TABLES)
+            self._reader = Database(path, _TABLES)
             self.name = _identity(self._writer.connection, path, cluster_name)
         except (OSError, sqlite3.Error) as error:
             raise FatalError(f"cannot use {path} as a journal: {error}") from error
@@ -90,7 +88,11 @@ class Journal:
         await done
 
     async def append_all(self, entries: Sequence[Entry]) -> None:
-        """See Store. These are not fetched by peers that know this journal: they come from the map, which all have."""
+        """See Store."""
+        await self._write(_insertion([Record(*entry, None) for entry in entries], own=True))
+
+    async def keep(self, entries: Sequence[Entry]) -> None:
+        """Store what another node accepted; peers that know this journal do not fetch it from here."""
         await self._write(_insertion([Record(*entry, None) for entry in entries], own=False))
 
     async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
@@ -180,12 +182,12 @@ class Journal:
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self.broken.is_set():
             raise StoreError(f"the journal is broken: {self.why}")
-        return await self._guarded(self._writer, _in_transaction(work))
+        return await self._guarded(self._writer, in_transaction(work))
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._guarded(self._reader, work)
 
-    async def _guarded(self, worker: "_Worker", work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _guarded(self, worker: Database, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await worker.run(work)
         except sqlite3.Error as error:
@@ -209,26 +211,6 @@ _CLAIM = "SELECT id, digest FROM keys WHERE key = ? AND made_s >= ?"
 _SINCE = "SELECT seq, crc, id, msg, key FROM messages WHERE seq > ? AND seq <= ? AND (own OR ?) ORDER BY seq"
 
 
-class _Worker:
-    """A connection and the one thread that uses it."""
-
-    def __init__(self, path: Path) -> None:
-        self.connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        _switch_to_wal(self.connection)
-        self.connection.execute("PRAGMA synchronous = FULL")
-        for table in _TABLES:
-            self.connection.execute(table)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` returns or raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.connection)
-
-    def close(self) -> None:
-        self._thread.shutdown()
-        self.connection.close()
-
-
 def _identity(connection: sqlite3.Connection, path: Path, cluster_name: str) -> str:
     """The uuid of the file; the first who opens it gives it one."""
     new = {"format": FORMAT, "cluster": cluster_name, "journal": str(uuid.uuid4())}
@@ -238,18 +220,6 @@ def _identity(connection: sqlite3.Connection, path: Path, cluster_name: str) -> 
         if found[name] != new[name]:
             raise FatalError(f"{path} is a journal of {name} {found[name]!r}, not {new[name]!r}")
     return found["journal"]
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Several nodes may open a new file at once, and for this statement SQLite does not wait for a lock by itself."""
-    for _ in range(WAL_TRIES):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            time.sleep(WAL_PAUSE_S)
-        else:
-            return
-    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _insertion(records: Iterable[Record], *, own: bool) -> Callable[[sqlite3.Connection], None]:
@@ -264,23 +234,6 @@ def _insertion(records: Iterable[Record], *, own: bool) -> Callable[[sqlite3.Con
 
 def _crc(message_id: str, text: str) -> int:
     return zlib.crc32(f"{message_id} {text}".encode())
-
-
-def _in_transaction(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
-    """The same work, whole and flushed to the disk, or not done at all."""
-
-    def run(connection: sqlite3.Connection) -> T:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            result = work(connection)
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            if connection.in_transaction:  # some errors have rolled back already
-                connection.rollback()
-            raise
-        return result
-
-    return run
 
 
 def _settle(batch: list[tuple[Record, "asyncio.Future[None]"]], error: StoreError | None) -> None:

@@ -135,8 +135,12 @@ class ReplicatedStore:
             here = await self._journal.read(above, COMPARED_MESSAGES)
             there = await self._grid.read(above, COMPARED_MESSAGES)
             end = min([until, *(found[-1].id for found in (here, there) if len(found) == COMPARED_MESSAGES)])
-            await _add_missing(self._grid, here, there, end)
-            await _add_missing(self._journal, there, here, end)
+            if only_here := _missing(here, there, end):
+                log.info("the map lacked messages=%s", len(only_here))
+                await self._grid.append_all(only_here)
+            if only_there := _missing(there, here, end):
+                log.info("the journal lacked messages=%s", len(only_there))
+                await self._journal.keep(only_there)
             above = end
 
     async def _appended_to_map(self, message_id: str, text: str) -> bool:
@@ -182,9 +186,7 @@ class ReplicatedStore:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _add_missing(store: Store, source: Sequence[Entry], present: Sequence[Entry], end: str) -> None:
-    """Give a store what the source has, up to the id `end`, and is not among what is present."""
+def _missing(source: Sequence[Entry], present: Sequence[Entry], end: str) -> list[Entry]:
+    """What the source has, up to the id `end`, and is not among what is present."""
     known = {entry.id for entry in present}
-    if missing := [entry for entry in source if entry.id <= end and entry.id not in known]:
-        log.info("added what was missing to=%s messages=%s", type(store).__name__, len(missing))
-        await store.append_all(missing)
+    return [entry for entry in source if entry.id <= end and entry.id not in known]

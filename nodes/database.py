@@ -1,0 +1,73 @@
+"""One SQLite connection and the thread that uses it."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+BUSY_S = 0.9  # for a lock that another node's commit holds (about 1 ms each); below the facade's attempt timeout
+WAL_TRIES, WAL_PAUSE_S = 40, 0.025  # at most 1 s at the start; it takes some milliseconds
+
+T = TypeVar("T")
+
+
+class Database:
+    """A connection to an SQLite file in WAL mode, flushed to the disk at each commit.
+
+    Args:
+        path: the file; it is made when it is missing.
+        tables: statements that make what is missing in it.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened, or is no database.
+    """
+
+    def __init__(self, path: Path, tables: Iterable[str]) -> None:
+        self.connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        self.connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # for a new file: what is deleted can be given back
+        _switch_to_wal(self.connection)
+        self.connection.execute("PRAGMA synchronous = FULL")
+        for table in tables:
+            self.connection.execute(table)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` returns or raises, in the thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.connection)
+
+    def close(self) -> None:
+        """Finish what runs and close the file."""
+        self._thread.shutdown()
+        self.connection.close()
+
+
+def in_transaction(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
+    """The same work, whole and flushed to the disk, or not done at all."""
+
+    def run(connection: sqlite3.Connection) -> T:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            if connection.in_transaction:  # some errors have rolled back already
+                connection.rollback()
+            raise
+        return result
+
+    return run
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Several nodes may open a new file at once, and for this statement SQLite does not wait for a lock by itself."""
+    for _ in range(WAL_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            time.sleep(WAL_PAUSE_S)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
