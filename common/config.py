@@ -59,6 +59,9 @@ class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     engine: Literal["hazelcast", "embedded"] = "hazelcast"
     directory: str = "data"  # relative to the folder of config.toml
+    retention_days: Annotated[float, Meta(ge=0, le=36_500)] = 0.0  # then a message is removed; 0: never
+    hot_minutes: Annotated[float, Meta(gt=1, le=525_600)] = 60.0  # that the map keeps what is on all disks ...
+    hot_messages: Annotated[int, Meta(ge=1_000)] = 50_000  # ... and how many of these at most
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

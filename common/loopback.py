@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from common import rpc, wire
+from common import codec, rpc
+from common.codec import Reply, Request
 from common.errors import DisconnectedError, TimedOutError, UnreachableError
-from common.wire import Reply, Request
 
 
 class MemoryTransport:
@@ -33,10 +33,10 @@ class MemoryTransport:
         if address in self._hung:
             self._sleep(timeout_s)
             raise TimedOutError(address, f"no reply in {timeout_s:.3g} s")
-        frame = wire.encode(asyncio.run(rpc.answer(self._handlers[address], wire.encode(request))))
+        frame = codec.encode(asyncio.run(rpc.answer(self._handlers[address], codec.encode(request))))
         if address in self._cut:
             raise DisconnectedError(address, "the connection broke before the reply")
-        return wire.decode_reply(frame)
+        return codec.decode_reply(frame)
 
     def kill(self, address: str) -> None:
         """From now on nothing can be sent to the address."""

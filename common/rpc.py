@@ -14,7 +14,8 @@ from typing import Protocol, TypeVar
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from common import wire
+from common import codec, wire
+from common.codec import Reply, Request
 from common.errors import (
     DisconnectedError,
     FailedError,
@@ -25,7 +26,7 @@ from common.errors import (
     TimedOutError,
     UnreachableError,
 )
-from common.wire import Code, Failure, Reply, Request
+from common.wire import Code, Failure
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class ZmqTransport:
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """See Transport."""
         try:
-            return wire.decode_reply(self._connection(address).call(wire.encode(request), timeout_s))
+            return codec.decode_reply(self._connection(address).call(codec.encode(request), timeout_s))
         except InvalidMessageError as error:
             raise FailedError(address, f"answered with an invalid frame: {error}") from error
 
@@ -255,7 +256,7 @@ class Server:
 
     def _send(self, envelope: list[bytes], reply: Reply) -> None:
         try:
-            self._socket.send_multipart([*envelope, wire.encode(reply)], zmq.NOBLOCK)
+            self._socket.send_multipart([*envelope, codec.encode(reply)], zmq.NOBLOCK)
         except zmq.ZMQError as error:  # the peer left, or does not read: its request will be sent again elsewhere
             log.warning("reply dropped reason=%s", error.strerror)
 
@@ -263,7 +264,7 @@ class Server:
 async def answer(handler: Handler, frame: bytes) -> Reply:
     """The reply to one frame, whatever is in it and whatever the handler does."""
     try:
-        return await handler(wire.decode_request(frame))
+        return await handler(codec.decode_request(frame))
     except InvalidMessageError as error:
         return Failure(code=Code.INVALID, reason=str(error)[:1_000])
     except ThreefoldError as error:

@@ -1,20 +1,18 @@
-"""The messages between processes: what may be said, and its form in bytes.
+"""The messages between processes: what may be said. Those between logging nodes are in `common.replication`.
 
-A frame is one msgpack map: `v` (the protocol's version), `type` (which message) and the fields of that message. A
-message that exists is valid: the constructor checks the types and limits of all fields, and `decode` builds through it.
+A message that exists is valid: the constructor checks the types and limits of all fields, and `common.codec`, which
+makes frames of messages and messages of frames, builds through it.
 """
 
 import enum
 from functools import cache
-from typing import Annotated, NamedTuple, cast, get_args
+from typing import Annotated, NamedTuple
 
-import msgpack
 import msgspec
 from msgspec import Meta, Struct
 
 from common.errors import InvalidMessageError
 
-VERSION = 1
 MESSAGE_BYTES = 65_536  # of one text in UTF-8: a log line with a long stack trace is below 10 kB
 PAGE_MESSAGES = 1_000  # most messages in one page: 6 ms at the members (docs/measurements.md)
 PAGE_BYTES = 1_048_576  # of text in one page; a page stops after the message that reaches it
@@ -103,6 +101,12 @@ class Append(Wire, frozen=True, kw_only=True):
             raise InvalidMessageError(f"Append: msg is over {MESSAGE_BYTES} bytes of UTF-8")
 
 
+class AppendAll(Wire, frozen=True, kw_only=True):
+    """Asks a logging node to store messages that have ids already, each once. Answered by StoredAll."""
+
+    entries: Annotated[tuple["Entry", ...], Meta(max_length=PAGE_MESSAGES)]
+
+
 class Read(Wire, frozen=True, kw_only=True):
     """Asks a logging node for messages with an id above `after`, at most `limit` of them. Answered by Page."""
 
@@ -112,24 +116,6 @@ class Read(Wire, frozen=True, kw_only=True):
 
 class Describe(Wire, frozen=True, kw_only=True):
     """Asks the messages node for its static text. Answered by Description."""
-
-
-class Fetch(Wire, frozen=True, kw_only=True):
-    """Asks a logging node for what its journal (by name, "" for unknown) got after the number `after`. See Fetched.
-
-    `node` (host:port) asks; with `everything` also for what came from others, not only for what was accepted there.
-    """
-
-    node: Name
-    journal: Annotated[str, Meta(max_length=64)]
-    after: Annotated[int, Meta(ge=0)]
-    everything: bool
-
-
-class Sync(Wire, frozen=True, kw_only=True):
-    """Asks a logging node to fetch from `node` (host:port) now. Answered by Synced when all is on its disk."""
-
-    node: Name
 
 
 class Known(Wire, frozen=True, kw_only=True):
@@ -168,26 +154,10 @@ class Page(Wire, frozen=True, kw_only=True):
     node: Name
 
 
-class Record(NamedTuple):
-    """One message as journals pass it on: with the idempotency key that it came with, if any."""
+class StoredAll(Wire, frozen=True, kw_only=True):
+    """All `count` messages are stored: `node` (host:port) took them."""
 
-    id: MessageId
-    msg: Text
-    key: IdempotencyKey | None
-
-
-class Fetched(Wire, frozen=True, kw_only=True):
-    """What the journal of that name got, up to its number `next`; none, and `more`, if another one was asked for."""
-
-    journal: Name
-    records: Annotated[tuple[Record, ...], Meta(max_length=PAGE_MESSAGES)]
-    next: Annotated[int, Meta(ge=0)]
-    more: bool
-
-
-class Synced(Wire, frozen=True, kw_only=True):
-    """All that the other node had accepted is on the disk of `node`."""
-
+    count: int
     node: Name
 
 
@@ -232,10 +202,6 @@ class Failure(Wire, frozen=True, kw_only=True):
     reason: Reason
 
 
-Request = Ping | Lookup | Register | Leave | Append | Read | Describe | Fetch | Sync
-Reply = Status | Known | Leased | Stored | Page | Description | Fetched | Synced | Failure
-
-
 def text_bytes(text: str) -> int:
     """The length of `text` in bytes of UTF-8.
 
@@ -246,54 +212,3 @@ def text_bytes(text: str) -> int:
         return len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidMessageError(f"msg is not valid Unicode text: {error.reason} at {error.start}") from error
-
-
-def encode(message: Request | Reply) -> bytes:
-    """The frame of a message."""
-    frame: bytes = msgpack.packb({"v": VERSION, **msgspec.to_builtins(message)})
-    return frame
-
-
-def decode_request(frame: bytes) -> Request:
-    """The request in a frame; raises InvalidMessageError for everything that is not one."""
-    return cast(Request, _decode(frame, Request, REQUEST_BYTES))
-
-
-def decode_reply(frame: bytes) -> Reply:
-    """The reply in a frame; raises InvalidMessageError for everything that is not one."""
-    return cast(Reply, _decode(frame, Reply, REPLY_BYTES))
-
-
-def _decode(frame: bytes, kinds: object, limit_bytes: int) -> object:
-    if len(frame) > limit_bytes:
-        raise InvalidMessageError(f"a frame of {len(frame)} bytes is over the limit of {limit_bytes}")
-    fields = _unpack(frame)
-    if not isinstance(fields, dict):
-        raise InvalidMessageError(f"a frame must be a msgpack map, not {type(fields).__name__}")
-    if (version := fields.pop("v", None)) != VERSION:
-        raise InvalidMessageError(f"protocol version {str(version)[:40]} is not {VERSION}, the only one spoken here")
-    try:
-        return msgspec.convert(fields, kinds)
-    except (msgspec.ValidationError, InvalidMessageError) as error:
-        known = ", ".join(kind.__name__.lower() for kind in get_args(kinds))
-        raise InvalidMessageError(f"{str(error)[:400]} (known types: {known})") from error
-
-
-def _unpack(frame: bytes) -> object:
-    try:
-        return msgpack.unpackb(
-            frame,
-            strict_map_key=True,
-            ext_hook=_no_extension,
-            max_array_len=PAGE_MESSAGES,
-            max_map_len=16,  # no message has as many fields
-            max_bin_len=0,
-            max_ext_len=0,
-        )
-    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        reason = str(error)[:200] or type(error).__name__
-        raise InvalidMessageError(f"a frame is not msgpack of ours: {reason}") from error
-
-
-def _no_extension(code: int, _data: bytes) -> object:
-    raise ValueError(f"extension type {code} is not used")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from common import rpc
+from common.codec import Request
 from common.errors import (
     AttemptUnknownError,
     DisconnectedError,
@@ -18,20 +19,7 @@ from common.errors import (
     UnavailableError,
     UnreachableError,
 )
-from common.wire import (
-    PAGE_MESSAGES,
-    Append,
-    Code,
-    Describe,
-    Description,
-    Known,
-    Lookup,
-    Page,
-    Read,
-    Request,
-    Stored,
-    Wire,
-)
+from common.wire import PAGE_MESSAGES, Append, Code, Describe, Description, Known, Lookup, Page, Read, Stored, Wire
 from facade import routing
 
 log = logging.getLogger(__name__)

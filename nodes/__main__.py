@@ -12,10 +12,12 @@ import click
 
 from common import config, process, rpc
 from common.errors import FatalError
-from nodes import engine, grid, messages
+from nodes import engine, grid, messages, retention
+from nodes.audit import Audit
 from nodes.lease import Lease
 from nodes.log import LoggingNode
 from nodes.peers import Peers
+from nodes.replicated import Hot
 
 log = logging.getLogger("nodes")
 
@@ -94,11 +96,13 @@ async def _run_logging(address: str, settings: config.Config, opening: Opening) 
         async with opening(transport, node) as opened:
             node.open(opened.store)
             log.info("ready members=%s", len(opened.store.view()))
+            expiring = asyncio.create_task(retention.run(opened.store, settings.storage.retention_days))
             registries, view = settings.registry.addresses, opened.store.view
             async with Lease(transport, registries, name="logging-service", address=address, view=view).held():
                 ends: set[asyncio.Future[Any]] = {told, opened.lost, serving}
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             node.leave()
+            expiring.cancel()
             if opened.peers:
                 await opened.peers.replicate()  # while this node still answers its peers
             stop.set()
@@ -142,7 +146,8 @@ async def _hazelcast(
         file = directory / f"journal-{port}.sqlite"
         journal = await stack.enter_async_context(engine.opened(file, settings.hazelcast.cluster_name))
         peers = Peers(transport, registries, address=address, journal=journal)
-        node.meet(peers)
+        audit = Audit(journal, peers, retention_days=settings.storage.retention_days)
+        node.meet(peers, audit)
         stack.callback(peers.close)
         cluster = await engine.membership(
             transport, registries, address, launch=settings.hazelcast.launch, member=member
@@ -152,10 +157,13 @@ async def _hazelcast(
             cluster,
             journal=journal,
             peers=peers,
+            hot=Hot(settings.storage.hot_minutes, settings.storage.hot_messages),
             heap_mb=settings.hazelcast.heap_mb,
             log_path=directory / "logs" / f"hazelcast-{port}.log",
             forming=node.forming,
         ) as opened:
+            auditing = asyncio.create_task(audit.run())
+            stack.callback(auditing.cancel)
             yield opened
 
 

@@ -15,7 +15,7 @@ from nodes import grid, java
 from nodes.journal import Journal
 from nodes.member import Member, running
 from nodes.peers import Peers
-from nodes.replicated import ReplicatedStore
+from nodes.replicated import Hot, ReplicatedStore
 from nodes.store import Store
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,14 @@ async def _lookup(transport: rpc.Transport, registries: Sequence[str], name: str
 
 @contextlib.asynccontextmanager
 async def hazelcast(
-    cluster: Membership, *, journal: Journal, peers: Peers, heap_mb: int, log_path: Path, forming: Callable[[], None]
+    cluster: Membership,
+    *,
+    journal: Journal,
+    peers: Peers,
+    hot: Hot,
+    heap_mb: int,
+    log_path: Path,
+    forming: Callable[[], None],
 ) -> AsyncIterator[Engine]:
     """A store of the journal and the cluster's map, with the node's own member if it has one.
 
@@ -118,7 +125,7 @@ async def hazelcast(
         stack.push_async_callback(messages.close)
         if own and not await own.wait(lambda health: health.safe, timeout_s=SAFE_S):
             log.warning("serving before all backups are in place waited_s=%s", SAFE_S)
-        store = ReplicatedStore(journal, messages, peers)
+        store = ReplicatedStore(journal, messages, peers, hot=hot)
         await stack.enter_async_context(peers.kept())
         await _recovered(store)
         await stack.enter_async_context(store.kept())
@@ -163,9 +170,14 @@ async def _disk_failed(journal: Journal) -> str:
 
 @contextlib.asynccontextmanager
 async def opened(path: Path, cluster_name: str) -> AsyncIterator[Journal]:
-    """The journal in a file, closed at the end; raises FatalError when it cannot be used."""
+    """The journal in a file, read once to see that it is whole, and closed at the end.
+
+    Raises:
+        FatalError: it cannot be used.
+    """
     journal = await asyncio.to_thread(Journal, path, cluster_name)
     try:
+        await journal.check()
         yield journal
     finally:
         await asyncio.to_thread(journal.close)

@@ -80,6 +80,11 @@ class HazelcastStore:
         """See Store. Costs what the page costs, not what is stored, but for the first page, which sorts everything."""
         return await _within(self._read(after, limit))
 
+    async def expire(self, until: str) -> int:
+        """See Store; a map does not tell how many."""
+        await _within(self._map.remove_all(less_or_equal("__key", until)))
+        return 0
+
     def view(self) -> tuple[str, ...]:
         """See Store."""
         return tuple(str(member.uuid) for member in self._client.cluster_service.get_members())

@@ -2,26 +2,28 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
+from common.codec import Reply, Request
 from common.errors import InvalidMessageError, StoreError
+from common.replication import Copy, Digest, Fetch, Sync, Verify
 from common.wire import (
     PAGE_BYTES,
     Append,
+    AppendAll,
     Code,
     Entry,
     Failure,
-    Fetch,
     Page,
     Ping,
     Read,
-    Reply,
-    Request,
     State,
     Status,
     Stored,
-    Sync,
+    StoredAll,
     text_bytes,
 )
+from nodes.audit import Audit
 from nodes.peers import Peers
 from nodes.store import Store, digest
 
@@ -43,11 +45,13 @@ class LoggingNode:
         self._address = address
         self._store: Store | None = None
         self._peers: Peers | None = None
+        self._audit: Audit | None = None
         self._state = State.STARTING
 
-    def meet(self, peers: Peers) -> None:
+    def meet(self, peers: Peers, audit: Audit) -> None:
         """From now on other nodes are answered, too: they may need what this one has before it can serve."""
         self._peers = peers
+        self._audit = audit
 
     def forming(self) -> None:
         """The member of this node runs; the cluster is not complete yet."""
@@ -72,15 +76,22 @@ class LoggingNode:
         if isinstance(request, Ping):
             members = len(self._store.view()) if self._store else 0
             return Status(service="logging-service", state=self._state, members=members)
-        if isinstance(request, Fetch | Sync) and self._peers:
+        if self._peers and isinstance(request, Fetch | Sync):
             return await self._peers.handle(request)
+        if self._audit and isinstance(request, Digest | Copy | Verify):
+            return await self._audit.handle(request)
         if self._store is None or self._state is State.LEAVING:
             return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {self._state}")
+        return await self._serve(self._store, request)
+
+    async def _serve(self, store: Store, request: Request) -> Reply:
         match request:
             case Append():
-                return await self._append(self._store, request)
+                return await self._append(store, request)
+            case AppendAll(entries=entries):
+                return await self._append_all(store, entries)
             case Read(after=after, limit=limit):
-                return await read_page(self._store, after, limit, node=self._address)
+                return await read_page(store, after, limit, node=self._address)
             case _:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
@@ -96,6 +107,15 @@ class LoggingNode:
             raise StoreError(f"the message was not stored in {APPEND_S} s") from error
         log.info("stored id=%s node=%s msg=%r", message_id, self._address, request.msg[:LOGGED_CHARACTERS])
         return Stored(id=message_id, node=self._address, replayed=message_id != request.id)
+
+    async def _append_all(self, store: Store, entries: Sequence[Entry]) -> Reply:
+        try:
+            async with asyncio.timeout(APPEND_S):
+                await store.append_all(entries)
+        except TimeoutError as error:
+            raise StoreError(f"{len(entries)} messages were not stored in {APPEND_S} s") from error
+        log.info("stored messages=%s node=%s", len(entries), self._address)
+        return StoredAll(count=len(entries), node=self._address)
 
 
 async def _claimed_id(store: Store, request: Append) -> str | None:

@@ -1,7 +1,8 @@
 """What the messages node answers: a static text, the place of a service that is still to come."""
 
+from common.codec import Reply, Request
 from common.errors import InvalidMessageError
-from common.wire import Describe, Description, Ping, Reply, Request, State, Status
+from common.wire import Describe, Description, Ping, State, Status
 
 TEXT = "not implemented yet"
 

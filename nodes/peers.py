@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from common import rpc
+from common.codec import Reply, Request
 from common.errors import PeerError, StoreError
-from common.wire import Fetch, Fetched, Known, Lookup, Reply, Sync, Synced, Wire
+from common.replication import Fetch, Fetched, Sync, Synced
+from common.wire import Known, Lookup, Wire
 from nodes.journal import Cursor, Journal
 
 log = logging.getLogger(__name__)
@@ -62,15 +64,16 @@ class Peers:
     def __init__(self, transport: rpc.Transport, registries: Sequence[str], *, address: str, journal: Journal) -> None:
         self._transport = transport
         self._registries = registries
-        self._address = address
+        self.address = address
         self._journal = journal
         self._peers: dict[str, _Peer] = {}
+        self.settled_here = ""  # up to this id the journal has everything; told to the peers
 
     def meet(self, addresses: Iterable[str]) -> None:
         """From now on these are peers, too."""
         for address in addresses:
-            if address != self._address and address not in self._peers:
-                self._peers[address] = _Peer(self._transport, address, own_address=self._address, journal=self._journal)
+            if address != self.address and address not in self._peers:
+                self._peers[address] = _Peer(self._transport, address, self, self._journal)
 
     def known(self) -> tuple[str, ...]:
         """Who the peers are."""
@@ -79,15 +82,17 @@ class Peers:
     async def handle(self, request: Fetch | Sync) -> Reply:
         """Answer a peer; raises StoreError."""
         self.meet([request.node])
+        if isinstance(request, Fetch) and request.node in self._peers:
+            self._peers[request.node].settled = request.settled
         match request:
             case Fetch(journal=name) if name != self._journal.name:
                 return Fetched(journal=self._journal.name, records=(), next=0, more=True)
             case Fetch(after=after, everything=everything):
                 return await self._journal.since(after, everything=everything)
             case Sync(node=node):
-                if node != self._address and not await self._peers[node].fetch():
-                    raise StoreError(f"{self._address} could not fetch from {node}")
-                return Synced(node=self._address)
+                if node != self.address and not await self._peers[node].fetch():
+                    raise StoreError(f"{self.address} could not fetch from {node}")
+                return Synced(node=self.address)
 
     async def fetch(self) -> bool:
         """Whether all that any node had accepted before this call is in the journal now.
@@ -97,6 +102,20 @@ class Peers:
         """
         answers = await asyncio.gather(*(peer.fetch() for peer in self._peers.values() if not peer.silent))
         return all(answers) and not any(peer.silent for peer in self._peers.values())
+
+    def settled(self) -> str:
+        """Up to this id the journals of all live nodes, this one included, have everything."""
+        return min([self.settled_here, *(peer.settled for peer in self._peers.values() if not peer.silent)])
+
+    def live(self) -> tuple[str, ...]:
+        """The peers that answered the last time."""
+        return tuple(address for address, peer in self._peers.items() if not peer.silent)
+
+    async def ask(
+        self, address: str, request: Request, expect: type[ReplyType], *, timeout_s: float
+    ) -> ReplyType | None:
+        """What one peer answers, or None."""
+        return await self._peers[address].ask(request, expect, timeout_s=timeout_s)
 
     async def replicate(self) -> int:
         """Have the peers fetch what this node has; how many have it on disk now: all but the silent ones."""
@@ -151,17 +170,18 @@ class Peers:
 
 
 class _Peer:
-    """One other node. Its two threads wait for its answers: to a fetch, and to a request to fetch from this node."""
+    """One other node. Threads wait for its answers: to a fetch, to a request to fetch from this node, and to others."""
 
-    def __init__(self, transport: rpc.Transport, address: str, *, own_address: str, journal: Journal) -> None:
+    def __init__(self, transport: rpc.Transport, address: str, peers: Peers, journal: Journal) -> None:
         self._transport = transport
         self._address = address
-        self._own_address = own_address
+        self._peers = peers
         self._journal = journal
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"peer-{address}")
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix=f"peer-{address}")
         self._name, self._cursor = "", Cursor(0, whole=False)
         self._beside: asyncio.Task[None] | None = None
         self.silent = False  # it did not answer the last time
+        self.settled = ""  # up to this id its journal has everything
         self.fetch = Shared(self._fetch)
         self.push = Shared(self._push)
 
@@ -187,12 +207,13 @@ class _Peer:
         more = True
         while more:
             request = Fetch(
-                node=self._own_address,
+                node=self._peers.address,
                 journal=self._name,
                 after=self._cursor.seq,
                 everything=not self._cursor.whole,
+                settled=self._peers.settled_here,
             )
-            fetched = await self._ask(request, Fetched, timeout_s=FETCHED_S)
+            fetched = await self.ask(request, Fetched, timeout_s=FETCHED_S)
             if fetched is None:
                 return False
             if fetched.journal != self._name:  # the first answer, or that of a node with a new disk
@@ -208,9 +229,9 @@ class _Peer:
         return True
 
     async def _push(self) -> bool:
-        return await self._ask(Sync(node=self._own_address), Synced, timeout_s=SYNCED_S) is not None
+        return await self.ask(Sync(node=self._peers.address), Synced, timeout_s=SYNCED_S) is not None
 
-    async def _ask(self, request: Fetch | Sync, expect: type[ReplyType], *, timeout_s: float) -> ReplyType | None:
+    async def ask(self, request: Request, expect: type[ReplyType], *, timeout_s: float) -> ReplyType | None:
         """The peer's answer, or None: then it is silent until it answers."""
 
         def ask() -> ReplyType:

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec
 
 from common import ids
 from common.errors import StoreError
@@ -27,7 +28,18 @@ IN_FLIGHT_S = 15.0  # from making an id to its message being stored, at most: a 
 QUIET_S = 10.0  # without a change of members: then the map has moved and merged what it had to
 SETTLE_S = 1.0  # between two comparisons of the journal with the map
 COMPARED_MESSAGES = 200  # at one go: 13 MB when all are as large as they may be
-HOT_S, HOT_MESSAGES = 3_600, 50_000  # what a node that starts makes sure the map has: the newest
+COOL_S = 10.0  # between two removals from the map of what is on all disks
+
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Hot:
+    """What the map keeps of what is on all disks: no older messages than `minutes`, and no more than `messages`."""
+
+    minutes: float = 60.0
+    messages: int = 50_000
 
 
 class ReplicatedStore:
@@ -37,6 +49,7 @@ class ReplicatedStore:
         journal: on this node's disk.
         grid: the map.
         peers: the other nodes.
+        hot: what the map keeps; older messages are in the journals only.
         clock: seconds from any start.
         now_ms: milliseconds since 1970.
     """
@@ -47,31 +60,37 @@ class ReplicatedStore:
         grid: Store,
         peers: Peers,
         *,
+        hot: Hot = Hot(),
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._journal = journal
         self._grid = grid
         self._peers = peers
+        self._hot = hot
         self._clock = clock
         self._now_ms = now_ms
         self._well = True  # the map answers
         self._settled = ""  # up to this id the map has nothing that the journal has not
         self._seen: tuple[str, ...] = ()
-        self._changed_s = clock()
+        self._changed_s = self._cooled_s = clock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def append(self, message_id: str, text: str, key: str | None = None) -> None:
         """See Store."""
         _, in_map = await asyncio.gather(
-            self._journal.append(message_id, text, key), self._appended_to_map(message_id, text)
+            self._journal.append(message_id, text, key), self._in_map(self._grid.append, message_id, text)
         )
         if not in_map:
             await self._peers.replicate()
 
     async def append_all(self, entries: Sequence[Entry]) -> None:
-        """See Store."""
-        await asyncio.gather(*(self.append(*entry) for entry in entries))
+        """See Store. What is too old for the map goes to the disks of all live nodes."""
+        above = await self._hot_above()
+        hot = [entry for entry in entries if entry.id > above]
+        _, in_map = await asyncio.gather(self._journal.append_all(entries), self._in_map(self._grid.append_all, hot))
+        if not in_map or len(hot) < len(entries):
+            await self._peers.replicate()
 
     async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
         """See Store. The journals are asked first: a map that merges has forgotten keys for some seconds."""
@@ -87,6 +106,11 @@ class ReplicatedStore:
         new = await self._new_in_map(max(after, self._settled), limit, needed=not complete)
         return sorted({*old, *new})[:limit]
 
+    async def expire(self, until: str) -> int:
+        """See Store."""
+        await self._grid.expire(until)
+        return await self._journal.expire(until)
+
     def view(self) -> tuple[str, ...]:
         """See Store."""
         return self._grid.view()
@@ -95,9 +119,8 @@ class ReplicatedStore:
         """Fetch what the peers have, and make sure that the map has the newest messages; raises StoreError."""
         await self._peers.fetch()
         now_ms = self._now_ms()
-        hot = max(ids.last_id(now_ms - 1_000 * HOT_S), await self._journal.newest(HOT_MESSAGES))
-        await self._compare(hot, ids.last_id(now_ms))
-        self._settled = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
+        await self._compare(await self._hot_above(), ids.last_id(now_ms))
+        self._settle_at(ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S)))
 
     @contextlib.asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -119,7 +142,18 @@ class ReplicatedStore:
         until = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
         await self._peers.fetch()
         await self._compare(self._settled, until)
-        self._settled = until
+        self._settle_at(until)
+        if now_s - self._cooled_s >= COOL_S:
+            self._cooled_s = now_s
+            await self._grid.expire(min(await self._hot_above(), self._peers.settled()))
+
+    def _settle_at(self, until: str) -> None:
+        self._settled = self._peers.settled_here = until
+
+    async def _hot_above(self) -> str:
+        """The map keeps what is above this id."""
+        oldest = ids.last_id(self._now_ms() - int(60_000 * self._hot.minutes))
+        return max(oldest, await self._journal.newest(self._hot.messages))
 
     async def _settle_on(self) -> None:
         while True:
@@ -143,12 +177,12 @@ class ReplicatedStore:
                 await self._journal.keep(only_there)
             above = end
 
-    async def _appended_to_map(self, message_id: str, text: str) -> bool:
-        """Whether the map has it; one that did not take a message in time is not asked again until it answers."""
+    async def _in_map(self, append: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether the map has it; a map that did not take a message in time is not asked again until it answers."""
         if self._well:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(GRACE_S):
-                    await self._grid.append(message_id, text)
+                    await append(*args, **kwargs)
                     return True
             self._doubt()
         return False

@@ -38,6 +38,9 @@ class Store(Protocol):
     async def read(self, after: str, limit: int) -> list[Entry]:
         """The first `limit` messages with an id above `after` ("": all), in id order; fewer if there are no more."""
 
+    async def expire(self, until: str) -> int:
+        """Remove everything up to the id `until`; how many messages that were, as far as it is known."""
+
     def view(self) -> tuple[str, ...]:
         """The members of the cluster (their uuids) that are seen now; none where there is no cluster."""
 
@@ -71,6 +74,13 @@ class MemoryStore:
     async def read(self, after: str, limit: int) -> list[Entry]:
         """See Store."""
         return [Entry(key, self._texts[key]) for key in sorted(self._texts) if key > after][:limit]
+
+    async def expire(self, until: str) -> int:
+        """See Store."""
+        old = [message_id for message_id in self._texts if message_id <= until]
+        for message_id in old:
+            del self._texts[message_id]
+        return len(old)
 
     def view(self) -> tuple[str, ...]:
         """See Store."""

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from common.codec import Reply, Request
 from common.config import Config, ServiceIps, suggestion
 from common.errors import ConfigError, InvalidMessageError
-from common.wire import Code, Failure, Known, Leased, Leave, Lookup, Ping, Register, Reply, Request, State, Status
+from common.wire import Code, Failure, Known, Leased, Leave, Lookup, Ping, Register, State, Status
 
 SERVICES = tuple(ServiceIps.__struct_encode_fields__)
 LEASE_S = 3.0  # three heartbeats of a node: one may be late, and a dead node is handed out no longer

@@ -11,9 +11,10 @@ from dataclasses import asdict
 import pytest
 
 from common import ids, rpc
+from common.codec import Reply, Request
 from common.errors import OutcomeUnknownError, PeerError, StoreError, ThreefoldError, UnavailableError
 from common.loopback import MemoryTransport
-from common.wire import Append, Entry, Known, Leased, Lookup, Register, Reply, Request, Stored
+from common.wire import Append, Entry, Known, Leased, Lookup, Register, Stored
 from facade.client import Client
 from facade.routing import Limits, Suspects
 from nodes.log import LoggingNode
@@ -59,6 +60,10 @@ class NodeStore:
         """See Store."""
         found = {Entry(*item) for member in self.side() for item in self.world.memories[member].items()}
         return sorted(entry for entry in found if entry.id > after)[:limit]
+
+    async def expire(self, until: str) -> int:
+        """See Store; nothing does here."""
+        raise NotImplementedError
 
     def view(self) -> tuple[str, ...]:
         """See Store."""

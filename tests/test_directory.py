@@ -6,19 +6,7 @@ import pytest
 
 from common import config
 from common.errors import ConfigError, InvalidMessageError
-from common.wire import (
-    Code,
-    Describe,
-    Failure,
-    Known,
-    Leased,
-    Leave,
-    Lookup,
-    Ping,
-    Register,
-    State,
-    Status,
-)
+from common.wire import Code, Describe, Failure, Known, Leased, Leave, Lookup, Ping, Register, State, Status
 from registry.directory import ADDRESSES, FIRST_LEASE_S, LEASE_S, Directory, parse_service_ips
 
 

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from common import ids
+from common.codec import Reply, Request
 from common.errors import InvalidMessageError
 from common.wire import (
     MESSAGE_BYTES,
@@ -20,8 +21,6 @@ from common.wire import (
     Page,
     Ping,
     Read,
-    Reply,
-    Request,
     State,
     Status,
     Stored,

@@ -17,6 +17,7 @@ from common.wire import Entry
 from nodes import engine, member
 from nodes.java import Runtime
 from nodes.peers import Peers
+from nodes.replicated import Hot
 from registry.directory import Directory
 from scripts.ports import free_addresses
 from tests.support import alive
@@ -76,7 +77,13 @@ async def opened_engine(
     async with engine.opened(folder / "journal.sqlite", cluster.cluster_name) as journal:
         peers = Peers(MemoryTransport({}), [], address="127.0.0.1:1", journal=journal)
         async with engine.hazelcast(
-            cluster, journal=journal, peers=peers, heap_mb=128, log_path=folder / "member.log", forming=forming
+            cluster,
+            journal=journal,
+            peers=peers,
+            hot=Hot(),
+            heap_mb=128,
+            log_path=folder / "member.log",
+            forming=forming,
         ) as opened:
             yield opened
 

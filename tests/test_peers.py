@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from common import ids, rpc
+from common.codec import Reply, Request
 from common.errors import StoreError
-from common.wire import Code, Entry, Failure, Fetch, Fetched, Known, Lookup, Ping, Record, Reply, Request, Sync
+from common.replication import Fetch, Fetched, Record, Sync
+from common.wire import Code, Entry, Failure, Known, Lookup, Ping
+from nodes.audit import Audit
 from nodes.journal import Cursor, Journal
 from nodes.log import LoggingNode
 from nodes.peers import Peers, Shared
@@ -41,7 +44,7 @@ async def node(folder: Path, address: str, others: Sequence[str]) -> AsyncIterat
     peers = Peers(transport, [], address=address, journal=journal)
     peers.meet(others)
     logging_node = LoggingNode(address)
-    logging_node.meet(peers)
+    logging_node.meet(peers, Audit(journal, peers))
     serving = asyncio.create_task(rpc.Server(address, logging_node.handle).serve(stop))
     try:
         yield Node(address, journal, peers)

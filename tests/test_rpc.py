@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 import zmq
 
-from common import rpc, wire
+from common import codec, rpc, wire
+from common.codec import Reply, Request
 from common.errors import (
     DisconnectedError,
     FailedError,
@@ -23,7 +24,7 @@ from common.errors import (
     UnreachableError,
 )
 from common.loopback import MemoryTransport
-from common.wire import Code, Describe, Description, Failure, Lookup, Ping, Reply, Request, State, Status
+from common.wire import Code, Describe, Description, Failure, Lookup, Ping, State, Status
 from scripts.ports import free_addresses
 from tests.support import eventually, serving
 
@@ -242,9 +243,9 @@ def test_garbage_frames_get_an_error_and_the_server_goes_on(transport: rpc.ZmqTr
         dealer.setsockopt(zmq.LINGER, 0)
         dealer.setsockopt(zmq.RCVTIMEO, 5_000)
         dealer.connect(f"tcp://{address}")
-        for frames in ([b"", b"\xc1"], [b"", b"a", b"b"], [b""], [b"no delimiter"], [b"x", b"", wire.encode(READY)]):
+        for frames in ([b"", b"\xc1"], [b"", b"a", b"b"], [b""], [b"no delimiter"], [b"x", b"", codec.encode(READY)]):
             dealer.send_multipart(frames)
-            reply = wire.decode_reply(dealer.recv_multipart()[-1])
+            reply = codec.decode_reply(dealer.recv_multipart()[-1])
             assert isinstance(reply, Failure)
             assert Code.INVALID is reply.code
         assert READY == transport.call(address, Ping(), timeout_s=1.0)

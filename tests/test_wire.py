@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import wire
+from common import codec, wire
+from common.codec import Reply, Request
 from common.errors import InvalidMessageError
 from common.wire import (
     Append,
@@ -22,8 +23,6 @@ from common.wire import (
     Ping,
     Read,
     Register,
-    Reply,
-    Request,
     State,
     Status,
     Stored,
@@ -57,20 +56,20 @@ replies: st.SearchStrategy[Reply] = st.one_of(
 @given(requests)
 def test_a_request_survives_its_frame(request: Request) -> None:
     """Decoding an encoded request gives an equal request."""
-    assert request == wire.decode_request(wire.encode(request))
+    assert request == codec.decode_request(codec.encode(request))
 
 
 @given(replies)
 def test_a_reply_survives_its_frame(reply: Reply) -> None:
     """Decoding an encoded reply gives an equal reply."""
-    assert reply == wire.decode_reply(wire.encode(reply))
+    assert reply == codec.decode_reply(codec.encode(reply))
 
 
 @given(st.binary(max_size=300))
 def test_garbage_raises_one_error(frame: bytes) -> None:
     """Bytes that are no message raise InvalidMessageError and nothing else."""
     with pytest.raises(InvalidMessageError):
-        wire.decode_request(frame)
+        codec.decode_request(frame)
 
 
 @given(
@@ -81,7 +80,7 @@ def test_garbage_raises_one_error(frame: bytes) -> None:
 def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
     """Any msgpack value that is not a message raises InvalidMessageError and nothing else."""
     with pytest.raises(InvalidMessageError):
-        wire.decode_request(msgpack.packb(value))
+        codec.decode_request(msgpack.packb(value))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,10 @@ def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
         (msgpack.packb([1, 2]), "must be a msgpack map, not list"),
         (msgpack.packb({"type": "ping"}), "protocol version None is not 1"),
         (msgpack.packb({"v": 2, "type": "ping"}), "protocol version 2 is not 1"),
-        (msgpack.packb({"v": 1, "type": "pong"}), "known types: ping, lookup, register, leave, append, read, describe"),
+        (
+            msgpack.packb({"v": 1, "type": "pong"}),
+            "known types: ping, lookup, register, leave, append, appendall, read, describe, fetch, ",
+        ),
         (msgpack.packb({"v": 1}), "type"),
         (msgpack.packb({"v": 1, "type": "append", "id": ID}), "msg"),
         (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": 5}), "Expected `str`, got `int`"),
@@ -108,7 +110,7 @@ def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
 def test_a_wrong_frame_is_told_what_is_wrong(frame: bytes, told: str) -> None:
     """The error of a wrong frame names what is wrong with it."""
     with pytest.raises(InvalidMessageError, match=told):
-        wire.decode_request(frame)
+        codec.decode_request(frame)
 
 
 def test_a_message_that_exists_is_valid() -> None:
@@ -134,9 +136,9 @@ def test_a_page_at_its_limits_fits_a_frame() -> None:
     text = "x" * (wire.PAGE_BYTES // wire.PAGE_MESSAGES)
     entries = (Entry(ID, "x" * wire.MESSAGE_BYTES), *[Entry(ID, text)] * (wire.PAGE_MESSAGES - 1))
 
-    assert len(wire.encode(Page(entries=entries, next=ID, node="n" * 64))) < wire.REPLY_BYTES
+    assert len(codec.encode(Page(entries=entries, next=ID, node="n" * 64))) < wire.REPLY_BYTES
 
 
 def test_the_largest_text_fits_a_request() -> None:
     """A text of MESSAGE_BYTES can be sent."""
-    assert len(wire.encode(Append(id=ID, msg="é" * (wire.MESSAGE_BYTES // 2)))) < wire.REQUEST_BYTES
+    assert len(codec.encode(Append(id=ID, msg="é" * (wire.MESSAGE_BYTES // 2)))) < wire.REQUEST_BYTES

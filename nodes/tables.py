@@ -1,0 +1,58 @@
+"""What the SQLite file of a journal looks like: its tables, and the statements on them."""
+
+import sqlite3
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from common.errors import FatalError
+from common.replication import Record
+from nodes.store import digest
+
+FORMAT = "1"  # of the tables below
+
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
+    # AUTOINCREMENT: a number is never used again, whatever is deleted; peers remember how far they have read.
+    """CREATE TABLE IF NOT EXISTS messages (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+        msg TEXT NOT NULL, key TEXT, own INTEGER NOT NULL, crc INTEGER NOT NULL)""",
+    "CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, id TEXT, digest TEXT, made_s REAL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS keys_by_age ON keys (made_s)",
+    "CREATE TABLE IF NOT EXISTS cursors (journal TEXT PRIMARY KEY, seq INTEGER, whole INTEGER) WITHOUT ROWID",
+)
+
+# The first 8 of 12 hexadecimal digits of the milliseconds: 65.5 s.
+BY_MINUTE = "SELECT substr(id, 1, 8), count(*), sum(crc) FROM messages WHERE id > ? AND id <= ? GROUP BY 1"
+EXPIRE = "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE id <= ? ORDER BY id LIMIT ?)"
+CLAIM = "SELECT id, digest FROM keys WHERE key = ? AND made_s >= ?"
+SINCE = "SELECT seq, crc, id, msg, key FROM messages WHERE seq > ? AND seq <= ? AND (own OR ?) ORDER BY seq"
+
+
+def identity(connection: sqlite3.Connection, path: Path, cluster_name: str) -> str:
+    """The uuid of the file; the first who opens it gives it one."""
+    new = {"format": FORMAT, "cluster": cluster_name, "journal": str(uuid.uuid4())}
+    connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", new.items())
+    found: dict[str, str] = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    for name in ("format", "cluster"):
+        if found[name] != new[name]:
+            raise FatalError(f"{path} is a journal of {name} {found[name]!r}, not {new[name]!r}")
+    return found["journal"]
+
+
+def insertion(records: Iterable[Record], *, own: bool) -> Callable[[sqlite3.Connection], None]:
+    """Stores records; `own` are those that this node accepted. What is there already stays as it is."""
+
+    def insert(connection: sqlite3.Connection) -> None:
+        rows = [(one.id, one.msg, one.key, own, checksum(one.id, one.msg)) for one in records]
+        connection.executemany("INSERT OR IGNORE INTO messages (id, msg, key, own, crc) VALUES (?, ?, ?, ?, ?)", rows)
+        keys = [(one.key, one.id, digest(one.msg), time.time()) for one in records if one.key]
+        connection.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", keys)
+
+    return insert
+
+
+def checksum(message_id: str, text: str) -> int:
+    """CRC-32 of a message, stored beside it."""
+    return zlib.crc32(f"{message_id} {text}".encode())
