@@ -19,7 +19,22 @@ from common.errors import (
     UnavailableError,
     UnreachableError,
 )
-from common.wire import PAGE_MESSAGES, Append, Code, Describe, Description, Known, Lookup, Page, Read, Stored, Wire
+from common.wire import (
+    PAGE_MESSAGES,
+    Append,
+    AppendAll,
+    Code,
+    Describe,
+    Description,
+    Entry,
+    Known,
+    Lookup,
+    Page,
+    Read,
+    Stored,
+    StoredAll,
+    Wire,
+)
 from facade import routing
 
 log = logging.getLogger(__name__)
@@ -82,6 +97,16 @@ class Client:
             raise
         log.info("stored id=%s node=%s", stored.id, stored.node)
         return stored
+
+    def append_all(self, entries: Sequence[Entry]) -> StoredAll:
+        """Store messages that have ids, at any logging node; what is there already stays as it is.
+
+        At most PAGE_MESSAGES, and so many bytes that the request is below REQUEST_BYTES.
+
+        Raises:
+            UnavailableError: no node confirmed it; some may be stored, and all may be sent again.
+        """
+        return self._ask("logging-service", AppendAll(entries=tuple(entries)), StoredAll, [])
 
     def page(self, after: str) -> Page:
         """The messages that follow `after`, from any logging node; raises UnavailableError."""

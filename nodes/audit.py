@@ -9,7 +9,7 @@ from common.codec import Reply
 from common.errors import StoreError
 from common.replication import Copy, Digest, Digested, Hour, Verified, Verify
 from common.wire import PAGE_MESSAGES, Page
-from nodes.journal import HOUR_MS, Journal
+from nodes.journal import HOUR_MS, STEP_MS, Journal
 from nodes.peers import Peers
 from nodes.replicated import IN_FLIGHT_S
 
@@ -94,7 +94,8 @@ class Audit:
 
     async def _copy(self, address: str, hour: int, until: str) -> None:
         """Take from a peer what it has of an hour; what is here already stays as it is."""
-        after, until = ids.last_id(hour * HOUR_MS - 1), min(until, ids.last_id((hour + 1) * HOUR_MS - 1))
+        after = ids.last_id(hour * HOUR_MS - 1) if hour else ""
+        until = min(until, ids.last_id((hour + 1) * HOUR_MS + STEP_MS))
         while page := await self._peers.ask(address, Copy(after=after, until=until), Page, timeout_s=ANSWER_S):
             if page.next is None:
                 return

@@ -26,6 +26,9 @@ TABLES = (
 # The first 8 of 12 hexadecimal digits of the milliseconds: 65.5 s.
 BY_MINUTE = "SELECT substr(id, 1, 8), count(*), sum(crc) FROM messages WHERE id > ? AND id <= ? GROUP BY 1"
 EXPIRE = "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE id <= ? ORDER BY id LIMIT ?)"
+KEEP = "INSERT OR IGNORE INTO messages (id, msg, key, own, crc) VALUES (?, ?, ?, ?, ?)"
+ACCEPT = """INSERT INTO messages (id, msg, key, own, crc) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
+    SET own = 1, seq = (SELECT max(seq) + 1 FROM messages) WHERE own = 0"""
 CLAIM = "SELECT id, digest FROM keys WHERE key = ? AND made_s >= ?"
 SINCE = "SELECT seq, crc, id, msg, key FROM messages WHERE seq > ? AND seq <= ? AND (own OR ?) ORDER BY seq"
 
@@ -42,11 +45,14 @@ def identity(connection: sqlite3.Connection, path: Path, cluster_name: str) -> s
 
 
 def insertion(records: Iterable[Record], *, own: bool) -> Callable[[sqlite3.Connection], None]:
-    """Stores records; `own` are those that this node accepted. What is there already stays as it is."""
+    """Stores records; `own` are those that this node accepted. The text of one that is there already stays as it is.
+
+    One that came from a peer, and is accepted here when it is sent again, counts as new: that peer may be dead now.
+    """
 
     def insert(connection: sqlite3.Connection) -> None:
         rows = [(one.id, one.msg, one.key, own, checksum(one.id, one.msg)) for one in records]
-        connection.executemany("INSERT OR IGNORE INTO messages (id, msg, key, own, crc) VALUES (?, ?, ?, ?, ?)", rows)
+        connection.executemany(ACCEPT if own else KEEP, rows)
         keys = [(one.key, one.id, digest(one.msg), time.time()) for one in records if one.key]
         connection.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", keys)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common import config, process
+from common.errors import FatalError
 from scripts.launcher import Cluster
 from scripts.prepare import prepare
 
@@ -76,6 +77,32 @@ def kill(cluster: Cluster, numbers: tuple[int, ...]) -> None:
 def start(cluster: Cluster, numbers: tuple[int, ...]) -> None:
     """Start logging nodes by number; return when they are ready."""
     cluster.start(numbers, click.echo)
+
+
+@main.command()
+@click.argument("numbers", type=int, nargs=-1)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def wipe(cluster: Cluster, numbers: tuple[int, ...], yes: bool) -> None:
+    """Remove the journals of logging nodes by number, of all without a number; they must be down."""
+    what = f"of logging node {', '.join(map(str, numbers))}" if numbers else "that this cluster has"
+    if not yes:
+        click.confirm(f"Remove every message {what} on this machine?", abort=True)
+    removed = cluster.wipe(numbers)
+    click.echo(f"removed {len(removed)} files")
+
+
+@main.command()
+@click.pass_obj
+def verify(cluster: Cluster) -> None:
+    """Compare the journals of the nodes, and repair them; exit with 1 when they still differ."""
+    table = Table("logging node", "messages", "digest", "repaired")
+    found = cluster.verify()
+    for row in found:
+        table.add_row(row.node, str(row.messages), f"{row.digest:x}", str(row.repaired))
+    Console().print(table)
+    if len({(row.messages, row.digest) for row in found}) > 1:
+        raise FatalError("the journals differ: run it again; when that does not help, wipe the node that is wrong")
 
 
 @main.command()

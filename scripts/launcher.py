@@ -10,13 +10,16 @@ from typing import Self
 
 import psutil
 
-from common import config, rpc
+from common import config, ids, rpc
 from common.errors import FatalError, PeerError
+from common.replication import Verified, Verify
 from common.wire import Ping, State, Status
 from scripts import ports, processes
 
 UP_S = 60.0  # for all to be ready; 5 s measured on 2 cores
 PING_S = 0.25  # for one answer on this machine
+VERIFY_S = 60.0  # for one node to compare and repair its journal
+VERIFIED_AGE_MS = 30_000  # of the newest messages that are compared: no longer in flight
 FREED_S = 1.0  # for the ports of a process that was just killed: its threads end one after the other
 
 _STOP_ORDER = ("facade", "logging", "messages", "registry")
@@ -119,6 +122,40 @@ class Cluster:
             victims += [process, *process.children(recursive=True)]
         processes.end(victims, psutil.Process.kill)
         return [victim.pid for victim in victims]
+
+    def wipe(self, numbers: Iterable[int]) -> list[Path]:
+        """Remove what logging nodes have on disk, of all nodes when no number is given; the files that were removed.
+
+        Raises:
+            FatalError: one of them runs, or there is no such node; then nothing is removed.
+        """
+        parts = self._logging(numbers) or [part for part in self.parts if part.name.startswith("logging-")]
+        if running := [part.name for part in parts if self._process(part)]:
+            raise FatalError(f"{', '.join(running)} is running: stop it first")
+        names = {f"journal-{config.split(part.address)[1]}.sqlite" for part in parts}
+        if len(parts) == len(self.settings.service_ips.logging_service):
+            names.add("messages.sqlite")  # of the embedded engine: all nodes share it
+        folder = self._path.parent / self.settings.storage.directory
+        found = [file for name in sorted(names) for file in sorted(folder.glob(f"{name}*"))]
+        for file in found:
+            file.unlink()
+        return found
+
+    def verify(self) -> list[Verified]:
+        """Have each logging node that answers compare its journal with those of the others, and repair it.
+
+        Raises:
+            FatalError: a node that runs did not answer.
+        """
+        until = ids.last_id(time.time_ns() // 1_000_000 - VERIFIED_AGE_MS)
+        nodes = [part for part in self.parts if part.name.startswith("logging-") and self._process(part)]
+        try:
+            return [
+                rpc.ask(self._transport, node.address, Verify(until=until), Verified, timeout_s=VERIFY_S)
+                for node in nodes
+            ]
+        except PeerError as error:
+            raise FatalError(f"a node could not compare its journal: {error}") from error
 
     def status(self) -> list[PartStatus]:
         """How each part is now."""

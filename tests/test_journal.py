@@ -8,6 +8,7 @@ import pytest
 
 from common import ids
 from common.errors import FatalError, StoreError
+from common.replication import Record
 from common.wire import Entry
 from nodes.journal import Journal
 from nodes.store import KEY_S
@@ -103,3 +104,120 @@ def test_a_file_that_is_no_journal_is_one_sentence(tmp_path: Path) -> None:
         Journal(tmp_path / "messages.sqlite", "test")
     with pytest.raises(FatalError, match="cannot use"):
         Journal(tmp_path, "test")
+
+
+def test_what_a_peer_had_and_is_accepted_here_is_new_again(tmp_path: Path) -> None:
+    """A message that came from a peer and is sent again counts as accepted here: the peer may be dead now."""
+
+    async def run() -> None:
+        journal = Journal(tmp_path / "x.sqlite", "test")
+        one, two = (Entry(ids.new_id(), text) for text in "ab")
+        await journal.keep([one])
+        await journal.append(*two)
+        before = await journal.since(0, everything=False)
+        assert [two.id] == [record.id for record in before.records]
+        await journal.append(*one)
+        await journal.append(one.id, "another text")
+        await journal.append(*two)
+        after = await journal.since(before.next, everything=False)
+        assert [Record(*one, None)] == list(after.records)
+        third = Entry(ids.new_id(), "c")
+        await journal.append(*third)
+        assert [third.id] == [record.id for record in (await journal.since(after.next, everything=False)).records]
+        assert [one, two, third] == await journal.read("", 10)
+        journal.close()
+
+    asyncio.run(run())
+
+
+def test_a_damaged_message_is_never_served(tmp_path: Path) -> None:
+    """A text that is not what was written is an error, breaks the journal, and is told when it is opened again."""
+    path = tmp_path / "x.sqlite"
+
+    async def run() -> None:
+        journal = Journal(path, "test")
+        entry = Entry(ids.new_id(), "text")
+        await journal.append(*entry)
+        await journal.check()
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("UPDATE messages SET msg = 'test'")
+        other.close()
+        with pytest.raises(StoreError, match=f"the message {entry.id} is damaged"):
+            await journal.read("", 10)
+        assert journal.broken.is_set()
+        with pytest.raises(StoreError, match="the journal is broken"):
+            await journal.append(ids.new_id(), "more")
+        journal.close()
+        again = Journal(path, "test")
+        with pytest.raises(FatalError, match=r"x.sqlite: the message .* is damaged; .* wipe"):
+            await again.check()
+        again.close()
+
+    asyncio.run(run())
+
+
+def test_a_journal_of_another_cluster_or_format_is_refused(tmp_path: Path) -> None:
+    """The sentence names both."""
+    path = tmp_path / "x.sqlite"
+    Journal(path, "one").close()
+    with pytest.raises(FatalError, match=r"x\.sqlite is a journal of cluster 'one', not 'two'"):
+        Journal(path, "two")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("UPDATE meta SET value = '0' WHERE name = 'format'")
+    other.close()
+    with pytest.raises(FatalError, match=r"x\.sqlite is a journal of format '0', not '1'"):
+        Journal(path, "one")
+
+
+def test_what_expires_is_gone_and_its_space_is_given_back(tmp_path: Path) -> None:
+    """Old messages leave the file, numbers are never used again, and the file becomes smaller."""
+    path = tmp_path / "x.sqlite"
+
+    async def run() -> None:
+        journal = Journal(path, "test")
+        entries = [Entry(ids.new_id(), "x" * 1_000) for _ in range(2_500)]
+        await journal.append_all(entries)
+        last = (await journal.since(0, everything=True)).next
+        assert 2_500 == await journal.expire(entries[-1].id)
+        assert 0 == await journal.expire(entries[-1].id)
+        assert [] == await journal.read("", 10)
+        new = Entry(ids.new_id(), "new")
+        await journal.append(*new)
+        assert last < (await journal.since(last, everything=True)).next
+        assert [new] == await journal.read("", 10)
+        journal.close()
+
+    asyncio.run(run())
+    assert path.stat().st_size < 1_000_000
+
+
+def test_the_newest_are_found_by_their_number(tmp_path: Path) -> None:
+    """The id of the newest message but so many; nothing when there are not so many."""
+
+    async def run() -> None:
+        journal = Journal(tmp_path / "x.sqlite", "test")
+        entries = [Entry(ids.new_id(), "x") for _ in range(5)]
+        await journal.append_all(entries)
+        assert [entries[4].id, entries[2].id, ""] == [await journal.newest(skip) for skip in (0, 2, 5)]
+        journal.close()
+
+    asyncio.run(run())
+
+
+def test_a_full_disk_is_an_error_and_no_more(tmp_path: Path) -> None:
+    """When there is no space, appends fail; when there is, they succeed: nothing is broken by it."""
+
+    async def run() -> None:
+        journal = Journal(tmp_path / "x.sqlite", "test")
+        await journal._writer.run(lambda connection: connection.execute("PRAGMA max_page_count = 30").fetchall())
+        entry = Entry(ids.new_id(), "x" * 65_000)
+        appends = [journal.append(ids.new_id(), "x" * 65_000) for _ in range(10)]
+        with pytest.raises(StoreError, match="database or disk is full"):
+            await asyncio.gather(*appends)
+        assert not journal.broken.is_set()
+        await journal._writer.run(lambda connection: connection.execute("PRAGMA max_page_count = 3000").fetchall())
+        await journal.append(*entry)
+        assert entry in await journal.read("", 10)
+        journal.close()
+
+    asyncio.run(run())

@@ -1,0 +1,22 @@
+"""`python -m scripts.export > messages.ndjson`: everything that a cluster has, one JSON object per line."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from common import config, process
+from scripts import transfer
+
+
+@click.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
+def main(path: Path) -> None:
+    """Write every message as NDJSON (id, time, msg), in the order of the ids."""
+    with transfer.connected(path) as client:
+        count = transfer.export(client, sys.stdout.write, lambda line: click.echo(line, err=True))
+    click.echo(f"exported {count} messages", err=True)
+
+
+if __name__ == "__main__":
+    process.entry("export", main)()

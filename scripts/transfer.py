@@ -1,0 +1,114 @@
+"""Everything out of a cluster and into one, as NDJSON: one `{"id", "time", "msg"}` per line."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from common import config, ids, rpc
+from common.errors import FatalError, InvalidMessageError, ServiceError
+from common.wire import Entry, MessageId, Text, text_bytes
+from facade.client import Client
+from facade.routing import Limits, Suspects
+
+LIMITS = Limits(attempt_timeout_s=5.0, deadline_s=60.0)  # a person waits, and a node may be starting
+BATCH_BYTES, BATCH_MESSAGES = 65_536, 500  # of text in one request, which has at most twice as many bytes
+SENDERS = 4  # requests at once
+TOLD_MESSAGES = 100_000  # between two lines of progress
+
+Progress = Callable[[str], object]
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line: `time` is that of the id (RFC 3339), for people; it is not read."""
+
+    id: MessageId
+    msg: Text
+    time: str = ""
+
+
+@contextmanager
+def connected(path: Path) -> Iterator[Client]:
+    """A client of the cluster that a config.toml names."""
+    settings = config.load(path)
+    transport = rpc.ZmqTransport()
+    try:
+        yield Client(transport, settings.registry.addresses, LIMITS, suspects=Suspects())
+    finally:
+        transport.close()
+
+
+def export(client: Client, write: Callable[[str], object], progress: Progress) -> int:
+    """Write everything, in the order of the ids, page by page; how many messages that were.
+
+    Raises:
+        FatalError: no node answered.
+    """
+    count, after = 0, ""
+    try:
+        while True:
+            page = client.page(after)
+            for entry in page.entries:
+                write(json.dumps({"id": entry.id, "time": _time(entry.id), "msg": entry.msg}) + "\n")
+            if count // TOLD_MESSAGES != (count := count + len(page.entries)) // TOLD_MESSAGES:
+                progress(f"{count} messages")
+            if page.next is None:
+                return count
+            after = page.next
+    except ServiceError as error:
+        raise FatalError(f"the export ends after {count} messages: {error}") from error
+
+
+def load(client: Client, lines: Iterable[str], progress: Progress) -> int:
+    """Store what the lines say, under their ids, so that it may be done again; how many messages that were.
+
+    Raises:
+        FatalError: a line is wrong, which the error names, or no node answered. What came before may be stored.
+    """
+    count = 0
+    with ThreadPoolExecutor(SENDERS) as threads:
+        sent: list[Future[int]] = []
+
+        def settle(keep: int) -> None:
+            nonlocal count
+            while len(sent) > keep:
+                if count // TOLD_MESSAGES != (count := count + sent.pop(0).result()) // TOLD_MESSAGES:
+                    progress(f"{count} messages")
+
+        try:
+            for batch in _batches(lines):
+                sent.append(threads.submit(lambda entries: client.append_all(entries).count, batch))
+                settle(SENDERS)
+            settle(0)
+        except ServiceError as error:
+            raise FatalError(f"the import ends after {count} messages, begin it again: {error}") from error
+    return count
+
+
+def _batches(lines: Iterable[str]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    used_bytes = 0
+    for number, line in zip(itertools.count(1), lines, strict=False):
+        if not line.strip():
+            continue
+        try:
+            found = msgspec.json.decode(line, type=Line)
+            size = text_bytes(found.msg)
+        except (msgspec.MsgspecError, InvalidMessageError) as error:
+            raise FatalError(f"line {number} is no message: {error}") from error
+        if batch and (used_bytes + size > BATCH_BYTES or len(batch) == BATCH_MESSAGES):
+            yield batch
+            batch, used_bytes = [], 0
+        batch.append(Entry(found.id, found.msg))
+        used_bytes += size
+    if batch:
+        yield batch
+
+
+def _time(message_id: str) -> str:
+    return datetime.fromtimestamp(ids.time_ms(message_id) / 1_000, UTC).isoformat(timespec="milliseconds")
