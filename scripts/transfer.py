@@ -43,7 +43,9 @@ def connected(path: Path) -> Iterator[Client]:
         transport.close()
 
 
-def export(client: Client, write: Callable[[str], object], progress: Progress) -> int:
+def export(
+    client: Client, write: Callable[[str], object], progress: Progress, *, told_messages: int = TOLD_MESSAGES
+) -> int:
     """Write everything, in the order of the ids, page by page; how many messages that were.
 
     Raises:
@@ -55,7 +57,7 @@ def export(client: Client, write: Callable[[str], object], progress: Progress) -
             page = client.page(after)
             for entry in page.entries:
                 write(json.dumps({"id": entry.id, "time": _time(entry.id), "msg": entry.msg}) + "\n")
-            if count // TOLD_MESSAGES != (count := count + len(page.entries)) // TOLD_MESSAGES:
+            if count // told_messages != (count := count + len(page.entries)) // told_messages:
                 progress(f"{count} messages")
             if page.next is None:
                 return count
@@ -64,7 +66,7 @@ def export(client: Client, write: Callable[[str], object], progress: Progress) -
         raise FatalError(f"the export ends after {count} messages: {error}") from error
 
 
-def load(client: Client, lines: Iterable[str], progress: Progress) -> int:
+def load(client: Client, lines: Iterable[str], progress: Progress, *, told_messages: int = TOLD_MESSAGES) -> int:
     """Store what the lines say, under their ids, so that it may be done again; how many messages that were.
 
     Raises:
@@ -77,7 +79,7 @@ def load(client: Client, lines: Iterable[str], progress: Progress) -> int:
         def settle(keep: int) -> None:
             nonlocal count
             while len(sent) > keep:
-                if count // TOLD_MESSAGES != (count := count + sent.pop(0).result()) // TOLD_MESSAGES:
+                if count // told_messages != (count := count + sent.pop(0).result()) // told_messages:
                     progress(f"{count} messages")
 
         try:

@@ -13,7 +13,7 @@ from common import ids
 from common.errors import StoreError
 from common.wire import Entry
 from nodes.journal import Journal
-from nodes.replicated import IN_FLIGHT_S, QUIET_S, ReplicatedStore
+from nodes.replicated import IN_FLIGHT_S, QUIET_S, Hot, ReplicatedStore
 from nodes.store import Claim, MemoryStore
 from scripts.ports import free_addresses
 from tests.test_peers import Node, node
@@ -57,11 +57,21 @@ class Grid(MemoryStore):
 
 @asynccontextmanager
 async def replicated(
-    found: Node, grid: Grid, *, now_ms: Callable[[], int] | None = None, clock: Callable[[], float] = time.monotonic
+    found: Node,
+    grid: Grid,
+    *,
+    now_ms: Callable[[], int] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    hot: Hot | None = None,
 ) -> AsyncIterator[ReplicatedStore]:
     """The store of a node."""
     store = ReplicatedStore(
-        found.journal, grid, found.peers, clock=clock, now_ms=now_ms or (lambda: time.time_ns() // 1_000_000)
+        found.journal,
+        grid,
+        found.peers,
+        hot=hot or Hot(),
+        clock=clock,
+        now_ms=now_ms or (lambda: time.time_ns() // 1_000_000),
     )
     async with store.kept():
         yield store
@@ -235,6 +245,53 @@ def test_a_broken_journal_acknowledges_nothing(tmp_path: Path) -> None:
             one.journal.broken.set()
             with pytest.raises(StoreError, match="the journal is broken"):
                 await store.append(ids.new_id(), "x")
+
+    asyncio.run(run())
+
+
+def test_old_messages_leave_the_map_when_all_live_disks_have_them(tmp_path: Path) -> None:
+    """The map keeps the newest, and what any live node still lacks; reads have everything as before."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        grid = Grid()
+        clock = itertools.count(0.0, 100.0).__next__
+        async with (
+            node(tmp_path, one, [two]) as first,
+            node(tmp_path, two, [one]) as second,
+            replicated(first, grid, now_ms=later_ms, clock=clock, hot=Hot(messages=3)) as at_first,
+            replicated(second, grid, now_ms=later_ms, clock=clock, hot=Hot(messages=3)) as at_second,
+        ):
+            entries = [Entry(ids.new_id(), str(number)) for number in range(10)]
+            await at_first.append_all(entries)
+            for _ in range(3):
+                await at_first.settle()  # the other node has not said yet what it has
+            assert entries == await grid.read("", 20)
+            for _ in range(3):
+                await at_second.settle()
+                await at_first.settle()
+            assert entries[-3:] == await grid.read("", 20)
+            assert entries == await at_first.read("", 20) == await at_second.read("", 20)
+
+    asyncio.run(run())
+
+
+def test_messages_that_are_too_old_for_the_map_are_on_all_disks(tmp_path: Path) -> None:
+    """An import of old messages does not fill the map; the peers have them when it is acknowledged."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with (
+            node(tmp_path, one, [two]) as first,
+            node(tmp_path, two, [one]) as second,
+            replicated(first, grid := Grid()) as store,
+        ):
+            old, new = Entry("00000000-0001-7fff-bfff-ffffffffffff", "from 1970"), Entry(ids.new_id(), "new")
+            await store.append_all([old, new])
+            assert [new] == await grid.read("", 10)
+            assert [old, new] == await second.journal.read("", 10) == await store.read("", 10)
+            assert 1 == await store.expire(old.id)
+            assert [new] == await first.journal.read("", 10)
 
     asyncio.run(run())
 
