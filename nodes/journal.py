@@ -17,7 +17,7 @@ from common.replication import Fetched, Hour, Record
 from common.wire import PAGE_BYTES, PAGE_MESSAGES, Entry, text_bytes
 from nodes.database import Database, in_transaction
 from nodes.store import KEY_S, Claim
-from nodes.tables import BY_MINUTE, CLAIM, EXPIRE, SINCE, TABLES, checksum, identity, insertion
+from nodes.tables import ACCEPTED, BY_MINUTE, CLAIM, EXPIRE, FROM_MAP, SINCE, TABLES, checksum, identity, insertion
 
 HOUR_MS = 3_600_000
 STEP_MS = 65_536  # the resolution of `hours`: what begins in an hour is counted there, also when it ends in the next
@@ -82,11 +82,11 @@ class Journal:
 
     async def append_all(self, entries: Sequence[Entry]) -> None:
         """See Store."""
-        await self._write(insertion([Record(*entry, None) for entry in entries], own=True))
+        await self._write(insertion([Record(*entry, None) for entry in entries], ACCEPTED))
 
-    async def keep(self, entries: Sequence[Entry]) -> None:
-        """Store what another node accepted; peers that know this journal do not fetch it from here."""
-        await self._write(insertion([Record(*entry, None) for entry in entries], own=False))
+    async def keep(self, entries: Sequence[Entry], origin: str = FROM_MAP) -> None:
+        """Store what another node accepted; peers that reach that node do not fetch it from here."""
+        await self._write(insertion([Record(*entry, None) for entry in entries], origin))
 
     async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
         """See Store."""
@@ -177,12 +177,15 @@ class Journal:
         """See Store."""
         return ()
 
-    async def since(self, seq: int, *, everything: bool) -> Fetched:
-        """What this journal got after `seq`: what its node accepted, or everything; about PAGE_BYTES at a time."""
+    async def since(self, seq: int, *, everything: bool, node: str = "") -> Fetched:
+        """What this journal got after `seq`, about PAGE_BYTES at a time, for `node`.
+
+        That is what this node accepted; with `everything` also what it got from others than `node`.
+        """
 
         def select(connection: sqlite3.Connection) -> Fetched:
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
-            rows = connection.execute(SINCE, (seq, last, everything))
+            rows = connection.execute(SINCE, (seq, last, everything, node))
             records: list[Record] = []
             used_bytes = 0
             for row_seq, crc, *record in rows:
@@ -201,11 +204,11 @@ class Journal:
         row = await self._read(lambda connection: connection.execute(query, (journal,)).fetchone())
         return Cursor(row[0], bool(row[1])) if row else Cursor(0, whole=False)
 
-    async def adopt(self, journal: str, records: Sequence[Record], cursor: Cursor) -> None:
-        """Store what was fetched from the journal of that name, together with how far that is."""
+    async def adopt(self, journal: str, records: Sequence[Record], cursor: Cursor, *, origin: str) -> None:
+        """Store what was fetched from the journal of that name, of the node `origin`, and how far that is."""
 
         def insert(connection: sqlite3.Connection) -> None:
-            insertion(records, own=False)(connection)
+            insertion(records, origin)(connection)
             connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (journal, *cursor))
 
         await self._write(insert)
@@ -221,7 +224,7 @@ class Journal:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH_MESSAGES], self._waiting[BATCH_MESSAGES:]
                 try:
-                    await self._write(insertion([record for record, _ in batch], own=True))
+                    await self._write(insertion([record for record, _ in batch], ACCEPTED))
                 except StoreError as error:
                     _settle(batch, error)
                 else:

@@ -7,6 +7,7 @@ message on disk; and once more when a read, or a write that the map does not tak
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -25,6 +26,8 @@ FETCHED_S = 0.3  # for the answer to a fetch: a page of 1 MiB takes 15 ms
 SYNCED_S = 0.5  # for a peer to have fetched from this node, and flushed
 LEARN_S = 1.0  # between two questions to the registry for the peers
 LOOKUP_S = 0.5  # for one answer of one registry
+RELAY_S = 5.0  # before a peer fell silent: its last answer is younger
+TRAIL = 1_000  # fetches that are remembered: of 10 s and more
 TOLD_MESSAGES = 50_000  # fetched between two lines in the log that tell how far it is
 
 T = TypeVar("T")
@@ -87,8 +90,8 @@ class Peers:
         match request:
             case Fetch(journal=name) if name != self._journal.name:
                 return Fetched(journal=self._journal.name, records=(), next=0, more=True)
-            case Fetch(after=after, everything=everything):
-                return await self._journal.since(after, everything=everything)
+            case Fetch(node=node, after=after, everything=everything):
+                return await self._journal.since(after, everything=everything, node=node)
             case Sync(node=node):
                 if node != self.address and not await self._peers[node].fetch():
                     raise StoreError(f"{self.address} could not fetch from {node}")
@@ -106,6 +109,16 @@ class Peers:
     def settled(self) -> str:
         """Up to this id the journals of all live nodes, this one included, have everything."""
         return min([self.settled_here, *(peer.settled for peer in self._peers.values() if not peer.silent)])
+
+    def any_silent(self) -> bool:
+        """Whether a peer is: then the others are asked for what they have from it, too."""
+        return any(peer.silent for peer in self._peers.values())
+
+    def relay_what_it_left(self) -> None:
+        """A peer fell silent: what it accepted last may be at others, from before this node asked them for such."""
+        for peer in self._peers.values():
+            if not peer.silent:
+                peer.go_back(RELAY_S)
 
     def live(self) -> tuple[str, ...]:
         """The peers that answered the last time."""
@@ -180,10 +193,18 @@ class _Peer:
         self._threads = ThreadPoolExecutor(3, thread_name_prefix=f"peer-{address}")
         self._name, self._cursor = "", Cursor(0, whole=False)
         self._beside: asyncio.Task[None] | None = None
+        self._trail: deque[tuple[float, int]] = deque(maxlen=TRAIL)
         self.silent = False  # it did not answer the last time
         self.settled = ""  # up to this id its journal has everything
         self.fetch = Shared(self._fetch)
         self.push = Shared(self._push)
+
+    def go_back(self, seconds: float) -> None:
+        """Fetch again what was there so many seconds ago: a node that fell silent may have left something there."""
+        if self._trail:
+            since = asyncio.get_running_loop().time() - seconds
+            seq = max((seq for at, seq in self._trail if at <= since), default=self._trail[0][1])
+            self._cursor = self._cursor._replace(seq=min(seq, self._cursor.seq))
 
     def fetch_beside(self) -> None:
         """Fetch in the background, unless that runs already."""
@@ -210,7 +231,7 @@ class _Peer:
                 node=self._peers.address,
                 journal=self._name,
                 after=self._cursor.seq,
-                everything=not self._cursor.whole,
+                everything=not self._cursor.whole or self._peers.any_silent(),
                 settled=self._peers.settled_here,
             )
             fetched = await self.ask(request, Fetched, timeout_s=FETCHED_S)
@@ -222,10 +243,11 @@ class _Peer:
                 continue
             cursor = Cursor(fetched.next, whole=self._cursor.whole or not fetched.more)
             if fetched.records or cursor.whole != self._cursor.whole:
-                await self._journal.adopt(self._name, fetched.records, cursor)
+                await self._journal.adopt(self._name, fetched.records, cursor, origin=self._address)
             if cursor.seq // TOLD_MESSAGES > self._cursor.seq // TOLD_MESSAGES and fetched.more:
                 log.info("catching up peer=%s from=%s at=%s", self._address, before, cursor.seq)
             self._cursor, more = cursor, fetched.more
+        self._trail.append((asyncio.get_running_loop().time(), self._cursor.seq))
         return True
 
     async def _push(self) -> bool:
@@ -242,7 +264,8 @@ class _Peer:
         except PeerError as error:
             if not self.silent:
                 log.warning("peer silent reason=%s", error)
-            self.silent = True
+                self.silent = True
+                self._peers.relay_what_it_left()
             return None
         if self.silent:
             log.info("peer answers peer=%s", self._address)

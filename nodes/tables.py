@@ -17,7 +17,7 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     # AUTOINCREMENT: a number is never used again, whatever is deleted; peers remember how far they have read.
     """CREATE TABLE IF NOT EXISTS messages (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
-        msg TEXT NOT NULL, key TEXT, own INTEGER NOT NULL, crc INTEGER NOT NULL)""",
+        msg TEXT NOT NULL, key TEXT, origin TEXT NOT NULL, crc INTEGER NOT NULL)""",
     "CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, id TEXT, digest TEXT, made_s REAL) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS keys_by_age ON keys (made_s)",
     "CREATE TABLE IF NOT EXISTS cursors (journal TEXT PRIMARY KEY, seq INTEGER, whole INTEGER) WITHOUT ROWID",
@@ -26,11 +26,14 @@ TABLES = (
 # The first 8 of 12 hexadecimal digits of the milliseconds: 65.5 s.
 BY_MINUTE = "SELECT substr(id, 1, 8), count(*), sum(crc) FROM messages WHERE id > ? AND id <= ? GROUP BY 1"
 EXPIRE = "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE id <= ? ORDER BY id LIMIT ?)"
-KEEP = "INSERT OR IGNORE INTO messages (id, msg, key, own, crc) VALUES (?, ?, ?, ?, ?)"
-ACCEPT = """INSERT INTO messages (id, msg, key, own, crc) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
-    SET own = 1, seq = (SELECT max(seq) + 1 FROM messages) WHERE own = 0"""
+# `origin` is the node (host:port) from whose journal a message was fetched; ACCEPTED for this node's own.
+ACCEPTED, FROM_MAP = "", "map"
+KEEP = "INSERT OR IGNORE INTO messages (id, msg, key, origin, crc) VALUES (?, ?, ?, ?, ?)"
+ACCEPT = """INSERT INTO messages (id, msg, key, origin, crc) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
+    SET origin = '', seq = (SELECT max(seq) + 1 FROM messages) WHERE origin <> ''"""
 CLAIM = "SELECT id, digest FROM keys WHERE key = ? AND made_s >= ?"
-SINCE = "SELECT seq, crc, id, msg, key FROM messages WHERE seq > ? AND seq <= ? AND (own OR ?) ORDER BY seq"
+SINCE = """SELECT seq, crc, id, msg, key FROM messages
+    WHERE seq > ? AND seq <= ? AND (origin = '' OR ? AND origin <> ?) ORDER BY seq"""
 
 
 def identity(connection: sqlite3.Connection, path: Path, cluster_name: str) -> str:
@@ -44,15 +47,15 @@ def identity(connection: sqlite3.Connection, path: Path, cluster_name: str) -> s
     return found["journal"]
 
 
-def insertion(records: Iterable[Record], *, own: bool) -> Callable[[sqlite3.Connection], None]:
-    """Stores records; `own` are those that this node accepted. The text of one that is there already stays as it is.
+def insertion(records: Iterable[Record], origin: str) -> Callable[[sqlite3.Connection], None]:
+    """Stores records that came from `origin`. The text of one that is there already stays as it is.
 
     One that came from a peer, and is accepted here when it is sent again, counts as new: that peer may be dead now.
     """
 
     def insert(connection: sqlite3.Connection) -> None:
-        rows = [(one.id, one.msg, one.key, own, checksum(one.id, one.msg)) for one in records]
-        connection.executemany(ACCEPT if own else KEEP, rows)
+        rows = [(one.id, one.msg, one.key, origin, checksum(one.id, one.msg)) for one in records]
+        connection.executemany(KEEP if origin else ACCEPT, rows)
         keys = [(one.key, one.id, digest(one.msg), time.time()) for one in records if one.key]
         connection.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", keys)
 

@@ -146,6 +146,30 @@ def test_a_silent_peer_is_not_waited_for_and_comes_back(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_what_a_dead_node_gave_to_one_survivor_reaches_the_other(tmp_path: Path) -> None:
+    """Two nodes fetch from a third one, one of them later: when it dies, they have the same."""
+
+    async def run() -> None:
+        one, two, three = free_addresses(3)
+        async with node(tmp_path, one, [two, three]) as first, node(tmp_path, two, [one, three]) as second:
+            async with node(tmp_path, three, [one, two]) as third:
+                before = await third.accept("all have it")
+                assert await first.peers.fetch()
+                assert await second.peers.fetch()
+                last = await third.accept("only the first one fetched it")
+                assert await first.peers.fetch()
+                own = await second.accept("of the second")
+            assert not await second.peers.fetch()
+            assert not await second.peers.fetch()
+            assert sorted([before, last, own]) == await second.journal.read("", 10)
+            assert not await first.peers.fetch()
+            assert sorted([before, last, own]) == await first.journal.read("", 10)
+            relayed = await first.journal.since(0, everything=True, node=two)
+            assert own.id not in [record.id for record in relayed.records]  # it is not sent back
+
+    asyncio.run(run())
+
+
 def test_a_write_can_be_pushed_to_the_disks_of_all_live_nodes(tmp_path: Path) -> None:
     """Replicate returns when the peers have fetched; the same for many at once, both ways."""
 
