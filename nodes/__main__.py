@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from common import config, process, rpc
+from common import config, ids, process, rpc
 from common.errors import FatalError
 from nodes import engine, grid, messages, retention
 from nodes.audit import Audit
@@ -162,6 +163,9 @@ async def _hazelcast(
             log_path=directory / "logs" / f"hazelcast-{port}.log",
             forming=node.forming,
         ) as opened:
+            await audit.verify(
+                ids.last_id(time.time_ns() // 1_000_000)
+            )  # a journal that was cut lacks its own messages
             auditing = asyncio.create_task(audit.run())
             stack.callback(auditing.cancel)
             yield opened

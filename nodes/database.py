@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,9 @@ from typing import TypeVar
 
 BUSY_S = 0.9  # for a lock that another node's commit holds (about 1 ms each); below the facade's attempt timeout
 WAL_TRIES, WAL_PAUSE_S = 40, 0.025  # at most 1 s at the start; it takes some milliseconds
+
+_HEADER = struct.Struct(">8xI4x8s8x")  # of the log: page size, salts
+_FRAME = struct.Struct(">8x8s8x")  # the header of a frame: salts; a page follows
 
 T = TypeVar("T")
 
@@ -42,6 +46,23 @@ class Database:
         """Finish what runs and close the file."""
         self._thread.shutdown()
         self.connection.close()
+
+
+def frames_in_log(path: Path) -> int:
+    """Pages in the write-ahead log of a file, also those that SQLite will not use: a write that was cut off.
+
+    See "WAL File Format" in SQLite's documentation: a header, then frames; those of an earlier round carry other salts.
+    """
+    log = Path(f"{path}-wal")
+    data = log.read_bytes() if log.is_file() else b""
+    if len(data) < _HEADER.size:
+        return 0
+    page_bytes, salts = _HEADER.unpack_from(data)
+    frames, at = 0, _HEADER.size
+    while at + _FRAME.size <= len(data) and _FRAME.unpack_from(data, at)[0] == salts:
+        frames += 1
+        at += _FRAME.size + page_bytes
+    return frames
 
 
 def in_transaction(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:

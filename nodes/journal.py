@@ -5,6 +5,7 @@ the writers. Each message has a sequence number, the order in which this file go
 """
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -15,9 +16,11 @@ from common import ids
 from common.errors import FatalError, StoreError
 from common.replication import Fetched, Hour, Record
 from common.wire import PAGE_BYTES, PAGE_MESSAGES, Entry, text_bytes
-from nodes.database import Database, in_transaction
+from nodes.database import Database, frames_in_log, in_transaction
 from nodes.store import KEY_S, Claim
 from nodes.tables import ACCEPTED, BY_MINUTE, CLAIM, EXPIRE, FROM_MAP, SINCE, TABLES, checksum, identity, insertion
+
+log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
 STEP_MS = 65_536  # the resolution of `hours`: what begins in an hour is counted there, also when it ends in the next
@@ -65,7 +68,11 @@ class Journal:
         self.why = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            frames = frames_in_log(path)
             self._writer = Database(path, TABLES)
+            used = self._writer.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+            if frames > used >= 0:
+                log.warning("the end of the journal was not completely written, and is cut pages=%s", frames - used)
             self._reader = Database(path, TABLES)
             self._auditor = Database(path, TABLES)  # for what takes long
             self.name = identity(self._writer.connection, path, cluster_name)

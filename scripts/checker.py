@@ -23,6 +23,8 @@ class Write:
     """One message that was sent; times are in monotonic seconds.
 
     Attributes:
+        visible_s: reads that begin later must have it; 0: when it is acknowledged. Another side of a split network has
+            it only after the heal.
         ids: every uuid that an answer named; several only for a message that was sent several times with one key.
     """
 
@@ -31,6 +33,7 @@ class Write:
     ended_s: float
     outcome: Outcome
     ids: tuple[str, ...] = ()
+    visible_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,7 @@ def _stale(acknowledged: Sequence[Write], read: Read, there: set[str]) -> Iterat
     for write in acknowledged:
         if write.ended_s >= read.began_s:
             return
-        if write.text not in had and write.text in there:
+        if write.text not in had and write.text in there and write.visible_s < read.began_s:
             yield read.began_s - write.ended_s
 
 

@@ -38,8 +38,8 @@ def load(path: Path) -> tuple[list[Write], list[Read]]:
             if event["f"] == "read":
                 reads.append(Read(event["value"], began_s, event["time"]))
             else:
-                ids = tuple(event["ids"])
-                writes.append(Write(event["value"], began_s, event["time"], Outcome(event["type"]), ids))
+                rest = (Outcome(event["type"]), tuple(event["ids"]), event["visible"])
+                writes.append(Write(event["value"], began_s, event["time"], *rest))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FatalError(f"{path} is no history: {error!r}") from error
     if not reads:
@@ -51,7 +51,12 @@ def _events(writes: Sequence[Write], reads: Sequence[Read]) -> Iterator[dict[str
     for number, write in enumerate(writes):
         event = {"op": f"w{number}", "f": "write", "process": write.text.partition("-")[0], "value": write.text}
         yield event | {"type": "invoke", "time": write.began_s}
-        yield event | {"type": write.outcome.value, "time": write.ended_s, "ids": list(write.ids)}
+        yield event | {
+            "type": write.outcome.value,
+            "time": write.ended_s,
+            "ids": list(write.ids),
+            "visible": write.visible_s,
+        }
     for number, read in enumerate(reads):
         event = {"op": f"r{number}", "f": "read", "process": "reader"}
         yield event | {"type": "invoke", "time": read.began_s}

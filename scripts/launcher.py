@@ -65,14 +65,24 @@ class Cluster:
     Args:
         path: the config.toml.
         engine: instead of `[storage] engine`; a cluster that is up keeps the one that it has.
+        more: parts beside those that the file names.
+        within: what a command must begin with to run at an IP address, which is on this machine in any case.
     """
 
-    def __init__(self, path: Path = config.DEFAULT_PATH, *, engine: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path = config.DEFAULT_PATH,
+        *,
+        engine: str | None = None,
+        more: Iterable[Part] = (),
+        within: Callable[[str], tuple[str, ...]] = lambda _host: (),
+    ) -> None:
+        self._within = within
         self._path = path.resolve()
         self.settings = config.load(self._path)
         self._processes = processes.Processes(self._path.parent / self.settings.storage.directory)
         self.engine = self._processes.engine() or engine or self.settings.storage.engine
-        self.parts = tuple(self._all_parts())
+        self.parts = (*self._all_parts(), *more)
         self._transport = rpc.ZmqTransport()
 
     def up(self, progress: Progress) -> None:
@@ -123,6 +133,10 @@ class Cluster:
         processes.end(victims, psutil.Process.kill)
         return [victim.pid for victim in victims]
 
+    def last_line(self, name: str) -> str:
+        """What the log of a part said last, and where it is."""
+        return self._processes.last_line(name)
+
     def wipe(self, numbers: Iterable[int]) -> list[Path]:
         """Remove what logging nodes have on disk, of all nodes when no number is given; the files that were removed.
 
@@ -135,7 +149,7 @@ class Cluster:
         names = {f"journal-{config.split(part.address)[1]}.sqlite" for part in parts}
         if len(parts) == len(self.settings.service_ips.logging_service):
             names.add("messages.sqlite")  # of the embedded engine: all nodes share it
-        folder = self._path.parent / self.settings.storage.directory
+        folder = self.folder
         found = [file for name in sorted(names) for file in sorted(folder.glob(f"{name}*"))]
         for file in found:
             file.unlink()
@@ -188,6 +202,11 @@ class Cluster:
                 processes.end(tree, psutil.Process.kill)
         self._processes.forget()
 
+    @property
+    def folder(self) -> Path:
+        """Where journals and logs are."""
+        return self._path.parent / self.settings.storage.directory
+
     def close(self) -> None:
         """Close the sockets of this object; the processes go on."""
         self._transport.close()
@@ -214,7 +233,8 @@ class Cluster:
         return [by_name[f"logging-{number}"] for number in wanted]
 
     def _start(self, part: Part) -> None:
-        self._processes.start(part.name, part.arguments, engine=self.engine)
+        within = self._within(config.split(part.address)[0])
+        self._processes.start(part.name, part.arguments, engine=self.engine, within=within)
 
     def _process(self, part: Part) -> psutil.Process | None:
         return self._processes.find(part.name)
@@ -223,7 +243,7 @@ class Cluster:
         process = self._process(part)
         if process is None:
             return PartStatus(part, None, "", 0)
-        if part.name == "facade":
+        if part.name.startswith("facade"):
             return PartStatus(part, process.pid, State.READY if _answers_http(part.address) else "", 0)
         try:
             status = rpc.ask(self._transport, part.address, Ping(), Status, timeout_s=PING_S)
@@ -235,9 +255,9 @@ class Cluster:
         began = time.monotonic()
         while not good(status := self._status(part)):
             if status.pid is None:
-                raise FatalError(f"{part.name} ended: {self._processes.last_line(part.name)}")
+                raise FatalError(f"{part.name} ended: {self.last_line(part.name)}")
             if time.monotonic() - began > UP_S:
-                raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self._processes.last_line(part.name)}")
+                raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self.last_line(part.name)}")
             time.sleep(processes.POLL_S)
         progress(f"{part.name} at {part.address}: {told}")
 

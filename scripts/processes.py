@@ -44,14 +44,17 @@ class Processes:
         self._file = directory / "processes.json"
         self._children: list[subprocess.Popen[bytes]] = []  # those that this object started, to be reaped
 
-    def start(self, name: str, arguments: Sequence[str], *, engine: str) -> None:
-        """Start `python -m arguments` in the background, with a log of its own; it outlives this process."""
+    def start(self, name: str, arguments: Sequence[str], *, engine: str, within: Sequence[str] = ()) -> None:
+        """Start `python -m arguments` in the background, with a log of its own; it outlives this process.
+
+        `within` is a command that runs another one in its own place, on another host or with other rights.
+        """
         path = self.log_path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as output:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", *arguments],
+                    [*within, sys.executable, "-m", *arguments],
                     cwd=ROOT,
                     stdin=subprocess.DEVNULL,
                     stdout=output,

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scripts.checker import Outcome, Read, Write
@@ -18,6 +18,7 @@ from scripts.traffic import TIMEOUT_S, HttpClient, Reply, client
 WRITERS = 4
 READ_PAUSE_S = 0.3  # between two reads of everything
 CURL_PAUSE_S = 0.2  # between two requests of curl: it is what users have, and a process for each
+SLOW_PAUSE_S = 0.02  # between two writes of a writer that is there for what it is told, not for load
 ERROR_PAUSE_S = 0.05  # after a request that was not answered
 VOLLEY = 100  # requests at once with one idempotency key
 _ERRORS = (OSError, http.client.HTTPException, ValueError)
@@ -29,22 +30,29 @@ class Recorder:
 
     Attributes:
         address: host:port of the facade.
+        name: begins the name of each writer.
+        whole: also reads, and has more writers, one of them curl.
         errors: what was answered neither by 200 nor by a whole read.
         marks: when (monotonic seconds) what was done to the cluster.
     """
 
     address: str
+    name: str = "w"
+    whole: bool = True
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     marks: list[tuple[float, str]] = field(default_factory=list)
+    excused: set[str] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Load while the block runs: writers and a reader on kept connections, and curl for both."""
-        threads = [threading.Thread(target=self._write, args=(f"w{number}",)) for number in range(WRITERS)]
-        threads += [threading.Thread(target=self._read_all), threading.Thread(target=self._curl)]
+        writers = range(WRITERS if self.whole else 1)
+        threads = [threading.Thread(target=self._write, args=(f"{self.name}{number}",)) for number in writers]
+        if self.whole:
+            threads += [threading.Thread(target=self._read_all), threading.Thread(target=self._curl)]
         for thread in threads:
             thread.start()
         try:
@@ -53,6 +61,18 @@ class Recorder:
             self._stop.set()
             for thread in threads:
                 thread.join()
+
+    def history(self) -> tuple[list[Write], list[Read]]:
+        """What was written and read, without what was excused."""
+        if not self.excused:
+            return self.writes, self.reads
+        reads = [replace(read, texts=[text for text in read.texts if text not in self.excused]) for read in self.reads]
+        return [write for write in self.writes if write.text not in self.excused], reads
+
+    def excuse(self, seconds: float) -> None:
+        """What was acknowledged in the last seconds may be lost, and is left out of the history."""
+        since = time.monotonic() - seconds
+        self.excused.update(write.text for write in self.writes if write.ended_s > since)
 
     def mark(self, what: str) -> None:
         """Something is done to the cluster now."""
@@ -107,7 +127,7 @@ class Recorder:
     def _write(self, name: str) -> None:
         with client(self.address) as own:
             counter = 0
-            while not self._stop.is_set():
+            while not self._stop.wait(0 if self.whole else SLOW_PAUSE_S):
                 self._note_write(own.post, f"{name}-{counter} payload")
                 counter += 1
 

@@ -7,7 +7,9 @@ import random
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -16,13 +18,12 @@ from rich.table import Table
 
 from common import process
 from common.errors import FatalError
-from scripts import checker, history
+from scripts import checker, disk_faults, faults, history, network_faults
 from scripts.checker import Outcome, Verdict
-from scripts.faults import FAULTS, Stage, quiet
 from scripts.launcher import Cluster
-from scripts.ports import write_config
 from scripts.prepare import prepare
 from scripts.recorder import Recorder
+from scripts.stage import Stage, on_hosts, on_this_machine
 from scripts.traffic import client
 
 BEFORE_S = 1.5  # of load before a fault
@@ -30,7 +31,34 @@ STEADY_S, HEAL_S = 5.0, 60.0  # every node sees every member for as long: Hazelc
 LOAD_S = 60.0  # at most, for the acknowledgements that are wanted
 LOOK_S = 0.3  # between two looks at the cluster
 TABLE_COLUMNS = 170
-UNREACHABLE = ("facade",)  # faults in which the facade is away, so that clients must see errors
+UNREACHABLE = (
+    "facade",
+    "kill3",
+    "wipe",
+)  # faults in which no facade, or no node, is there for a while: errors are right
+
+
+FAULTS: dict[str, Callable[[Stage], None]] = {
+    "kill": faults.kill,
+    "kill2": faults.kill2,
+    "kill3": faults.kill3,
+    "wipe": disk_faults.wipe,
+    "pause-node": faults.pause_node,
+    "pause-member": faults.pause_member,
+    "pause-member2": faults.pause_member2,
+    "registry": faults.registry,
+    "stop": faults.stop,
+    "roll": faults.roll,
+    "facade": faults.facade,
+    "parallel-key": faults.parallel_key,
+    "torn": disk_faults.torn,
+    "flipped": disk_faults.flipped,
+    "full": disk_faults.full,
+    "failing": disk_faults.failing,
+    "split": network_faults.split,
+    "merge-kill": network_faults.merge_kill,
+}
+NETWORK_FAULTS = ("split", "merge-kill")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +81,7 @@ class Result:
 
     @property
     def violations(self) -> int:
-        """Promises that were broken; an error is one, too, unless the fault takes the facade away."""
+        """Promises that were broken; an error is one, too, unless the fault takes everything away."""
         broken: dict[str, int] = asdict(self.verdict.broken)
         return sum(broken.values()) + (0 if self.fault in UNREACHABLE else self.errors)
 
@@ -71,35 +99,43 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
     Raises:
         FatalError: the cluster did not heal.
     """
-    with tempfile.TemporaryDirectory(prefix="threefold-torture-") as home:
-        write_config(Path(home) / "config.toml", registries=2)
-        with Cluster(Path(home) / "config.toml").running(quiet) as cluster:
-            recorder = Recorder(cluster.settings.facade.address)
-            with recorder.running():
+    arranged = on_hosts if fault in NETWORK_FAULTS else on_this_machine
+    with (
+        tempfile.TemporaryDirectory(prefix="threefold-torture-") as home,
+        arranged(Path(home), random.Random(seed), hang_s) as stage,
+    ):
+        recorder = stage.recorder
+        with recorder.running():
+            with ExitStack() as stack:
+                for beside in stage.beside:
+                    stack.enter_context(beside.running())
                 time.sleep(BEFORE_S)
-                FAULTS[fault](Stage(cluster, recorder, random.Random(seed), hang_s))
-                converged_s = _converge(cluster)
-                ends = time.monotonic() + LOAD_S
-                while len(recorder.writes) < least and time.monotonic() < ends:
-                    time.sleep(LOOK_S)
-            with client(cluster.settings.facade.address) as reader:
-                recorder.read(reader)
+                FAULTS[fault](stage)
+                converged_s = _converge(stage.cluster)
+            visible_s, ends = time.monotonic(), time.monotonic() + LOAD_S
+            while len(recorder.writes) < least and time.monotonic() < ends:
+                time.sleep(LOOK_S)
+        with client(stage.cluster.settings.facade.address) as reader:
+            recorder.read(reader)
+    writes, reads = recorder.history()
+    writes = [*writes, *(replace(write, visible_s=visible_s) for beside in stage.beside for write in beside.writes)]
+    errors = [*recorder.errors, *(error for beside in stage.beside for error in beside.errors)]
     if folder:
-        history.save(folder / f"{fault}-{seed}.jsonl", recorder.writes, recorder.reads)
+        history.save(folder / f"{fault}-{seed}.jsonl", writes, reads)
     return Result(
         fault=fault,
         seed=seed,
-        verdict=checker.check(recorder.writes, recorder.reads),
-        reads=len(recorder.reads),
-        errors=len(recorder.errors),
-        first_error=recorder.errors[0][:300] if recorder.errors else "",
+        verdict=checker.check(writes, reads),
+        reads=len(reads),
+        errors=len(errors),
+        first_error=errors[0][:300] if errors else "",
         outage_ms=_outages_ms(recorder),
         converged_s=converged_s,
     )
 
 
 @click.command()
-@click.option("--faults", default=",".join(FAULTS), show_default=True, help="Which, with commas between.")
+@click.option("--faults", "wanted", default=",".join(FAULTS), show_default=True, help="Which, with commas between.")
 @click.option("--seed", default=1, show_default=True, help="Of the first run; the next ones count on.")
 @click.option("--runs", default=1, show_default=True, help="Of each fault.")
 @click.option("--hang", "hang_s", default=30.0, show_default=True, help="Seconds that a paused process stays paused.")
@@ -107,10 +143,10 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
 @click.option("--report", type=click.Path(path_type=Path), help="A JSON file for all results.")
 @click.option("--history", "folder", type=click.Path(path_type=Path), help="A folder for what clients saw, as JSON.")
 def main(  # noqa: PLR0917 (click names them)
-    faults: str, seed: int, runs: int, hang_s: float, least: int, report: Path | None, folder: Path | None
+    wanted: str, seed: int, runs: int, hang_s: float, least: int, report: Path | None, folder: Path | None
 ) -> None:
     """Break real clusters under load; exit with 1 when a promise was broken."""
-    names = faults.split(",")
+    names = wanted.split(",")
     if unknown := [name for name in names if name not in FAULTS]:
         raise click.BadParameter(f"unknown fault {unknown[0]!r}; known: {', '.join(FAULTS)}", param_hint="--faults")
     prepare(click.echo)
