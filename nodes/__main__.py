@@ -163,9 +163,8 @@ async def _hazelcast(
             log_path=directory / "logs" / f"hazelcast-{port}.log",
             forming=node.forming,
         ) as opened:
-            await audit.verify(
-                ids.last_id(time.time_ns() // 1_000_000)
-            )  # a journal that was cut lacks its own messages
+            # A journal that was cut lacks messages of its own, which no fetch brings.
+            await audit.verify(ids.last_id(time.time_ns() // 1_000_000))
             auditing = asyncio.create_task(audit.run())
             stack.callback(auditing.cancel)
             yield opened
