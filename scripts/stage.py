@@ -132,7 +132,7 @@ def quiet(_line: str) -> None:
 
 
 def _write_configs(folder: Path, hosts: Hosts) -> None:
-    """The usual configuration with the addresses of the hosts, and one for each facade, which differs in its address."""
+    """The usual configuration with the addresses of the hosts, and one for each facade, with an address of its own."""
     nodes = ", ".join(f'"{hosts.address(number)}:{5001 + number}"' for number in NODES)
     members = ", ".join(f'"{hosts.address(number)}:{5700 + number}"' for number in NODES)
     rest = hosts.address(REGISTRY_HOST)

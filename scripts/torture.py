@@ -31,11 +31,7 @@ STEADY_S, HEAL_S = 5.0, 60.0  # every node sees every member for as long: Hazelc
 LOAD_S = 60.0  # at most, for the acknowledgements that are wanted
 LOOK_S = 0.3  # between two looks at the cluster
 TABLE_COLUMNS = 170
-UNREACHABLE = (
-    "facade",
-    "kill3",
-    "wipe",
-)  # faults in which no facade, or no node, is there for a while: errors are right
+UNREACHABLE = ("facade", "kill3", "wipe")  # no facade, or no node, is there for a while: errors are right
 
 
 FAULTS: dict[str, Callable[[Stage], None]] = {

@@ -14,7 +14,7 @@ from scripts.processes import ROOT
 
 WRITES = [
     Write("w0-0 a", 1.0, 2.0, Outcome.OK, ("id",)),
-    Write("w1-0 b", 1.5, 2.5, Outcome.INFO),
+    Write("w1-0 b", 1.5, 2.5, Outcome.INFO, visible_s=4.5),
     Write("w0-1 \u00e9", 3.0, 4.0, Outcome.FAIL),
 ]
 READS = [Read(["w0-0 a"], 2.1, 2.2), Read(["w0-0 a", "w1-0 b"], 5.0, 5.1)]

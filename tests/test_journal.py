@@ -1,6 +1,8 @@
 """Tests of nodes.journal beyond the contract of a store."""
 
 import asyncio
+import logging
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -221,3 +223,28 @@ def test_a_full_disk_is_an_error_and_no_more(tmp_path: Path) -> None:
         journal.close()
 
     asyncio.run(run())
+
+
+def test_the_torn_end_of_a_journal_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was not completely written when the power went is not served; what was before it is."""
+    path, copy = tmp_path / "x.sqlite", tmp_path / "copy.sqlite"
+
+    async def run() -> None:
+        journal = Journal(path, "test")
+        entries = [Entry(ids.new_id(), f"{number} " + "x" * 5_000) for number in range(3)]
+        for entry in entries:
+            await journal.append(*entry)
+        shutil.copy(path, copy)  # as the disk is while the node runs, but for the last 3,000 bytes
+        wal = Path(f"{path}-wal").read_bytes()
+        Path(f"{copy}-wal").write_bytes(wal[:-3_000])
+        journal.close()
+        torn = Journal(copy, "test")
+        assert entries[:2] == await torn.read("", 10)
+        await torn.check()
+        await torn.append(*entries[2])
+        assert entries == await torn.read("", 10)
+        torn.close()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(run())
+    assert 1 == caplog.text.count("the end of the journal was not completely written, and is cut pages=")
