@@ -2,7 +2,7 @@
 
 import http.client
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,18 +95,7 @@ class Cluster:
         if not missing:
             raise FatalError("the cluster is up already: `status` shows it, `down` ends it")
         _refuse_taken_ports(missing)
-        nodes = [part for part in missing if part.member]
-        no_member_runs = len(nodes) == sum(part.member is not None for part in self.parts)
-        later = nodes[1:] if no_member_runs else []
-        for part in missing:
-            if part not in later:
-                self._start(part)
-        if later:  # three members that start together argue for 5 s about who is master
-            self._wait(nodes[0], lambda status: status.state in (State.FORMING, State.READY), progress, "member is up")
-        for part in later:
-            self._start(part)
-        for part in missing:
-            self._wait(part, lambda status: status.ready, progress, "ready")
+        self._start_all(missing, progress)
 
     def start(self, numbers: Iterable[int], progress: Progress) -> None:
         """Start logging nodes by number, 1 to N; raises FatalError when one runs or does not become ready."""
@@ -114,10 +103,7 @@ class Cluster:
         if running := [part.name for part in parts if self._process(part)]:
             raise FatalError(f"{', '.join(running)} is running already")
         _refuse_taken_ports(parts)
-        for part in parts:
-            self._start(part)
-        for part in parts:
-            self._wait(part, lambda status: status.ready, progress, "ready")
+        self._start_all(parts, progress)
 
     def kill(self, numbers: Iterable[int]) -> list[int]:
         """SIGKILL logging nodes by number and their members, all at once; the process ids that were killed.
@@ -159,8 +145,10 @@ class Cluster:
         """Have each logging node that answers compare its journal with those of the others, and repair it.
 
         Raises:
-            FatalError: a node that runs did not answer.
+            FatalError: a node that runs did not answer, or the nodes share one file.
         """
+        if self.engine == "embedded":
+            raise FatalError("the nodes of the embedded engine share one file: there is nothing to compare")
         until = ids.last_id(time.time_ns() // 1_000_000 - VERIFIED_AGE_MS)
         nodes = [part for part in self.parts if part.name.startswith("logging-") and self._process(part)]
         try:
@@ -231,6 +219,21 @@ class Cluster:
         if wrong := [number for number in wanted if not 1 <= number <= nodes]:
             raise FatalError(f"there is no logging node {wrong[0]}: they are numbered 1 to {nodes}")
         return [by_name[f"logging-{number}"] for number in wanted]
+
+    def _start_all(self, parts: Sequence[Part], progress: Progress) -> None:
+        """Start parts that do not run; return when they are ready."""
+        running = any(part.member and self._process(part) for part in self.parts)
+        nodes = [part for part in parts if part.member and not running]
+        later = nodes[1:]
+        for part in parts:
+            if part not in later:
+                self._start(part)
+        if later:  # three members that start together argue for 5 s about who is master
+            self._wait(nodes[0], lambda status: status.state in (State.FORMING, State.READY), progress, "member is up")
+        for part in later:
+            self._start(part)
+        for part in parts:
+            self._wait(part, lambda status: status.ready, progress, "ready")
 
     def _start(self, part: Part) -> None:
         within = self._within(config.split(part.address)[0])

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+
+import pytest
 
 from scripts import checker, history
 from scripts.processes import ROOT
@@ -43,6 +46,24 @@ def test_a_killed_and_a_hung_node_break_no_promise(runtime: object, tmp_path: Pa
         assert result["verdict"] == asdict(checker.check(writes, reads))
         assert {"w0", "w1", "w2", "w3", "curl"} == {write.text.partition("-")[0] for write in writes}
     assert [["kill"], ["hang", "resume"]] == [list(result["outage_ms"]) for result in results]
+
+
+@pytest.mark.parametrize("faults", ["wipe,failing", "split,merge-kill"])
+def test_lost_and_failing_disks_and_split_networks_break_no_promise(
+    runtime: object, tmp_path: Path, faults: str
+) -> None:
+    """All nodes die and a disk is lost; a disk fails under load; the network splits, and a node dies while it merges."""
+    del runtime
+    needed = ["strace", "ip", "nft"]
+    if missing := [name for name in needed if shutil.which(name) is None] or [] if os.geteuid() == 0 else ["root"]:
+        assert not os.environ.get("CI"), f"{missing} must not be missing on CI"
+        pytest.skip(f"disks and networks are broken with {', '.join(missing)}, which is not here")
+    ended = torture("--faults", faults, "--seed", "3", "--least", "300", "--report", str(tmp_path / "report.json"))
+    results = json.loads((tmp_path / "report.json").read_text())["results"]
+
+    assert 0 == ended.returncode, ended.stdout + ended.stderr
+    assert faults.split(",") == [result["fault"] for result in results]
+    assert all(result["verdict"]["acknowledged"] >= 300 for result in results)
 
 
 def test_an_unknown_fault_is_told(runtime: object) -> None:
