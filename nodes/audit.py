@@ -47,10 +47,11 @@ class Audit:
             case Verify(until=until):
                 return await self.verify(until)
 
-    async def run(self) -> None:
+    async def run(self, *, pause_s: float = AUDIT_S) -> None:
         """Compare from time to time, for ever."""
-        number = 0
+        number = 1  # everything was compared when the node started
         while True:
+            await asyncio.sleep(pause_s)
             now_ms = time.time_ns() // 1_000_000
             from_hour = now_ms // HOUR_MS - RECENT_HOURS if number % AUDITS_A_DAY else 0
             try:
@@ -60,7 +61,6 @@ class Audit:
             else:
                 log.debug("journals compared messages=%s", verified.messages)
             number += 1
-            await asyncio.sleep(AUDIT_S)
 
     async def verify(self, until: str, from_hour: int = 0) -> Verified:
         """Take from the peers what they have up to the id `until` and this journal lacks; what it has then."""

@@ -99,10 +99,12 @@ class ReplicatedStore:
 
     async def read(self, after: str, limit: int) -> list[Entry]:
         """See Store."""
+        if after < self._settled:
+            old = await self._journal.read(after, limit)
+            if len(old) == limit and old[-1].id <= self._settled:
+                return old
         complete = await self._peers.fetch()
         old = await self._journal.read(after, limit)
-        if len(old) == limit and old[-1].id <= self._settled:
-            return old
         new = await self._new_in_map(max(after, self._settled), limit, needed=not complete)
         return sorted({*old, *new})[:limit]
 
