@@ -3,9 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,6 +85,15 @@ def eventually(probe: Callable[[], T | None], *, timeout_s: float = 20.0) -> T:
             return found
         pause.wait(0.02)
     raise AssertionError(f"not so within {timeout_s} s")
+
+
+async def becomes(expected: T, probe: Callable[[], Awaitable[T]], *, timeout_s: float = 10.0) -> None:
+    """Return when `probe` gives what is expected; a failure when it does not."""
+    ends, pause = time.monotonic() + timeout_s, asyncio.Event()
+    while (found := await probe()) != expected:
+        assert time.monotonic() < ends, f"still {found!r} after {timeout_s} s"
+        with suppress(TimeoutError):
+            await asyncio.wait_for(pause.wait(), 0.01)
 
 
 def alive(process: psutil.Process) -> bool:

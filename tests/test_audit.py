@@ -14,6 +14,7 @@ from nodes.audit import Audit
 from nodes.journal import HOUR_MS, Journal
 from nodes.store import MemoryStore
 from scripts.ports import free_addresses
+from tests.support import becomes
 from tests.test_peers import Node, node
 
 
@@ -104,9 +105,7 @@ def test_the_audit_runs_by_itself(tmp_path: Path) -> None:
             entry = at(time.time_ns() // 1_000_000 - 40_000, "x")
             await first.journal.keep([entry])
             running = asyncio.create_task(audit_of(second).run(pause_s=0.01))
-            async with asyncio.timeout(10.0):
-                while [entry] != await second.journal.read("", 10):
-                    await asyncio.sleep(0)
+            await becomes([entry], lambda: second.journal.read("", 10))
             running.cancel()
 
     asyncio.run(run())
@@ -123,9 +122,7 @@ def test_old_messages_are_removed_in_the_background(tmp_path: Path, kind: str) -
         await store.append_all([old, young])
         await retention.run(store, 0)
         running = asyncio.create_task(retention.run(store, 1.0))
-        async with asyncio.timeout(10.0):
-            while [young] != await store.read("", 10):
-                await asyncio.sleep(0)
+        await becomes([young], lambda: store.read("", 10))
         running.cancel()
         if isinstance(store, Journal):
             store.close()

@@ -18,7 +18,7 @@ from nodes.journal import Cursor, Journal
 from nodes.log import LoggingNode
 from nodes.peers import Peers, Shared
 from scripts.ports import free_addresses
-from tests.support import serving
+from tests.support import becomes, serving
 
 
 @dataclass
@@ -85,10 +85,8 @@ def test_nodes_fetch_from_each_other_all_the_time(tmp_path: Path) -> None:
             second.peers.kept(),
         ):
             entries = [await first.accept("a"), await second.accept("b")]
-            for found in (first, second):
-                async with asyncio.timeout(10.0):
-                    while entries != await found.journal.read("", 10):
-                        await asyncio.sleep(0)
+            await becomes(entries, lambda: first.journal.read("", 10))
+            await becomes(entries, lambda: second.journal.read("", 10))
 
     asyncio.run(run())
 
@@ -139,9 +137,8 @@ def test_a_silent_peer_is_not_waited_for_and_comes_back(tmp_path: Path) -> None:
             assert not await first.peers.fetch()
             assert not await first.peers.fetch()
             assert 0 == await first.peers.replicate()
-            async with node(tmp_path, two, [one]), first.peers.kept(), asyncio.timeout(10.0):
-                while not await first.peers.fetch():
-                    await asyncio.sleep(0)
+            async with node(tmp_path, two, [one]), first.peers.kept():
+                await becomes(True, first.peers.fetch)
 
     asyncio.run(run())
 
@@ -235,23 +232,22 @@ def test_callers_share_a_run_that_begins_after_they_came() -> None:
 
     async def run() -> None:
         runs = 0
-        gate = asyncio.Event()
+        began, gate = asyncio.Event(), asyncio.Event()
 
         async def work() -> int:
             nonlocal runs
             runs += 1
             mine = runs
+            began.set()
             await gate.wait()
             return mine
 
         shared = Shared(work)
         first = asyncio.create_task(shared())
-        while not runs:
-            await asyncio.sleep(0)
-        later = [asyncio.create_task(shared()) for _ in range(3)]
-        await asyncio.sleep(0)
-        gate.set()
-        assert [1, 2, 2, 2] == await asyncio.gather(first, *later)
+        await began.wait()
+        later = asyncio.gather(*(shared() for _ in range(3)))
+        asyncio.get_running_loop().call_soon(gate.set)
+        assert [1, 2, 2, 2] == [await first, *await later]
 
     asyncio.run(run())
 

@@ -16,6 +16,7 @@ from nodes.journal import Journal
 from nodes.replicated import IN_FLIGHT_S, QUIET_S, Hot, ReplicatedStore
 from nodes.store import Claim, MemoryStore
 from scripts.ports import free_addresses
+from tests.support import becomes
 from tests.test_peers import Node, node
 
 LATER_MS = int(2_000 * IN_FLIGHT_S)
@@ -112,10 +113,12 @@ def test_while_the_map_hangs_messages_go_to_the_disks_of_all_nodes(tmp_path: Pat
                 assert entry in await second.journal.read("", 10)
                 assert entry in await store.read("", 10)
             grid.well.set()
-            async with asyncio.timeout(10.0):
-                while entries != await grid.read("", 10):
-                    await store.settle()
-                    await asyncio.sleep(0)
+
+            async def settled() -> list[Entry]:
+                await store.settle()
+                return await grid.read("", 10)
+
+            await becomes(entries, settled)
 
     asyncio.run(run())
 
