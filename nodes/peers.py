@@ -193,6 +193,7 @@ class _Peer:
         self._threads = ThreadPoolExecutor(3, thread_name_prefix=f"peer-{address}")
         self._name, self._cursor = "", Cursor(0, whole=False)
         self._beside: asyncio.Task[None] | None = None
+        self._back_to: int | None = None
         self._trail: deque[tuple[float, int]] = deque(maxlen=TRAIL)
         self.silent = False  # it did not answer the last time
         self.settled = ""  # up to this id its journal has everything
@@ -204,7 +205,7 @@ class _Peer:
         if self._trail:
             since = asyncio.get_running_loop().time() - seconds
             seq = max((seq for at, seq in self._trail if at <= since), default=self._trail[0][1])
-            self._cursor = self._cursor._replace(seq=min(seq, self._cursor.seq))
+            self._back_to = seq  # for the next fetch: one may be on its way
 
     def fetch_beside(self) -> None:
         """Fetch in the background, unless that runs already."""
@@ -227,6 +228,8 @@ class _Peer:
         before = self._cursor.seq
         more = True
         while more:
+            if self._back_to is not None:
+                self._cursor, self._back_to = Cursor(min(self._back_to, self._cursor.seq), self._cursor.whole), None
             request = Fetch(
                 node=self._peers.address,
                 journal=self._name,
@@ -239,7 +242,8 @@ class _Peer:
                 return False
             if fetched.journal != self._name:  # the first answer, or that of a node with a new disk
                 self._name, self._cursor = fetched.journal, await self._journal.cursor(fetched.journal)
-                before = self._cursor.seq
+                before, self._back_to = self._cursor.seq, None
+                self._trail.clear()
                 continue
             cursor = Cursor(fetched.next, whole=self._cursor.whole or not fetched.more)
             if fetched.records or cursor.whole != self._cursor.whole:

@@ -1,5 +1,8 @@
-"""`python -m tests.measure gap|post|read|up`: takes the figures of docs/measurements.md again, on its own clusters."""
+"""`python -m tests.measure gap|post|read|up|journal|shipping|recovery`: takes the figures of docs/measurements.md again, on its own clusters."""
 
+import asyncio
+import json
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -12,6 +15,10 @@ from pathlib import Path
 import click
 import psutil
 
+from common import ids
+from common.wire import Entry
+from nodes.journal import Journal
+from scripts import transfer
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses
 from scripts.processes import ROOT
@@ -105,6 +112,90 @@ def up(runs: int) -> None:
     click.echo(
         f"up: least {min(seconds):.1f}, median {statistics.median(seconds):.1f}, most {max(seconds):.1f} s, N={runs}"
     )
+
+
+@main.command()
+@click.option("--rounds", default=5, show_default=True, help="Rounds of each.")
+def journal(rounds: int) -> None:
+    """The journal alone: one append after the other, 32 at once, and batches of 1,000; messages a second."""
+
+    async def run(folder: Path) -> None:
+        store = Journal(folder / "x.sqlite", "measure")
+        for name, count, together in (("one by one", 2_000, 1), ("32 at once", 20_000, 32)):
+            rates = []
+            for _ in range(rounds):
+                entries = iter([Entry(ids.new_id(), "x" * 60) for _ in range(count)])
+
+                async def append(entries: Iterator[Entry] = entries) -> None:
+                    for entry in entries:
+                        await store.append(*entry)
+
+                began = time.perf_counter()
+                await asyncio.gather(*(append() for _ in range(together)))
+                rates.append(count / (time.perf_counter() - began))
+            click.echo(f"{name}: median {statistics.median(rates):,.0f} messages/s")
+        rates = []
+        for _ in range(rounds):
+            entries_of_batch = [Entry(ids.new_id(), "x" * 60) for _ in range(20_000)]
+            began = time.perf_counter()
+            for begin in range(0, len(entries_of_batch), 1_000):
+                await store.append_all(entries_of_batch[begin : begin + 1_000])
+            rates.append(len(entries_of_batch) / (time.perf_counter() - began))
+        click.echo(f"batches of 1,000: median {statistics.median(rates):,.0f} messages/s")
+        store.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(Path(folder)))
+
+
+@main.command()
+@click.option("--messages", default=500, show_default=True, help="How many are posted, one after the other.")
+def shipping(messages: int) -> None:
+    """Milliseconds from an acknowledgement until the message is on the disks of all three nodes."""
+    with a_cluster() as cluster, client(cluster.settings.facade.address) as http_client:
+        disks = [sqlite3.connect(path) for path in cluster.folder.glob("journal-*.sqlite")]
+        delays = []
+        for number in range(messages):
+            message_id = http_client.post(f"m{number}").document["uuid"]
+            began = time.perf_counter()
+            query = "SELECT 1 FROM messages WHERE id = ?"
+            while not all(disk.execute(query, (message_id,)).fetchone() for disk in disks):
+                time.sleep(0.001)
+            delays.append(1e3 * (time.perf_counter() - began))
+        for disk in disks:
+            disk.close()
+        delays.sort()
+        click.echo(
+            f"median {statistics.median(delays):.0f}, p99 {delays[int(0.99 * messages)]:.0f}, most {delays[-1]:.0f} ms"
+        )
+
+
+@main.command()
+@click.option("--messages", default=1_000_000, show_default=True, help="How many are stored.")
+@click.option("--runs", default=3, show_default=True, help="Times that all nodes are killed and started.")
+def recovery(messages: int, runs: int) -> None:
+    """All nodes are killed and started again with so many messages: seconds until all are ready, and that all are there."""
+    with a_cluster() as cluster, transfer.connected(cluster.folder.parent / "config.toml") as nodes:
+        now_ms = time.time_ns() // 1_000_000
+        lines = (_old(now_ms - messages + number, number) for number in range(messages))
+        began = time.perf_counter()
+        transfer.load(nodes, lines, click.echo)
+        click.echo(f"imported {messages / (time.perf_counter() - began):,.0f} messages/s")
+        for _ in range(runs):
+            cluster.kill([1, 2, 3])
+            began = time.perf_counter()
+            cluster.start([1, 2, 3], lambda _line: None)
+            taken_s = time.perf_counter() - began
+            found = cluster.verify()
+            click.echo(f"ready after {taken_s:.1f} s, {sorted(one.messages for one in found)} messages")
+        count = transfer.export(nodes, lambda _line: None, lambda _line: None)
+        sizes = [path.stat().st_size / 1e6 for path in cluster.folder.glob("journal-*.sqlite")]
+        click.echo(f"exported {count} messages; journals of {', '.join(f'{size:.0f}' for size in sizes)} MB")
+
+
+def _old(time_ms: int, number: int) -> str:
+    message_id = f"{ids.last_id(time_ms)[:14]}7{number % 4096:03x}-bfff-{number:012x}"
+    return json.dumps({"id": message_id, "msg": f"message {number} " + "x" * 45})
 
 
 @contextmanager
