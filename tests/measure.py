@@ -1,4 +1,4 @@
-"""`python -m tests.measure gap|post|read|up|journal|shipping|recovery`: takes the figures of docs/measurements.md again, on its own clusters."""
+"""`python -m tests.measure`: takes the figures of docs/measurements.md again, on its own clusters."""
 
 import asyncio
 import json
@@ -174,7 +174,7 @@ def shipping(messages: int) -> None:
 @click.option("--messages", default=1_000_000, show_default=True, help="How many are stored.")
 @click.option("--runs", default=3, show_default=True, help="Times that all nodes are killed and started.")
 def recovery(messages: int, runs: int) -> None:
-    """All nodes are killed and started again with so many messages: seconds until all are ready, and that all are there."""
+    """All nodes are killed and started again with many messages: seconds until all are ready, with all messages."""
     with a_cluster() as cluster, transfer.connected(cluster.folder.parent / "config.toml") as nodes:
         now_ms = time.time_ns() // 1_000_000
         lines = (_old(now_ms - messages + number, number) for number in range(messages))
