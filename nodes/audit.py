@@ -1,14 +1,13 @@
 """Compares the journals of the nodes by counts and digests per hour, and repairs what one of them lacks."""
 
-import asyncio
 import logging
 import time
 
 from common import ids
 from common.codec import Reply
-from common.errors import StoreError
 from common.replication import Copy, Digest, Digested, Hour, Verified, Verify
 from common.wire import PAGE_MESSAGES, Page
+from nodes.background import repeat
 from nodes.journal import HOUR_MS, STEP_MS, Journal
 from nodes.peers import Peers
 from nodes.replicated import IN_FLIGHT_S
@@ -34,6 +33,7 @@ class Audit:
         self._journal = journal
         self._peers = peers
         self._retention_days = retention_days
+        self._compared = 0
 
     async def handle(self, request: Digest | Copy | Verify) -> Reply:
         """Answer a peer, or a person; raises StoreError."""
@@ -47,20 +47,15 @@ class Audit:
             case Verify(until=until):
                 return await self.verify(until)
 
-    async def run(self, *, pause_s: float = AUDIT_S) -> None:
-        """Compare from time to time, for ever."""
-        number = 1  # everything was compared when the node started
-        while True:
-            await asyncio.sleep(pause_s)
-            now_ms = time.time_ns() // 1_000_000
-            from_hour = now_ms // HOUR_MS - RECENT_HOURS if number % AUDITS_A_DAY else 0
-            try:
-                verified = await self.verify(ids.last_id(now_ms - int(2_000 * IN_FLIGHT_S)), from_hour)
-            except StoreError as error:
-                log.warning("journals not compared reason=%s", error)
-            else:
-                log.debug("journals compared messages=%s", verified.messages)
-            number += 1
+    async def run(self, *, every_s: float = AUDIT_S) -> None:
+        """Compare from time to time, for ever: the last hours, and once a day everything."""
+        await repeat(self._compare, every_s=every_s, what="comparing journals")
+
+    async def _compare(self) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        from_hour = 0 if self._compared % AUDITS_A_DAY == 0 else now_ms // HOUR_MS - RECENT_HOURS
+        self._compared += 1
+        await self.verify(ids.last_id(now_ms - int(2_000 * IN_FLIGHT_S)), from_hour)
 
     async def verify(self, until: str, from_hour: int = 0) -> Verified:
         """Take from the peers what they have up to the id `until` and this journal lacks; what it has then."""

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec
 from common import ids
 from common.errors import StoreError
 from common.wire import Entry
+from nodes.background import repeat
 from nodes.journal import Journal
 from nodes.peers import Peers
 from nodes.store import Claim, Store
@@ -127,7 +128,7 @@ class ReplicatedStore:
     @contextlib.asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
         """Compare the journal with the map from time to time while the block runs."""
-        self._begin(self._settle_on())
+        self._begin(repeat(self.settle, every_s=SETTLE_S, what="comparing journal and map"))
         try:
             yield
         finally:
@@ -156,14 +157,6 @@ class ReplicatedStore:
         """The map keeps what is above this id."""
         oldest = ids.last_id(self._now_ms() - int(60_000 * self._hot.minutes))
         return max(oldest, await self._journal.newest(self._hot.messages))
-
-    async def _settle_on(self) -> None:
-        while True:
-            await asyncio.sleep(SETTLE_S)
-            try:
-                await self.settle()
-            except StoreError as error:
-                log.warning("journal and map not compared reason=%s", error)
 
     async def _compare(self, above: str, until: str) -> None:
         """Put what only one of journal and map has, of the ids in (above, until], into the other."""

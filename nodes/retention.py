@@ -1,11 +1,10 @@
 """Removes messages that are older than the configured days."""
 
-import asyncio
 import logging
 import time
 
 from common import ids
-from common.errors import StoreError
+from nodes.background import repeat
 from nodes.store import Store
 
 log = logging.getLogger(__name__)
@@ -16,12 +15,10 @@ DAY_MS = 86_400_000
 
 async def run(store: Store, days: float) -> None:
     """Remove from time to time, for ever; nothing with 0 days."""
-    while days:
-        try:
-            removed = await store.expire(ids.last_id(time.time_ns() // 1_000_000 - int(days * DAY_MS)))
-        except StoreError as error:
-            log.warning("old messages not removed reason=%s", error)
-        else:
-            if removed:
-                log.info("expired messages=%s", removed)
-        await asyncio.sleep(EXPIRE_S)
+
+    async def expire() -> None:
+        if removed := await store.expire(ids.last_id(time.time_ns() // 1_000_000 - int(days * DAY_MS))):
+            log.info("expired messages=%s", removed)
+
+    if days:
+        await repeat(expire, every_s=EXPIRE_S, what="removing old messages")

@@ -104,7 +104,7 @@ def test_the_audit_runs_by_itself(tmp_path: Path) -> None:
             await second.peers.fetch()
             entry = at(time.time_ns() // 1_000_000 - 40_000, "x")
             await first.journal.keep([entry])
-            running = asyncio.create_task(audit_of(second).run(pause_s=0.01))
+            running = asyncio.create_task(audit_of(second).run(every_s=0.01))
             await becomes([entry], lambda: second.journal.read("", 10))
             running.cancel()
 
