@@ -1,5 +1,6 @@
 """The messages between logging nodes, by which their journals become one."""
 
+import enum
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta
@@ -15,16 +16,24 @@ class Record(NamedTuple):
     key: IdempotencyKey | None
 
 
+class Scope(enum.StrEnum):
+    """Which messages of a journal are asked for."""
+
+    ACCEPTED = "accepted"  # by the node itself
+    OTHERS = "others"  # and what came from other nodes than the one that asks
+    EVERYTHING = "everything"  # and what came from the one that asks: it may have lost its disk
+
+
 class Fetch(Wire, frozen=True, kw_only=True):
     """Asks a logging node for what its journal (by name, "" for unknown) got after the number `after`. See Fetched.
 
-    `node` (host:port) asks; with `everything` also for what came from others, not only for what was accepted there.
+    `node` (host:port) asks, for what is in the `scope`.
     """
 
     node: Name
     journal: Annotated[str, Meta(max_length=64)]
     after: Annotated[int, Meta(ge=0)]
-    everything: bool
+    scope: Scope
     settled: Cursor = ""  # up to this id the disk of `node` has everything
 
 

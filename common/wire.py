@@ -173,6 +173,7 @@ class State(enum.StrEnum):
     STARTING = "starting"  # its Hazelcast member is not up yet
     FORMING = "forming"  # its member runs, and waits for the others or for the backups to be in place
     READY = "ready"
+    BEHIND = "behind"  # it was away, and takes from its peers what it missed
     LEAVING = "leaving"  # it was told to stop, and finishes what it has taken
 
 
@@ -190,7 +191,7 @@ class Code(enum.StrEnum):
     INVALID = "invalid"  # not a valid request for this server: never send it again
     UNKNOWN_NAME = "unknown-name"  # the registry has nothing under that name
     OVERLOADED = "overloaded"  # too many requests in flight: nothing was done
-    STARTING = "starting"  # not ready yet, or leaving: nothing was done
+    STARTING = "starting"  # not ready, for whatever reason: nothing was done
     CONFLICT = "conflict"  # the idempotency key belongs to another text: nothing was done, and nothing ever will be
     FAILED = "failed"  # it broke on the way: it may have been done
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from common import config, ids, process, rpc
+from common import config, process, rpc
 from common.errors import FatalError
 from nodes import engine, grid, messages, retention
 from nodes.audit import Audit
@@ -154,17 +153,17 @@ async def _hazelcast(
             transport, registries, address, launch=settings.hazelcast.launch, member=member
         )
         await peers.learn()
+        await journal.check()
         async with engine.hazelcast(
             cluster,
             journal=journal,
             peers=peers,
+            audit=audit,
             hot=Hot(settings.storage.hot_minutes, settings.storage.hot_messages),
             heap_mb=settings.hazelcast.heap_mb,
             log_path=directory / "logs" / f"hazelcast-{port}.log",
             forming=node.forming,
         ) as opened:
-            # A journal that was cut lacks messages of its own, which no fetch brings.
-            await audit.verify(ids.last_id(time.time_ns() // 1_000_000))
             auditing = asyncio.create_task(audit.run())
             stack.callback(auditing.cancel)
             yield opened

@@ -33,7 +33,8 @@ class Audit:
         self._journal = journal
         self._peers = peers
         self._retention_days = retention_days
-        self._compared = 0
+        self._compared = 1  # a node compares everything when it starts ...
+        self._compared_with: set[str] = set()  # ... with those that answer then
 
     async def handle(self, request: Digest | Copy | Verify) -> Reply:
         """Answer a peer, or a person; raises StoreError."""
@@ -53,22 +54,29 @@ class Audit:
 
     async def _compare(self) -> None:
         now_ms = time.time_ns() // 1_000_000
-        from_hour = 0 if self._compared % AUDITS_A_DAY == 0 else now_ms // HOUR_MS - RECENT_HOURS
+        all_of_it = self._compared % AUDITS_A_DAY == 0 or not self._compared_with.issuperset(self._peers.known())
+        from_hour = 0 if all_of_it else now_ms // HOUR_MS - RECENT_HOURS
         self._compared += 1
         await self.verify(ids.last_id(now_ms - int(2_000 * IN_FLIGHT_S)), from_hour)
 
     async def verify(self, until: str, from_hour: int = 0) -> Verified:
         """Take from the peers what they have up to the id `until` and this journal lacks; what it has then."""
+        first_hour = 0
         if self._retention_days:
             kept_ms = time.time_ns() // 1_000_000 - int(86_400_000 * self._retention_days)
-            from_hour = max(from_hour, kept_ms // HOUR_MS + 1)
+            first_hour = kept_ms // HOUR_MS + 1
+        from_hour = max(from_hour, first_hour)
         await self._peers.fetch()
         before = await self._journal.hours(from_hour, until)
         for address in self._peers.live():
             theirs = await self._hours_of(address, from_hour, until)
+            if theirs is None:
+                continue
             ours = await self._journal.hours(from_hour, until)
             for hour in sorted(hour for hour, found in theirs.items() if found != ours.get(hour)):
                 await self._copy(address, hour, until)
+            if from_hour == first_hour:
+                self._compared_with.add(address)
         after = await self._journal.hours(from_hour, until)
         repaired = _messages(after) - _messages(before)
         if repaired:
@@ -76,14 +84,16 @@ class Audit:
         digest = sum(found.digest for found in after.values())
         return Verified(node=self._peers.address, messages=_messages(after), digest=digest, repaired=repaired)
 
-    async def _hours_of(self, address: str, from_hour: int, until: str) -> dict[int, Hour]:
-        """What a peer has, by hour; nothing when it does not answer."""
+    async def _hours_of(self, address: str, from_hour: int, until: str) -> dict[int, Hour] | None:
+        """What a peer has, by hour; None when it does not answer."""
         found: dict[int, Hour] = {}
         while True:
             request = Digest(from_hour=from_hour, until=until)
             reply = await self._peers.ask(address, request, Digested, timeout_s=ANSWER_S)
-            found |= {hour.hour: hour for hour in reply.hours} if reply else {}
-            if reply is None or len(reply.hours) < PAGE_MESSAGES:
+            if reply is None:
+                return None
+            found |= {hour.hour: hour for hour in reply.hours}
+            if len(reply.hours) < PAGE_MESSAGES:
                 return found
             from_hour = reply.hours[-1].hour + 1
 

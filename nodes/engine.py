@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import rpc
+from common import ids, rpc
 from common.errors import FatalError, PeerError, StoreError
 from common.wire import Known, Lookup
 from nodes import grid, java
+from nodes.audit import Audit
 from nodes.journal import Journal
 from nodes.member import Member, running
 from nodes.peers import Peers
@@ -91,6 +93,7 @@ async def hazelcast(
     *,
     journal: Journal,
     peers: Peers,
+    audit: Audit,
     hot: Hot,
     heap_mb: int,
     log_path: Path,
@@ -127,18 +130,19 @@ async def hazelcast(
             log.warning("serving before all backups are in place waited_s=%s", SAFE_S)
         store = ReplicatedStore(journal, messages, peers, hot=hot)
         await stack.enter_async_context(peers.kept())
-        await _recovered(store)
+        await _recovered(store, audit)
         await stack.enter_async_context(store.kept())
         lost = asyncio.create_task(_lost(messages, journal, own))
         stack.callback(lost.cancel)
         yield Engine(store, lost, peers)
 
 
-async def _recovered(store: ReplicatedStore) -> None:
-    """Try until journal and map are one: while members join, the map may not answer."""
+async def _recovered(store: ReplicatedStore, audit: Audit) -> None:
+    """Try until journal, map and the other journals are one: while members join, the map may not answer."""
     ends = asyncio.get_running_loop().time() + SAFE_S
     while True:
         try:
+            await audit.verify(ids.last_id(time.time_ns() // 1_000_000))  # a torn journal lacks messages of its own
             return await store.recover()
         except StoreError as error:
             if asyncio.get_running_loop().time() > ends:
@@ -170,14 +174,9 @@ async def _disk_failed(journal: Journal) -> str:
 
 @contextlib.asynccontextmanager
 async def opened(path: Path, cluster_name: str) -> AsyncIterator[Journal]:
-    """The journal in a file, read once to see that it is whole, and closed at the end.
-
-    Raises:
-        FatalError: it cannot be used.
-    """
+    """The journal in a file, closed at the end; raises FatalError when it cannot be used."""
     journal = await asyncio.to_thread(Journal, path, cluster_name)
     try:
-        await journal.check()
         yield journal
     finally:
         await asyncio.to_thread(journal.close)
@@ -187,6 +186,7 @@ async def opened(path: Path, cluster_name: str) -> AsyncIterator[Journal]:
 async def embedded(journal: Journal) -> AsyncIterator[Engine]:
     """A store in one SQLite file that all logging nodes of this machine share."""
     log.warning("embedded engine: one file on one disk, no Hazelcast cluster")
+    await journal.check()
     lost = asyncio.create_task(_disk_failed(journal))
     try:
         yield Engine(journal, lost)

@@ -17,7 +17,7 @@ from hazelcast.predicate import Predicate, and_, greater, less_or_equal, paging
 
 from common import ids
 from common.errors import FatalError, StoreError
-from common.wire import UUID, Entry
+from common.wire import MESSAGE_BYTES, UUID, Entry
 from nodes.store import KEY_S, Claim
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ async def _put_once(entries: "Map[str, str]", key: str, value: str, *, ttl_s: fl
 
 def _ours(key: object, value: object) -> bool:
     """Whether an entry of the map is a message: any Hazelcast client may have put something else there."""
-    if isinstance(key, str) and isinstance(value, str) and _MESSAGE_ID.fullmatch(key):
+    if isinstance(key, str) and isinstance(value, str) and _MESSAGE_ID.fullmatch(key) and len(value) <= MESSAGE_BYTES:
         return True
     log.warning("an entry of the map is no message and is left out key=%.100r", key)
     return False

@@ -14,16 +14,29 @@ from typing import NamedTuple, TypeVar
 
 from common import ids
 from common.errors import FatalError, StoreError
-from common.replication import Fetched, Hour, Record
+from common.replication import Fetched, Hour, Record, Scope
 from common.wire import PAGE_BYTES, PAGE_MESSAGES, Entry, text_bytes
 from nodes.database import Database, frames_in_log, in_transaction
 from nodes.store import KEY_S, Claim
-from nodes.tables import ACCEPTED, BY_MINUTE, CLAIM, EXPIRE, FROM_MAP, SINCE, TABLES, checksum, identity, insertion
+from nodes.tables import (
+    ACCEPTED,
+    BY_MINUTE,
+    CLAIM,
+    EXPIRE,
+    FORGET_KEYS,
+    FROM_MAP,
+    SINCE,
+    TABLES,
+    checksum,
+    identity,
+    insertion,
+)
 
 log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
 STEP_MS = 65_536  # the resolution of `hours`: what begins in an hour is counted there, also when it ends in the next
+FREED_PAGES = 250  # 1 MB at a time, when messages have expired
 BATCH_MESSAGES = 1_000  # most messages in one commit: keeps a commit below 10 ms
 
 # Errors after which nothing that this file says can be relied on. A full disk is none: nothing was written then.
@@ -100,7 +113,7 @@ class Journal:
 
         def insert(connection: sqlite3.Connection) -> Claim:
             now_s = time.time()
-            connection.execute("DELETE FROM keys WHERE made_s < ?", (now_s - KEY_S,))
+            connection.execute(FORGET_KEYS, (now_s - KEY_S,))
             connection.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", (key, message_id, text_digest, now_s))
             return Claim(*connection.execute(CLAIM, (key, 0)).fetchone())
 
@@ -170,8 +183,8 @@ class Journal:
             removed += count
             if count < BATCH_MESSAGES:
                 break
-        if removed:  # a script, because execute() frees one page only
-            await self._guarded(self._writer, lambda found: found.executescript("PRAGMA incremental_vacuum"))
+        while removed and await self._write(_free_pages):
+            pass  # some at a time, so that messages get in between
         return removed
 
     async def newest(self, skip: int) -> str:
@@ -184,15 +197,13 @@ class Journal:
         """See Store."""
         return ()
 
-    async def since(self, seq: int, *, everything: bool, node: str = "") -> Fetched:
-        """What this journal got after `seq`, about PAGE_BYTES at a time, for `node`.
-
-        That is what this node accepted; with `everything` also what it got from others than `node`.
-        """
+    async def since(self, seq: int, scope: Scope = Scope.ACCEPTED, *, node: str = "") -> Fetched:
+        """What this journal got after `seq` and is in the scope of a request of `node`, about PAGE_BYTES at a time."""
+        others, everything = scope is not Scope.ACCEPTED, scope is Scope.EVERYTHING
 
         def select(connection: sqlite3.Connection) -> Fetched:
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
-            rows = connection.execute(SINCE, (seq, last, everything, node))
+            rows = connection.execute(SINCE, (seq, last, others, everything, node))
             records: list[Record] = []
             used_bytes = 0
             for row_seq, crc, *record in rows:
@@ -211,12 +222,18 @@ class Journal:
         row = await self._read(lambda connection: connection.execute(query, (journal,)).fetchone())
         return Cursor(row[0], bool(row[1])) if row else Cursor(0, whole=False)
 
+    async def last_journal_of(self, address: str) -> str:
+        """The name of the journal that was fetched last from a node (host:port); "" for none."""
+        query = "SELECT journal FROM cursors WHERE address = ? ORDER BY rowid DESC LIMIT 1"
+        row = await self._read(lambda connection: connection.execute(query, (address,)).fetchone())
+        return str(row[0]) if row else ""
+
     async def adopt(self, journal: str, records: Sequence[Record], cursor: Cursor, *, origin: str) -> None:
         """Store what was fetched from the journal of that name, of the node `origin`, and how far that is."""
 
         def insert(connection: sqlite3.Connection) -> None:
             insertion(records, origin)(connection)
-            connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (journal, *cursor))
+            connection.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)", (journal, *cursor, origin))
 
         await self._write(insert)
 
@@ -265,6 +282,13 @@ class Journal:
     def _break(self, why: str) -> None:
         self.why = self.why or f"{self._path}: {why}"
         self.broken.set()
+
+
+def _free_pages(connection: sqlite3.Connection) -> int:
+    """Give so many free pages back to the file system; how many are left."""
+    for _ in range(FREED_PAGES):
+        connection.execute("PRAGMA incremental_vacuum(1)").fetchall()  # one step of it frees one page in any case
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def _settle(batch: list[tuple[Record, "asyncio.Future[None]"]], error: StoreError | None) -> None:

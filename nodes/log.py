@@ -29,7 +29,7 @@ from nodes.store import Store, digest
 
 log = logging.getLogger(__name__)
 
-APPEND_S = 0.9  # for all steps of one append; below the facade's attempt timeout (1 s), so that the node says why
+STEP_S = 0.9  # for all that a request needs; below the facade's attempt timeout (1 s), so that the node says why
 FIRST_CHUNK = 128  # messages: 8 MiB when all are as large as they may be
 LOGGED_CHARACTERS = 200  # of a text in the node's own log: enough to recognise it
 
@@ -73,15 +73,16 @@ class LoggingNode:
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; raises StoreError, and InvalidMessageError for one that is not for a logging node."""
+        state = State.BEHIND if self._peers and self._peers.behind() and self._store else self._state
         if isinstance(request, Ping):
             members = len(self._store.view()) if self._store else 0
-            return Status(service="logging-service", state=self._state, members=members)
+            return Status(service="logging-service", state=state, members=members)
         if self._peers and isinstance(request, Fetch | Sync):
             return await self._peers.handle(request)
         if self._audit and isinstance(request, Digest | Copy | Verify):
             return await self._audit.handle(request)
-        if self._store is None or self._state is State.LEAVING:
-            return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {self._state}")
+        if self._store is None or state is not State.READY:
+            return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {state}")
         return await self._serve(self._store, request)
 
     async def _serve(self, store: Store, request: Request) -> Reply:
@@ -91,29 +92,36 @@ class LoggingNode:
             case AppendAll(entries=entries):
                 return await self._append_all(store, entries)
             case Read(after=after, limit=limit):
-                return await read_page(store, after, limit, node=self._address)
+                return await self._read(store, after, limit)
             case _:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
     async def _append(self, store: Store, request: Append) -> Reply:
         try:
-            async with asyncio.timeout(APPEND_S):
+            async with asyncio.timeout(STEP_S):
                 message_id = await _claimed_id(store, request)
                 if message_id is None:
                     return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
                 # Also for a key that is known: its first attempt may have failed between the two steps.
                 await store.append(message_id, request.msg, request.key)
         except TimeoutError as error:
-            raise StoreError(f"the message was not stored in {APPEND_S} s") from error
+            raise StoreError(f"the message was not stored in {STEP_S} s") from error
         log.info("stored id=%s node=%s msg=%r", message_id, self._address, request.msg[:LOGGED_CHARACTERS])
         return Stored(id=message_id, node=self._address, replayed=message_id != request.id)
 
+    async def _read(self, store: Store, after: str, limit: int) -> Reply:
+        try:
+            async with asyncio.timeout(STEP_S):
+                return await read_page(store, after, limit, node=self._address)
+        except TimeoutError as error:
+            raise StoreError(f"the page was not read in {STEP_S} s") from error
+
     async def _append_all(self, store: Store, entries: Sequence[Entry]) -> Reply:
         try:
-            async with asyncio.timeout(APPEND_S):
+            async with asyncio.timeout(STEP_S):
                 await store.append_all(entries)
         except TimeoutError as error:
-            raise StoreError(f"{len(entries)} messages were not stored in {APPEND_S} s") from error
+            raise StoreError(f"{len(entries)} messages were not stored in {STEP_S} s") from error
         log.info("stored messages=%s node=%s", len(entries), self._address)
         return StoredAll(count=len(entries), node=self._address)
 

@@ -15,8 +15,9 @@ from typing import Generic, TypeVar
 from common import rpc
 from common.codec import Reply, Request
 from common.errors import PeerError, StoreError
-from common.replication import Fetch, Fetched, Sync, Synced
+from common.replication import Fetch, Fetched, Scope, Sync, Synced
 from common.wire import Known, Lookup, Wire
+from nodes.background import repeat
 from nodes.journal import Cursor, Journal
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ SYNCED_S = 0.5  # for a peer to have fetched from this node, and flushed
 LEARN_S = 1.0  # between two questions to the registry for the peers
 LOOKUP_S = 0.5  # for one answer of one registry
 RELAY_S = 5.0  # before a peer fell silent: its last answer is younger
+PEERS = 100  # at most
+BEHIND_S = 1.0  # of catching up, then a node says that it cannot serve
 TRAIL = 1_000  # fetches that are remembered: of 10 s and more
 TOLD_MESSAGES = 50_000  # fetched between two lines in the log that tell how far it is
 
@@ -75,7 +78,7 @@ class Peers:
     def meet(self, addresses: Iterable[str]) -> None:
         """From now on these are peers, too."""
         for address in addresses:
-            if address != self.address and address not in self._peers:
+            if address != self.address and address not in self._peers and len(self._peers) < PEERS:
                 self._peers[address] = _Peer(self._transport, address, self, self._journal)
 
     def known(self) -> tuple[str, ...]:
@@ -90,10 +93,10 @@ class Peers:
         match request:
             case Fetch(journal=name) if name != self._journal.name:
                 return Fetched(journal=self._journal.name, records=(), next=0, more=True)
-            case Fetch(node=node, after=after, everything=everything):
-                return await self._journal.since(after, everything=everything, node=node)
+            case Fetch(node=node, after=after, scope=scope):
+                return await self._journal.since(after, scope, node=node)
             case Sync(node=node):
-                if node != self.address and not await self._peers[node].fetch():
+                if node not in self._peers or not await self._peers[node].fetch():
                     raise StoreError(f"{self.address} could not fetch from {node}")
                 return Synced(node=self.address)
 
@@ -103,8 +106,18 @@ class Peers:
         Not so while a peer is silent; its timeout is paid once, then it is asked beside until it answers.
         Raises StoreError when the journal cannot take it.
         """
-        answers = await asyncio.gather(*(peer.fetch() for peer in self._peers.values() if not peer.silent))
-        return all(answers) and not any(peer.silent for peer in self._peers.values())
+        known = list(self._peers.values())
+        live = [peer for peer in known if not peer.silent]
+        answers = await asyncio.gather(*(peer.fetch() for peer in live))
+        return len(live) == len(known) and all(answers)
+
+    def whole(self) -> bool:
+        """Whether everything that any node had when it was first met is in the journal."""
+        return all(peer.whole for peer in self._peers.values())
+
+    def behind(self) -> bool:
+        """Whether this node is catching up with a peer, and not soon done."""
+        return any(peer.behind_s() > BEHIND_S for peer in self._peers.values())
 
     def settled(self) -> str:
         """Up to this id the journals of all live nodes, this one included, have everything."""
@@ -128,12 +141,18 @@ class Peers:
         self, address: str, request: Request, expect: type[ReplyType], *, timeout_s: float
     ) -> ReplyType | None:
         """What one peer answers, or None."""
-        return await self._peers[address].ask(request, expect, timeout_s=timeout_s)
+        peer = self._peers.get(address)
+        return await peer.ask(request, expect, timeout_s=timeout_s) if peer else None
 
-    async def replicate(self) -> int:
-        """Have the peers fetch what this node has; how many have it on disk now: all but the silent ones."""
+    async def replicate(self) -> None:
+        """Have the live peers fetch what this node has.
+
+        Raises:
+            StoreError: there are some, and none of them has it on its disk now.
+        """
         live = [peer for peer in self._peers.values() if not peer.silent]
-        return sum(await asyncio.gather(*(peer.push() for peer in live)))
+        if live and not any(await asyncio.gather(*(peer.push() for peer in live))):
+            raise StoreError("no peer has fetched the message in time")
 
     async def learn(self) -> None:
         """Ask the registries who the peers are: who is configured or has a lease, whatever it sees of the cluster.
@@ -150,30 +169,26 @@ class Peers:
 
     @contextlib.asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Fetch from all peers while the block runs."""
-        keeping = asyncio.create_task(self._keep())
+        """Fetch from all peers, and learn who they are, while the block runs."""
+        tasks = [
+            asyncio.create_task(repeat(self._fetch_beside, every_s=FETCH_S, what="fetching from the peers")),
+            asyncio.create_task(repeat(self.learn, every_s=LEARN_S, what="learning who the peers are")),
+        ]
         try:
             yield
         finally:
-            keeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeping
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self) -> None:
         """End the threads that wait for peers."""
         for peer in self._peers.values():
             peer.close()
 
-    async def _keep(self) -> None:
-        loop = asyncio.get_running_loop()
-        learned_s = loop.time()
-        while True:
-            for peer in self._peers.values():
-                peer.fetch_beside()
-            await asyncio.sleep(FETCH_S)
-            if loop.time() - learned_s > LEARN_S:
-                await self.learn()
-                learned_s = loop.time()
+    async def _fetch_beside(self) -> None:
+        for peer in self._peers.values():
+            peer.fetch_beside()
 
     def _lookup(self, name: str) -> set[str]:
         for registry in self._registries:
@@ -194,18 +209,29 @@ class _Peer:
         self._name, self._cursor = "", Cursor(0, whole=False)
         self._beside: asyncio.Task[None] | None = None
         self._back_to: int | None = None
+        self._relayed = 0  # up to this number it was asked for more than what it accepted
+        self._behind_since_s = 0.0
         self._trail: deque[tuple[float, int]] = deque(maxlen=TRAIL)
         self.silent = False  # it did not answer the last time
         self.settled = ""  # up to this id its journal has everything
         self.fetch = Shared(self._fetch)
         self.push = Shared(self._push)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all is here that it had when it was first met."""
+        return self._cursor.whole
+
+    def behind_s(self) -> float:
+        """For how long its answers have said that there is more."""
+        return asyncio.get_running_loop().time() - self._behind_since_s if self._behind_since_s else 0.0
+
     def go_back(self, seconds: float) -> None:
         """Fetch again what was there so many seconds ago: a node that fell silent may have left something there."""
         if self._trail:
             since = asyncio.get_running_loop().time() - seconds
             seq = max((seq for at, seq in self._trail if at <= since), default=self._trail[0][1])
-            self._back_to = seq  # for the next fetch: one may be on its way
+            self._back_to = max(seq, self._relayed)  # for the next fetch: one may be on its way
 
     def fetch_beside(self) -> None:
         """Fetch in the background, unless that runs already."""
@@ -224,54 +250,75 @@ class _Peer:
             log.warning("cannot take what a peer has peer=%s reason=%s", self._address, error)
 
     async def _fetch(self) -> bool:
-        """Whether all that the peer had accepted is in the journal."""
-        before = self._cursor.seq
-        more = True
-        while more:
-            if self._back_to is not None:
-                self._cursor, self._back_to = Cursor(min(self._back_to, self._cursor.seq), self._cursor.whole), None
-            request = Fetch(
-                node=self._peers.address,
-                journal=self._name,
-                after=self._cursor.seq,
-                everything=not self._cursor.whole or self._peers.any_silent(),
-                settled=self._peers.settled_here,
-            )
-            fetched = await self.ask(request, Fetched, timeout_s=FETCHED_S)
-            if fetched is None:
-                return False
-            if fetched.journal != self._name:  # the first answer, or that of a node with a new disk
-                self._name, self._cursor = fetched.journal, await self._journal.cursor(fetched.journal)
-                before, self._back_to = self._cursor.seq, None
-                self._trail.clear()
-                continue
-            cursor = Cursor(fetched.next, whole=self._cursor.whole or not fetched.more)
-            if fetched.records or cursor.whole != self._cursor.whole:
-                await self._journal.adopt(self._name, fetched.records, cursor, origin=self._address)
-            if cursor.seq // TOLD_MESSAGES > self._cursor.seq // TOLD_MESSAGES and fetched.more:
-                log.info("catching up peer=%s from=%s at=%s", self._address, before, cursor.seq)
-            self._cursor, more = cursor, fetched.more
-        self._trail.append((asyncio.get_running_loop().time(), self._cursor.seq))
-        return True
-
-    async def _push(self) -> bool:
-        return await self.ask(Sync(node=self._peers.address), Synced, timeout_s=SYNCED_S) is not None
-
-    async def ask(self, request: Request, expect: type[ReplyType], *, timeout_s: float) -> ReplyType | None:
-        """The peer's answer, or None: then it is silent until it answers."""
-
-        def ask() -> ReplyType:
-            return rpc.ask(self._transport, self._address, request, expect, timeout_s=timeout_s)
-
+        """Whether all that the peer had accepted is in the journal; one that does not answer is silent from then on."""
+        if not self._name and (name := await self._journal.last_journal_of(self._address)):
+            await self._open(name)
         try:
-            reply = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+            while await self._fetch_page():
+                self._behind_since_s = self._behind_since_s or asyncio.get_running_loop().time()
         except PeerError as error:
             if not self.silent:
                 log.warning("peer silent reason=%s", error)
                 self.silent = True
                 self._peers.relay_what_it_left()
-            return None
+            return False
         if self.silent:
             log.info("peer answers peer=%s", self._address)
-        self.silent = False
-        return reply
+        self.silent, self._behind_since_s = False, 0.0
+        self._trail.append((asyncio.get_running_loop().time(), self._cursor.seq))
+        return True
+
+    async def _fetch_page(self) -> bool:
+        """Whether there is more."""
+        if self._back_to is not None:
+            self._cursor, self._back_to = Cursor(min(self._back_to, self._cursor.seq), self._cursor.whole), None
+        scope = Scope.OTHERS if self._peers.any_silent() else Scope.ACCEPTED
+        if not self._cursor.whole:
+            scope = Scope.EVERYTHING
+        fetched = await self._asked(
+            Fetch(
+                node=self._peers.address,
+                journal=self._name,
+                after=self._cursor.seq,
+                scope=scope,
+                settled=self._peers.settled_here,
+            ),
+            Fetched,
+            timeout_s=FETCHED_S,
+        )
+        if fetched.journal != self._name:  # the first answer, or that of a node with a new disk
+            await self._open(fetched.journal)
+            return True
+        cursor = Cursor(fetched.next, whole=self._cursor.whole or not fetched.more)
+        if fetched.records or cursor.whole != self._cursor.whole:
+            await self._journal.adopt(self._name, fetched.records, cursor, origin=self._address)
+        if cursor.seq // TOLD_MESSAGES > self._cursor.seq // TOLD_MESSAGES and fetched.more:
+            log.info("catching up peer=%s at=%s", self._address, cursor.seq)
+        self._cursor = cursor
+        if scope is not Scope.ACCEPTED:
+            self._relayed = cursor.seq
+        return fetched.more
+
+    async def _open(self, journal: str) -> None:
+        """From now on the peer has the journal of that name."""
+        self._name, self._cursor = journal, await self._journal.cursor(journal)
+        self._back_to, self._relayed = None, 0
+        self._trail.clear()
+        self._trail.append((0.0, self._cursor.seq))
+
+    async def _push(self) -> bool:
+        return await self.ask(Sync(node=self._peers.address), Synced, timeout_s=SYNCED_S) is not None
+
+    async def ask(self, request: Request, expect: type[ReplyType], *, timeout_s: float) -> ReplyType | None:
+        """The peer's answer, or None."""
+        try:
+            return await self._asked(request, expect, timeout_s=timeout_s)
+        except PeerError as error:
+            log.info("a peer did not answer request=%s reason=%s", type(request).__name__, error)
+            return None
+
+    async def _asked(self, request: Request, expect: type[ReplyType], *, timeout_s: float) -> ReplyType:
+        def ask() -> ReplyType:
+            return rpc.ask(self._transport, self._address, request, expect, timeout_s=timeout_s)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, ask)

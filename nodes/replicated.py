@@ -82,7 +82,7 @@ class ReplicatedStore:
         _, in_map = await asyncio.gather(
             self._journal.append(message_id, text, key), self._in_map(self._grid.append, message_id, text)
         )
-        if not in_map:
+        if not in_map or self._is_late(message_id):
             await self._peers.replicate()
 
     async def append_all(self, entries: Sequence[Entry]) -> None:
@@ -90,7 +90,7 @@ class ReplicatedStore:
         above = await self._hot_above()
         hot = [entry for entry in entries if entry.id > above]
         _, in_map = await asyncio.gather(self._journal.append_all(entries), self._in_map(self._grid.append_all, hot))
-        if not in_map or len(hot) < len(entries):
+        if not in_map or any(self._is_late(entry.id) for entry in entries):
             await self._peers.replicate()
 
     async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
@@ -100,14 +100,15 @@ class ReplicatedStore:
 
     async def read(self, after: str, limit: int) -> list[Entry]:
         """See Store."""
-        if after < self._settled:
+        settled = self._settled  # as it was before the journal is read
+        if after < settled:
             old = await self._journal.read(after, limit)
-            if len(old) == limit and old[-1].id <= self._settled:
+            if len(old) == limit and old[-1].id <= settled:
                 return old
         complete = await self._peers.fetch()
         old = await self._journal.read(after, limit)
-        new = await self._new_in_map(max(after, self._settled), limit, needed=not complete)
-        return sorted({*old, *new})[:limit]
+        new = await self._new_in_map(max(after, settled), limit, needed=not complete)
+        return [Entry(*one) for one in sorted((dict(new) | dict(old)).items())[:limit]]
 
     async def expire(self, until: str) -> int:
         """See Store."""
@@ -121,9 +122,10 @@ class ReplicatedStore:
     async def recover(self) -> None:
         """Fetch what the peers have, and make sure that the map has the newest messages; raises StoreError."""
         await self._peers.fetch()
-        now_ms = self._now_ms()
-        await self._compare(await self._hot_above(), ids.last_id(now_ms))
-        self._settle_at(ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S)))
+        hot = await self._hot_above()
+        await self._compare(hot, ids.last_id(self._now_ms()))
+        if self._peers.whole():  # else a peer may have old messages that this node has lost
+            self._settle_at(hot)
 
     @contextlib.asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -140,15 +142,21 @@ class ReplicatedStore:
         now_s, now_ms = self._clock(), self._now_ms()
         if (seen := self._grid.view()) != self._seen:
             self._seen, self._changed_s = seen, now_s
-        if now_s - self._changed_s < QUIET_S or not self._well:
+        if now_s - self._changed_s < QUIET_S or not (self._well and self._peers.whole()):
             return
         until = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
         await self._peers.fetch()
         await self._compare(self._settled, until)
+        if self._grid.view() != self._seen:
+            return
         self._settle_at(until)
         if now_s - self._cooled_s >= COOL_S:
             self._cooled_s = now_s
             await self._grid.expire(min(await self._hot_above(), self._peers.settled()))
+
+    def _is_late(self, message_id: str) -> bool:
+        """Whether nodes may soon believe that there is nothing new at this id: then all must have it on disk now."""
+        return ids.time_ms(message_id) < self._now_ms() - int(500 * IN_FLIGHT_S)
 
     def _settle_at(self, until: str) -> None:
         self._settled = self._peers.settled_here = until
@@ -204,9 +212,14 @@ class ReplicatedStore:
         began_s = self._clock()
         while not self._well:
             await asyncio.sleep(PROBE_S)
-            with contextlib.suppress(StoreError):
+            try:
                 await self._grid.read(ids.last_id(self._now_ms()), 1)  # asks all partitions
-                self._well = True
+            except StoreError:
+                continue
+            except Exception:
+                log.exception("asking the map broke")  # a defect of ours; without this nobody would ask again
+                continue
+            self._well = True
         log.info("the map answers again after_s=%.2f", self._clock() - began_s)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:

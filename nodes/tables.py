@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from common.errors import FatalError
+from common.ids import time_ms
 from common.replication import Record
-from nodes.store import digest
+from nodes.store import KEY_S, digest
 
 FORMAT = "1"  # of the tables below
 
@@ -20,7 +21,7 @@ TABLES = (
         msg TEXT NOT NULL, key TEXT, origin TEXT NOT NULL, crc INTEGER NOT NULL)""",
     "CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, id TEXT, digest TEXT, made_s REAL) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS keys_by_age ON keys (made_s)",
-    "CREATE TABLE IF NOT EXISTS cursors (journal TEXT PRIMARY KEY, seq INTEGER, whole INTEGER) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS cursors (journal TEXT PRIMARY KEY, seq INTEGER, whole INTEGER, address TEXT)",
 )
 
 # The first 8 of 12 hexadecimal digits of the milliseconds: 65.5 s.
@@ -31,9 +32,10 @@ ACCEPTED, FROM_MAP = "", "map"
 KEEP = "INSERT OR IGNORE INTO messages (id, msg, key, origin, crc) VALUES (?, ?, ?, ?, ?)"
 ACCEPT = """INSERT INTO messages (id, msg, key, origin, crc) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
     SET origin = '', seq = (SELECT max(seq) + 1 FROM messages) WHERE origin <> ''"""
+FORGET_KEYS = "DELETE FROM keys WHERE made_s < ?"
 CLAIM = "SELECT id, digest FROM keys WHERE key = ? AND made_s >= ?"
 SINCE = """SELECT seq, crc, id, msg, key FROM messages
-    WHERE seq > ? AND seq <= ? AND (origin = '' OR ? AND origin <> ?) ORDER BY seq"""
+    WHERE seq > ? AND seq <= ? AND (origin = '' OR ? AND (? OR origin <> ?)) ORDER BY seq"""
 
 
 def identity(connection: sqlite3.Connection, path: Path, cluster_name: str) -> str:
@@ -56,8 +58,9 @@ def insertion(records: Iterable[Record], origin: str) -> Callable[[sqlite3.Conne
     def insert(connection: sqlite3.Connection) -> None:
         rows = [(one.id, one.msg, one.key, origin, checksum(one.id, one.msg)) for one in records]
         connection.executemany(KEEP if origin else ACCEPT, rows)
-        keys = [(one.key, one.id, digest(one.msg), time.time()) for one in records if one.key]
-        connection.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", keys)
+        if keys := [(one.key, one.id, digest(one.msg), time_ms(one.id) / 1_000) for one in records if one.key]:
+            connection.execute(FORGET_KEYS, (time.time() - KEY_S,))
+            connection.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", keys)
 
     return insert
 

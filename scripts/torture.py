@@ -4,20 +4,22 @@ import http.client
 import itertools
 import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
+import psutil
 from rich.console import Console
 from rich.table import Table
 
-from common import process
-from common.errors import FatalError
+from common import process, rpc, wire
+from common.errors import FatalError, PeerError
 from scripts import checker, disk_faults, faults, history, network_faults
 from scripts.checker import Outcome, Verdict
 from scripts.launcher import Cluster
@@ -29,6 +31,7 @@ from scripts.traffic import client
 BEFORE_S = 1.5  # of load before a fault
 STEADY_S, HEAL_S = 5.0, 60.0  # every node sees every member for as long: Hazelcast looks each 2 s for a side to merge
 LOAD_S = 60.0  # at most, for the acknowledgements that are wanted
+PAGE_S = 5.0  # for one page of one node
 LOOK_S = 0.3  # between two looks at the cluster
 TABLE_COLUMNS = 170
 UNREACHABLE = ("facade", "kill3", "wipe")  # no facade, or no node, is there for a while: errors are right
@@ -54,6 +57,10 @@ FAULTS: dict[str, Callable[[Stage], None]] = {
     "split": network_faults.split,
     "merge-kill": network_faults.merge_kill,
 }
+FAILURES = (  # of one run; the others go on
+    *(FatalError, PeerError, OSError, http.client.HTTPException, ValueError),
+    *(psutil.Error, subprocess.SubprocessError),
+)
 NETWORK_FAULTS = ("split", "merge-kill")
 
 
@@ -62,6 +69,7 @@ class Result:
     """One fault on one cluster.
 
     Attributes:
+        differing: nodes that at the end had not exactly what was read.
         outage_ms: the longest time without an acknowledgement after each thing that was done, by its name.
         converged_s: from the heal until every node saw every member again, for good.
     """
@@ -70,6 +78,7 @@ class Result:
     seed: int
     verdict: Verdict
     reads: int
+    differing: int
     errors: int
     first_error: str
     outage_ms: dict[str, float]
@@ -79,7 +88,7 @@ class Result:
     def violations(self) -> int:
         """Promises that were broken; an error is one, too, unless the fault takes everything away."""
         broken: dict[str, int] = asdict(self.verdict.broken)
-        return sum(broken.values()) + (0 if self.fault in UNREACHABLE else self.errors)
+        return sum(broken.values()) + self.differing + (0 if self.fault in UNREACHABLE else self.errors)
 
 
 def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | None = None) -> Result:
@@ -113,6 +122,7 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
                 time.sleep(LOOK_S)
         with client(stage.cluster.settings.facade.address) as reader:
             recorder.read(reader)
+        differing = _differing(stage.cluster, set(recorder.reads[-1].texts))
     writes, reads = recorder.history()
     writes = [*writes, *(replace(write, visible_s=visible_s) for beside in stage.beside for write in beside.writes)]
     errors = [*recorder.errors, *(error for beside in stage.beside for error in beside.errors)]
@@ -123,6 +133,7 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
         seed=seed,
         verdict=checker.check(writes, reads),
         reads=len(reads),
+        differing=differing,
         errors=len(errors),
         first_error=errors[0][:300] if errors else "",
         outage_ms=_outages_ms(recorder),
@@ -152,7 +163,7 @@ def main(  # noqa: PLR0917 (click names them)
         try:
             results.append(torture(name, seed + number, hang_s=hang_s, least=least, folder=folder))
             click.echo(_line(results[-1]))
-        except (FatalError, OSError, http.client.HTTPException, ValueError) as error:
+        except FAILURES as error:
             failed.append(f"{name} seed {seed + number}: {error}")
             click.echo(failed[-1])
         if report:  # after each run: a long one may be ended
@@ -164,7 +175,8 @@ def main(  # noqa: PLR0917 (click names them)
 
 def _line(result: Result) -> str:
     outages = ", ".join(f"{what} {outage:.0f}" for what, outage in result.outage_ms.items())
-    broken = ", ".join(f"{name} {count}" for name, count in asdict(result.verdict.broken).items() if count)
+    counts = {**asdict(result.verdict.broken), "differing": result.differing}
+    broken = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     told = (
         f"{result.verdict.acknowledged} acknowledged",
         f"broken: {broken or 'nothing'}",
@@ -199,6 +211,7 @@ def _figures(results: list[Result]) -> dict[str, str]:
         **{
             name: str(sum(getattr(verdict.broken, name) for verdict in verdicts)) for name in asdict(verdicts[0].broken)
         },
+        "differing nodes": str(sum(result.differing for result in results)),
         "errors": str(sum(result.errors for result in results)),
         **{
             f"no write after {name}, ms": f"{max(result.outage_ms.get(name, 0.0) for result in results):.0f}"
@@ -220,6 +233,24 @@ def _outages_ms(recorder: Recorder) -> dict[str, float]:
     for (at, what), (until, _) in itertools.pairwise([*recorder.marks, (float("inf"), "")]):
         found[what] = max(found.get(what, 0.0), 1_000 * checker.outage_s(times, at, until))
     return found
+
+
+def _differing(cluster: Cluster, texts: set[str]) -> int:
+    """How many nodes have not exactly these messages, when each is asked alone."""
+    transport = rpc.ZmqTransport()
+    try:
+        nodes = cluster.settings.service_ips.logging_service
+        return sum(set(_texts_of(transport, node)) != texts for node in nodes)
+    finally:
+        transport.close()
+
+
+def _texts_of(transport: rpc.Transport, node: str) -> Iterator[str]:
+    after: str | None = ""
+    while after is not None:
+        page = rpc.ask(transport, node, wire.Read(after=after, limit=wire.PAGE_MESSAGES), wire.Page, timeout_s=PAGE_S)
+        yield from (entry.msg for entry in page.entries)
+        after = page.next
 
 
 def _converge(cluster: Cluster) -> float:

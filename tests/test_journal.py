@@ -10,7 +10,7 @@ import pytest
 
 from common import ids
 from common.errors import FatalError, StoreError
-from common.replication import Record
+from common.replication import Record, Scope
 from common.wire import Entry
 from nodes.journal import Journal
 from nodes.store import KEY_S
@@ -116,16 +116,16 @@ def test_what_a_peer_had_and_is_accepted_here_is_new_again(tmp_path: Path) -> No
         one, two = (Entry(ids.new_id(), text) for text in "ab")
         await journal.keep([one])
         await journal.append(*two)
-        before = await journal.since(0, everything=False)
+        before = await journal.since(0)
         assert [two.id] == [record.id for record in before.records]
         await journal.append(*one)
         await journal.append(one.id, "another text")
         await journal.append(*two)
-        after = await journal.since(before.next, everything=False)
+        after = await journal.since(before.next)
         assert [Record(*one, None)] == list(after.records)
         third = Entry(ids.new_id(), "c")
         await journal.append(*third)
-        assert [third.id] == [record.id for record in (await journal.since(after.next, everything=False)).records]
+        assert [third.id] == [record.id for record in (await journal.since(after.next)).records]
         assert [one, two, third] == await journal.read("", 10)
         journal.close()
 
@@ -179,13 +179,13 @@ def test_what_expires_is_gone_and_its_space_is_given_back(tmp_path: Path) -> Non
         journal = Journal(path, "test")
         entries = [Entry(ids.new_id(), "x" * 1_000) for _ in range(2_500)]
         await journal.append_all(entries)
-        last = (await journal.since(0, everything=True)).next
+        last = (await journal.since(0, Scope.EVERYTHING)).next
         assert 2_500 == await journal.expire(entries[-1].id)
         assert 0 == await journal.expire(entries[-1].id)
         assert [] == await journal.read("", 10)
         new = Entry(ids.new_id(), "new")
         await journal.append(*new)
-        assert last < (await journal.since(last, everything=True)).next
+        assert last < (await journal.since(last, Scope.EVERYTHING)).next
         assert [new] == await journal.read("", 10)
         journal.close()
 

@@ -15,6 +15,7 @@ from common.errors import FatalError
 from common.loopback import MemoryTransport
 from common.wire import Entry
 from nodes import engine, member
+from nodes.audit import Audit
 from nodes.java import Runtime
 from nodes.peers import Peers
 from nodes.replicated import Hot
@@ -80,6 +81,7 @@ async def opened_engine(
             cluster,
             journal=journal,
             peers=peers,
+            audit=Audit(journal, peers),
             hot=Hot(),
             heap_mb=128,
             log_path=folder / "member.log",

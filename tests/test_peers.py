@@ -11,7 +11,7 @@ import pytest
 from common import ids, rpc
 from common.codec import Reply, Request
 from common.errors import StoreError
-from common.replication import Fetch, Fetched, Record, Sync
+from common.replication import Fetch, Fetched, Record, Scope, Sync
 from common.wire import Code, Entry, Failure, Known, Lookup, Ping
 from nodes.audit import Audit
 from nodes.journal import Cursor, Journal
@@ -68,7 +68,7 @@ def test_what_one_node_accepted_is_in_the_journal_of_the_other_after_a_fetch(tmp
             assert await second.peers.fetch()
             assert entries == await second.journal.read("", 1_000)
             assert entries[-1].id == getattr(await second.journal.claimed("the-key"), "message_id", None)
-            assert [] == list((await second.journal.since(0, everything=False)).records)  # not its own to pass on
+            assert [] == list((await second.journal.since(0)).records)  # not its own to pass on
 
     asyncio.run(run())
 
@@ -120,7 +120,7 @@ def test_a_restarted_node_goes_on_where_it_was(tmp_path: Path) -> None:
             async with node(tmp_path, two, [one]) as second:
                 cursor = await second.journal.cursor(first.journal.name)
                 assert Cursor(1, whole=True) == cursor
-                rest = await first.journal.since(cursor.seq, everything=False)
+                rest = await first.journal.since(cursor.seq)
                 assert (Record(*entry, None),) == rest.records
                 await second.peers.fetch()
                 assert "b" == (await second.journal.read("", 10))[-1].msg
@@ -136,7 +136,7 @@ def test_a_silent_peer_is_not_waited_for_and_comes_back(tmp_path: Path) -> None:
         async with node(tmp_path, one, [two]) as first:
             assert not await first.peers.fetch()
             assert not await first.peers.fetch()
-            assert 0 == await first.peers.replicate()
+            await first.peers.replicate()  # there is nobody
             async with node(tmp_path, two, [one]), first.peers.kept():
                 await becomes(True, first.peers.fetch)
 
@@ -161,7 +161,7 @@ def test_what_a_dead_node_gave_to_one_survivor_reaches_the_other(tmp_path: Path)
             assert sorted([before, last, own]) == await second.journal.read("", 10)
             assert not await first.peers.fetch()
             assert sorted([before, last, own]) == await first.journal.read("", 10)
-            relayed = await first.journal.since(0, everything=True, node=two)
+            relayed = await first.journal.since(0, Scope.OTHERS, node=two)
             assert own.id not in [record.id for record in relayed.records]  # it is not sent back
 
     asyncio.run(run())
@@ -174,9 +174,47 @@ def test_a_write_can_be_pushed_to_the_disks_of_all_live_nodes(tmp_path: Path) ->
         one, two = free_addresses(2)
         async with node(tmp_path, one, [two]) as first, node(tmp_path, two, [one]) as second:
             entry = await first.accept("a")
-            counts = await asyncio.gather(*(found.peers.replicate() for found in [first, second] * 10))
-            assert [1] * 20 == counts
+            await asyncio.gather(*(found.peers.replicate() for found in [first, second] * 10))
             assert [entry] == await second.journal.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_a_push_that_nobody_takes_is_an_error(tmp_path: Path) -> None:
+    """A peer that is there and cannot store it has not got it."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with node(tmp_path, one, [two]) as first, node(tmp_path, two, [one]) as second:
+            await first.accept("a")
+            second.journal.broken.set()
+            with pytest.raises(StoreError, match="no peer has fetched the message in time"):
+                await first.peers.replicate()
+
+    asyncio.run(run())
+
+
+def test_a_node_that_lost_its_disk_gets_back_what_it_had_accepted(tmp_path: Path) -> None:
+    """What its peers had from it comes back, with the keys; until then it does not know everything."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with node(tmp_path, one, [two]) as first:
+            async with node(tmp_path, two, [one]) as second:
+                own = Entry(ids.new_id(), "accepted before the disk was lost")
+                await second.journal.append(*own, "its-key")
+                assert await first.peers.fetch()
+            for file in tmp_path.glob(f"{two.rpartition(':')[2]}.sqlite*"):
+                file.unlink()
+            async with node(tmp_path, two, [one]) as second:
+                assert not second.peers.whole()
+                assert await second.peers.fetch()
+                assert second.peers.whole()
+                assert [own] == await second.journal.read("", 10)
+                assert own.id == getattr(await second.journal.claimed("its-key"), "message_id", None)
+            async with node(tmp_path, two, [one]) as second:  # its disk says that it has everything
+                await second.peers.fetch()
+                assert second.peers.whole()
 
     asyncio.run(run())
 
@@ -186,7 +224,7 @@ def test_a_node_answers_peers_only_when_it_has_a_journal(tmp_path: Path) -> None
 
     async def run() -> None:
         (one,) = free_addresses(1)
-        fetch = Fetch(node="127.0.0.1:1", journal="", after=7, everything=False)
+        fetch = Fetch(node="127.0.0.1:1", journal="", after=7, scope=Scope.ACCEPTED)
         reply = await LoggingNode(one).handle(fetch)
         assert Code.STARTING == getattr(reply, "code", None)
         async with node(tmp_path, one, []) as first:

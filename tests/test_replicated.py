@@ -267,6 +267,8 @@ def test_old_messages_leave_the_map_when_all_live_disks_have_them(tmp_path: Path
         ):
             entries = [Entry(ids.new_id(), str(number)) for number in range(10)]
             await at_first.append_all(entries)
+            assert await first.peers.fetch()
+            assert await second.peers.fetch()
             for _ in range(3):
                 await at_first.settle()  # the other node has not said yet what it has
             assert entries == await grid.read("", 20)
@@ -295,6 +297,60 @@ def test_messages_that_are_too_old_for_the_map_are_on_all_disks(tmp_path: Path) 
             assert [old, new] == await second.journal.read("", 10) == await store.read("", 10)
             assert 1 == await store.expire(old.id)
             assert [new] == await first.journal.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_a_late_message_is_on_all_disks_when_it_is_acknowledged(tmp_path: Path) -> None:
+    """Its id is so old that nodes may not look for news there any more: they have it, although the map took it."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        async with (
+            node(tmp_path, one, [two]) as first,
+            node(tmp_path, two, [one]) as second,
+            replicated(first, Grid(), now_ms=later_ms) as store,
+        ):
+            late, many = Entry(ids.new_id(), "late"), Entry(ids.new_id(), "many")
+            await store.append(*late)
+            await store.append_all([many])
+            assert [late, many] == await second.journal.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_the_journal_is_believed_where_the_map_says_something_else(tmp_path: Path) -> None:
+    """Another client of the map may have changed a text there: each id is read once, with its first text."""
+
+    async def run() -> None:
+        async with node(tmp_path, free_addresses(1)[0], []) as one, replicated(one, grid := Grid()) as store:
+            entry = Entry(ids.new_id(), "first")
+            await store.append(*entry)
+            grid.forget()
+            await grid.append(entry.id, "changed")
+            assert [entry] == await store.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_nothing_is_settled_before_every_peer_was_read_once(tmp_path: Path) -> None:
+    """A node that lost its disk while its peers are down asks them before it answers, also for old messages."""
+
+    async def run() -> None:
+        one, two = free_addresses(2)
+        grid = Grid()
+        clock = itertools.count(0.0, 100.0).__next__
+        async with node(tmp_path, one, [two]) as first, replicated(first, grid, now_ms=later_ms, clock=clock) as store:
+            await first.peers.fetch()
+            new = Entry(ids.new_id(), "new")
+            await store.append(*new)
+            await store.recover()
+            for _ in range(3):
+                await store.settle()
+            async with node(tmp_path, two, [one]) as second, first.peers.kept():
+                old = Entry("00000000-0001-7fff-bfff-ffffffffffff", "only a peer has it")
+                await second.journal.keep([old])
+                await becomes([old, new], lambda: store.read("", 2))
 
     asyncio.run(run())
 
