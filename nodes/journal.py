@@ -28,6 +28,7 @@ from nodes.tables import (
     SINCE,
     TABLES,
     checksum,
+    free_pages,
     identity,
     insertion,
 )
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
 STEP_MS = 65_536  # the resolution of `hours`: what begins in an hour is counted there, also when it ends in the next
-FREED_PAGES = 250  # 1 MB at a time, when messages have expired
 BATCH_MESSAGES = 1_000  # most messages in one commit: keeps a commit below 10 ms
 
 # Errors after which nothing that this file says can be relied on. A full disk is none: nothing was written then.
@@ -183,7 +183,7 @@ class Journal:
             removed += count
             if count < BATCH_MESSAGES:
                 break
-        while removed and await self._write(_free_pages):
+        while removed and await self._write(free_pages):
             pass  # some at a time, so that messages get in between
         return removed
 
@@ -282,13 +282,6 @@ class Journal:
     def _break(self, why: str) -> None:
         self.why = self.why or f"{self._path}: {why}"
         self.broken.set()
-
-
-def _free_pages(connection: sqlite3.Connection) -> int:
-    """Give so many free pages back to the file system; how many are left."""
-    for _ in range(FREED_PAGES):
-        connection.execute("PRAGMA incremental_vacuum(1)").fetchall()  # one step of it frees one page in any case
-    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def _settle(batch: list[tuple[Record, "asyncio.Future[None]"]], error: StoreError | None) -> None:

@@ -159,7 +159,8 @@ class ReplicatedStore:
         return ids.time_ms(message_id) < self._now_ms() - int(500 * IN_FLIGHT_S)
 
     def _settle_at(self, until: str) -> None:
-        self._settled = self._peers.settled_here = until
+        self._settled = until
+        self._peers.settle_at(until)
 
     async def _hot_above(self) -> str:
         """The map keeps what is above this id."""

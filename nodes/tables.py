@@ -12,6 +12,7 @@ from common.ids import time_ms
 from common.replication import Record
 from nodes.store import KEY_S, digest
 
+FREED_PAGES = 250  # 1 MB at a time, when messages have expired
 FORMAT = "1"  # of the tables below
 
 TABLES = (
@@ -68,3 +69,10 @@ def insertion(records: Iterable[Record], origin: str) -> Callable[[sqlite3.Conne
 def checksum(message_id: str, text: str) -> int:
     """CRC-32 of a message, stored beside it."""
     return zlib.crc32(f"{message_id} {text}".encode())
+
+
+def free_pages(connection: sqlite3.Connection) -> int:
+    """Give so many free pages back to the file system; how many are left."""
+    for _ in range(FREED_PAGES):
+        connection.execute("PRAGMA incremental_vacuum(1)").fetchall()  # one step of it frees one page in any case
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])

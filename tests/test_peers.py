@@ -16,7 +16,8 @@ from common.wire import Code, Entry, Failure, Known, Lookup, Ping
 from nodes.audit import Audit
 from nodes.journal import Cursor, Journal
 from nodes.log import LoggingNode
-from nodes.peers import Peers, Shared
+from nodes.peer import Shared
+from nodes.peers import Peers
 from scripts.ports import free_addresses
 from tests.support import becomes, serving
 

@@ -73,7 +73,4 @@ def test_an_unknown_fault_is_told(runtime: object) -> None:
     ended = torture("--faults", "kill,earthquake")
 
     assert 2 == ended.returncode
-    assert (
-        "unknown fault 'earthquake'; known: kill, kill2, pause-node, pause-member, pause-member2, registry"
-        in ended.stderr
-    )
+    assert "unknown fault 'earthquake'; known: kill, kill2, kill3, wipe, pause-member2, registry" in ended.stderr
