@@ -112,6 +112,7 @@ class Peer:
                 log.warning("peer silent reason=%s", error)
                 self._here.silent.add(self._address)
                 self._here.fell_silent()
+            self._behind_since_s = 0.0  # what it has more is not to be had now
             return False
         if self.silent:
             log.info("peer answers peer=%s", self._address)

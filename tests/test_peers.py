@@ -16,7 +16,6 @@ from common.wire import Code, Entry, Failure, Known, Lookup, Ping
 from nodes.audit import Audit
 from nodes.journal import Cursor, Journal
 from nodes.log import LoggingNode
-from nodes.peer import Shared
 from nodes.peers import Peers
 from scripts.ports import free_addresses
 from tests.support import becomes, serving
@@ -264,31 +263,6 @@ def test_peers_are_whom_the_registry_knows(tmp_path: Path) -> None:
 
     with serving(registry) as address:
         asyncio.run(run(address))
-
-
-def test_callers_share_a_run_that_begins_after_they_came() -> None:
-    """A run that is on its way is not joined: it may have missed what the caller wants."""
-
-    async def run() -> None:
-        runs = 0
-        began, gate = asyncio.Event(), asyncio.Event()
-
-        async def work() -> int:
-            nonlocal runs
-            runs += 1
-            mine = runs
-            began.set()
-            await gate.wait()
-            return mine
-
-        shared = Shared(work)
-        first = asyncio.create_task(shared())
-        await began.wait()
-        later = asyncio.gather(*(shared() for _ in range(3)))
-        asyncio.get_running_loop().call_soon(gate.set)
-        assert [1, 2, 2, 2] == [await first, *await later]
-
-    asyncio.run(run())
 
 
 def test_a_ping_is_no_business_of_peers(tmp_path: Path) -> None:
