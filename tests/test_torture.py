@@ -48,11 +48,9 @@ def test_a_killed_and_a_hung_node_break_no_promise(runtime: object, tmp_path: Pa
     assert [["kill"], ["hang", "resume"]] == [list(result["outage_ms"]) for result in results]
 
 
-@pytest.mark.parametrize("faults", ["wipe,failing", "split,merge-kill"])
-def test_lost_and_failing_disks_and_split_networks_break_no_promise(
-    runtime: object, tmp_path: Path, faults: str
-) -> None:
-    """A disk is lost when all nodes die; a disk fails; the network splits, and a node dies while it merges."""
+@pytest.mark.parametrize("faults", ["wipe,failing,torn", "split,merge-kill", "facade,parallel-key"])
+def test_disks_networks_stops_and_repeated_sends_break_no_promise(runtime: object, tmp_path: Path, faults: str) -> None:
+    """Disks are lost, fail and are torn; networks split, a node dies while it merges; a facade stops; keys are shared."""
     del runtime
     needed = ["strace", "ip", "nft"]
     missing = [name for name in needed if shutil.which(name) is None] + ([] if os.geteuid() == 0 else ["root"])
@@ -73,4 +71,4 @@ def test_an_unknown_fault_is_told(runtime: object) -> None:
     ended = torture("--faults", "kill,earthquake")
 
     assert 2 == ended.returncode
-    assert "unknown fault 'earthquake'; known: kill, kill2, kill3, wipe, pause-member2, registry" in ended.stderr
+    assert "unknown fault 'earthquake'; known: kill, kill2, kill3, wipe, pause-node, pause-member, " in ended.stderr
