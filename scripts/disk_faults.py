@@ -123,7 +123,7 @@ def _injected(pid: int) -> Iterator[None]:
         try:
             yield
         finally:
-            tracer.terminate()
+            tracer.kill()  # it may not notice a SIGTERM when what it traces has ended
 
 
 def _move(journal: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ import http.client
 import itertools
 import json
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -156,15 +157,17 @@ def main(  # noqa: PLR0917 (click names them)
     names = wanted.split(",")
     if unknown := [name for name in names if name not in FAULTS]:
         raise click.BadParameter(f"unknown fault {unknown[0]!r}; known: {', '.join(FAULTS)}", param_hint="--faults")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit("torture: told to stop"))  # so that what it started is ended
     prepare(click.echo)
     results: list[Result] = []
     failed: list[str] = []
-    for name, number in itertools.product(names, range(runs)):
+    for name, run in itertools.product(names, range(runs)):
         try:
-            results.append(torture(name, seed + number, hang_s=hang_s, least=least, folder=folder))
+            results.append(torture(name, seed + run, hang_s=hang_s, least=least, folder=folder))
             click.echo(_line(results[-1]))
         except FAILURES as error:
-            failed.append(f"{name} seed {seed + number}: {error}")
+            failed.append(f"{name} seed {seed + run}: {error}")
             click.echo(failed[-1])
         if report:  # after each run: a long one may be ended
             report.write_text(json.dumps({"results": [asdict(one) for one in results], "failed": failed}, indent=1))

@@ -13,18 +13,22 @@ import pytest
 from scripts import checker, history
 from scripts.processes import ROOT
 
+LONGEST_S = 150.0  # of a run in a test
+
 
 def torture(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m scripts.torture`."""
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.torture", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
+    """`python -m scripts.torture`; told to stop when it takes too long, so that it ends what it started."""
+    command = [sys.executable, "-m", "scripts.torture", *arguments]
+    environ = os.environ | {"COLUMNS": "160"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=LONGEST_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def test_a_killed_and_a_hung_node_break_no_promise(runtime: object, tmp_path: Path) -> None:
