@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from common import config, process, rpc
-from common.errors import FatalError
+from common.errors import FatalError, StoreError
 from nodes import engine, grid, messages, retention
 from nodes.audit import Audit
 from nodes.lease import Lease
@@ -62,7 +62,7 @@ def run_logging(port: int, host: str, path: Path, name: str | None, member: str 
             return _embedded(directory, settings)
         return _hazelcast(transport, node, address=address, settings=settings, directory=directory, member=member)
 
-    asyncio.run(_run_logging(address, settings, opening))
+    asyncio.run(_run_logging(rpc.ZmqTransport(), address, settings, opening))
 
 
 def _reachable(host: str, port: int) -> str:
@@ -86,9 +86,9 @@ async def _serve(server: rpc.Server, address: str, stop: asyncio.Event) -> None:
     await server.serve(stop)
 
 
-async def _run_logging(address: str, settings: config.Config, opening: Opening) -> None:
+async def _run_logging(transport: rpc.Transport, address: str, settings: config.Config, opening: Opening) -> None:
     asyncio.get_running_loop().set_exception_handler(grid.quiet_abandoned_calls)
-    node, transport, stop = LoggingNode(address), rpc.ZmqTransport(), asyncio.Event()
+    node, stop = LoggingNode(address), asyncio.Event()
     told = asyncio.create_task(process.stop_on_signal().wait())
     serving = asyncio.create_task(_serve(rpc.Server(address, node.handle), address, stop))
 
@@ -104,7 +104,7 @@ async def _run_logging(address: str, settings: config.Config, opening: Opening) 
             node.leave()
             expiring.cancel()
             if opened.peers:
-                await opened.peers.replicate()  # while this node still answers its peers
+                await _handed_over(opened.peers)  # while this node still answers them
             stop.set()
             await serving  # what is in flight is answered while the store is still open
             if opened.lost.done():
@@ -120,6 +120,14 @@ async def _run_logging(address: str, settings: config.Config, opening: Opening) 
     finally:
         stop.set()
         await serving
+
+
+async def _handed_over(peers: Peers) -> None:
+    """Have the peers fetch what was accepted last; a node that leaves does so in any case, and says why it does."""
+    try:
+        await peers.replicate()
+    except StoreError as error:
+        log.warning("leaving, and what was accepted last is only on this disk and in the map reason=%s", error)
 
 
 @contextlib.asynccontextmanager
