@@ -1,11 +1,18 @@
 """Message ids: UUIDv7 (RFC 9562), so that the order of the ids is the order of the times they were made."""
 
+import time
+
 import uuid_utils
 
 
 def new_id() -> str:
     """A fresh id in canonical text form; ids made by one process never go back, also within a millisecond."""
     return str(uuid_utils.uuid7())
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, as ids carry them."""
+    return time.time_ns() // 1_000_000
 
 
 def time_ms(message_id: str) -> int:

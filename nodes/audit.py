@@ -1,7 +1,6 @@
 """Compares the journals of the nodes by counts and digests per hour, and repairs what one of them lacks."""
 
 import logging
-import time
 
 from common import ids
 from common.codec import Reply
@@ -11,6 +10,7 @@ from nodes.background import repeat
 from nodes.journal import HOUR_MS, STEP_MS, Journal
 from nodes.peers import Peers
 from nodes.replicated import IN_FLIGHT_S
+from nodes.retention import oldest_id
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Audit:
         await repeat(self._compare, every_s=every_s, what="comparing journals")
 
     async def _compare(self) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = ids.now_ms()
         all_of_it = self._compared % AUDITS_A_DAY == 0 or not self._compared_with.issuperset(self._peers.known())
         from_hour = 0 if all_of_it else now_ms // HOUR_MS - RECENT_HOURS
         self._compared += 1
@@ -63,26 +63,25 @@ class Audit:
         """Take from the peers what they have up to the id `until` and this journal lacks; what it has then."""
         first_hour = 0
         if self._retention_days:
-            kept_ms = time.time_ns() // 1_000_000 - int(86_400_000 * self._retention_days)
-            first_hour = kept_ms // HOUR_MS + 1
+            first_hour = ids.time_ms(oldest_id(self._retention_days)) // HOUR_MS + 1
         from_hour = max(from_hour, first_hour)
         await self._peers.fetch()
-        before = await self._journal.hours(from_hour, until)
+        before = ours = await self._journal.hours(from_hour, until)
         for address in self._peers.live():
             theirs = await self._hours_of(address, from_hour, until)
             if theirs is None:
                 continue
-            ours = await self._journal.hours(from_hour, until)
-            for hour in sorted(hour for hour, found in theirs.items() if found != ours.get(hour)):
-                await self._copy(address, hour, until)
+            if different := sorted(hour for hour, found in theirs.items() if found != ours.get(hour)):
+                for hour in different:
+                    await self._copy(address, hour, until)
+                ours = await self._journal.hours(from_hour, until)
             if from_hour == first_hour:
                 self._compared_with.add(address)
-        after = await self._journal.hours(from_hour, until)
-        repaired = _messages(after) - _messages(before)
+        repaired = _messages(ours) - _messages(before)
         if repaired:
             log.warning("the journal lacked messages that a peer has messages=%s", repaired)
-        digest = sum(found.digest for found in after.values())
-        return Verified(node=self._peers.address, messages=_messages(after), digest=digest, repaired=repaired)
+        digest = sum(found.digest for found in ours.values())
+        return Verified(node=self._peers.address, messages=_messages(ours), digest=digest, repaired=repaired)
 
     async def _hours_of(self, address: str, from_hour: int, until: str) -> dict[int, Hour] | None:
         """What a peer has, by hour; None when it does not answer."""

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +141,7 @@ async def _recovered(store: ReplicatedStore, audit: Audit) -> None:
     ends = asyncio.get_running_loop().time() + SAFE_S
     while True:
         try:
-            await audit.verify(ids.last_id(time.time_ns() // 1_000_000))  # a torn journal lacks messages of its own
+            await audit.verify(ids.last_id(ids.now_ms()))  # a torn journal lacks messages of its own
             return await store.recover()
         except StoreError as error:
             if asyncio.get_running_loop().time() > ends:

@@ -6,7 +6,6 @@ Settings that are not explained here were measured on three real members: ../doc
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -91,7 +90,7 @@ class HazelcastStore:
 
     async def _read(self, after: str, limit: int) -> list[Entry]:
         found: list[Entry] = []
-        for begin, until in windows(after, now_ms=time.time_ns() // 1_000_000):
+        for begin, until in windows(after, now_ms=ids.now_ms()):
             above, full = begin, True
             while full and len(found) < limit:
                 wanted = limit - len(found)

@@ -25,6 +25,7 @@ from nodes.tables import (
     EXPIRE,
     FORGET_KEYS,
     FROM_MAP,
+    REMEMBER_KEY,
     SINCE,
     TABLES,
     checksum,
@@ -114,7 +115,7 @@ class Journal:
         def insert(connection: sqlite3.Connection) -> Claim:
             now_s = time.time()
             connection.execute(FORGET_KEYS, (now_s - KEY_S,))
-            connection.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", (key, message_id, text_digest, now_s))
+            connection.execute(REMEMBER_KEY, (key, message_id, text_digest, now_s))
             return Claim(*connection.execute(CLAIM, (key, 0)).fetchone())
 
         return await self._write(insert)
@@ -158,7 +159,7 @@ class Journal:
         )
         found: dict[int, Hour] = {}
         for begin, messages, digest_ in rows:
-            hour = (int(begin, 16) << 16) // HOUR_MS
+            hour = int(begin, 16) * STEP_MS // HOUR_MS
             known = found.get(hour, Hour(hour, 0, 0))
             found[hour] = Hour(hour, known.messages + messages, known.digest + digest_)
         return found

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, StoreError
@@ -83,47 +82,33 @@ class LoggingNode:
             return await self._audit.handle(request)
         if self._store is None or state is not State.READY:
             return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {state}")
-        return await self._serve(self._store, request)
+        try:
+            async with asyncio.timeout(STEP_S):
+                return await self._serve(self._store, request)
+        except TimeoutError as error:
+            raise StoreError(f"{type(request).__name__.lower()} took over {STEP_S} s") from error
 
     async def _serve(self, store: Store, request: Request) -> Reply:
         match request:
             case Append():
                 return await self._append(store, request)
             case AppendAll(entries=entries):
-                return await self._append_all(store, entries)
+                await store.append_all(entries)
+                log.info("stored messages=%s node=%s", len(entries), self._address)
+                return StoredAll(count=len(entries), node=self._address)
             case Read(after=after, limit=limit):
-                return await self._read(store, after, limit)
+                return await read_page(store, after, limit, node=self._address)
             case _:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
     async def _append(self, store: Store, request: Append) -> Reply:
-        try:
-            async with asyncio.timeout(STEP_S):
-                message_id = await _claimed_id(store, request)
-                if message_id is None:
-                    return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
-                # Also for a key that is known: its first attempt may have failed between the two steps.
-                await store.append(message_id, request.msg, request.key)
-        except TimeoutError as error:
-            raise StoreError(f"the message was not stored in {STEP_S} s") from error
+        message_id = await _claimed_id(store, request)
+        if message_id is None:
+            return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
+        # Also for a key that is known: its first attempt may have failed between the two steps.
+        await store.append(message_id, request.msg, request.key)
         log.info("stored id=%s node=%s msg=%r", message_id, self._address, request.msg[:LOGGED_CHARACTERS])
         return Stored(id=message_id, node=self._address, replayed=message_id != request.id)
-
-    async def _read(self, store: Store, after: str, limit: int) -> Reply:
-        try:
-            async with asyncio.timeout(STEP_S):
-                return await read_page(store, after, limit, node=self._address)
-        except TimeoutError as error:
-            raise StoreError(f"the page was not read in {STEP_S} s") from error
-
-    async def _append_all(self, store: Store, entries: Sequence[Entry]) -> Reply:
-        try:
-            async with asyncio.timeout(STEP_S):
-                await store.append_all(entries)
-        except TimeoutError as error:
-            raise StoreError(f"{len(entries)} messages were not stored in {STEP_S} s") from error
-        log.info("stored messages=%s node=%s", len(entries), self._address)
-        return StoredAll(count=len(entries), node=self._address)
 
 
 async def _claimed_id(store: Store, request: Append) -> str | None:

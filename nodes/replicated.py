@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from common import ids
 from common.errors import StoreError
@@ -33,6 +33,7 @@ COOL_S = 10.0  # between two removals from the map of what is on all disks
 
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class ReplicatedStore:
         *,
         hot: Hot = Hot(),
         clock: Callable[[], float] = time.monotonic,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = ids.now_ms,
     ) -> None:
         self._journal = journal
         self._grid = grid
@@ -182,25 +183,30 @@ class ReplicatedStore:
             above = end
 
     async def _in_map(self, append: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Whether the map has it; a map that did not take a message in time is not asked again until it answers."""
-        if self._well:
-            with contextlib.suppress(StoreError, TimeoutError):
-                async with asyncio.timeout(GRACE_S):
-                    await append(*args, **kwargs)
-                    return True
-            self._doubt()
+        """Whether the map took it."""
+        with contextlib.suppress(StoreError):
+            await self._soon(append, *args, **kwargs)
+            return True
         return False
 
     async def _new_in_map(self, after: str, limit: int, *, needed: bool) -> list[Entry]:
         """What the map has; when it is not `needed`, because all peers have answered, only if it answers soon."""
         if needed:
             return await self._grid.read(after, limit)
-        if self._well:
-            with contextlib.suppress(StoreError, TimeoutError):
-                async with asyncio.timeout(GRACE_S):
-                    return await self._grid.read(after, limit)
-            self._doubt()
+        with contextlib.suppress(StoreError):
+            return await self._soon(self._grid.read, after, limit)
         return []
+
+    async def _soon(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the map answers; raises StoreError when it does not in time: then it is not asked until a probe was."""
+        if not self._well:
+            raise StoreError("the map does not answer")
+        try:
+            async with asyncio.timeout(GRACE_S):
+                return await call(*args, **kwargs)
+        except (StoreError, TimeoutError) as error:
+            self._doubt()
+            raise StoreError(f"the map did not answer in {GRACE_S} s") from error
 
     def _doubt(self) -> None:
         """The map did not answer: go without it until it does."""

@@ -1,7 +1,6 @@
 """Removes messages that are older than the configured days."""
 
 import logging
-import time
 
 from common import ids
 from nodes.background import repeat
@@ -13,11 +12,16 @@ EXPIRE_S = 60.0  # between two removals
 DAY_MS = 86_400_000
 
 
+def oldest_id(days: float) -> str:
+    """Messages up to this id are older than so many days."""
+    return ids.last_id(max(0, ids.now_ms() - int(days * DAY_MS)))
+
+
 async def run(store: Store, days: float) -> None:
     """Remove from time to time, for ever; nothing with 0 days."""
 
     async def expire() -> None:
-        if removed := await store.expire(ids.last_id(time.time_ns() // 1_000_000 - int(days * DAY_MS))):
+        if removed := await store.expire(oldest_id(days)):
             log.info("expired messages=%s", removed)
 
     if days:

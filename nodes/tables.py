@@ -33,6 +33,7 @@ ACCEPTED, FROM_MAP = "", "map"
 KEEP = "INSERT OR IGNORE INTO messages (id, msg, key, origin, crc) VALUES (?, ?, ?, ?, ?)"
 ACCEPT = """INSERT INTO messages (id, msg, key, origin, crc) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
     SET origin = '', seq = (SELECT max(seq) + 1 FROM messages) WHERE origin <> ''"""
+REMEMBER_KEY = "INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)"
 FORGET_KEYS = "DELETE FROM keys WHERE made_s < ?"
 CLAIM = "SELECT id, digest FROM keys WHERE key = ? AND made_s >= ?"
 SINCE = """SELECT seq, crc, id, msg, key FROM messages
@@ -61,7 +62,7 @@ def insertion(records: Iterable[Record], origin: str) -> Callable[[sqlite3.Conne
         connection.executemany(KEEP if origin else ACCEPT, rows)
         if keys := [(one.key, one.id, digest(one.msg), time_ms(one.id) / 1_000) for one in records if one.key]:
             connection.execute(FORGET_KEYS, (time.time() - KEY_S,))
-            connection.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?, ?, ?)", keys)
+            connection.executemany(REMEMBER_KEY, keys)
 
     return insert
 

@@ -13,6 +13,7 @@ import psutil
 
 from common.errors import FatalError
 from scripts import processes
+from scripts.processes import run_command
 from scripts.stage import DEAD_S, NODES, Stage, quiet
 
 SAFE_S = 2.0  # after its acknowledgement a message is on every live node's disk
@@ -20,7 +21,6 @@ FULL_S = 6.0  # that a disk stays full ...
 ROOM_BYTES = 65_536  # ... but for these
 TORN_BYTES = 3_000  # that are missing at the end of the newest file: less than a page of 4,096 bytes
 GONE_S = 20.0  # for a node whose disk fails to end
-COMMAND_S = 10.0  # for one command
 
 
 def wipe(stage: Stage) -> None:
@@ -39,7 +39,7 @@ def torn(stage: Stage) -> None:
     victim = stage.chance.choice(NODES)
     stage.recorder.mark("kill")
     stage.cluster.kill([victim])
-    newest = Path(f"{stage.journal(victim)}-wal")
+    newest = Path(f"{stage.cluster.journal(victim)}-wal")
     with newest.open("r+b") as file:
         file.truncate(max(0, newest.stat().st_size - TORN_BYTES))
     stage.cluster.start([victim], quiet)
@@ -54,7 +54,7 @@ def flipped(stage: Stage) -> None:
     victim = stage.chance.choice(NODES)
     stage.recorder.mark("kill")
     stage.cluster.kill([victim])
-    path = stage.journal(victim)
+    path = stage.cluster.journal(victim)
     with contextlib.closing(sqlite3.connect(path)) as connection:  # so that all is in one file
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     data = bytearray(path.read_bytes())
@@ -98,18 +98,18 @@ def full(stage: Stage) -> None:
     victim = stage.chance.choice(NODES)
     small = stage.cluster.folder / "small"
     small.mkdir()
-    _command("mount", "-t", "tmpfs", "-o", "size=1G", "small", str(small))
-    stage.at_last.callback(_command, "umount", str(small))
+    run_command("mount", "-t", "tmpfs", "-o", "size=1G", "small", str(small))
+    stage.at_last.callback(run_command, "umount", str(small))
     stage.recorder.mark("stop")
     processes.end([stage.node(victim)], psutil.Process.terminate)
-    _move(stage.journal(victim), small)
+    _move(stage.cluster.journal(victim), small)
     stage.cluster.start([victim], quiet)
     used_bytes = sum(file.stat().st_size for file in small.iterdir())
     stage.recorder.mark("full")
-    _command("mount", "-o", f"remount,size={used_bytes + ROOM_BYTES}", str(small))
+    run_command("mount", "-o", f"remount,size={used_bytes + ROOM_BYTES}", str(small))
     time.sleep(FULL_S)
     stage.recorder.mark("space")
-    _command("mount", "-o", "remount,size=1G", str(small))
+    run_command("mount", "-o", "remount,size=1G", str(small))
     time.sleep(DEAD_S)
 
 
@@ -130,10 +130,3 @@ def _move(journal: Path, folder: Path) -> None:
     for file in journal.parent.glob(f"{journal.name}*"):
         shutil.move(file, folder / file.name)
     journal.symlink_to(folder / journal.name)
-
-
-def _command(*command: str) -> None:
-    try:
-        subprocess.run(command, capture_output=True, text=True, check=True, timeout=COMMAND_S)
-    except subprocess.CalledProcessError as error:
-        raise FatalError(f"{' '.join(command)}: {error.stderr.strip()}") from error

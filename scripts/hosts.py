@@ -1,15 +1,14 @@
 """Hosts of their own on one machine: network namespaces on a bridge, and a network that can be split between them."""
 
 import os
-import subprocess
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from common.errors import FatalError
+from scripts.processes import run_command
 
-COMMAND_S = 10.0  # for one command of ip or nft
 NETWORKS = 200  # of 10.77.N.0/24: one for each process that makes hosts
 
 
@@ -72,37 +71,28 @@ class Hosts:
             "table inet split {}\ndelete table inet split\ntable inet split {\n"
             f"chain input {{ type filter hook input priority 0; policy accept;\n{rules}}}\n}}\n"
         )
-        _run(*self.within(self.address(number)), "nft", "-f", "-", text=table)
+        run_command(*self.within(self.address(number)), "nft", "-f", "-", text=table)
 
     def _make(self) -> None:
-        _run("ip", "link", "add", self._prefix, "type", "bridge")
-        _run("ip", "address", "add", f"{self._network}.254/24", "dev", self._prefix)
-        _run("ip", "link", "set", self._prefix, "up")
+        run_command("ip", "link", "add", self._prefix, "type", "bridge")
+        run_command("ip", "address", "add", f"{self._network}.254/24", "dev", self._prefix)
+        run_command("ip", "link", "set", self._prefix, "up")
         for number in self.numbers:
             name, port = self._name(number), f"{self._prefix}p{number}"
-            _run("ip", "netns", "add", name)
-            _run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
-            _run("ip", "link", "set", port, "master", self._prefix, "up")
+            run_command("ip", "netns", "add", name)
+            run_command("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
+            run_command("ip", "link", "set", port, "master", self._prefix, "up")
             inside = ("ip", "-netns", name)
-            _run(*inside, "address", "add", f"{self.address(number)}/24", "dev", "eth0")
-            _run(*inside, "link", "set", "eth0", "up")
-            _run(*inside, "link", "set", "lo", "up")
+            run_command(*inside, "address", "add", f"{self.address(number)}/24", "dev", "eth0")
+            run_command(*inside, "link", "set", "eth0", "up")
+            run_command(*inside, "link", "set", "lo", "up")
 
     def _remove(self) -> None:
         for number in self.numbers:
             if Path(f"/run/netns/{self._name(number)}").exists():
-                _run("ip", "netns", "delete", self._name(number))
+                run_command("ip", "netns", "delete", self._name(number))
         if Path(f"/sys/class/net/{self._prefix}").exists():
-            _run("ip", "link", "delete", self._prefix)
+            run_command("ip", "link", "delete", self._prefix)
 
     def _name(self, number: int) -> str:
         return f"{self._prefix}-{number}"
-
-
-def _run(*command: str, text: str = "") -> None:
-    try:
-        subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=COMMAND_S)
-    except FileNotFoundError as error:
-        raise FatalError(f"{command[0]} is not installed: hosts need iproute2 and nftables") from error
-    except subprocess.CalledProcessError as error:
-        raise FatalError(f"{' '.join(command)}: {error.stderr.strip()}") from error

@@ -132,11 +132,10 @@ class Cluster:
         parts = self._logging(numbers) or [part for part in self.parts if part.name.startswith("logging-")]
         if running := [part.name for part in parts if self._process(part)]:
             raise FatalError(f"{', '.join(running)} is running: stop it first")
-        names = {f"journal-{config.split(part.address)[1]}.sqlite" for part in parts}
+        names = {_journal(part.address) for part in parts}
         if len(parts) == len(self.settings.service_ips.logging_service):
             names.add("messages.sqlite")  # of the embedded engine: all nodes share it
-        folder = self.folder
-        found = [file for name in sorted(names) for file in sorted(folder.glob(f"{name}*"))]
+        found = [file for name in sorted(names) for file in sorted(self.folder.glob(f"{name}*"))]
         for file in found:
             file.unlink()
         return found
@@ -149,7 +148,7 @@ class Cluster:
         """
         if self.engine == "embedded":
             raise FatalError("the nodes of the embedded engine share one file: there is nothing to compare")
-        until = ids.last_id(time.time_ns() // 1_000_000 - VERIFIED_AGE_MS)
+        until = ids.last_id(ids.now_ms() - VERIFIED_AGE_MS)
         nodes = [part for part in self.parts if part.name.startswith("logging-") and self._process(part)]
         try:
             return [
@@ -194,6 +193,11 @@ class Cluster:
     def folder(self) -> Path:
         """Where journals and logs are."""
         return self._path.parent / self.settings.storage.directory
+
+    def journal(self, number: int) -> Path:
+        """The journal of a logging node, 1 to N."""
+        (part,) = self._logging([number])
+        return self.folder / _journal(part.address)
 
     def close(self) -> None:
         """Close the sockets of this object; the processes go on."""
@@ -263,6 +267,10 @@ class Cluster:
                 raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self.last_line(part.name)}")
             time.sleep(processes.POLL_S)
         progress(f"{part.name} at {part.address}: {told}")
+
+
+def _journal(address: str) -> str:
+    return f"journal-{config.split(address)[1]}.sqlite"
 
 
 def _at(address: str) -> tuple[str, ...]:

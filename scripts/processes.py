@@ -15,6 +15,7 @@ from common.errors import FatalError
 ROOT = Path(__file__).parents[1]
 END_S = 25.0  # for SIGTERM: a node drains for at most 5 s and its member leaves within 15 s
 CLOCK_STEP_S = 5.0  # that the system's clock, from which it tells when a process began, may have been set by
+COMMAND_S = 10.0  # for one command of the system
 POLL_S = 0.03  # between two looks
 
 
@@ -119,6 +120,22 @@ def end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], Non
     ends = time.monotonic() + END_S
     while not all(gone(process) for process in processes) and time.monotonic() < ends:
         time.sleep(POLL_S)
+
+
+def run_command(*command: str, text: str = "") -> None:
+    """Run a command of the system with `text` as its input.
+
+    Raises:
+        FatalError: it is not installed, fails, or takes over COMMAND_S.
+    """
+    try:
+        subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=COMMAND_S)
+    except FileNotFoundError as error:
+        raise FatalError(f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise FatalError(f"{' '.join(command)}: not done in {COMMAND_S} s") from error
+    except subprocess.CalledProcessError as error:
+        raise FatalError(f"{' '.join(command)}: {error.stderr.strip()}") from error
 
 
 def gone(process: psutil.Process) -> bool:

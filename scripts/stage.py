@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 
-from common import config
 from scripts import processes
 from scripts.hosts import Hosts
 from scripts.launcher import Cluster, Part
@@ -57,11 +56,6 @@ class Stage:
         """The process of a part of the cluster."""
         (pid,) = [status.pid for status in self.cluster.status() if status.part.name == name]
         return psutil.Process(pid)
-
-    def journal(self, number: int) -> Path:
-        """The journal of a logging node."""
-        address = self.cluster.settings.service_ips.logging_service[number - 1]
-        return self.cluster.folder / f"journal-{config.split(address)[1]}.sqlite"
 
     def kill(self, numbers: Sequence[int]) -> None:
         """Logging nodes and their members die, stay dead for a while, and are started again."""

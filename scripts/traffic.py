@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
 from common.config import split
+from scripts.checker import outage_s
 
 TIMEOUT_S = 15.0  # for one request; over the facade's own deadline of 10 s
 
@@ -128,18 +128,11 @@ class Writers:
         by_client: dict[str, list[float]] = {}
         for when, text in self.acknowledged:
             by_client.setdefault(text.rpartition("-")[0], []).append(when)
-        gaps = (
-            1_000 * (after - before)
-            for times in by_client.values()
-            for before, after in pairwise(times)
-            if after > since
-        )
-        return max(gaps, default=0.0)
+        return max((1_000 * outage_s(times, since) for times in by_client.values()), default=0.0)
 
     def outage_ms(self, since: float = 0.0) -> float:
         """The longest time in which no client was acknowledged, if it ended after `since` (monotonic seconds)."""
-        times = sorted(when for when, _ in self.acknowledged)
-        return max((1_000 * (after - before) for before, after in pairwise(times) if after > since), default=0.0)
+        return 1_000 * outage_s(sorted(when for when, _ in self.acknowledged), since)
 
     def _write(self, number: int) -> None:
         with client(self.address) as own:

@@ -176,7 +176,7 @@ def shipping(messages: int) -> None:
 def recovery(messages: int, runs: int) -> None:
     """All nodes are killed and started again with many messages: seconds until all are ready, with all messages."""
     with a_cluster() as cluster, transfer.connected(cluster.folder.parent / "config.toml") as nodes:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = ids.now_ms()
         lines = (_old(now_ms - messages + number, number) for number in range(messages))
         began = time.perf_counter()
         transfer.load(nodes, lines, click.echo)

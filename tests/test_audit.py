@@ -1,7 +1,6 @@
 """Tests of nodes.audit, and of nodes.retention: real journals of several nodes."""
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from nodes.journal import HOUR_MS, Journal
 from nodes.store import MemoryStore
 from scripts.ports import free_addresses
 from tests.support import becomes
-from tests.test_peers import Node, node
+from tests.test_peers import Node, node, pair
 
 
 def at(time_ms: int, text: str) -> Entry:
@@ -30,7 +29,7 @@ def audit_of(found: Node, **options: float) -> Audit:
 
 def now_id() -> str:
     """Above every id that was made."""
-    return ids.last_id(time.time_ns() // 1_000_000 + 1_000)
+    return ids.last_id(ids.now_ms() + 1_000)
 
 
 def test_what_a_journal_lacks_is_taken_from_a_peer_that_has_it(tmp_path: Path) -> None:
@@ -80,11 +79,10 @@ def test_what_is_about_to_expire_is_not_brought_back(tmp_path: Path) -> None:
     """With a retention, older hours are not compared."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
-        async with node(tmp_path, one, [two]) as first, node(tmp_path, two, [one]) as second:
+        async with pair(tmp_path) as (first, second):
             await first.peers.fetch()
             await second.peers.fetch()
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = ids.now_ms()
             old, young = at(now_ms - 30 * HOUR_MS, "old"), at(now_ms - 10 * HOUR_MS, "young")
             await first.journal.keep([old, young])
             verified = await audit_of(second, retention_days=1.0).verify(now_id())
@@ -98,11 +96,10 @@ def test_the_audit_runs_by_itself(tmp_path: Path) -> None:
     """It compares the last hours again and again."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
-        async with node(tmp_path, one, [two]) as first, node(tmp_path, two, [one]) as second:
+        async with pair(tmp_path) as (first, second):
             await first.peers.fetch()
             await second.peers.fetch()
-            entry = at(time.time_ns() // 1_000_000 - 40_000, "x")
+            entry = at(ids.now_ms() - 40_000, "x")
             await first.journal.keep([entry])
             running = asyncio.create_task(audit_of(second).run(every_s=0.01))
             await becomes([entry], lambda: second.journal.read("", 10))
@@ -117,7 +114,7 @@ def test_old_messages_are_removed_in_the_background(tmp_path: Path, kind: str) -
 
     async def run() -> None:
         store = MemoryStore() if kind == "memory" else Journal(tmp_path / "x.sqlite", "test")
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = ids.now_ms()
         old, young = at(now_ms - 25 * HOUR_MS, "old"), at(now_ms - 23 * HOUR_MS, "young")
         await store.append_all([old, young])
         await retention.run(store, 0)

@@ -5,7 +5,7 @@ Each scenario without any sabotage breaks nothing; with it the checker names wha
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 import pytest
@@ -118,7 +118,11 @@ class World:
 
     def heartbeat(self) -> None:
         """Every node that can renews its lease; an isolated one cannot reach the registry."""
-        for number in self.alive - self.isolated:
+        self.renew(self.alive - self.isolated)
+
+    def renew(self, numbers: Iterable[int]) -> None:
+        """These nodes renew their leases, and tell whom they see."""
+        for number in numbers:
             request = Register(name="logging-service", address=NODES[number], view=self.stores[number].view())
             rpc.ask(self.transport, REGISTRY, request, Leased, timeout_s=1.0)
 
@@ -198,24 +202,18 @@ def all_die(world: World) -> None:
 
 def split(world: World) -> None:
     """A node with its member is cut off with an old memory, and comes back."""
-    world.post(30)
-    world.isolated = frozenset({2})
-    world.wait(LEASE_S + 1)
-    for _ in range(20):
-        world.post(2)
-        world.read()
-    world.isolated = frozenset()
-    world.start(2)
-    world.read()
+    _cut_off(world, lambda: world.wait(LEASE_S + 1))
 
 
 def returning(world: World) -> None:
     """The same, but the node can reach the registry: it is back, and its member has not merged yet."""
+    _cut_off(world, lambda: world.renew(EVERYONE))
+
+
+def _cut_off(world: World, then: Callable[[], None]) -> None:
     world.post(30)
     world.isolated = frozenset({2})
-    for number in range(3):
-        request = Register(name="logging-service", address=NODES[number], view=world.stores[number].view())
-        rpc.ask(world.transport, REGISTRY, request, Leased, timeout_s=1.0)
+    then()
     for _ in range(20):
         world.post(2)
         world.read()

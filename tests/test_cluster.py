@@ -23,6 +23,7 @@ from nodes.lease import HEARTBEAT_S
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses
 from scripts.processes import ROOT
+from scripts.stage import quiet
 from scripts.traffic import HttpClient, Writers, client
 from tests.support import alive, eventually, fill
 from tests.test_processes import started, wait_for
@@ -31,10 +32,6 @@ from tests.test_processes import started, wait_for
 def facade(cluster: Cluster) -> str:
     """host:port of the facade."""
     return cluster.settings.facade.address
-
-
-def quiet(_line: str) -> None:
-    """Progress that nobody reads."""
 
 
 def test_two_nodes_and_members_die_under_load_and_nothing_is_lost(own_cluster: Cluster) -> None:

@@ -56,12 +56,19 @@ async def node(folder: Path, address: str, others: Sequence[str]) -> AsyncIterat
         journal.close()
 
 
+@asynccontextmanager
+async def pair(folder: Path) -> AsyncIterator[tuple[Node, Node]]:
+    """Two nodes that know each other."""
+    one, two = free_addresses(2)
+    async with node(folder, one, [two]) as first, node(folder, two, [one]) as second:
+        yield first, second
+
+
 def test_what_one_node_accepted_is_in_the_journal_of_the_other_after_a_fetch(tmp_path: Path) -> None:
     """A fetch brings all that was accepted before it, whatever it takes in pages, and its keys."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
-        async with node(tmp_path, one, [two]) as first, node(tmp_path, two, [one]) as second:
+        async with pair(tmp_path) as (first, second):
             entries = [Entry(ids.new_id(), "x" * 5_000) for _ in range(500)]  # 2.5 MB: several pages
             await asyncio.gather(*(first.journal.append(*entry) for entry in entries[:-1]))
             await first.journal.append(*entries[-1], "the-key")
@@ -77,10 +84,8 @@ def test_nodes_fetch_from_each_other_all_the_time(tmp_path: Path) -> None:
     """Soon every node has every message, without being asked."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
         async with (
-            node(tmp_path, one, [two]) as first,
-            node(tmp_path, two, [one]) as second,
+            pair(tmp_path) as (first, second),
             first.peers.kept(),
             second.peers.kept(),
         ):
@@ -171,8 +176,7 @@ def test_a_write_can_be_pushed_to_the_disks_of_all_live_nodes(tmp_path: Path) ->
     """Replicate returns when the peers have fetched; the same for many at once, both ways."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
-        async with node(tmp_path, one, [two]) as first, node(tmp_path, two, [one]) as second:
+        async with pair(tmp_path) as (first, second):
             entry = await first.accept("a")
             await asyncio.gather(*(found.peers.replicate() for found in [first, second] * 10))
             assert [entry] == await second.journal.read("", 10)
@@ -184,8 +188,7 @@ def test_a_push_that_nobody_takes_is_an_error(tmp_path: Path) -> None:
     """A peer that is there and cannot store it has not got it."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
-        async with node(tmp_path, one, [two]) as first, node(tmp_path, two, [one]) as second:
+        async with pair(tmp_path) as (first, second):
             await first.accept("a")
             second.journal.broken.set()
             with pytest.raises(StoreError, match="no peer has fetched the message in time"):

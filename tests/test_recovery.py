@@ -7,18 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import config, rpc
+from common import rpc
 from common.wire import PAGE_MESSAGES, Page, Read
 from scripts.launcher import Cluster
 from scripts.processes import ROOT
+from scripts.stage import quiet
 from scripts.traffic import client
 from tests.support import eventually, fill
 
 Ended = subprocess.CompletedProcess[str]
-
-
-def quiet(_line: str) -> None:
-    """Progress that nobody reads."""
 
 
 def command(folder: Path, *arguments: str, text: str | None = None) -> Ended:
@@ -35,15 +32,9 @@ def command(folder: Path, *arguments: str, text: str | None = None) -> Ended:
     )
 
 
-def journal(cluster: Cluster, number: int) -> Path:
-    """The journal of a logging node."""
-    address = cluster.settings.service_ips.logging_service[number - 1]
-    return cluster.folder / f"journal-{config.split(address)[1]}.sqlite"
-
-
 def stored(cluster: Cluster, number: int) -> int:
     """How many messages are on the disk of a node."""
-    connection = sqlite3.connect(journal(cluster, number))
+    connection = sqlite3.connect(cluster.journal(number))
     (count,) = connection.execute("SELECT count(*) FROM messages").fetchone()
     connection.close()
     return int(count)
@@ -78,7 +69,7 @@ def test_journals_that_differ_are_repaired(own_cluster: Cluster, tmp_path: Path)
     fill(own_cluster, [f"m{number}" for number in range(500)])
     eventually(lambda: [500] * 3 == [stored(own_cluster, number) for number in (1, 2, 3)])
     own_cluster.kill([3])
-    connection = sqlite3.connect(journal(own_cluster, 3), isolation_level=None)
+    connection = sqlite3.connect(own_cluster.journal(3), isolation_level=None)
     connection.execute("DELETE FROM messages WHERE seq % 5 = 0")
     connection.close()
     own_cluster.start([3], quiet)

@@ -17,7 +17,7 @@ from nodes.replicated import IN_FLIGHT_S, QUIET_S, Hot, ReplicatedStore
 from nodes.store import Claim, MemoryStore
 from scripts.ports import free_addresses
 from tests.support import becomes
-from tests.test_peers import Node, node
+from tests.test_peers import Node, node, pair
 
 LATER_MS = int(2_000 * IN_FLIGHT_S)
 
@@ -72,7 +72,7 @@ async def replicated(
         found.peers,
         hot=hot or Hot(),
         clock=clock,
-        now_ms=now_ms or (lambda: time.time_ns() // 1_000_000),
+        now_ms=now_ms or ids.now_ms,
     )
     async with store.kept():
         yield store
@@ -80,7 +80,7 @@ async def replicated(
 
 def later_ms() -> int:
     """When nothing that was stored until now is in flight any more."""
-    return time.time_ns() // 1_000_000 + LATER_MS
+    return ids.now_ms() + LATER_MS
 
 
 def test_a_message_is_on_disk_and_in_the_map(tmp_path: Path) -> None:
@@ -99,11 +99,9 @@ def test_while_the_map_hangs_messages_go_to_the_disks_of_all_nodes(tmp_path: Pat
     """A write waits for the map once, then no more; when the map is back, it gets what it missed."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
         grid = Grid()
         async with (
-            node(tmp_path, one, [two]) as first,
-            node(tmp_path, two, [one]) as second,
+            pair(tmp_path) as (first, second),
             replicated(first, grid, now_ms=later_ms, clock=itertools.count(0.0, 100.0).__next__) as store,
         ):
             grid.well.clear()
@@ -127,10 +125,8 @@ def test_a_read_has_what_peers_accepted_although_the_map_has_nothing(tmp_path: P
     """A map that merges may be empty for seconds: the journals of the peers have it all."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
         async with (
-            node(tmp_path, one, [two]) as first,
-            node(tmp_path, two, [one]) as second,
+            pair(tmp_path) as (first, second),
             replicated(first, Grid()) as store,
         ):
             assert [await second.accept("x")] == await store.read("", 10)
@@ -222,11 +218,9 @@ def test_a_key_is_known_although_the_map_forgot_it(tmp_path: Path) -> None:
     """The journal remembers the keys of the messages that it has, its own and those of its peers."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
         grid = Grid()
         async with (
-            node(tmp_path, one, [two]) as first,
-            node(tmp_path, two, [one]) as second,
+            pair(tmp_path) as (first, second),
             replicated(first, grid) as at_first,
             replicated(second, grid) as at_second,
         ):
@@ -256,12 +250,10 @@ def test_old_messages_leave_the_map_when_all_live_disks_have_them(tmp_path: Path
     """The map keeps the newest, and what any live node still lacks; reads have everything as before."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
         grid = Grid()
         clock = itertools.count(0.0, 100.0).__next__
         async with (
-            node(tmp_path, one, [two]) as first,
-            node(tmp_path, two, [one]) as second,
+            pair(tmp_path) as (first, second),
             replicated(first, grid, now_ms=later_ms, clock=clock, hot=Hot(messages=3)) as at_first,
             replicated(second, grid, now_ms=later_ms, clock=clock, hot=Hot(messages=3)) as at_second,
         ):
@@ -285,10 +277,8 @@ def test_messages_that_are_too_old_for_the_map_are_on_all_disks(tmp_path: Path) 
     """An import of old messages does not fill the map; the peers have them when it is acknowledged."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
         async with (
-            node(tmp_path, one, [two]) as first,
-            node(tmp_path, two, [one]) as second,
+            pair(tmp_path) as (first, second),
             replicated(first, grid := Grid()) as store,
         ):
             old, new = Entry("00000000-0001-7fff-bfff-ffffffffffff", "from 1970"), Entry(ids.new_id(), "new")
@@ -305,10 +295,8 @@ def test_a_late_message_is_on_all_disks_when_it_is_acknowledged(tmp_path: Path) 
     """Its id is so old that nodes may not look for news there any more: they have it, although the map took it."""
 
     async def run() -> None:
-        one, two = free_addresses(2)
         async with (
-            node(tmp_path, one, [two]) as first,
-            node(tmp_path, two, [one]) as second,
+            pair(tmp_path) as (first, second),
             replicated(first, Grid(), now_ms=later_ms) as store,
         ):
             late, many = Entry(ids.new_id(), "late"), Entry(ids.new_id(), "many")

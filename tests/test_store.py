@@ -1,7 +1,6 @@
 """The contract of a store, on all of them: twin, journal, map of a real cluster, and journal with a map."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -127,7 +126,7 @@ def test_pages_together_are_everything(opening: Opening) -> None:
 
     async def run() -> None:
         async with opening() as store:
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = ids.now_ms()
             times_ms = [now_ms + offset for offset in (1, 2, 3, 500, 60_000, 60_001, 86_400_000)]  # clocks may be ahead
             entries = [
                 Entry(f"{ids.last_id(at_ms)[:14]}7fff-bfff-{number:012d}", "x") for number, at_ms in enumerate(times_ms)
