@@ -48,6 +48,7 @@ class Peers:
         self._journal = journal
         self._peers: dict[str, Peer] = {}
         self._here = Here(address, fell_silent=self._relay)
+        self.silences = 0  # how often a peer fell silent
 
     def meet(self, addresses: Iterable[str]) -> None:
         """From now on these are peers, too."""
@@ -103,6 +104,7 @@ class Peers:
 
     def _relay(self) -> None:
         """A peer fell silent: what it accepted last may be at others, from before this node asked them for such."""
+        self.silences += 1
         for peer in self._peers.values():
             if not peer.silent:
                 peer.go_back(RELAY_S)

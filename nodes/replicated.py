@@ -24,7 +24,7 @@ from nodes.store import Claim, Store
 log = logging.getLogger(__name__)
 
 GRACE_S = 0.1  # for the map to take a message, or to answer a read: 0.5 ms as a rule
-PROBE_S = 0.1  # between two questions to a map that did not answer
+PROBE_S = 0.1  # between two questions to a map that did not answer, and between two looks for a peer that fell silent
 IN_FLIGHT_S = 15.0  # from making an id to its message being stored, at most: a facade's deadline, and clocks apart
 QUIET_S = 10.0  # without a change of members: then the map has moved and merged what it had to
 SETTLE_S = 1.0  # between two comparisons of the journal with the map
@@ -74,6 +74,7 @@ class ReplicatedStore:
         self._now_ms = now_ms
         self._well = True  # the map answers
         self._settled = ""  # up to this id the map has nothing that the journal has not
+        self._rescued = 0  # silences of peers after which the map was asked for what they had left there
         self._seen: tuple[str, ...] = ()
         self._changed_s = self._cooled_s = clock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,7 +107,7 @@ class ReplicatedStore:
             old = await self._journal.read(after, limit)
             if len(old) == limit and old[-1].id <= settled:
                 return old
-        complete = await self._peers.fetch()
+        complete = await self._peers.fetch() and self._rescued == self._peers.silences
         old = await self._journal.read(after, limit)
         new = await self._new_in_map(max(after, settled), limit, needed=not complete)
         return [Entry(*one) for one in sorted((dict(new) | dict(old)).items())[:limit]]
@@ -132,6 +133,7 @@ class ReplicatedStore:
     async def kept(self) -> AsyncIterator[None]:
         """Compare the journal with the map from time to time while the block runs."""
         self._begin(repeat(self.settle, every_s=SETTLE_S, what="comparing journal and map"))
+        self._begin(repeat(self._rescue, every_s=PROBE_S, what="taking from the map what a silent peer had"))
         try:
             yield
         finally:
@@ -154,6 +156,14 @@ class ReplicatedStore:
         if now_s - self._cooled_s >= COOL_S:
             self._cooled_s = now_s
             await self._grid.expire(min(await self._hot_above(), self._peers.settled()))
+
+    async def _rescue(self) -> None:
+        """Take what a peer that fell silent put into the map, and nobody fetched: it may come back without its disk."""
+        silences = self._peers.silences
+        if self._rescued != silences:
+            now_ms = self._now_ms()
+            await self._compare(max(self._settled, ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))), ids.last_id(now_ms))
+            self._rescued = silences
 
     def _is_late(self, message_id: str) -> bool:
         """Whether nodes may soon believe that there is nothing new at this id: then all must have it on disk now."""

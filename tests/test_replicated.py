@@ -1,6 +1,7 @@
 """Tests of nodes.replicated: a real journal, and a map that can hang, forget and be cut off."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
@@ -147,6 +148,39 @@ def test_what_only_a_dead_node_had_is_read_from_the_map_or_not_at_all(tmp_path: 
             grid.well.clear()
             with pytest.raises(StoreError, match="the map hangs"):
                 await store.read("", 10)
+
+    asyncio.run(run())
+
+
+def test_what_a_dead_node_had_last_is_taken_from_the_map_before_that_node_is_believed_again(tmp_path: Path) -> None:
+    """It comes back with a torn journal: until the map was asked reads need the map, then the journals have all."""
+
+    async def run() -> None:
+        grid, entry = Grid(), Entry(ids.new_id(), "x")
+        one, two = free_addresses(2)
+        async with node(tmp_path, one, [two]) as first, first.peers.kept(), replicated(first, grid) as store:
+            async with node(tmp_path, two, [one]):
+                assert [] == await store.read("", 10)
+                await grid.append(*entry)
+            grid.well.clear()
+            await becomes(False, first.peers.fetch)
+            async with node(tmp_path / "new", two, [one]):
+                await becomes(True, first.peers.fetch)
+                with pytest.raises(StoreError):
+                    await store.read("", 10)
+                grid.well.set()
+
+                async def here() -> list[Entry]:
+                    return await first.journal.read("", 10)
+
+                async def read() -> list[Entry]:
+                    with contextlib.suppress(StoreError):
+                        return await store.read("", 10)
+                    return []
+
+                await becomes([entry], here)
+                grid.well.clear()
+                await becomes([entry], read)
 
     asyncio.run(run())
 
