@@ -1,6 +1,7 @@
 """One SQLite connection and the thread that uses it."""
 
 import asyncio
+import os
 import sqlite3
 import struct
 import time
@@ -36,11 +37,19 @@ class Database:
         self.connection.execute("PRAGMA synchronous = FULL")
         for table in tables:
             self.connection.execute(table)
+        self._path, self._file = path, path.stat()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns or raises, in the thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.connection)
+
+    def in_place(self) -> bool:
+        """Whether its path still leads to the file; 2 us. What goes into a file that was removed is on no disk."""
+        try:
+            return os.path.samestat(self._path.stat(), self._file)
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Finish what runs and close the file."""

@@ -28,7 +28,8 @@ from nodes.tables import (
     REMEMBER_KEY,
     SINCE,
     TABLES,
-    checksum,
+    UnusableError,
+    checked,
     free_pages,
     identity,
     insertion,
@@ -129,8 +130,7 @@ class Journal:
     async def read(self, after: str, limit: int) -> list[Entry]:
         """See Store."""
         query = "SELECT id, msg, crc FROM messages WHERE id > ? ORDER BY id LIMIT ?"
-        rows = await self._read(lambda connection: connection.execute(query, (after, limit)).fetchall())
-        return [self._checked(*row) for row in rows]
+        return await self._read(lambda connection: [checked(*row) for row in connection.execute(query, (after, limit))])
 
     async def between(self, after: str, until: str) -> list[Entry]:
         """What has an id in (after, until], about PAGE_BYTES of it."""
@@ -140,7 +140,7 @@ class Journal:
             found: list[Entry] = []
             used_bytes = 0
             for row in connection.execute(query, (after, until, PAGE_MESSAGES)):
-                found.append(self._checked(*row))
+                found.append(checked(*row))
                 used_bytes += text_bytes(found[-1].msg)
                 if used_bytes >= PAGE_BYTES:
                     break
@@ -169,7 +169,7 @@ class Journal:
 
         def scan(connection: sqlite3.Connection) -> None:
             for row in connection.execute("SELECT id, msg, crc FROM messages"):
-                self._checked(*row)
+                checked(*row)
 
         try:
             await self._guarded(self._auditor, scan)
@@ -209,7 +209,7 @@ class Journal:
             used_bytes = 0
             for row_seq, crc, *record in rows:
                 records.append(Record(*record))
-                self._checked(record[0], record[1], crc)
+                checked(record[0], record[1], crc)
                 used_bytes += text_bytes(record[1])
                 if used_bytes >= PAGE_BYTES or len(records) == PAGE_MESSAGES:
                     return Fetched(journal=self.name, records=tuple(records), next=row_seq, more=row_seq < last)
@@ -260,7 +260,13 @@ class Journal:
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self.broken.is_set():
             raise StoreError(f"the journal is broken: {self.why}")
-        return await self._guarded(self._writer, in_transaction(work))
+
+        def write(connection: sqlite3.Connection) -> T:
+            if not self._writer.in_place():
+                raise UnusableError("the file is gone, or is another one")
+            return in_transaction(work)(connection)
+
+        return await self._guarded(self._writer, write)
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._guarded(self._reader, work)
@@ -268,17 +274,13 @@ class Journal:
     async def _guarded(self, worker: Database, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await worker.run(work)
+        except UnusableError as error:
+            self._break(str(error))
+            raise StoreError(f"the journal is broken: {self.why}") from error
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FINAL:  # the low byte is the kind, the rest details
                 self._break(str(error))
             raise StoreError(f"the journal failed: {error}") from error
-
-    def _checked(self, message_id: str, text: str, crc: int) -> Entry:
-        """The entry; raises StoreError when it is not what was written."""
-        if crc == checksum(message_id, text):
-            return Entry(message_id, text)
-        self._break(f"the message {message_id} is damaged")
-        raise StoreError(f"the journal is broken: {self.why}")
 
     def _break(self, why: str) -> None:
         self.why = self.why or f"{self._path}: {why}"

@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from common.errors import FatalError
+from common.errors import FatalError, StoreError
 from common.ids import time_ms
 from common.replication import Record
+from common.wire import Entry
 from nodes.store import KEY_S, digest
 
 FREED_PAGES = 250  # 1 MB at a time, when messages have expired
@@ -65,6 +66,17 @@ def insertion(records: Iterable[Record], origin: str) -> Callable[[sqlite3.Conne
             connection.executemany(REMEMBER_KEY, keys)
 
     return insert
+
+
+class UnusableError(StoreError):
+    """Nothing that the file says can be relied on any more."""
+
+
+def checked(message_id: str, text: str, crc: int) -> Entry:
+    """The entry of a row; raises UnusableError when it is not what was written."""
+    if crc != checksum(message_id, text):
+        raise UnusableError(f"the message {message_id} is damaged")
+    return Entry(message_id, text)
 
 
 def checksum(message_id: str, text: str) -> int:

@@ -16,6 +16,7 @@ from scripts import processes
 from scripts.processes import run_command
 from scripts.stage import DEAD_S, NODES, Stage, quiet
 
+WIPED_S = 5.0  # between the loss of one disk and the death of all nodes
 SAFE_S = 2.0  # after its acknowledgement a message is on every live node's disk
 FULL_S = 6.0  # that a disk stays full ...
 ROOM_BYTES = 65_536  # ... but for these
@@ -24,13 +25,22 @@ GONE_S = 20.0  # for a node whose disk fails to end
 
 
 def wipe(stage: Stage) -> None:
-    """All three nodes die, one loses its disk, and all are started again."""
+    """A node loses its disk under load and ends; then the others die, too, and all are started again.
+
+    Raises:
+        FatalError: it did not end by itself, or did not say why.
+    """
     victim = stage.chance.choice(NODES)
-    stage.recorder.mark("kill")
-    stage.cluster.kill(NODES)
+    node = stage.node(victim)
+    stage.recorder.mark("wipe")
     stage.recorder.excuse(SAFE_S)  # what only that disk had
+    for file in _files(stage.cluster.journal(victim)):
+        file.unlink()
+    _await_its_end(stage, victim, node)
+    time.sleep(WIPED_S)
+    stage.recorder.mark("kill")
+    stage.cluster.kill({*NODES} - {victim})
     time.sleep(DEAD_S)
-    stage.cluster.wipe([victim])
     stage.cluster.start(NODES, quiet)
 
 
@@ -82,14 +92,7 @@ def failing(stage: Stage) -> None:
     node = stage.node(victim)
     stage.recorder.mark("fail")
     with _injected(node.pid):
-        ends = time.monotonic() + GONE_S
-        while not processes.gone(node):
-            if time.monotonic() > ends:
-                raise FatalError(f"logging node {victim} goes on, although its disk fails")
-            time.sleep(processes.POLL_S)
-    last = stage.cluster.last_line(f"logging-{victim}")
-    if "the journal cannot be used any more" not in last:
-        raise FatalError(f"logging node {victim} did not say why it ended, but: {last}")
+        _await_its_end(stage, victim, node)
     stage.cluster.start([victim], quiet)
 
 
@@ -113,6 +116,17 @@ def full(stage: Stage) -> None:
     time.sleep(DEAD_S)
 
 
+def _await_its_end(stage: Stage, number: int, node: psutil.Process) -> None:
+    ends = time.monotonic() + GONE_S
+    while not processes.gone(node):
+        if time.monotonic() > ends:
+            raise FatalError(f"logging node {number} goes on, although its disk fails")
+        time.sleep(processes.POLL_S)
+    last = stage.cluster.last_line(f"logging-{number}")
+    if "the journal cannot be used any more" not in last:
+        raise FatalError(f"logging node {number} did not say why it ended, but: {last}")
+
+
 @contextmanager
 def _injected(pid: int) -> Iterator[None]:
     """Every flush of a process fails while the block runs."""
@@ -126,7 +140,12 @@ def _injected(pid: int) -> Iterator[None]:
             tracer.kill()  # it may not notice a SIGTERM when what it traces has ended
 
 
+def _files(journal: Path) -> list[Path]:
+    """The file of a journal, and SQLite's beside it."""
+    return list(journal.parent.glob(f"{journal.name}*"))
+
+
 def _move(journal: Path, folder: Path) -> None:
-    for file in journal.parent.glob(f"{journal.name}*"):
+    for file in _files(journal):
         shutil.move(file, folder / file.name)
     journal.symlink_to(folder / journal.name)

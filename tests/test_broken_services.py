@@ -292,6 +292,20 @@ class EarlyStore(NodeStore):
             await super().append(*held, key)
 
 
+class MapFirstStore(NodeStore):
+    """Acknowledges a message when it is in the map, and writes it to the disk when the next one comes."""
+
+    _held: tuple[str, str] | None = None
+
+    async def append(self, message_id: str, text: str, key: str | None = None) -> None:
+        """See Store."""
+        await super().append(message_id, text, key)
+        del self.world.disks[self.number][message_id]
+        held, self._held = self._held, (message_id, text)
+        if held:
+            self.world.disks[self.number][held[0]] = held[1]
+
+
 class CutStore(NodeStore):
     """Cuts long texts."""
 
@@ -431,6 +445,7 @@ def test_a_service_that_keeps_its_promises_is_found_whole(scenario: Callable[[Wo
     [
         (fsync_skipped, all_die, "lost"),
         (not_replayed, all_die, "lost"),
+        (with_stores(MapFirstStore), all_die, "lost"),
         (one_backup, two_die, "lost"),
         (with_stores(EarlyStore), two_die, "lost"),
         (uncorrelated, two_die, "lost"),

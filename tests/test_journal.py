@@ -132,6 +132,22 @@ def test_what_a_peer_had_and_is_accepted_here_is_new_again(tmp_path: Path) -> No
     asyncio.run(run())
 
 
+def test_a_journal_whose_file_was_removed_takes_nothing(tmp_path: Path) -> None:
+    """The operating system would write on into a file that nobody can open again."""
+
+    async def run() -> None:
+        journal = Journal(tmp_path / "x.sqlite", "test")
+        await journal.append(ids.new_id(), "x")
+        for file in tmp_path.glob("x.sqlite*"):
+            file.unlink()
+        with pytest.raises(StoreError, match=r"the journal is broken: .*x.sqlite: the file is gone"):
+            await journal.append(ids.new_id(), "y")
+        assert journal.broken.is_set()
+        journal.close()
+
+    asyncio.run(run())
+
+
 def test_a_damaged_message_is_never_served(tmp_path: Path) -> None:
     """A text that is not what was written is an error, breaks the journal, and is told when it is opened again."""
     path = tmp_path / "x.sqlite"
