@@ -21,10 +21,13 @@ def split(stage: Stage) -> None:
     stage.recorder.mark(f"split {kind}")
     match kind:
         case "2:1":
+            stage.cut_off.append(stage.beside[alone - 1])
             hosts.split([{alone}, {*others, REGISTRY_HOST}])
         case "1:2":
+            stage.cut_off.extend([stage.beside[alone - 1], stage.recorder])
             hosts.split([{alone, REGISTRY_HOST}, {*others}])
         case "1:1:1":
+            stage.cut_off.extend([stage.beside[alone - 1], stage.beside[others[0] - 1]])
             hosts.split([{alone}, {others[0]}, {others[1], REGISTRY_HOST}])
         case _:
             hosts.drop(alone, others[0])

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -33,6 +33,7 @@ class Stage:
         hosts: those of the nodes and of the rest; None on one machine.
         at_last: what is to be done when all processes have ended.
         beside: on hosts: writes through the facade beside each node, in the order of the nodes.
+        cut_off: those whose facade is not on the larger side of a split: how long they could not write is no figure.
     """
 
     cluster: Cluster
@@ -42,6 +43,7 @@ class Stage:
     at_last: ExitStack
     hosts: Hosts | None = None
     beside: tuple[Recorder, ...] = ()
+    cut_off: list[Recorder] = field(default_factory=list)
 
     def node(self, number: int) -> psutil.Process:
         """The process of a logging node."""

@@ -25,7 +25,6 @@ from scripts import checker, disk_faults, faults, history, network_faults
 from scripts.checker import Outcome, Verdict
 from scripts.launcher import Cluster
 from scripts.prepare import prepare
-from scripts.recorder import Recorder
 from scripts.stage import Stage, on_hosts, on_this_machine
 from scripts.traffic import client
 
@@ -71,7 +70,8 @@ class Result:
 
     Attributes:
         differing: nodes that at the end had not exactly what was read.
-        outage_ms: the longest time without an acknowledgement after each thing that was done, by its name.
+        outage_ms: the longest time in which a facade acknowledged nothing after each thing that was done, by its name;
+            while the network is split, only of facades on the larger side.
         converged_s: from the heal until every node saw every member again, for good.
     """
 
@@ -137,7 +137,7 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
         differing=differing,
         errors=len(errors),
         first_error=errors[0][:300] if errors else "",
-        outage_ms=_outages_ms(recorder),
+        outage_ms=_outages_ms(stage),
         converged_s=converged_s,
     )
 
@@ -229,12 +229,14 @@ def _figures(results: list[Result]) -> dict[str, str]:
     }
 
 
-def _outages_ms(recorder: Recorder) -> dict[str, float]:
+def _outages_ms(stage: Stage) -> dict[str, float]:
     """The longest outage between each mark and the next one, by the name of the mark."""
-    times = sorted(write.ended_s for write in recorder.writes if write.outcome is Outcome.OK)
+    watched = [recorder for recorder in (stage.recorder, *stage.beside) if recorder not in stage.cut_off]
     found: dict[str, float] = {}
-    for (at, what), (until, _) in itertools.pairwise([*recorder.marks, (float("inf"), "")]):
-        found[what] = max(found.get(what, 0.0), 1_000 * checker.outage_s(times, at, until))
+    for recorder in watched:
+        times = sorted(write.ended_s for write in recorder.writes if write.outcome is Outcome.OK)
+        for (at, what), (until, _) in itertools.pairwise([*stage.recorder.marks, (float("inf"), "")]):
+            found[what] = max(found.get(what, 0.0), 1_000 * checker.outage_s(times, at, until))
     return found
 
 
