@@ -1,6 +1,7 @@
 """`python -m tests.measure`: takes the figures of docs/measurements.md again, on its own clusters."""
 
 import asyncio
+import itertools
 import json
 import sqlite3
 import statistics
@@ -8,9 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import psutil
@@ -24,6 +27,7 @@ from scripts.ports import free_addresses
 from scripts.processes import ROOT
 from scripts.traffic import HttpClient, Writers, client
 from tests.support import fill, running_cluster
+from tests.wrk import processes_of, with_cpu, wrk
 
 BEFORE_S, AFTER_S = 2.0, 4.0  # of load before and after a kill
 
@@ -67,8 +71,8 @@ def post(rounds: int) -> None:
     command = [sys.executable, "-m", "tests.echo", echo_address.rpartition(":")[2]]
     with a_cluster() as cluster, subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as echo:
         try:
-            parts, address = _processes(cluster), cluster.settings.facade.address
-            _wrk(address, 8, 8)  # Java compiles what is used
+            parts, address = processes_of(cluster), cluster.settings.facade.address
+            wrk(address, 8, 8)  # Java compiles what is used
             for connections in (1, 8, 32):
                 taken = [
                     _one(parts, address, psutil.Process(echo.pid), echo_address, connections) for _ in range(rounds)
@@ -82,13 +86,39 @@ def post(rounds: int) -> None:
 
 
 @main.command()
+@click.option("--rounds", default=5, show_default=True, help="Rounds of each, in turn.")
+def parts(rounds: int) -> None:
+    """POST with wrk at 1 and 32 connections: the whole, in turn with clusters without journal, and without shipping."""
+    with ExitStack() as stack:
+        clusters = {
+            name: stack.enter_context(a_cluster(within=lambda _host, command=command: command))
+            for name, command in (
+                ("whole", ()),
+                *((part, (sys.executable, "-m", "tests.without", part, "--")) for part in ("journal", "shipping")),
+            )
+        }
+        for connections in (1, 32):
+            taken: dict[str, list[dict[str, float]]] = {name: [] for name in clusters}
+            for _, (name, cluster) in itertools.product(range(rounds + 1), clusters.items()):
+                load = partial(wrk, cluster.settings.facade.address, connections, 6)
+                result, used = with_cpu(processes_of(cluster), load)
+                taken[name].append({**result, "cpu": sum(used.values()), **used})
+            for name, found in taken.items():
+                medians = {key: statistics.median(one[key] for one in found[1:]) for key in found[0]}  # the first: warm
+                click.echo(
+                    f"{connections} connections, {name if name == 'whole' else f'without {name}'}: "
+                    + ", ".join(f"{key} {value:.3f}" for key, value in medians.items())
+                )
+
+
+@main.command()
 @click.option("--messages", default=20_000, show_default=True, help="How many are stored.")
 def read(messages: int) -> None:
     """GET of everything, 60 times: its time, whether it is whole and in order, and the facade's memory."""
     with a_cluster() as cluster:
         texts = [f"long-{number:07d}-" + "x" * 100 for number in range(messages)]
         fill(cluster, texts)
-        (facade,) = _processes(cluster)["facade"]
+        (facade,) = processes_of(cluster)["facade"]
         click.echo(f"memory before: {facade.memory_info().rss / 1e6:.0f} MB")
         seconds: list[float] = []
         whole = 0
@@ -179,8 +209,9 @@ def recovery(messages: int, runs: int) -> None:
         now_ms = ids.now_ms()
         lines = (_old(now_ms - messages + number, number) for number in range(messages))
         began = time.perf_counter()
+        click.echo(f"before: {_memory()}")
         transfer.load(nodes, lines, click.echo)
-        click.echo(f"imported {messages / (time.perf_counter() - began):,.0f} messages/s")
+        click.echo(f"imported {messages / (time.perf_counter() - began):,.0f} messages/s, {_memory()}")
         for _ in range(runs):
             cluster.kill([1, 2, 3])
             began = time.perf_counter()
@@ -188,9 +219,15 @@ def recovery(messages: int, runs: int) -> None:
             taken_s = time.perf_counter() - began
             found = cluster.verify()
             click.echo(f"ready after {taken_s:.1f} s, {sorted(one.messages for one in found)} messages")
+        began = time.perf_counter()
         count = transfer.export(nodes, lambda _line: None, lambda _line: None)
+        click.echo(f"exported {count / (time.perf_counter() - began):,.0f} messages/s, {_memory()}")
         sizes = [path.stat().st_size / 1e6 for path in cluster.folder.glob("journal-*.sqlite")]
-        click.echo(f"exported {count} messages; journals of {', '.join(f'{size:.0f}' for size in sizes)} MB")
+        click.echo(f"{count} messages; journals of {', '.join(f'{size:.0f}' for size in sizes)} MB")
+
+
+def _memory() -> str:
+    return f"memory of this process {psutil.Process().memory_info().rss / 1e6:.0f} MB"
 
 
 def _old(time_ms: int, number: int) -> str:
@@ -199,28 +236,21 @@ def _old(time_ms: int, number: int) -> str:
 
 
 @contextmanager
-def a_cluster() -> Iterator[Cluster]:
-    """A cluster on free ports, in a folder that goes with it."""
-    with tempfile.TemporaryDirectory() as folder, running_cluster(Path(folder), engine="hazelcast") as cluster:
+def a_cluster(**kwargs: Any) -> Iterator[Cluster]:
+    """A cluster on free ports, in a folder that goes with it; see Cluster for the arguments."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_cluster(Path(folder), engine="hazelcast", **kwargs) as cluster,
+    ):
         yield cluster
-
-
-def _processes(cluster: Cluster) -> dict[str, list[psutil.Process]]:
-    """The processes by kind."""
-    parts: dict[str, list[psutil.Process]] = {}
-    for status in cluster.status():
-        process = psutil.Process(status.pid)
-        parts.setdefault(status.part.name.partition("-")[0], []).append(process)
-        parts.setdefault("members", []).extend(process.children())
-    return parts
 
 
 def _one(
     parts: dict[str, list[psutil.Process]], address: str, echo: psutil.Process, echo_address: str, connections: int
 ) -> dict[str, float]:
     """One round: ours, then the echo; rates a second, latencies and CPU times in milliseconds."""
-    ours, used = _with_cpu(parts, lambda: _wrk(address, connections, 6))
-    echoed, echo_used = _with_cpu({"echo": [echo]}, lambda: _wrk(echo_address, connections, 4))
+    ours, used = with_cpu(parts, lambda: wrk(address, connections, 6))
+    echoed, echo_used = with_cpu({"echo": [echo]}, lambda: wrk(echo_address, connections, 4))
     return {
         "rate": ours["rate"],
         "echo rate": echoed["rate"],
@@ -231,26 +261,6 @@ def _one(
         "cpu": sum(used.values()),
         **{f"cpu {name}": value for name, value in (used | echo_used).items()},
     }
-
-
-def _with_cpu(
-    parts: dict[str, list[psutil.Process]], run: Callable[[], dict[str, float]]
-) -> tuple[dict[str, float], dict[str, float]]:
-    before = {name: _cpu_s(processes) for name, processes in parts.items()}
-    result = run()
-    return result, {name: 1e3 * (_cpu_s(parts[name]) - before[name]) / result["requests"] for name in parts}
-
-
-def _cpu_s(processes: list[psutil.Process]) -> float:
-    return float(sum(sum(process.cpu_times()[:2]) for process in processes))
-
-
-def _wrk(address: str, connections: int, seconds: int) -> dict[str, float]:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(ROOT / "tests" / "post.lua")]
-    ended = subprocess.run([*command, f"http://{address}/facade"], capture_output=True, text=True, check=True)
-    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("RESULT")]
-    requests, micros, errors, p50, p99 = map(float, line.split()[1:])
-    return {"requests": requests, "rate": requests / micros * 1e6, "errors": errors, "p50": p50, "p99": p99}
 
 
 def _timed(reader: HttpClient, seconds: list[float]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -48,10 +48,10 @@ def serving(handler: rpc.Handler, *, in_flight: int = rpc.IN_FLIGHT, address: st
 
 
 @contextmanager
-def running_cluster(folder: Path, *, engine: str) -> Iterator[Cluster]:
+def running_cluster(folder: Path, *, engine: str, **kwargs: Any) -> Iterator[Cluster]:
     """A whole cluster on free ports, with its files in `folder`; every process of it is gone at the end."""
     write_config(folder / "config.toml")
-    cluster = Cluster(folder / "config.toml", engine=engine)
+    cluster = Cluster(folder / "config.toml", engine=engine, **kwargs)
     try:
         cluster.up(lambda _line: None)
         yield cluster

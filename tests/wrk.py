@@ -1,0 +1,41 @@
+"""Load by wrk (Debian's package) on a cluster, and the CPU time that it took there."""
+
+import subprocess
+from collections.abc import Callable
+
+import psutil
+
+from scripts.launcher import Cluster
+from scripts.processes import ROOT
+
+
+def processes_of(cluster: Cluster) -> dict[str, list[psutil.Process]]:
+    """The processes by kind."""
+    parts: dict[str, list[psutil.Process]] = {}
+    for status in cluster.status():
+        process = psutil.Process(status.pid)
+        parts.setdefault(status.part.name.partition("-")[0], []).append(process)
+        parts.setdefault("members", []).extend(process.children())
+    return parts
+
+
+def with_cpu(
+    parts: dict[str, list[psutil.Process]], run: Callable[[], dict[str, float]]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What a load returns, and the milliseconds of CPU time that each part took for one of its requests."""
+    before = {name: _cpu_s(processes) for name, processes in parts.items()}
+    result = run()
+    return result, {name: 1e3 * (_cpu_s(parts[name]) - before[name]) / result["requests"] for name in parts}
+
+
+def _cpu_s(processes: list[psutil.Process]) -> float:
+    return float(sum(sum(process.cpu_times()[:2]) for process in processes))
+
+
+def wrk(address: str, connections: int, seconds: int) -> dict[str, float]:
+    """POST for some seconds: requests, requests a second, errors, and milliseconds of the median and the 99th."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(ROOT / "tests" / "post.lua")]
+    ended = subprocess.run([*command, f"http://{address}/facade"], capture_output=True, text=True, check=True)
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("RESULT")]
+    requests, micros, errors, p50, p99 = map(float, line.split()[1:])
+    return {"requests": requests, "rate": requests / micros * 1e6, "errors": errors, "p50": p50, "p99": p99}
