@@ -78,7 +78,7 @@ class Hosts:
         run_command("ip", "address", "add", f"{self._network}.254/24", "dev", self._prefix)
         run_command("ip", "link", "set", self._prefix, "up")
         for number in self.numbers:
-            name, port = self._name(number), f"{self._prefix}p{number}"
+            name, port = self._name(number), self._port(number)
             run_command("ip", "netns", "add", name)
             run_command("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
             run_command("ip", "link", "set", port, "master", self._prefix, "up")
@@ -88,11 +88,16 @@ class Hosts:
             run_command(*inside, "link", "set", "lo", "up")
 
     def _remove(self) -> None:
+        for device in (*map(self._port, self.numbers), self._prefix):  # else the kernel removes them some time later
+            if Path(f"/sys/class/net/{device}").exists():
+                run_command("ip", "link", "delete", device)
         for number in self.numbers:
             if Path(f"/run/netns/{self._name(number)}").exists():
                 run_command("ip", "netns", "delete", self._name(number))
-        if Path(f"/sys/class/net/{self._prefix}").exists():
-            run_command("ip", "link", "delete", self._prefix)
+
+    def _port(self, number: int) -> str:
+        """The device by which a host is on the bridge."""
+        return f"{self._prefix}p{number}"
 
     def _name(self, number: int) -> str:
         return f"{self._prefix}-{number}"
