@@ -30,15 +30,42 @@ from common.wire import (
     Status,
     Stored,
     StoredAll,
+    Tail,
+    Tailed,
 )
 
 VERSION = 1
 
 Request = (
-    Ping | Lookup | Register | Leave | Append | AppendAll | Read | Describe | Fetch | Sync | Digest | Copy | Verify
+    Ping
+    | Lookup
+    | Register
+    | Leave
+    | Append
+    | AppendAll
+    | Read
+    | Tail
+    | Describe
+    | Fetch
+    | Sync
+    | Digest
+    | Copy
+    | Verify
 )
 Reply = (
-    Status | Known | Leased | Stored | StoredAll | Page | Description | Fetched | Synced | Digested | Verified | Failure
+    Status
+    | Known
+    | Leased
+    | Stored
+    | StoredAll
+    | Page
+    | Tailed
+    | Description
+    | Fetched
+    | Synced
+    | Digested
+    | Verified
+    | Failure
 )
 
 

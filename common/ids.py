@@ -1,6 +1,7 @@
 """Message ids: UUIDv7 (RFC 9562), so that the order of the ids is the order of the times they were made."""
 
 import time
+import uuid
 
 import uuid_utils
 
@@ -18,6 +19,18 @@ def now_ms() -> int:
 def time_ms(message_id: str) -> int:
     """When the id was made, in milliseconds since 1970, from the first 48 bits of the UUIDv7."""
     return int(message_id[:8] + message_id[9:13], 16)
+
+
+def first_id(from_ms: int) -> str:
+    """The lowest id that can be made within the millisecond `from_ms`."""
+    stamp = f"{from_ms:012x}"
+    return f"{stamp[:8]}-{stamp[8:]}-0000-0000-000000000000"
+
+
+def previous(message_id: str) -> str:
+    """The id just below; "" below all."""
+    number = uuid.UUID(message_id).int
+    return str(uuid.UUID(int=number - 1)) if number else ""
 
 
 def last_id(until_ms: int) -> str:

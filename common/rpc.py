@@ -5,9 +5,10 @@
 """
 
 import asyncio
+import contextlib
 import logging
-import threading
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -36,7 +37,7 @@ HEARTBEAT_MS = 1_000  # so that a host that vanished is noticed without traffic 
 HEARTBEAT_TIMEOUT_MS = 3_000  # ... after three missed beats
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 400  # soon at first, then gently: who is back is noticed within a heartbeat
 QUEUE_FRAMES = 1_000  # per peer and direction; over it ZeroMQ stops reading, and TCP slows the peer down
-SOCKETS = 16_384  # of one process: 3 for each thread and address, one of them and its monitor's two ends
+SOCKETS = 16_384  # of one process: 3 for each connection, one and its monitor's two ends
 IN_FLIGHT = 1_024  # requests that a server works on at once: 64 threads of 16 facades
 DRAIN_S = 5.0  # for what is in flight when a server is told to stop
 DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
@@ -76,20 +77,23 @@ def ask(
 
 
 class ZmqTransport:
-    """REQ sockets, one per thread and address; it may be shared by threads, its sockets are not."""
+    """REQ sockets, each lent to one call at a time, so there are as many per address as there were calls at once."""
 
     def __init__(self) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, SOCKETS)
-        self._local = threading.local()
+        self._idle: dict[str, list[_Connection]] = defaultdict(list)
         self._made: list[_Connection] = []
 
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """See Transport."""
+        frame, connection = codec.encode(request), self._borrow(address)
         try:
-            return codec.decode_reply(self._connection(address).call(codec.encode(request), timeout_s))
+            return codec.decode_reply(connection.call(frame, timeout_s))
         except InvalidMessageError as error:
             raise FailedError(address, f"answered with an invalid frame: {error}") from error
+        finally:
+            self._idle[address].append(connection)
 
     def close(self) -> None:
         """Close all sockets; only after the threads that called have ended."""
@@ -97,15 +101,16 @@ class ZmqTransport:
             connection.close()
         self._context.term()
 
-    def _connection(self, address: str) -> "_Connection":
-        connections: dict[str, _Connection] = self._local.__dict__.setdefault("connections", {})
-        if address not in connections:
-            try:
-                connections[address] = _Connection(self._context, address)
-            except zmq.ZMQError as error:
-                raise UnreachableError(address, f"no socket for it: {error.strerror}") from error
-            self._made.append(connections[address])
-        return connections[address]
+    def _borrow(self, address: str) -> "_Connection":
+        """The one that was used last, or a new one; a list's pop and append are atomic, so no thread gets it twice."""
+        with contextlib.suppress(IndexError):
+            return self._idle[address].pop()
+        try:
+            connection = _Connection(self._context, address)
+        except zmq.ZMQError as error:
+            raise UnreachableError(address, f"no socket for it: {error.strerror}") from error
+        self._made.append(connection)
+        return connection
 
 
 class _Connection:

@@ -108,10 +108,25 @@ class AppendAll(Wire, frozen=True, kw_only=True):
 
 
 class Read(Wire, frozen=True, kw_only=True):
-    """Asks a logging node for messages with an id above `after`, at most `limit` of them. Answered by Page."""
+    """Asks a logging node for messages with an id above `after` and below `before`, at most `limit`. Answered by Page.
+
+    An empty bound is none. `newest_first` begins at the other end.
+    """
 
     after: Cursor
     limit: Annotated[int, Meta(ge=1, le=PAGE_MESSAGES)]
+    before: Cursor = ""
+    newest_first: bool = False
+
+
+class Tail(Wire, frozen=True, kw_only=True):
+    """Asks a logging node for what its journal (by name, "" for unknown) got after the number `after`.
+
+    Answered by Tailed, in the order in which the journal got it; from another journal there is only its end.
+    """
+
+    journal: Annotated[str, Meta(max_length=64)]
+    after: Annotated[int, Meta(ge=0)]
 
 
 class Describe(Wire, frozen=True, kw_only=True):
@@ -147,10 +162,20 @@ class Entry(NamedTuple):
 
 
 class Page(Wire, frozen=True, kw_only=True):
-    """Messages in the order of their ids, and the cursor to go on from, or None when these were the last."""
+    """Messages in the order that was asked for, and the cursor to go on from, or None when these were the last."""
 
     entries: Annotated[tuple[Entry, ...], Meta(max_length=PAGE_MESSAGES)]
     next: Cursor | None
+    node: Name
+
+
+class Tailed(Wire, frozen=True, kw_only=True):
+    """What the journal of that name got, up to its number `next`, and whether there is more already."""
+
+    journal: Name
+    entries: Annotated[tuple[Entry, ...], Meta(max_length=PAGE_MESSAGES)]
+    next: Annotated[int, Meta(ge=0)]
+    more: bool
     node: Name
 
 

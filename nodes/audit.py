@@ -7,8 +7,9 @@ from common.codec import Reply
 from common.replication import Copy, Digest, Digested, Hour, Verified, Verify
 from common.wire import PAGE_MESSAGES, Page
 from nodes.background import repeat
-from nodes.journal import HOUR_MS, STEP_MS, Journal
+from nodes.journal import Journal
 from nodes.peers import Peers
+from nodes.queries import HOUR_MS, STEP_MS
 from nodes.replicated import IN_FLIGHT_S
 from nodes.retention import oldest_id
 

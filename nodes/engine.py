@@ -17,7 +17,7 @@ from nodes.journal import Journal
 from nodes.member import Member, running
 from nodes.peers import Peers
 from nodes.replicated import Hot, ReplicatedStore
-from nodes.store import Store
+from nodes.store import Log
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Membership:
 class Engine:
     """An open store, and a future that is done, with the reason, when the store cannot be used any more."""
 
-    store: Store
+    store: Log
     lost: "asyncio.Future[str]"
     peers: Peers | None = None
 

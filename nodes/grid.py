@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from hazelcast.asyncio import HazelcastClient, Map
 from hazelcast.errors import HazelcastError
 from hazelcast.lifecycle import LifecycleState
-from hazelcast.predicate import Predicate, and_, greater, less_or_equal, paging
+from hazelcast.predicate import Predicate, and_, greater, less, less_or_equal, paging
 
 from common import ids
 from common.errors import FatalError, StoreError
-from common.wire import MESSAGE_BYTES, UUID, Entry
+from common.wire import MESSAGE_BYTES, PAGE_MESSAGES, UUID, Entry
 from nodes.store import KEY_S, Claim
 
 log = logging.getLogger(__name__)
@@ -75,9 +75,9 @@ class HazelcastStore:
         found = await _within(_put_once(self._keys, key, f"{message_id} {text_digest}", ttl_s=KEY_S))
         return Claim(*found.split(" "))
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
+    async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
         """See Store. Costs what the page costs, not what is stored, but for the first page, which sorts everything."""
-        return await _within(self._read(after, limit))
+        return await _within((self._read_down if newest_first else self._read_up)(after, before, limit))
 
     async def expire(self, until: str) -> int:
         """See Store; a map does not tell how many."""
@@ -88,16 +88,34 @@ class HazelcastStore:
         """See Store."""
         return tuple(str(member.uuid) for member in self._client.cluster_service.get_members())
 
-    async def _read(self, after: str, limit: int) -> list[Entry]:
+    async def _read_up(self, after: str, before: str, limit: int) -> list[Entry]:
         found: list[Entry] = []
-        for begin, until in windows(after, now_ms=ids.now_ms()):
-            above, full = begin, True
-            while full and len(found) < limit:
-                wanted = limit - len(found)
-                rows = sorted(await self._map.entry_set(paging(_range(above, until), wanted)))
-                found += [Entry(*row) for row in rows if _ours(*row)]
-                full = len(rows) == wanted  # then there may be more of this window, when some were not ours
-                above = rows[-1][0] if rows else above
+        for above, below in windows(after, before, now_ms=ids.now_ms()):
+            if len(found) < limit:
+                found += await self._window(above, below, limit - len(found))
+        return found
+
+    async def _read_down(self, after: str, before: str, limit: int) -> list[Entry]:
+        """A predicate bounds what comes back only from the other end: so each window is read whole."""
+        found: list[Entry] = []
+        for above, below in windows_down(after, before, now_ms=ids.now_ms()):
+            if len(found) < limit:
+                window: list[Entry] = []
+                while page := await self._window(window[-1].id if window else above, below, PAGE_MESSAGES):
+                    window += page
+                found += reversed(window)
+        return found[:limit]
+
+    async def _window(self, above: str, below: str, limit: int) -> list[Entry]:
+        """The first messages in a range of ids."""
+        found: list[Entry] = []
+        full = True
+        while full and len(found) < limit:
+            wanted = limit - len(found)
+            rows = sorted(await self._map.entry_set(paging(_range(above, below), wanted)))
+            found += [Entry(*row) for row in rows if _ours(*row)]
+            full = len(rows) == wanted  # then there may be more of this window, when some were not ours
+            above = rows[-1][0] if rows else above
         return found
 
     async def close(self) -> None:
@@ -109,19 +127,31 @@ class HazelcastStore:
             log.warning("the Hazelcast client did not close reason=%s", _first_line(error))
 
 
-def windows(after: str, *, now_ms: int) -> Iterator[tuple[str, str | None]]:
-    """Ranges of ids (above, until] that together cover all above `after`, each WINDOW_GROWTH times the one before.
+def windows(after: str, before: str, *, now_ms: int) -> Iterator[tuple[str, str]]:
+    """Ranges of ids (above, below) that together cover what is asked for, each WINDOW_GROWTH times the one before.
 
-    The last one has no end (None), so that ids of a facade whose clock is ahead are in it. Before the first
-    message ("") no time is known, so there is only that one.
+    Without a `before` the last one has no end (""), so that ids of a facade whose clock is ahead are in it. Before the
+    first message ("") no time is known, so there is only that one.
     """
+    end_ms = min(now_ms, ids.time_ms(before)) if before else now_ms
     width_ms = WINDOW_MS
-    while after and (until_ms := ids.time_ms(after) + width_ms) < now_ms:
-        until = ids.last_id(until_ms)
-        yield after, until
-        after = until
+    while after and (until_ms := ids.time_ms(after) + width_ms) < end_ms:
+        yield after, ids.first_id(until_ms)
+        after = ids.last_id(until_ms - 1)
         width_ms *= WINDOW_GROWTH
-    yield after, None
+    yield after, before
+
+
+def windows_down(after: str, before: str, *, now_ms: int) -> Iterator[tuple[str, str]]:
+    """The same from the newest on."""
+    end_ms = min(now_ms, ids.time_ms(before)) if before else now_ms
+    begin_ms = ids.time_ms(after) if after else 0
+    width_ms = WINDOW_MS
+    while (from_ms := end_ms - width_ms) > begin_ms:
+        yield ids.last_id(from_ms - 1), before
+        before, end_ms = ids.first_id(from_ms), from_ms
+        width_ms *= WINDOW_GROWTH
+    yield after, before
 
 
 def quiet_abandoned_calls(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -177,9 +207,9 @@ def _ours(key: object, value: object) -> bool:
     return False
 
 
-def _range(above: str, until: str | None) -> Predicate:
+def _range(above: str, below: str) -> Predicate:
     low = greater("__key", above)
-    return low if until is None else and_(low, less_or_equal("__key", until))
+    return and_(low, less("__key", below)) if below else low
 
 
 async def _within(call: Awaitable[T]) -> T:

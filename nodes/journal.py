@@ -12,21 +12,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from common import ids
 from common.errors import FatalError, StoreError
 from common.replication import Fetched, Hour, Record, Scope
-from common.wire import PAGE_BYTES, PAGE_MESSAGES, Entry, text_bytes
+from common.wire import Entry
+from nodes import queries
 from nodes.database import Database, frames_in_log, in_transaction
-from nodes.store import KEY_S, Claim
+from nodes.store import ABOVE_ALL, KEY_S, Claim
 from nodes.tables import (
     ACCEPTED,
-    BY_MINUTE,
     CLAIM,
     EXPIRE,
     FORGET_KEYS,
     FROM_MAP,
+    LAST,
+    READ_DOWN,
+    READ_UP,
     REMEMBER_KEY,
-    SINCE,
     TABLES,
     UnusableError,
     checked,
@@ -37,8 +38,6 @@ from nodes.tables import (
 
 log = logging.getLogger(__name__)
 
-HOUR_MS = 3_600_000
-STEP_MS = 65_536  # the resolution of `hours`: what begins in an hour is counted there, also when it ends in the next
 BATCH_MESSAGES = 1_000  # most messages in one commit: keeps a commit below 10 ms
 
 # Errors after which nothing that this file says can be relied on. A full disk is none: nothing was written then.
@@ -127,42 +126,22 @@ class Journal:
         row = await self._read(lambda connection: connection.execute(CLAIM, (key, oldest_s)).fetchone())
         return Claim(*row) if row else None
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
+    async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
         """See Store."""
-        query = "SELECT id, msg, crc FROM messages WHERE id > ? ORDER BY id LIMIT ?"
-        return await self._read(lambda connection: [checked(*row) for row in connection.execute(query, (after, limit))])
+        query = READ_DOWN if newest_first else READ_UP
+        bounds = (after, before or ABOVE_ALL, limit)
+        return await self._read(lambda connection: [checked(*row) for row in connection.execute(query, bounds)])
 
     async def between(self, after: str, until: str) -> list[Entry]:
         """What has an id in (after, until], about PAGE_BYTES of it."""
-        query = "SELECT id, msg, crc FROM messages WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-
-        def select(connection: sqlite3.Connection) -> list[Entry]:
-            found: list[Entry] = []
-            used_bytes = 0
-            for row in connection.execute(query, (after, until, PAGE_MESSAGES)):
-                found.append(checked(*row))
-                used_bytes += text_bytes(found[-1].msg)
-                if used_bytes >= PAGE_BYTES:
-                    break
-            return found
-
-        return await self._guarded(self._auditor, select)
+        return await self._guarded(self._auditor, lambda connection: queries.between(connection, after, until))
 
     async def hours(self, from_hour: int, until: str) -> dict[int, Hour]:
         """What is there of each hour, up to the id `until`; 0.5 s for 1,000,000 messages.
 
         Messages are counted by 65.5 s of their ids (STEP_MS).
         """
-        after = ids.last_id(from_hour * HOUR_MS - 1) if from_hour else ""
-        rows = await self._guarded(
-            self._auditor, lambda connection: connection.execute(BY_MINUTE, (after, until)).fetchall()
-        )
-        found: dict[int, Hour] = {}
-        for begin, messages, digest_ in rows:
-            hour = int(begin, 16) * STEP_MS // HOUR_MS
-            known = found.get(hour, Hour(hour, 0, 0))
-            found[hour] = Hour(hour, known.messages + messages, known.digest + digest_)
-        return found
+        return await self._guarded(self._auditor, lambda connection: queries.hours(connection, from_hour, until))
 
     async def check(self) -> None:
         """Read everything once; raises FatalError when a message is not what was written. 1.2 s for 1,000,000."""
@@ -200,22 +179,14 @@ class Journal:
 
     async def since(self, seq: int, scope: Scope = Scope.ACCEPTED, *, node: str = "") -> Fetched:
         """What this journal got after `seq` and is in the scope of a request of `node`, about PAGE_BYTES at a time."""
-        others, everything = scope is not Scope.ACCEPTED, scope is Scope.EVERYTHING
+        return await self._read(lambda connection: queries.since(connection, self.name, seq, scope, node))
 
-        def select(connection: sqlite3.Connection) -> Fetched:
-            (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
-            rows = connection.execute(SINCE, (seq, last, others, everything, node))
-            records: list[Record] = []
-            used_bytes = 0
-            for row_seq, crc, *record in rows:
-                records.append(Record(*record))
-                checked(record[0], record[1], crc)
-                used_bytes += text_bytes(record[1])
-                if used_bytes >= PAGE_BYTES or len(records) == PAGE_MESSAGES:
-                    return Fetched(journal=self.name, records=tuple(records), next=row_seq, more=row_seq < last)
-            return Fetched(journal=self.name, records=tuple(records), next=last, more=False)
-
-        return await self._read(select)
+    async def tail(self, journal: str, after: int) -> Fetched:
+        """See Log."""
+        if journal == self.name:
+            return await self.since(after, Scope.EVERYTHING)
+        (end,) = await self._read(lambda connection: connection.execute(LAST).fetchone())
+        return Fetched(journal=self.name, records=(), next=end, more=False)
 
     async def cursor(self, journal: str) -> Cursor:
         """How far the journal of that name has been fetched."""

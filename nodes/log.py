@@ -20,11 +20,13 @@ from common.wire import (
     Status,
     Stored,
     StoredAll,
+    Tail,
+    Tailed,
     text_bytes,
 )
 from nodes.audit import Audit
 from nodes.peers import Peers
-from nodes.store import Store, digest
+from nodes.store import Log, Store, digest
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class LoggingNode:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._store: Store | None = None
+        self._store: Log | None = None
         self._peers: Peers | None = None
         self._audit: Audit | None = None
         self._state = State.STARTING
@@ -56,7 +58,7 @@ class LoggingNode:
         """The member of this node runs; the cluster is not complete yet."""
         self._state = State.FORMING
 
-    def open(self, store: Store) -> None:
+    def open(self, store: Log) -> None:
         """From now on requests are answered from `store`."""
         self._store = store
         self._state = State.READY
@@ -88,7 +90,7 @@ class LoggingNode:
         except TimeoutError as error:
             raise StoreError(f"{type(request).__name__.lower()} took over {STEP_S} s") from error
 
-    async def _serve(self, store: Store, request: Request) -> Reply:
+    async def _serve(self, store: Log, request: Request) -> Reply:
         match request:
             case Append():
                 return await self._append(store, request)
@@ -96,8 +98,14 @@ class LoggingNode:
                 await store.append_all(entries)
                 log.info("stored messages=%s node=%s", len(entries), self._address)
                 return StoredAll(count=len(entries), node=self._address)
-            case Read(after=after, limit=limit):
-                return await read_page(store, after, limit, node=self._address)
+            case Read():
+                return await read_page(store, request, node=self._address)
+            case Tail(journal=journal, after=after):
+                found = await store.tail(journal, after)
+                entries = tuple(Entry(record.id, record.msg) for record in found.records)
+                return Tailed(
+                    journal=found.journal, entries=entries, next=found.next, more=found.more, node=self._address
+                )
             case _:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
@@ -120,16 +128,17 @@ async def _claimed_id(store: Store, request: Append) -> str | None:
     return claim.message_id if claim.digest == text_digest else None
 
 
-async def read_page(store: Store, after: str, limit: int, *, node: str) -> Page:
-    """A page of at most `limit` messages, which ends after the message that reaches PAGE_BYTES of text.
+async def read_page(store: Store, request: Read, *, node: str) -> Page:
+    """A page of what is asked for, which ends after the message that reaches PAGE_BYTES of text.
 
     It is read in chunks, the later ones as large as the texts so far let expect, so that a log of large texts does not
     bring a thousand of them into memory for a page of sixteen.
     """
     entries: list[Entry] = []
-    used_bytes, chunk = 0, min(limit, FIRST_CHUNK)
+    used_bytes, limit, chunk = 0, request.limit, min(request.limit, FIRST_CHUNK)
+    after, before = request.after, request.before
     while True:
-        found = await store.read(entries[-1].id if entries else after, chunk)
+        found = await store.read(after, chunk, before=before, newest_first=request.newest_first)
         for entry in found:
             entries.append(entry)
             used_bytes += text_bytes(entry.msg)
@@ -137,5 +146,6 @@ async def read_page(store: Store, after: str, limit: int, *, node: str) -> Page:
                 return Page(entries=tuple(entries), next=entry.id, node=node)
         if len(found) < chunk:
             return Page(entries=tuple(entries), next=None, node=node)
+        after, before = (after, found[-1].id) if request.newest_first else (found[-1].id, before)
         likely = (PAGE_BYTES - used_bytes) * len(entries) // max(used_bytes, 1) + 1
         chunk = min(limit - len(entries), likely)

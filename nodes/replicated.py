@@ -11,10 +11,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from common import ids
 from common.errors import StoreError
+from common.replication import Fetched
 from common.wire import Entry
 from nodes.background import repeat
 from nodes.journal import Journal
@@ -100,17 +102,25 @@ class ReplicatedStore:
         await self._peers.fetch()
         return await self._journal.claimed(key) or await self._grid.claim(key, message_id, text_digest)
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
+    async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
         """See Store."""
         settled = self._settled  # as it was before the journal is read
-        if after < settled:
-            old = await self._journal.read(after, limit)
-            if len(old) == limit and old[-1].id <= settled:
+        all_settled = before and before <= settled
+        from_journal = partial(self._journal.read, after, limit, before=before, newest_first=newest_first)
+        if all_settled or (after < settled and not newest_first):
+            old = await from_journal()
+            if all_settled or (len(old) == limit and old[-1].id <= settled):
                 return old
         complete = await self._peers.fetch() and self._rescued == self._peers.silences
-        old = await self._journal.read(after, limit)
-        new = await self._new_in_map(max(after, settled), limit, needed=not complete)
-        return [Entry(*one) for one in sorted((dict(new) | dict(old)).items())[:limit]]
+        old = await from_journal()
+        from_map = partial(self._grid.read, max(after, settled), limit, before=before, newest_first=newest_first)
+        new = await self._new_in_map(from_map, needed=not complete)
+        return [Entry(*one) for one in sorted((dict(new) | dict(old)).items(), reverse=newest_first)[:limit]]
+
+    async def tail(self, journal: str, after: int) -> Fetched:
+        """See Log. What only the map has comes when it has been taken from there."""
+        await self._peers.fetch()
+        return await self._journal.tail(journal, after)
 
     async def expire(self, until: str) -> int:
         """See Store."""
@@ -199,12 +209,12 @@ class ReplicatedStore:
             return True
         return False
 
-    async def _new_in_map(self, after: str, limit: int, *, needed: bool) -> list[Entry]:
+    async def _new_in_map(self, read: Callable[[], Awaitable[list[Entry]]], *, needed: bool) -> list[Entry]:
         """What the map has; when it is not `needed`, because all peers have answered, only if it answers soon."""
         if needed:
-            return await self._grid.read(after, limit)
+            return await read()
         with contextlib.suppress(StoreError):
-            return await self._soon(self._grid.read, after, limit)
+            return await self._soon(read)
         return []
 
     async def _soon(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

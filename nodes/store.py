@@ -4,8 +4,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from common.wire import Entry
+from common.replication import Fetched, Record
+from common.wire import PAGE_MESSAGES, Entry
 
+ABOVE_ALL = "g"  # no id begins with it: they are hexadecimal
 KEY_S = 86_400  # that an idempotency key is remembered: a day, as long as clients are likely to try again
 
 
@@ -35,8 +37,11 @@ class Store(Protocol):
     async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
         """What belongs to an idempotency key: what is given, if the key is new or older than KEY_S, else the first."""
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
-        """The first `limit` messages with an id above `after` ("": all), in id order; fewer if there are no more."""
+    async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
+        """The first `limit` messages with an id above `after` and below `before` ("": no bound), in id order.
+
+        Fewer if there are no more. With `newest_first` the last ones, from the newest on.
+        """
 
     async def expire(self, until: str) -> int:
         """Remove everything up to the id `until`; how many messages that were, as far as it is known."""
@@ -45,13 +50,22 @@ class Store(Protocol):
         """The members of the cluster (their uuids) that are seen now; none where there is no cluster."""
 
 
+class Log(Store, Protocol):
+    """A Store that also tells what it got, in the order in which it got it: what a logging node serves."""
+
+    async def tail(self, journal: str, after: int) -> Fetched:
+        """What came after the number `after`, about PAGE_BYTES of it; of another journal only where it ends now."""
+
+
 def digest(text: str) -> str:
     """SHA-256 of a text, by which two requests with one idempotency key are compared."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class MemoryStore:
-    """Keeps messages in a dictionary: for tests of what stands on a store."""
+    """Keeps messages in a dictionary: for tests of what stands on a store. A Log, until something expires."""
+
+    name = "memory"
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
@@ -71,9 +85,17 @@ class MemoryStore:
         """See Store; remembers for ever."""
         return self._claims.setdefault(key, Claim(message_id, text_digest))
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
+    async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
         """See Store."""
-        return [Entry(key, self._texts[key]) for key in sorted(self._texts) if key > after][:limit]
+        found = [key for key in sorted(self._texts, reverse=newest_first) if after < key < (before or ABOVE_ALL)]
+        return [Entry(key, self._texts[key]) for key in found[:limit]]
+
+    async def tail(self, journal: str, after: int) -> Fetched:
+        """See Log."""
+        entries = list(self._texts.items())[after : after + PAGE_MESSAGES] if journal == self.name else []
+        end = after + len(entries) if journal == self.name else len(self._texts)
+        records = tuple(Record(*entry, None) for entry in entries)
+        return Fetched(journal=self.name, records=records, next=end, more=end < len(self._texts))
 
     async def expire(self, until: str) -> int:
         """See Store."""

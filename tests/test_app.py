@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from typing import Any
 
 import pytest
 from falcon import testing
@@ -112,9 +113,9 @@ def test_a_node_that_dies_in_the_middle_moves_the_next_page_to_another(world: Wo
     texts = asyncio.run(fill(world, 2 * PAGE_MESSAGES))
     read_page = world.store.read
 
-    async def read_and_kill(after: str, limit: int) -> list[Entry]:
+    async def read_and_kill(after: str, limit: int, **bounds: Any) -> list[Entry]:
         world.transport.kill(NODES[0])
-        return await read_page(after, limit)
+        return await read_page(after, limit, **bounds)
 
     world.store.read = read_and_kill  # type: ignore[method-assign]
 
@@ -127,10 +128,10 @@ def test_all_nodes_dying_in_the_middle_break_the_connection(world: World, http: 
     asyncio.run(fill(world, 2 * PAGE_MESSAGES))
     read_page = world.store.read
 
-    async def read_and_kill(after: str, limit: int) -> list[Entry]:
+    async def read_and_kill(after: str, limit: int, **bounds: Any) -> list[Entry]:
         for node in NODES:
             world.transport.kill(node)
-        return await read_page(after, limit)
+        return await read_page(after, limit, **bounds)
 
     world.store.read = read_and_kill  # type: ignore[method-assign]
 

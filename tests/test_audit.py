@@ -10,7 +10,8 @@ from common.replication import Copy, Digest, Digested, Verified, Verify
 from common.wire import Entry, Page
 from nodes import retention
 from nodes.audit import Audit
-from nodes.journal import HOUR_MS, Journal
+from nodes.journal import Journal
+from nodes.queries import HOUR_MS
 from nodes.store import MemoryStore
 from scripts.ports import free_addresses
 from tests.support import becomes

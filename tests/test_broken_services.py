@@ -7,6 +7,7 @@ Each scenario without any sabotage breaks nothing; with it the checker names wha
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from common import ids, rpc
 from common.codec import Reply, Request
 from common.errors import OutcomeUnknownError, PeerError, StoreError, ThreefoldError, UnavailableError
 from common.loopback import MemoryTransport
+from common.replication import Fetched
 from common.wire import Append, Entry, Known, Leased, Lookup, Register, Stored
 from facade.client import Client
 from facade.routing import Limits, Suspects
@@ -56,13 +58,18 @@ class NodeStore:
         """See Store."""
         return self.world.claims.setdefault(key, Claim(message_id, text_digest))
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
-        """See Store."""
+    async def read(self, after: str, limit: int, **bounds: Any) -> list[Entry]:
+        """See Store; nobody asks for bounds here."""
+        assert not any(bounds.values())
         found = {Entry(*item) for member in self.side() for item in self.world.memories[member].items()}
         return sorted(entry for entry in found if entry.id > after)[:limit]
 
     async def expire(self, until: str) -> int:
         """See Store; nothing does here."""
+        raise NotImplementedError
+
+    async def tail(self, journal: str, after: int) -> Fetched:
+        """See Log; nobody follows here."""
         raise NotImplementedError
 
     def view(self) -> tuple[str, ...]:
@@ -326,26 +333,29 @@ class UnclaimedStore(NodeStore):
 class SkippingStore(NodeStore):
     """Leaves out the first message of each page but the first."""
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
+    async def read(self, after: str, limit: int, **bounds: Any) -> list[Entry]:
         """See Store."""
-        return (await super().read(after, limit + 1))[1 if after else 0 :][:limit]
+        return (await super().read(after, limit + 1, **bounds))[1 if after else 0 :][:limit]
 
 
 class RepeatingStore(NodeStore):
     """Begins each page with the last message of the one before."""
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
+    async def read(self, after: str, limit: int, **bounds: Any) -> list[Entry]:
         """See Store."""
-        return [*([Entry(after, self.world.memories[0][after])] if after else []), *await super().read(after, limit)]
+        return [
+            *([Entry(after, self.world.memories[0][after])] if after else []),
+            *await super().read(after, limit, **bounds),
+        ]
 
 
 class UnsortedStore(NodeStore):
     """Gives what its own disk has first."""
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
+    async def read(self, after: str, limit: int, **bounds: Any) -> list[Entry]:
         """See Store."""
         own = self.world.disks[self.number]
-        return sorted(await super().read(after, limit), key=lambda entry: entry.id not in own)
+        return sorted(await super().read(after, limit, **bounds), key=lambda entry: entry.id not in own)
 
 
 def with_stores(kind: type[NodeStore]) -> Callable[[World], None]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from itertools import pairwise
+from unittest.mock import ANY
 
 import pytest
 from hazelcast.client import HazelcastClient
@@ -14,25 +15,40 @@ from common.errors import FatalError, StoreError
 from nodes import grid
 from scripts.launcher import Cluster
 
+YEAR_MS = 365 * 86_400_000
+
 
 def test_windows_cover_everything_and_grow() -> None:
     """Each window begins where the one before ended; the last has no end; a year of silence is a few windows."""
     after = ids.new_id()
-    year_ms = 365 * 86_400_000
-    found = list(grid.windows(after, now_ms=ids.time_ms(after) + year_ms))
+    now_ms = ids.time_ms(after) + YEAR_MS
+    up, down = list(grid.windows(after, "", now_ms=now_ms)), list(grid.windows_down(after, "", now_ms=now_ms))
 
-    assert after == found[0][0]
-    assert all(before[1] == following[0] for before, following in pairwise(found))
-    assert [None] == [until for _, until in found if until is None] == [found[-1][1]]
-    assert len(found) < 20
-    assert grid.WINDOW_MS == ids.time_ms(str(found[0][1])) - ids.time_ms(after)
+    assert after == up[0][0] == down[-1][0]
+    assert "" == up[-1][1] == down[0][1]
+    for found in (up, down[::-1]):
+        assert all(ids.previous(lower[1]) == upper[0] for lower, upper in pairwise(found))
+        assert all(below for _, below in found[:-1])
+        assert len(found) < 20
+    assert grid.WINDOW_MS == ids.time_ms(up[0][1]) - ids.time_ms(after) == now_ms - ids.time_ms(down[0][0]) - 1
+
+
+def test_windows_end_at_their_bounds() -> None:
+    """Nothing is asked for beyond what is wanted."""
+    now_ms = 1_700_000_000_000
+    after, before = ids.last_id(now_ms - YEAR_MS), ids.first_id(now_ms - YEAR_MS + 100)
+
+    assert [(after, ids.first_id(now_ms - YEAR_MS + 64)), (ANY, before)] == list(
+        grid.windows(after, before, now_ms=now_ms)
+    )
+    assert [(ANY, before), (after, ANY)] == list(grid.windows_down(after, before, now_ms=now_ms))
 
 
 def test_before_the_first_message_there_is_one_window() -> None:
     """Without a cursor, and for a cursor from a clock that is ahead, there is one window without an end."""
-    assert [("", None)] == list(grid.windows("", now_ms=1_700_000_000_000))
+    assert [("", "")] == list(grid.windows("", "", now_ms=1_700_000_000_000))
     ahead = ids.last_id(1_800_000_000_000)
-    assert [(ahead, None)] == list(grid.windows(ahead, now_ms=1_700_000_000_000))
+    assert [(ahead, "")] == list(grid.windows(ahead, "", now_ms=1_700_000_000_000))
 
 
 def test_a_call_that_does_not_end_is_a_store_error() -> None:

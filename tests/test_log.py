@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -85,10 +86,10 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.asked: list[int] = []
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
+    async def read(self, after: str, limit: int, **bounds: Any) -> list[Entry]:
         """See Store."""
         self.asked.append(limit)
-        return await super().read(after, limit)
+        return await super().read(after, limit, **bounds)
 
 
 async def filled(texts: list[str]) -> tuple[CountingStore, tuple[Entry, ...]]:
@@ -106,10 +107,10 @@ def test_a_full_page_tells_where_to_go_on(count: int) -> None:
 
     async def run() -> None:
         store, entries = await filled(["x"] * count)
-        whole = await log.read_page(store, "", count + 1, node=NODE)
+        whole = await log.read_page(store, Read(after="", limit=count + 1), node=NODE)
         assert Page(entries=entries, next=None, node=NODE) == whole
         if count:
-            full = await log.read_page(store, "", count, node=NODE)
+            full = await log.read_page(store, Read(after="", limit=count), node=NODE)
             assert Page(entries=entries, next=entries[-1].id, node=NODE) == full
 
     asyncio.run(run())
@@ -120,13 +121,13 @@ def test_large_texts_end_a_page_early_and_are_not_read_in_vain() -> None:
 
     async def run() -> None:
         store, entries = await filled(["x" * MESSAGE_BYTES] * 500)
-        page = await log.read_page(store, "", 1_000, node=NODE)
+        page = await log.read_page(store, Read(after="", limit=1_000), node=NODE)
         fit = PAGE_BYTES // MESSAGE_BYTES
         assert (entries[:fit], entries[fit - 1].id) == (page.entries, page.next)
         assert [log.FIRST_CHUNK] == store.asked
 
         store, entries = await filled(["x" * 5_000] * 1_000)
-        page = await log.read_page(store, "", 1_000, node=NODE)
+        page = await log.read_page(store, Read(after="", limit=1_000), node=NODE)
         assert PAGE_BYTES // 5_000 + 1 == len(page.entries)
         assert sum(store.asked) <= len(page.entries) + 1
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,10 +38,10 @@ class Grid(MemoryStore):
         await self._answer()
         await super().append(message_id, text, key)
 
-    async def read(self, after: str, limit: int) -> list[Entry]:
+    async def read(self, after: str, limit: int, **bounds: Any) -> list[Entry]:
         """See Store."""
         await self._answer()
-        return await super().read(after, limit)
+        return await super().read(after, limit, **bounds)
 
     def view(self) -> tuple[str, ...]:
         """See Store."""

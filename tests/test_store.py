@@ -1,6 +1,7 @@
 """The contract of a store, on all of them: twin, journal, map of a real cluster, and journal with a map."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -76,6 +77,44 @@ def test_what_is_appended_is_read_in_id_order(opening: Opening) -> None:
             assert entries[:7] == await store.read(before.id, 7)
             assert entries[8:20] == await store.read(entries[7].id, 12)
             assert [] == await store.read(entries[-1].id, 100)
+
+    asyncio.run(run())
+
+
+def test_a_range_is_read_from_either_end(opening: Opening) -> None:
+    """Both bounds are left out; from the newest on it is the same messages, the last first."""
+
+    async def run() -> None:
+        async with opening() as store:
+            before, *entries = made(51)
+            await fill(store, entries)
+            after, until = entries[7].id, entries[30].id
+            assert entries[8:30] == await store.read(after, 100, before=until)
+            assert entries[8:11] == await store.read(after, 3, before=until)
+            assert entries[29:7:-1] == await store.read(after, 100, before=until, newest_first=True)
+            assert entries[29:26:-1] == await store.read(after, 3, before=until, newest_first=True)
+            assert entries[::-1] == await store.read(before.id, 100, before=ids.new_id(), newest_first=True)
+            assert entries[:44:-1] == await store.read("", 5, before=ids.new_id(), newest_first=True)
+            assert [] == await store.read(after, 100, before=entries[8].id)
+
+    asyncio.run(run())
+
+
+def test_what_is_stored_can_be_followed(tmp_path: Path) -> None:
+    """The tail of a journal has everything in the order in which it came, whatever its ids."""
+
+    async def run() -> None:
+        entries = made(30)
+        with contextlib.closing(Journal(tmp_path / "x.sqlite", "test")) as journal:
+            for store in (journal, MemoryStore()):
+                start = await store.tail("", 0)
+                assert ((), 0, False) == (start.records, start.next, start.more)
+                for entry in reversed(entries):
+                    await store.append(*entry)
+                found = await store.tail(start.journal, start.next)
+                assert [*reversed(entries)] == [Entry(record.id, record.msg) for record in found.records]
+                assert 30 == (await store.tail("another", 7)).next
+                assert () == (await store.tail(start.journal, found.next)).records
 
     asyncio.run(run())
 

@@ -93,7 +93,7 @@ def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
         (msgpack.packb({"v": 2, "type": "ping"}), "protocol version 2 is not 1"),
         (
             msgpack.packb({"v": 1, "type": "pong"}),
-            "known types: ping, lookup, register, leave, append, appendall, read, describe, fetch, ",
+            "known types: ping, lookup, register, leave, append, appendall, read, tail, describe, fetch, ",
         ),
         (msgpack.packb({"v": 1}), "type"),
         (msgpack.packb({"v": 1, "type": "append", "id": ID}), "msg"),
