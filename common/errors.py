@@ -13,11 +13,13 @@ ThreefoldError
 │       └── FailedError         the peer broke while it worked on the request
 ├── StoreError                  the store of this node could not do it, or not in time
 ├── RequestError                the client's request is wrong: changing it is the only cure
-│   ├── MediaTypeError          not `application/json`
+│   ├── MediaTypeError          its body is announced as something that is not taken here
+│   ├── MissingError            it asks for a message that is not there
 │   ├── TooLargeError           over a limit
 │   └── KeyConflictError        its idempotency key came with another text before
 └── ServiceError                all attempts failed: the same request may be sent again
     ├── UnavailableError        certainly nothing was done
+    ├── OverloadError           nothing was done, because too much goes on already
     └── OutcomeUnknownError     a write that may, or may not, be stored
 """
 
@@ -84,7 +86,11 @@ class RequestError(ThreefoldError):
 
 
 class MediaTypeError(RequestError):
-    """Raised when a body is not announced as `application/json`."""
+    """Raised when a body is not announced as one of the types that are taken."""
+
+
+class MissingError(RequestError):
+    """Raised when no message has the id that was asked for."""
 
 
 class TooLargeError(RequestError):
@@ -105,6 +111,10 @@ class UnavailableError(ServiceError):
     def __init__(self, service: str, reason: str) -> None:
         super().__init__(f"{service} is not available: {reason}")
         self.service = service
+
+
+class OverloadError(ServiceError):
+    """Raised when a limit of what may go on at once is reached: the text names it."""
 
 
 class OutcomeUnknownError(ServiceError):

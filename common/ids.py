@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from datetime import UTC, datetime
 
 import uuid_utils
 
@@ -19,6 +20,12 @@ def now_ms() -> int:
 def time_ms(message_id: str) -> int:
     """When the id was made, in milliseconds since 1970, from the first 48 bits of the UUIDv7."""
     return int(message_id[:8] + message_id[9:13], 16)
+
+
+def time_text(message_id: str) -> str:
+    """The same as RFC 3339 has it, in UTC."""
+    moment = datetime.fromtimestamp(time_ms(message_id) / 1_000, UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def first_id(from_ms: int) -> str:

@@ -16,7 +16,7 @@ from common.errors import InvalidMessageError
 MESSAGE_BYTES = 65_536  # of one text in UTF-8: a log line with a long stack trace is below 10 kB
 PAGE_MESSAGES = 1_000  # most messages in one page: 6 ms at the members (docs/measurements.md)
 PAGE_BYTES = 1_048_576  # of text in one page; a page stops after the message that reaches it
-REQUEST_BYTES = 131_072  # of one frame to a server: a text of MESSAGE_BYTES and its envelope, twice over
+REQUEST_BYTES = 1_048_576  # of one frame to a server: a batch of PAGE_MESSAGES
 REPLY_BYTES = 4_194_304  # of one frame to a client: PAGE_BYTES, one text more, and 64 bytes around each message
 
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -25,6 +25,7 @@ Cursor = Annotated[str, Meta(pattern=f"^({UUID})?$")]  # a MessageId, or "" befo
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 IdempotencyKey = Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}$")]  # visible ASCII
 Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
+Milliseconds = Annotated[float, Meta(ge=0)]  # that a node took for a request
 Reason = Annotated[str, Meta(max_length=1_000)]
 
 
@@ -152,6 +153,7 @@ class Stored(Wire, frozen=True, kw_only=True):
     id: MessageId
     node: Name
     replayed: bool = False
+    took_ms: Milliseconds = 0.0
 
 
 class Entry(NamedTuple):
@@ -167,6 +169,7 @@ class Page(Wire, frozen=True, kw_only=True):
     entries: Annotated[tuple[Entry, ...], Meta(max_length=PAGE_MESSAGES)]
     next: Cursor | None
     node: Name
+    took_ms: Milliseconds = 0.0
 
 
 class Tailed(Wire, frozen=True, kw_only=True):
@@ -184,6 +187,7 @@ class StoredAll(Wire, frozen=True, kw_only=True):
 
     count: int
     node: Name
+    took_ms: Milliseconds = 0.0
 
 
 class Description(Wire, frozen=True, kw_only=True):

@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from common import config, process, rpc
-from facade import prober, server
+from facade import prober, server, streams
 from facade.app import create_app
 from facade.client import Client
+from facade.follow import Live
 from facade.routing import Limits, Suspects
 
 log = logging.getLogger("facade")
@@ -31,14 +32,24 @@ def main(port: int | None, path: Path) -> None:
     limits = Limits(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
     transport = rpc.ZmqTransport()
     suspects = Suspects()
-    app = create_app(Client(transport, settings.registry.addresses, limits, suspects=suspects))
-    serving = server.create(app, host=host, port=port or configured, threads=settings.facade.threads)
+    client = Client(transport, settings.registry.addresses, limits, suspects=suspects)
+    live = Live(client)
+    app = create_app(client, live, streams.Slots(settings.facade.streams))
+    threads = settings.facade.threads + settings.facade.streams
+    serving = server.create(app, host=host, port=port or configured, threads=threads)
     log.info("listening address=%s:%s", host, port or configured)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=prober.run, args=(transport, suspects, stop), daemon=True).start()
+    threading.Thread(target=_stop_with, args=(stop, live), daemon=True).start()
     server.run(serving, stop, drain_s=limits.deadline_s + SENDING_S)
+
+
+def _stop_with(stop: threading.Event, live: Live) -> None:
+    """Streams have no end of their own: they end when the facade stops."""
+    stop.wait()
+    live.stop()
 
 
 def _share_memory_between_threads() -> None:

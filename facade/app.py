@@ -1,102 +1,117 @@
 """HTTP on one side, `facade.client` on the other: the only module that imports falcon."""
 
-import json
+import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from http import HTTPStatus
 from typing import Any
 
 import falcon
+import msgspec
 
 from common import ids
 from common.errors import (
     KeyConflictError,
     MediaTypeError,
+    MissingError,
     OutcomeUnknownError,
+    OverloadError,
     RequestError,
     ServiceError,
     ThreefoldError,
     TooLargeError,
     UnavailableError,
 )
-from common.wire import Entry, Page
-from facade import body, problem
+from common.wire import PAGE_MESSAGES, Entry, Page, Stored
+from facade import batch, body, problem, query, streams
 from facade.client import Client
+from facade.follow import Live
+from facade.timing import Timing
 
 log = logging.getLogger(__name__)
 
 NO_DESCRIPTION = "messages-service is not available"  # in the place of its text, so that the log can still be read
 STATUS_BY_ERROR: dict[type[ThreefoldError], int] = {
     RequestError: 400,
+    MissingError: 404,
     TooLargeError: 413,
     MediaTypeError: 415,
     KeyConflictError: 422,
     UnavailableError: 503,
     OutcomeUnknownError: 503,
+    OverloadError: 503,
 }
+EVENTS = "text/event-stream"
 
 
 def create_app(
-    client: Client, *, new_id: Callable[[], str] = ids.new_id
+    client: Client, live: Live, slots: streams.Slots, *, new_id: Callable[[], str] = ids.new_id
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """The WSGI application.
 
     Args:
         client: asks the other services.
+        live: tells what comes.
+        slots: for answers that go on.
         new_id: makes message ids whose order is the order of time.
     """
-    app = falcon.App()
+    app = falcon.App(middleware=[TimingMiddleware()])
+    app.req_options.keep_blank_qs_values = True
     app.set_error_serializer(_serialize_http_error)
     app.add_error_handler(Exception, _on_defect)
     app.add_error_handler(ThreefoldError, _on_error)
-    app.add_route("/facade", FacadeResource(client, new_id))
+    app.add_route("/facade", FacadeResource(client, slots, new_id))
+    app.add_route("/v1/messages", MessagesResource(client, live, slots, new_id))
+    app.add_route("/v1/messages/{message_id}", MessageResource(client))
     return app
+
+
+class TimingMiddleware:
+    """Tells in each reply where its time went."""
+
+    def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
+        """Begin to count."""
+        request.context.timing = Timing()
+
+    def process_response(
+        self, request: falcon.Request, response: falcon.Response, _resource: object, _succeeded: bool
+    ) -> None:
+        """Tell it, of an answer that goes on as far as its begin."""
+        response.set_header("Server-Timing", request.context.timing.header())
 
 
 class FacadeResource:
     """`/facade`: the interface that existing clients use."""
 
-    def __init__(self, client: Client, new_id: Callable[[], str]) -> None:
+    def __init__(self, client: Client, slots: streams.Slots, new_id: Callable[[], str]) -> None:
         self._client = client
+        self._slots = slots
         self._new_id = new_id
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message; answered when it is stored."""
         text = body.message(request.content_type, request.bounded_stream.read(body.BODY_BYTES + 1))
         key = body.idempotency_key(request.get_header("Idempotency-Key"))
-        stored = self._client.append(self._new_id(), text, key)
-        response.set_header("X-Logging-Node", stored.node)
-        if stored.replayed:
-            response.set_header("Idempotent-Replayed", "true")
+        stored = self._client.append(self._new_id(), text, key, request.context.timing)
+        _told(response, stored)
         response.data = _json({"status": "success", "uuid": stored.id})
 
-    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Stream all messages in the order of their ids; the first page is read before the status is sent."""
-        first = self._client.page(after="")
+        first = self._client.page(after="", timing=request.context.timing)
         response.content_type = falcon.MEDIA_JSON
         response.set_header("X-Logging-Node", first.node)
-        response.stream = self._stream(first)
+        if request.method != "HEAD":
+            _stream(response, self._logs(first), self._slots if first.next else None)
 
-    on_head = on_get  # falcon leaves the body away
+    on_head = on_get
 
-    def _stream(self, first: Page) -> Iterator[bytes]:
-        yield b'{"logs":['
-        yield _texts(first.entries)
-        after = first.next
-        while after is not None:
-            page = self._next_page(after)
+    def _logs(self, first: Page) -> Generator[bytes, None, None]:
+        yield b'{"logs":[' + _texts(first.entries)
+        for page in itertools.islice(streams.pages(self._client, first, query.Query()), 1, None):
             if page.entries:
                 yield b"," + _texts(page.entries)
-            after = page.next
         yield b'],"message":' + _json(self._description()) + b"}"
-
-    def _next_page(self, after: str) -> Page:
-        try:
-            return self._client.page(after)
-        except ServiceError as error:
-            log.error("a read of all messages broke off after=%s reason=%s", after, error)  # noqa: TRY400 (expected)
-            # The status is sent already: only a broken connection can still say that the body is not whole.
-            raise ConnectionAbortedError(str(error)) from error
 
     def _description(self) -> str:
         try:
@@ -106,19 +121,129 @@ class FacadeResource:
             return NO_DESCRIPTION
 
 
+class MessagesResource:
+    """`/v1/messages`: one or many in; a page, everything, or what comes out."""
+
+    def __init__(self, client: Client, live: Live, slots: streams.Slots, new_id: Callable[[], str]) -> None:
+        self._client = client
+        self._live = live
+        self._slots = slots
+        self._new_id = new_id
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Store one message, or many."""
+        found = body.messages(request.content_type, request.bounded_stream.read(body.BATCH_BYTES + 1))
+        key = body.idempotency_key(request.get_header("Idempotency-Key"))
+        if isinstance(found, str):
+            stored = self._client.append(self._new_id(), found, key, request.context.timing)
+            _told(response, stored)
+            response.status = falcon.HTTP_201
+            response.location = f"/v1/messages/{stored.id}"
+            response.data = _json({"id": stored.id, "time": ids.time_text(stored.id)})
+            return
+        if key is not None:
+            raise RequestError("Idempotency-Key belongs to one message: many have none")
+        outcome = batch.store(self._client, found, self._new_id, request.context.timing)
+        response.set_header("X-Logging-Node", ", ".join(outcome.nodes))
+        if outcome.failure is None:
+            response.data = _json({"results": outcome.results})
+        else:
+            _answer(response, 503, outcome.failure, results=outcome.results)
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """A page; everything that is asked for, as NDJSON; or what comes, as server-sent events."""
+        last = request.get_header("Last-Event-ID")
+        response.set_header("Vary", "Accept")
+        match request.client_prefers((falcon.MEDIA_JSON, body.NDJSON, EVENTS)):
+            case "text/event-stream":
+                self._follow(request, response, last)
+            case "application/x-ndjson":
+                self._everything(request, response, query.parse(query.single(request.params)))
+            case _:
+                self._page(request, response, query.parse(query.single(request.params)))
+
+    on_head = on_get
+
+    def _page(self, request: falcon.Request, response: falcon.Response, wanted: query.Query) -> None:
+        page = self._read(request, response, wanted, wanted.limit)
+        response.data = _json({"messages": [streams.form(entry) for entry in page.entries], "next": page.next})
+        if page.next:
+            response.append_link(f"/v1/messages?{wanted.following(page.next)}", "next")
+
+    def _everything(self, request: falcon.Request, response: falcon.Response, wanted: query.Query) -> None:
+        first = self._read(request, response, wanted, PAGE_MESSAGES)
+        response.content_type = body.NDJSON
+        if request.method != "HEAD":
+            _stream(response, streams.ndjson(self._client, first, wanted), self._slots)
+
+    def _follow(self, request: falcon.Request, response: falcon.Response, last: str | None) -> None:
+        params = query.single(request.params)
+        if unknown := sorted(params.keys() - {"after"}):
+            raise RequestError(f"there is no parameter {unknown[0][:40]!r} for {EVENTS}; known: after")
+        given = last or params.get("after")
+        after = query.message_id(given, "Last-Event-ID" if last else "after") if given else None
+        response.content_type = EVENTS
+        response.cache_control = ["no-store"]
+        left = request.env.get("waitress.client_disconnected", lambda: False)
+        if request.method != "HEAD":
+            events = streams.events(self._client, self._live, after=after, again=last is not None, left=left)
+            _stream(response, events, self._slots)
+
+    def _read(self, request: falcon.Request, response: falcon.Response, wanted: query.Query, limit: int) -> Page:
+        page = self._client.page(
+            wanted.after,
+            before=wanted.before,
+            limit=limit,
+            newest_first=wanted.newest_first,
+            timing=request.context.timing,
+        )
+        response.set_header("X-Logging-Node", page.node)
+        return page
+
+
+class MessageResource:
+    """`/v1/messages/ID`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, message_id: str) -> None:
+        """One message; 404 when two nodes say that it is not there."""
+        found, node = self._client.find(query.message_id(message_id, "the id"), request.context.timing)
+        response.set_header("X-Logging-Node", node)
+        if found is None:
+            raise MissingError(f"there is no message {message_id}")
+        response.data = _json(streams.form(found))
+        response.cache_control = ["max-age=31536000", "immutable"]
+
+    on_head = on_get
+
+
+def _told(response: falcon.Response, stored: Stored) -> None:
+    response.set_header("X-Logging-Node", stored.node)
+    if stored.replayed:
+        response.set_header("Idempotent-Replayed", "true")
+
+
+def _stream(response: falcon.Response, chunks: Generator[bytes, None, None], slots: streams.Slots | None) -> None:
+    """Answer with chunks; in a slot, if it needs one."""
+    if slots and not slots.take():
+        raise OverloadError(f"{slots.count} streams are open, which is the limit")
+    response.stream = streams.Stream(chunks, slots.give_back if slots else lambda: None)
+
+
 def _texts(entries: tuple[Entry, ...]) -> bytes:
     return _json([entry.msg for entry in entries])[1:-1]
 
 
-def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+_json = msgspec.json.encode
 
 
 def _on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _params: Any) -> None:
-    message_id = error.message_id if isinstance(error, OutcomeUnknownError) else None
+    more = {"uuid": error.message_id} if isinstance(error, OutcomeUnknownError) else {}
     if (status := STATUS_BY_ERROR.get(type(error), 500)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed status=%s reason=%s", status, error)
-    _answer(response, status, str(error), message_id)
+    _answer(response, status, str(error), **more)
 
 
 def _on_defect(_request: Any, response: falcon.Response, error: Exception, _params: Any) -> None:
@@ -138,8 +263,8 @@ def _serialize_http_error(request: falcon.Request, response: falcon.Response, er
     _answer(response, error.status_code, message)
 
 
-def _answer(response: falcon.Response, status: int, message: str, message_id: str | None = None) -> None:
+def _answer(response: falcon.Response, status: int, message: str, **more: Any) -> None:
     response.status = falcon.code_to_http_status(status)
-    response.data = problem.body(status, message, message_id)
+    response.data = problem.body(status, message, **more)
     for name, value in problem.headers(status):
         response.set_header(name, value)

@@ -1,13 +1,20 @@
-"""Reads the body of `POST /facade`: one JSON object with the text under `msg`. Pure."""
+"""Reads the bodies of posts: one JSON object with the text under `msg`, plain text, or many of them. Pure."""
 
 import json
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 from common.errors import InvalidMessageError, MediaTypeError, RequestError, TooLargeError
 from common.wire import MESSAGE_BYTES, text_bytes
 
 KEY_CHARACTERS = 255  # as in the wire's IdempotencyKey
-BODY_BYTES = 1_048_576  # of one request: a text of MESSAGE_BYTES with every character escaped is 6 times as long
+BODY_BYTES = 1_048_576  # of one message: a text of MESSAGE_BYTES with every character escaped is 6 times as long
+BATCH_BYTES = 10_485_760  # of many: as many as there may be, of 1 kB each
+BATCH_MESSAGES = 10_000
+
+JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
+
+Item = TypeVar("Item")
 
 
 def message(content_type: str | None, body: bytes) -> str:
@@ -18,17 +25,42 @@ def message(content_type: str | None, body: bytes) -> str:
         TooLargeError: the body or the text is over its limit.
         RequestError: the body is not a JSON object with a text under `msg`.
     """
-    if (content_type or "").partition(";")[0].strip().lower() != "application/json":
-        raise MediaTypeError(f"Content-Type must be application/json, not {content_type or 'missing'}")
-    if len(body) > BODY_BYTES:
-        raise TooLargeError(f"the body has {len(body)} bytes, over the limit of {BODY_BYTES}")
-    fields = _object(body)
-    text = fields.get("msg", "")
-    if not isinstance(text, str):
-        raise RequestError(f"msg must be a JSON string, not {_json_type(text)}")
-    if not text:
-        raise RequestError("No message provided")
-    return _within_limit(text)
+    _media_type(content_type, (JSON,))
+    return _text(_parsed(_within(body, BODY_BYTES)))
+
+
+def messages(content_type: str | None, body: bytes) -> str | list[str | RequestError]:
+    """The text of one message, or the texts of many; among these, what is wrong with one is in its place.
+
+    One message is a JSON object or plain text (without the newline at its end), many are a JSON array of objects or
+    NDJSON.
+
+    Raises:
+        MediaTypeError: the body is announced as none of these.
+        TooLargeError: the body is over its limit, or the text of one message.
+        RequestError: one message is wrong, many are not an array or lines, or there are too many.
+    """
+    match _media_type(content_type, (JSON, NDJSON, TEXT)):
+        case "text/plain":
+            return _nonempty(_decoded(_within(body, BODY_BYTES)).removesuffix("\n").removesuffix("\r"))
+        case "application/x-ndjson":
+            lines = [line for line in _within(body, BATCH_BYTES).split(b"\n") if line.strip()]
+            return _each(lines, lambda line: _text(_parsed(line)))
+        case _:
+            found = _parsed(_within(body, BATCH_BYTES))
+            return _each(found, _text) if isinstance(found, list) else _text(found)
+
+
+def _each(found: list[Item], read: Callable[[Item], str]) -> list[str | RequestError]:
+    if not 1 <= len(found) <= BATCH_MESSAGES:
+        raise RequestError(f"a batch has 1 to {BATCH_MESSAGES} messages, not {len(found)}")
+    texts: list[str | RequestError] = []
+    for item in found:
+        try:
+            texts.append(read(item))
+        except RequestError as error:
+            texts.append(error)
+    return texts
 
 
 def idempotency_key(header: str | None) -> str | None:
@@ -46,7 +78,33 @@ def idempotency_key(header: str | None) -> str | None:
     return key
 
 
-def _within_limit(text: str) -> str:
+def _media_type(content_type: str | None, allowed: tuple[str, ...]) -> str:
+    found = (content_type or "").partition(";")[0].strip().lower()
+    if found not in allowed:
+        raise MediaTypeError(f"Content-Type must be {' or '.join(allowed)}, not {content_type or 'missing'}")
+    return found
+
+
+def _within(body: bytes, limit_bytes: int) -> bytes:
+    if len(body) > limit_bytes:
+        raise TooLargeError(f"the body has {len(body)} bytes, over the limit of {limit_bytes}")
+    return body
+
+
+def _text(fields: object) -> str:
+    """The text in a JSON object."""
+    if not isinstance(fields, dict):
+        raise RequestError(f"the body must be a JSON object, not {_json_type(fields)}")
+    text = fields.get("msg", "")
+    if not isinstance(text, str):
+        raise RequestError(f"msg must be a JSON string, not {_json_type(text)}")
+    return _nonempty(text)
+
+
+def _nonempty(text: str) -> str:
+    """The text, which is within its limit."""
+    if not text:
+        raise RequestError("No message provided")
     try:
         length = text_bytes(text)
     except InvalidMessageError as error:
@@ -56,15 +114,19 @@ def _within_limit(text: str) -> str:
     return text
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    """The object in a body; json.loads alone would let NaN and a key given twice pass."""
+def _parsed(body: bytes) -> Any:
+    """The JSON value in a body; json.loads alone would let NaN and a key given twice pass."""
     try:
-        fields = json.loads(body.decode(), parse_constant=_not_json, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:  # ValueError: also not UTF-8, and numbers of over 4,300 digits
+        return json.loads(_decoded(body), parse_constant=_not_json, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:  # ValueError: also numbers of over 4,300 digits
         raise RequestError(f"the body is not valid JSON: {str(error)[:200]}") from error
-    if not isinstance(fields, dict):
-        raise RequestError(f"the body must be a JSON object, not {_json_type(fields)}")
-    return fields
+
+
+def _decoded(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the body is not valid UTF-8: {error.reason} at {error.start}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from common import rpc
+from common import ids, rpc
 from common.codec import Request
 from common.errors import (
     AttemptUnknownError,
@@ -33,9 +33,12 @@ from common.wire import (
     Read,
     Stored,
     StoredAll,
+    Tail,
+    Tailed,
     Wire,
 )
 from facade import routing
+from facade.timing import Timing
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +79,7 @@ class Client:
         self._shuffled = shuffled
         self._last_known: dict[str, tuple[str, ...]] = {}
 
-    def append(self, message_id: str, text: str, key: str | None = None) -> Stored:
+    def append(self, message_id: str, text: str, key: str | None = None, timing: Timing | None = None) -> Stored:
         """Store a message at any logging node; `message_id` makes it safe to try the next one.
 
         With an idempotency `key` it is stored under the id with which that key came first.
@@ -88,7 +91,8 @@ class Client:
         """
         failures: list[PeerError] = []
         try:
-            stored = self._ask("logging-service", Append(id=message_id, msg=text, key=key), Stored, failures)
+            request = Append(id=message_id, msg=text, key=key)
+            stored = self._ask("logging-service", request, Stored, failures=failures, timing=timing)
         except RefusedError as error:
             raise KeyConflictError("Idempotency-Key was sent with another message before") from error
         except UnavailableError as error:
@@ -98,7 +102,7 @@ class Client:
         log.info("stored id=%s node=%s", stored.id, stored.node)
         return stored
 
-    def append_all(self, entries: Sequence[Entry]) -> StoredAll:
+    def append_all(self, entries: Sequence[Entry], timing: Timing | None = None) -> StoredAll:
         """Store messages that have ids, at any logging node; what is there already stays as it is.
 
         At most PAGE_MESSAGES, and so many bytes that the request is below REQUEST_BYTES.
@@ -106,30 +110,71 @@ class Client:
         Raises:
             UnavailableError: no node confirmed it; some may be stored, and all may be sent again.
         """
-        return self._ask("logging-service", AppendAll(entries=tuple(entries)), StoredAll, [])
+        return self._ask("logging-service", AppendAll(entries=tuple(entries)), StoredAll, timing=timing)
 
-    def page(self, after: str) -> Page:
-        """The messages that follow `after`, from any logging node; raises UnavailableError."""
-        return self._ask("logging-service", Read(after=after, limit=PAGE_MESSAGES), Page, [])
+    def page(
+        self,
+        after: str,
+        *,
+        before: str = "",
+        limit: int = PAGE_MESSAGES,
+        newest_first: bool = False,
+        timing: Timing | None = None,
+    ) -> Page:
+        """Messages between two ids, from any logging node; raises UnavailableError."""
+        request = Read(after=after, before=before, limit=limit, newest_first=newest_first)
+        return self._ask("logging-service", request, Page, timing=timing)
+
+    def find(self, message_id: str, timing: Timing | None = None) -> tuple[Entry | None, str]:
+        """One message, and the node that had it; None when a second node, if one is listed, has confirmed the miss.
+
+        Raises:
+            UnavailableError: not enough nodes answered.
+        """
+        request = Read(after=ids.previous(message_id), limit=1)
+        page = self._ask("logging-service", request, Page, timing=timing)
+        others = set(self._last_known["logging-service"]) - {page.node}
+        if not _has(page, message_id) and others:
+            page = self._ask("logging-service", request, Page, avoid=page.node, timing=timing)
+        return (page.entries[0] if _has(page, message_id) else None), page.node
+
+    def tail(self, journal: str, after: int, node: str) -> Tailed:
+        """What a journal got after a number, from `node` if it answers, else where that of another one ends now.
+
+        Raises:
+            UnavailableError: no node answered.
+        """
+        return self._ask("logging-service", Tail(journal=journal, after=after), Tailed, first=node)
 
     def description(self) -> str:
         """The static text of the messages service, without a second round; raises UnavailableError."""
-        return self._ask("messages-service", Describe(), Description, [], ONE_ROUND).text
+        return self._ask("messages-service", Describe(), Description, limits=ONE_ROUND).text
 
     def _ask(
         self,
         service: str,
         request: Request,
         expect: type[ReplyType],
-        failures: list[PeerError],
+        *,
+        failures: list[PeerError] | None = None,
         limits: routing.Limits | None = None,
+        first: str = "",
+        avoid: str = "",
+        timing: Timing | None = None,
     ) -> ReplyType:
-        """The first good answer; each failed attempt is appended to `failures` (about 10 a second)."""
+        """The first good answer; each failed attempt is appended to `failures` (about 10 a second).
+
+        The address `first` is tried before the others, `avoid` not at all.
+        """
+        failures = [] if failures is None else failures
+        timing = timing or Timing()
         steps = routing.plan(
-            lambda: self._lookup(service),
+            lambda: [address for address in self._lookup(service, timing) if address != avoid],
             limits or self._limits,
             clock=self._clock,
-            ordered=lambda addresses: self._suspects.last(self._shuffled(addresses)),
+            ordered=lambda addresses: self._suspects.last(
+                sorted(self._shuffled(addresses), key=lambda address: address != first)
+            ),
         )
         for step in steps:
             match step:
@@ -137,15 +182,19 @@ class Client:
                     self._sleep(seconds)
                 case routing.Try(address=address, timeout_s=timeout_s):
                     try:
-                        return self._try(address, request, expect, timeout_s)
+                        with timing.measured("node"):
+                            reply = self._try(address, request, expect, timeout_s)
                     except PeerError as error:
                         if isinstance(error, RefusedError) and error.code == Code.CONFLICT:
                             raise  # no other node would do otherwise
                         failures.append(error)
                         log.warning("fallback service=%s node=%s reason=%s", service, address, error.reason)
+                    else:
+                        timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
+                        return reply
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")
 
-    def _lookup(self, service: str) -> tuple[str, ...]:
+    def _lookup(self, service: str, timing: Timing) -> tuple[str, ...]:
         """The addresses of a service, from the first registry that answers, or as one of them last knew it.
 
         Registries that are suspects are asked only when there is no earlier answer: a silent one must not cost
@@ -156,7 +205,8 @@ class Client:
             if registry in self._suspects and service in self._last_known:
                 continue
             try:
-                known = self._try(registry, Lookup(name=service), Known, LOOKUP_S)
+                with timing.measured("registry"):
+                    known = self._try(registry, Lookup(name=service), Known, LOOKUP_S)
             except PeerError as error:
                 failure = error
                 log.warning("registry silent service=%s reason=%s", service, error)
@@ -177,3 +227,7 @@ class Client:
             raise
         self._suspects.clear(address)
         return reply
+
+
+def _has(page: Page, message_id: str) -> bool:
+    return [message_id] == [entry.id for entry in page.entries]

@@ -2,21 +2,21 @@
 
 import http
 import json
+from typing import Any
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1  # with every 503: a killed node costs less, a restarted cluster is up in 6 s
 
 
-def body(status: int, message: str, message_id: str | None = None) -> bytes:
-    """A problem document for an HTTP status; `message_id` is told as `uuid` when a write may still be stored."""
+def body(status: int, message: str, **more: Any) -> bytes:
+    """A problem document for an HTTP status, with more members: `uuid` when a write may still be stored."""
     members = {
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
         "status": "failure",
         "message": message,
+        **more,
     }
-    if message_id is not None:
-        members["uuid"] = message_id
     return json.dumps(members, ensure_ascii=False).encode("utf-8", "replace")
 
 

@@ -17,7 +17,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from common.errors import FatalError
 from facade import problem
-from facade.body import BODY_BYTES
+from facade.body import BATCH_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ QUIET_S = 0.2  # without any request, then a draining server is done: a request 
 
 
 _OVER_LIMIT = {
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is over the limit of {BODY_BYTES} bytes",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is over the limit of {BATCH_BYTES} bytes",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the headers are over the limit of {HEADER_BYTES} bytes",
 }
 
@@ -89,7 +89,8 @@ def create(application: Callable[..., Any], *, host: str, port: int, threads: in
         threads=threads,
         ident=None,
         connection_limit=CONNECTIONS,
-        max_request_body_size=BODY_BYTES,
+        max_request_body_size=BATCH_BYTES,
+        channel_request_lookahead=1,  # so that a client that left is noticed while it is answered
         max_request_header_size=HEADER_BYTES,
         outbuf_high_watermark=UNSENT_BYTES,
         log_socket_errors=False,  # a client that left is not our error

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, StoreError
@@ -95,9 +96,11 @@ class LoggingNode:
             case Append():
                 return await self._append(store, request)
             case AppendAll(entries=entries):
+                began = time.perf_counter()
                 await store.append_all(entries)
-                log.info("stored messages=%s node=%s", len(entries), self._address)
-                return StoredAll(count=len(entries), node=self._address)
+                first = entries[0].id if entries else ""
+                log.info("stored messages=%s node=%s first=%s", len(entries), self._address, first)
+                return StoredAll(count=len(entries), node=self._address, took_ms=_ms_since(began))
             case Read():
                 return await read_page(store, request, node=self._address)
             case Tail(journal=journal, after=after):
@@ -110,13 +113,15 @@ class LoggingNode:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
     async def _append(self, store: Store, request: Append) -> Reply:
+        began = time.perf_counter()
         message_id = await _claimed_id(store, request)
         if message_id is None:
             return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
         # Also for a key that is known: its first attempt may have failed between the two steps.
         await store.append(message_id, request.msg, request.key)
         log.info("stored id=%s node=%s msg=%r", message_id, self._address, request.msg[:LOGGED_CHARACTERS])
-        return Stored(id=message_id, node=self._address, replayed=message_id != request.id)
+        replayed = message_id != request.id
+        return Stored(id=message_id, node=self._address, replayed=replayed, took_ms=_ms_since(began))
 
 
 async def _claimed_id(store: Store, request: Append) -> str | None:
@@ -134,6 +139,7 @@ async def read_page(store: Store, request: Read, *, node: str) -> Page:
     It is read in chunks, the later ones as large as the texts so far let expect, so that a log of large texts does not
     bring a thousand of them into memory for a page of sixteen.
     """
+    began = time.perf_counter()
     entries: list[Entry] = []
     used_bytes, limit, chunk = 0, request.limit, min(request.limit, FIRST_CHUNK)
     after, before = request.after, request.before
@@ -143,9 +149,13 @@ async def read_page(store: Store, request: Read, *, node: str) -> Page:
             entries.append(entry)
             used_bytes += text_bytes(entry.msg)
             if used_bytes >= PAGE_BYTES or len(entries) == limit:
-                return Page(entries=tuple(entries), next=entry.id, node=node)
+                return Page(entries=tuple(entries), next=entry.id, node=node, took_ms=_ms_since(began))
         if len(found) < chunk:
-            return Page(entries=tuple(entries), next=None, node=node)
+            return Page(entries=tuple(entries), next=None, node=node, took_ms=_ms_since(began))
         after, before = (after, found[-1].id) if request.newest_first else (found[-1].id, before)
         likely = (PAGE_BYTES - used_bytes) * len(entries) // max(used_bytes, 1) + 1
         chunk = min(limit - len(entries), likely)
+
+
+def _ms_since(began_s: float) -> float:
+    return 1_000 * (time.perf_counter() - began_s)

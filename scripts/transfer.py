@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -56,7 +55,7 @@ def export(
         while True:
             page = client.page(after)
             for entry in page.entries:
-                write(json.dumps({"id": entry.id, "time": _time(entry.id), "msg": entry.msg}) + "\n")
+                write(json.dumps({"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg}) + "\n")
             if count // told_messages != (count := count + len(page.entries)) // told_messages:
                 progress(f"{count} messages")
             if page.next is None:
@@ -110,7 +109,3 @@ def _batches(lines: Iterable[str]) -> Iterator[list[Entry]]:
         used_bytes += size
     if batch:
         yield batch
-
-
-def _time(message_id: str) -> str:
-    return datetime.fromtimestamp(ids.time_ms(message_id) / 1_000, UTC).isoformat(timespec="milliseconds")

@@ -11,6 +11,8 @@ from falcon import testing
 from common.errors import ThreefoldError
 from common.wire import PAGE_MESSAGES, Entry
 from facade.app import STATUS_BY_ERROR, create_app
+from facade.follow import Live
+from facade.streams import Slots
 from tests.test_client import MESSAGES, NODES, OTHER_REGISTRY, REGISTRY, World
 
 
@@ -23,7 +25,7 @@ def world() -> World:
 @pytest.fixture
 def http(world: World) -> testing.TestClient:
     """HTTP in front of it."""
-    return testing.TestClient(create_app(world.client))
+    return testing.TestClient(create_app(world.client, Live(world.client), Slots(4)))
 
 
 def test_a_message_is_posted_and_read_to_the_letter(http: testing.TestClient) -> None:
@@ -200,7 +202,7 @@ def test_a_defect_is_500_without_details(world: World, caplog: pytest.LogCapture
     def broken() -> str:
         raise ZeroDivisionError("secret")
 
-    http = testing.TestClient(create_app(world.client, new_id=broken))
+    http = testing.TestClient(create_app(world.client, Live(world.client), Slots(4), new_id=broken))
     with caplog.at_level(logging.ERROR):
         answered = http.simulate_post("/facade", json={"msg": "a"})
 
@@ -211,7 +213,7 @@ def test_a_defect_is_500_without_details(world: World, caplog: pytest.LogCapture
 
 def test_every_error_that_a_client_can_see_has_its_status() -> None:
     """The table covers the leaves of the tree that the facade raises to clients."""
-    assert {400, 413, 415, 422, 503} == set(STATUS_BY_ERROR.values())
+    assert {400, 404, 413, 415, 422, 503} == set(STATUS_BY_ERROR.values())
     assert all(issubclass(kind, ThreefoldError) for kind in STATUS_BY_ERROR)
 
 

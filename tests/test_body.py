@@ -27,7 +27,7 @@ def test_any_text_is_taken_as_it_is(text: str) -> None:
     [
         (b"", "not valid JSON"),
         (b"{", "not valid JSON"),
-        (b"\xff", "not valid JSON"),
+        (b"\xff", "not valid UTF-8"),
         (b'{"msg": "a"} x', "not valid JSON: Extra data"),
         (b'{"msg": NaN}', "NaN is not JSON"),
         (b'{"x": -Infinity, "msg": "a"}', "-Infinity is not JSON"),

@@ -14,7 +14,7 @@ import pytest
 from common.config import split
 from common.errors import FatalError
 from facade import server
-from facade.body import BODY_BYTES
+from facade.body import BATCH_BYTES
 from scripts.ports import free_addresses
 
 Application = Callable[..., Any]
@@ -75,9 +75,9 @@ def test_a_request_is_answered(address: str) -> None:
     ("sent", "status", "message"),
     [
         (
-            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1),
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BATCH_BYTES + 1),
             413,
-            "the body is over the limit of 1048576 bytes",
+            "the body is over the limit of 10485760 bytes",
         ),
         (
             b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",

@@ -62,7 +62,7 @@ def test_what_is_exported_is_imported_as_it_was() -> None:
     assert exported == two.export()
     first = json.loads(exported.splitlines()[0])
     assert ["id", "time", "msg"] == list(first)
-    assert first["time"].endswith("+00:00")
+    assert first["time"].endswith("Z")
 
 
 @pytest.mark.parametrize(

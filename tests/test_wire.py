@@ -104,7 +104,7 @@ def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
         (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": b"\xff"}), "bin"),
         (msgpack.packb({"v": 1, "type": msgpack.ExtType(5, b"")}), "extension type 5"),
         (b"\x81" * 2_000, "not msgpack"),
-        (bytes(wire.REQUEST_BYTES + 1), "over the limit of 131072"),
+        (bytes(wire.REQUEST_BYTES + 1), "over the limit of 1048576"),
     ],
 )
 def test_a_wrong_frame_is_told_what_is_wrong(frame: bytes, told: str) -> None:

@@ -1,0 +1,68 @@
+"""Stores many messages of one request, and says of each what became of it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common import ids
+from common.errors import RequestError, ServiceError
+from common.wire import PAGE_MESSAGES, Entry, text_bytes
+from facade.client import Client
+from facade.timing import Timing
+
+CHUNK_BYTES = 524_288  # of text in one message to a node: with ids and lengths below REQUEST_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch.
+
+    Attributes:
+        results: one for each message, in order: its id and time, or its index and what is wrong.
+        nodes: who took them.
+        failure: why some that are well-formed are not, or perhaps not, stored; None when all are.
+    """
+
+    results: list[dict[str, Any]]
+    nodes: tuple[str, ...]
+    failure: str | None
+
+
+def store(client: Client, texts: Sequence[str | RequestError], new_id: Callable[[], str], timing: Timing) -> Outcome:
+    """Store the texts; the errors among them stay where they are. What follows a failure is not sent."""
+    places = {index: Entry(new_id(), text) for index, text in enumerate(texts) if isinstance(text, str)}
+    errors: dict[int, str] = {index: str(text) for index, text in enumerate(texts) if isinstance(text, RequestError)}
+    nodes: dict[str, None] = {}
+    failure: str | None = None
+    for chunk in _chunks(places):
+        if failure is None:
+            try:
+                stored = client.append_all([places[index] for index in chunk], timing)
+                nodes[stored.node] = None
+                continue
+            except ServiceError as error:
+                failure = f"it may still be stored: {error}"
+                errors |= dict.fromkeys(chunk, failure)
+        else:
+            errors |= dict.fromkeys(chunk, "it was not sent, because one before it failed")
+    results = [_result(index, places.get(index), errors.get(index)) for index in range(len(texts))]
+    return Outcome(results, tuple(nodes), failure)
+
+
+def _chunks(places: dict[int, Entry]) -> Iterator[list[int]]:
+    chunk: list[int] = []
+    used_bytes = 0
+    for index, entry in places.items():
+        size = text_bytes(entry.msg)
+        if chunk and (used_bytes + size > CHUNK_BYTES or len(chunk) == PAGE_MESSAGES):
+            yield chunk
+            chunk, used_bytes = [], 0
+        chunk.append(index)
+        used_bytes += size
+    if chunk:
+        yield chunk
+
+
+def _result(index: int, entry: Entry | None, error: str | None) -> dict[str, Any]:
+    told = {"id": entry.id, "time": ids.time_text(entry.id)} if entry else {}
+    return {"index": index, **told, "message": error} if error else told

@@ -1,0 +1,95 @@
+"""Reads the query of `GET /v1/messages`. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+from common import ids
+from common.errors import RequestError
+from common.wire import PAGE_MESSAGES, UUID
+
+LIMIT = 100  # messages in a page, when nothing is said
+KNOWN = ("after", "limit", "from", "to", "order")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HIGHEST_MS = (1 << 48) - 1  # that an id carries
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which messages are wanted.
+
+    Attributes:
+        after, before: ids between which they are, both left out; "" for no bound.
+        limit: most of them in one page.
+        newest_first: the order.
+        given: the parameters as they came.
+    """
+
+    after: str = ""
+    before: str = ""
+    limit: int = LIMIT
+    newest_first: bool = False
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    def following(self, cursor: str) -> str:
+        """The query string of the next page."""
+        return urlencode({**self.given, "after": cursor})
+
+
+def parse(given: Mapping[str, str]) -> Query:
+    """What the parameters say.
+
+    Raises:
+        RequestError: one is unknown or wrong; it is named, with what is allowed.
+    """
+    if unknown := sorted(given.keys() - KNOWN):
+        raise RequestError(f"there is no parameter {unknown[0][:40]!r}; known: {', '.join(KNOWN)}")
+    if (order := given.get("order", "asc")) not in ("asc", "desc"):
+        raise RequestError(f"order must be asc or desc, not {order[:40]!r}")
+    cursor = message_id(given["after"], "after") if given.get("after") else ""
+    since = ids.last_id(_ms(given["from"], "from") - 1) if "from" in given else ""
+    until = ids.first_id(_ms(given["to"], "to")) if "to" in given else ""
+    newest_first = order == "desc"
+    return Query(
+        after=since if newest_first else max(since, cursor),
+        before=min(filter(None, (until, cursor)), default="") if newest_first else until,
+        limit=_limit(given.get("limit", str(LIMIT))),
+        newest_first=newest_first,
+        given=given,
+    )
+
+
+def single(given: Mapping[str, str | list[str]]) -> dict[str, str]:
+    """Parameters that are each given once; raises RequestError, which names one that is not."""
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise RequestError(f"{name[:40]} is given {len(value)} times")
+        found[name] = value
+    return found
+
+
+def message_id(text: str, name: str) -> str:
+    """A message id in its canonical form; raises RequestError, which calls it `name`."""
+    if not re.fullmatch(UUID, lowered := text.lower()):
+        raise RequestError(f"{name} must be the id of a message, a UUID such as {ids.first_id(0)}")
+    return lowered
+
+
+def _limit(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= PAGE_MESSAGES:
+        raise RequestError(f"limit must be a number from 1 to {PAGE_MESSAGES}")
+    return int(text)
+
+
+def _ms(text: str, name: str) -> int:
+    """Milliseconds since 1970, rounded up: so `from` takes nothing earlier in, and `to` leaves nothing earlier out."""
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))  # what an unescaped + in a URL has become
+        found = -((_EPOCH - moment) // timedelta(milliseconds=1))
+    except (ValueError, TypeError, OverflowError) as error:  # TypeError: it has no offset
+        raise RequestError(f"{name} must be a time as RFC 3339 has it, such as 2026-11-24T08:00:00Z") from error
+    return min(max(found, 1), _HIGHEST_MS)

@@ -1,0 +1,138 @@
+"""Answers that go on: everything as NDJSON, and what comes as server-sent events."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, Self
+
+import msgspec
+
+from common import ids
+from common.errors import ServiceError
+from common.wire import Entry, Page
+from facade.client import Client
+from facade.follow import SETTLE_MS, Live
+from facade.query import Query
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 10.0  # of silence, then a comment is sent: proxies cut a connection that says nothing for a minute
+LOOK_S = 0.5  # between two looks whether the client is still there
+OVERLAP_MS = 60_000  # of what history had and may come again: what was made so long before the follower came
+
+
+def form(entry: Entry) -> dict[str, Any]:
+    """A message as JSON has it."""
+    return {"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg}
+
+
+class Slots:
+    """So many streams at once."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._free = threading.BoundedSemaphore(count)
+
+    def take(self) -> bool:
+        """Whether one was free; it is taken then."""
+        return self._free.acquire(blocking=False)
+
+    def give_back(self) -> None:
+        """It is free again."""
+        self._free.release()
+
+
+class Stream:
+    """A body that goes on: its first chunk is made now, so that what fails at once can still be told by the status.
+
+    Args:
+        chunks: of the body.
+        then: what is to be done when the last one is sent, or the client has left.
+    """
+
+    def __init__(self, chunks: Generator[bytes, None, None], then: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._then: Callable[[], None] | None = then
+        try:
+            self._first: bytes | None = next(chunks)
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        first, self._first = self._first, None
+        return next(self._chunks) if first is None else first
+
+    def close(self) -> None:
+        """The server calls it at the end, whatever the end is."""
+        self._chunks.close()
+        then, self._then = self._then, None
+        if then:
+            then()
+
+
+def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
+    """That page and all that follow it, each from any node.
+
+    Raises:
+        ConnectionAbortedError: no node answers; the status is sent already, so only a broken connection can say that
+            the body is not whole.
+    """
+    page = first
+    while True:
+        yield page
+        if (cursor := page.next) is None:
+            return
+        after, before = (query.after, cursor) if query.newest_first else (cursor, query.before)
+        try:
+            page = client.page(after, before=before, newest_first=query.newest_first)
+        except ServiceError as error:
+            log.error("a stream broke off at=%s reason=%s", cursor, error)  # noqa: TRY400 (expected)
+            raise ConnectionAbortedError(str(error)) from error
+
+
+def ndjson(client: Client, first: Page, query: Query) -> Generator[bytes, None, None]:
+    """One JSON object per line."""
+    for page in pages(client, first, query):
+        yield b"".join(msgspec.json.encode(form(entry)) + b"\n" for entry in page.entries)
+
+
+def events(
+    client: Client, live: Live, *, after: str | None, again: bool, left: Callable[[], bool]
+) -> Generator[bytes, None, None]:
+    """Server-sent events: what follows the id `after`, if there is one, and then all that comes.
+
+    Args:
+        client: reads what was before.
+        live: tells what comes.
+        after: where to begin; None for what comes only.
+        again: the client was here before. What it was not told, because it was slower than its neighbour, may have an
+            id below the last one that it was told: so the last SETTLE_MS before that come again.
+        left: whether the client has left.
+    """
+    with live.following() as follower:
+        yield b"retry: 1000\n\n"
+        told: set[str] = set()
+        if after is not None:
+            begin_ms = ids.now_ms() - OVERLAP_MS
+            begin = ids.last_id(max(ids.time_ms(after) - SETTLE_MS, 1)) if again else after
+            for page in pages(client, Page(entries=(), next=begin, node="-"), Query(after=begin)):
+                told |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > begin_ms}
+                yield _events(page.entries)
+        silent_since = time.monotonic()
+        while not left() and (entries := follower.take(LOOK_S)) is not None:
+            new = [entry for entry in entries if entry.id not in told]
+            told.difference_update(entry.id for entry in entries)
+            if new or time.monotonic() - silent_since > BEAT_S:
+                yield _events(new) or b": still here\n\n"
+                silent_since = time.monotonic()
+
+
+def _events(entries: Iterable[Entry]) -> bytes:
+    return b"".join(
+        b"id: %b\ndata: %b\n\n" % (entry.id.encode(), msgspec.json.encode(form(entry))) for entry in entries
+    )

@@ -1,0 +1,184 @@
+"""Tests of facade.follow and of the streams that stand on it, over the in-memory system."""
+
+import asyncio
+import json
+from collections.abc import Generator
+from itertools import islice
+
+import pytest
+
+from common import ids
+from common.errors import UnavailableError
+from common.wire import Entry, Tail
+from facade import follow, streams
+from facade.follow import Live
+from tests.support import eventually
+from tests.test_client import NODES, World
+
+
+@pytest.fixture
+def world() -> World:
+    """A whole system in memory; who waits in it does not take any time."""
+    return World()
+
+
+@pytest.fixture
+def live(world: World) -> Live:
+    """What tells what comes there."""
+    return Live(world.client, every_s=0.005)
+
+
+def store(world: World, text: str, message_id: str | None = None) -> Entry:
+    """A message that a node got."""
+    entry = Entry(message_id or ids.new_id(), text)
+    asyncio.run(world.store.append(*entry))
+    return entry
+
+
+def told(follower: follow.Follower, count: int) -> list[Entry]:
+    """So many messages, and no more of those that come with them."""
+    found: list[Entry] = []
+
+    def enough() -> bool:
+        found.extend(follower.take(0.05) or [])
+        return len(found) >= count
+
+    eventually(enough)
+    return found
+
+
+def test_followers_are_told_what_comes_and_nothing_else(world: World, live: Live) -> None:
+    """Each of them, in the order in which a node got it, also what has an older id."""
+    store(world, "before")
+    with live.following() as one, live.following() as two:
+        late = ids.new_id()
+        entries = [store(world, "a"), store(world, "slow", late), store(world, "b")]
+        assert entries == told(one, 3) == told(two, 3)
+    with live.following() as three:
+        assert [] == three.take(0.05)
+        assert [store(world, "c")] == told(three, 1)
+
+
+def test_another_node_goes_on_where_one_died(world: World, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal of the other one has another order: what it got before it is asked is read by id, once."""
+    with live.following() as follower:
+        first = store(world, "a")
+        assert [first] == told(follower, 1)
+        monkeypatch.setattr(world.store, "name", "the journal of another node")
+        world.transport.kill(NODES[0])
+        second = store(world, "b", ids.first_id(ids.now_ms() - 9_000))
+        assert [second] == told(follower, 1)
+        third = store(world, "c")
+        assert [third] == told(follower, 1)
+
+
+def test_the_node_that_answered_is_asked_again(world: World, live: Live) -> None:
+    """One journal is followed, as long as its node answers."""
+    world.client._shuffled = lambda addresses: list(reversed(addresses))
+    with live.following() as follower:
+        store(world, "a")
+        told(follower, 1)
+    asked = {address for address, request in world.transport.called if isinstance(request, Tail)}
+
+    assert {NODES[2]} == asked
+
+
+def test_who_is_too_slow_is_cut_after_what_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue has a limit; nothing is left out silently."""
+    monkeypatch.setattr(follow, "WAITING_MESSAGES", 3)
+    follower = follow.Follower()
+    entries = [Entry(ids.new_id(), "x") for _ in range(4)]
+    follower.put(entries[:3])
+    follower.put(entries[3:])
+
+    assert entries[:3] == follower.take(0.0)
+    assert follower.take(0.0) is None
+
+
+def test_a_stop_ends_all_followers(live: Live) -> None:
+    """Those that are there, and those that come."""
+    with live.following() as one:
+        assert [] == one.take(0.0)
+        live.stop()
+        assert one.take(1.0) is None
+    with live.following() as two:
+        assert two.take(1.0) is None
+
+
+def test_nobody_to_follow_is_an_error(world: World, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a limit."""
+    monkeypatch.setattr(follow, "READY_S", 0.05)
+    for node in NODES:
+        world.transport.kill(node)
+    with pytest.raises(UnavailableError, match="no node tells what comes"), live.following():
+        raise AssertionError
+
+
+def test_events_go_on_after_an_id_and_tell_nothing_twice(world: World, live: Live) -> None:
+    """History first, then what comes; what both have is told once."""
+    entries = [store(world, str(number)) for number in range(5)]
+    chunks = streams.events(world.client, live, after=entries[1].id, again=False, left=lambda: False)
+    found = _events(chunks, 3)
+    new = store(world, "new")
+
+    assert entries[2:] == found
+    assert [new] == _events(chunks, 1)
+    chunks.close()
+
+
+def test_who_comes_back_is_told_what_was_slower(world: World, live: Live) -> None:
+    """A message with an id below the last one may have come after it; twice is better than never."""
+    late = ids.new_id()
+    seen = store(world, "seen")
+    slow = store(world, "slow", late)
+    chunks = streams.events(world.client, live, after=seen.id, again=True, left=lambda: False)
+
+    assert [slow, seen] == _events(chunks, 2)
+    chunks.close()
+
+
+def test_silence_is_told_and_a_client_that_left_ends_it(
+    world: World, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comment keeps the connection; nothing goes on for nobody."""
+    monkeypatch.setattr(streams, "BEAT_S", 0.0)
+    monkeypatch.setattr(streams, "LOOK_S", 0.01)
+    left: list[bool] = []
+    chunks = streams.events(world.client, live, after=None, again=False, left=lambda: bool(left))
+
+    assert [b"retry: 1000\n\n", b": still here\n\n"] == list(islice(chunks, 2))
+    left.append(True)
+    assert [] == list(chunks)
+
+
+def test_a_stream_gives_its_slot_back_once() -> None:
+    """When it ends, and when its first chunk fails."""
+    slots = streams.Slots(1)
+
+    def broken() -> Generator[bytes, None, None]:
+        raise UnavailableError("logging-service", "x")
+        yield b""
+
+    assert slots.take()
+    assert not slots.take()
+    with pytest.raises(UnavailableError):
+        streams.Stream(broken(), slots.give_back)
+    assert slots.take()
+    stream = streams.Stream((chunk for chunk in (b"a", b"b")), slots.give_back)
+    assert [b"a", b"b"] == list(stream)
+    stream.close()
+    stream.close()
+    assert slots.take()
+    assert not slots.take()
+
+
+def _events(chunks: Generator[bytes, None, None], count: int) -> list[Entry]:
+    found: list[Entry] = []
+    while len(found) < count:
+        for event in next(chunks).decode().split("\n\n"):
+            if event.startswith("id: "):
+                name, data = event.split("\n")
+                fields = json.loads(data.removeprefix("data: "))
+                assert fields["id"] == name.removeprefix("id: ")
+                found.append(Entry(fields["id"], fields["msg"]))
+    return found
