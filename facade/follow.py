@@ -22,9 +22,10 @@ READY_S = 5.0  # for the first answer
 
 
 class Follower:
-    """What comes from now on, for one client."""
+    """What comes from now on, for one client, of which at most so many messages wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, waiting_messages: int = WAITING_MESSAGES) -> None:
+        self._limit = waiting_messages
         self._changed = threading.Condition()
         self._waiting: deque[Entry] = deque()
         self._over = False
@@ -32,7 +33,7 @@ class Follower:
     def put(self, entries: Sequence[Entry]) -> None:
         """These have come."""
         with self._changed:
-            if len(self._waiting) + len(entries) > WAITING_MESSAGES:
+            if len(self._waiting) + len(entries) > self._limit:
                 self._over = True
             else:
                 self._waiting.extend(entries)
@@ -63,11 +64,21 @@ class Live:
     Args:
         client: asks the nodes.
         every_s: seconds between two questions.
+        ready_s: seconds for the first answer.
+        now_ms: milliseconds since 1970.
     """
 
-    def __init__(self, client: Client, *, every_s: float = EVERY_S, now_ms: Callable[[], int] = ids.now_ms) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        every_s: float = EVERY_S,
+        ready_s: float = READY_S,
+        now_ms: Callable[[], int] = ids.now_ms,
+    ) -> None:
         self._client = client
         self._every_s = every_s
+        self._ready_s = ready_s
         self._now_ms = now_ms
         self._lock = threading.Lock()
         self._followers: set[Follower] = set()
@@ -88,7 +99,7 @@ class Live:
             if self._stopped:
                 follower.end()
         try:
-            if not ready.wait(READY_S):
+            if not ready.wait(self._ready_s):
                 raise UnavailableError("logging-service", "no node tells what comes")
             yield follower
         finally:

@@ -102,7 +102,14 @@ def ndjson(client: Client, first: Page, query: Query) -> Generator[bytes, None, 
 
 
 def events(
-    client: Client, live: Live, *, after: str | None, again: bool, left: Callable[[], bool]
+    client: Client,
+    live: Live,
+    *,
+    after: str | None,
+    again: bool,
+    left: Callable[[], bool],
+    beat_s: float = BEAT_S,
+    look_s: float = LOOK_S,
 ) -> Generator[bytes, None, None]:
     """Server-sent events: what follows the id `after`, if there is one, and then all that comes.
 
@@ -113,6 +120,8 @@ def events(
         again: the client was here before. What it was not told, because it was slower than its neighbour, may have an
             id below the last one that it was told: so the last SETTLE_MS before that come again.
         left: whether the client has left.
+        beat_s: of silence, in seconds; then a comment is sent.
+        look_s: between two looks whether the client has left, in seconds.
     """
     with live.following() as follower:
         yield b"retry: 1000\n\n"
@@ -124,10 +133,10 @@ def events(
                 told |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > begin_ms}
                 yield _events(page.entries)
         silent_since = time.monotonic()
-        while not left() and (entries := follower.take(LOOK_S)) is not None:
+        while not left() and (entries := follower.take(look_s)) is not None:
             new = [entry for entry in entries if entry.id not in told]
             told.difference_update(entry.id for entry in entries)
-            if new or time.monotonic() - silent_since > BEAT_S:
+            if new or time.monotonic() - silent_since > beat_s:
                 yield _events(new) or b": still here\n\n"
                 silent_since = time.monotonic()
 
