@@ -13,7 +13,9 @@ from facade import prober, server, streams
 from facade.app import create_app
 from facade.client import Client
 from facade.follow import Live
+from facade.meter import Meter
 from facade.routing import Limits, Suspects
+from facade.survey import Survey
 
 log = logging.getLogger("facade")
 
@@ -32,9 +34,11 @@ def main(port: int | None, path: Path) -> None:
     limits = Limits(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
     transport = rpc.ZmqTransport()
     suspects = Suspects()
-    client = Client(transport, settings.registry.addresses, limits, suspects=suspects)
+    registries, meter = settings.registry.addresses, Meter()
+    client = Client(transport, registries, limits, suspects=suspects, meter=meter)
     live = Live(client)
-    app = create_app(client, live, streams.Slots(settings.facade.streams))
+    survey = Survey(transport, registries, suspects, meter)
+    app = create_app(client, live, streams.Slots(settings.facade.streams), survey)
     threads = settings.facade.threads + settings.facade.streams
     serving = server.create(app, host=host, port=port or configured, threads=threads)
     log.info("listening address=%s:%s", host, port or configured)

@@ -26,6 +26,7 @@ from common.wire import PAGE_MESSAGES, Entry, Page, Stored
 from facade import batch, body, problem, query, streams
 from facade.client import Client
 from facade.follow import Live
+from facade.survey import Survey
 from facade.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ EVENTS = "text/event-stream"
 
 
 def create_app(
-    client: Client, live: Live, slots: streams.Slots, *, new_id: Callable[[], str] = ids.new_id
+    client: Client, live: Live, slots: streams.Slots, survey: Survey, *, new_id: Callable[[], str] = ids.new_id
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """The WSGI application.
 
@@ -53,6 +54,7 @@ def create_app(
         client: asks the other services.
         live: tells what comes.
         slots: for answers that go on.
+        survey: looks at the whole cluster.
         new_id: makes message ids whose order is the order of time.
     """
     app = falcon.App(middleware=[TimingMiddleware()])
@@ -63,6 +65,7 @@ def create_app(
     app.add_route("/facade", FacadeResource(client, slots, new_id))
     app.add_route("/v1/messages", MessagesResource(client, live, slots, new_id))
     app.add_route("/v1/messages/{message_id}", MessageResource(client))
+    app.add_route("/v1/cluster", ClusterResource(survey))
     return app
 
 
@@ -215,6 +218,20 @@ class MessageResource:
             raise MissingError(f"there is no message {message_id}")
         response.data = _json(streams.form(found))
         response.cache_control = ["max-age=31536000", "immutable"]
+
+    on_head = on_get
+
+
+class ClusterResource:
+    """`/v1/cluster`."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        """How the cluster is now."""
+        response.data = _json(self._survey.take())
+        response.cache_control = ["no-store"]
 
     on_head = on_get
 

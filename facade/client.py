@@ -38,6 +38,7 @@ from common.wire import (
     Wire,
 )
 from facade import routing
+from facade.meter import Meter
 from facade.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Client:
         registries: host:port of each registry; one of them is asked before every access.
         limits: the time of one request.
         suspects: addresses that did not answer lately; `facade.prober` clears them.
+        meter: counts what nodes answered.
         clock, sleep, shuffled: time and chance; a test gives its own.
     """
 
@@ -66,6 +68,7 @@ class Client:
         limits: routing.Limits,
         *,
         suspects: routing.Suspects,
+        meter: Meter | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         shuffled: Callable[[Sequence[str]], Sequence[str]] = lambda addresses: random.sample(addresses, len(addresses)),
@@ -74,6 +77,7 @@ class Client:
         self._registries = tuple(registries)
         self._limits = limits
         self._suspects = suspects
+        self._meter = meter or Meter()
         self._clock = clock
         self._sleep = sleep
         self._shuffled = shuffled
@@ -181,15 +185,18 @@ class Client:
                 case routing.Wait(seconds=seconds):
                     self._sleep(seconds)
                 case routing.Try(address=address, timeout_s=timeout_s):
+                    began = timing.clock()
                     try:
                         with timing.measured("node"):
                             reply = self._try(address, request, expect, timeout_s)
                     except PeerError as error:
+                        self._meter.note(address, timing.clock() - began, answered=False)
                         if isinstance(error, RefusedError) and error.code == Code.CONFLICT:
                             raise  # no other node would do otherwise
                         failures.append(error)
                         log.warning("fallback service=%s node=%s reason=%s", service, address, error.reason)
                     else:
+                        self._meter.note(address, timing.clock() - began, answered=True)
                         timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
                         return reply
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")

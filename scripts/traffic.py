@@ -38,11 +38,11 @@ class HttpClient:
     def post(self, text: str, *, key: str | None = None) -> Reply:
         """Send one message, with an idempotency key if there is one."""
         headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
-        return self._call("POST", json.dumps({"msg": text}).encode(), headers)
+        return self.call("POST", "/facade", json.dumps({"msg": text}).encode(), headers)
 
     def read(self) -> list[str]:
         """All messages; raises HTTPException when the facade answers with an error."""
-        reply = self._call("GET", None, {})
+        reply = self.call("GET", "/facade")
         if reply.status != http.client.OK:
             raise http.client.HTTPException(f"{reply.status}: {reply.document.get('message')}")
         texts: list[str] = reply.document["logs"]
@@ -52,15 +52,28 @@ class HttpClient:
         """Close the connection."""
         self._connection.close()
 
-    def _call(self, method: str, body: bytes | None, headers: dict[str, str]) -> Reply:
+    def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+        """One request, and the JSON document that answers it."""
         try:
-            self._connection.request(method, "/facade", body, headers)
+            self._connection.request(method, path, body, headers or {})
             response = self._connection.getresponse()
             document = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError):
             self._connection.close()  # the next call makes a new one
             raise
         return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, document)
+
+    def lines(self, path: str, headers: dict[str, str]) -> Iterator[str]:
+        """The lines of an answer that goes on, as they come, without their ends; raises HTTPException for an error."""
+        try:
+            self._connection.request("GET", path, headers=headers)
+            response = self._connection.getresponse()
+            if response.status != http.client.OK:
+                raise http.client.HTTPException(f"{response.status}: {json.loads(response.read()).get('message')}")
+            while line := response.readline():
+                yield line.decode().rstrip("\r\n")
+        finally:
+            self._connection.close()
 
 
 @contextmanager

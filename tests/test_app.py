@@ -25,7 +25,7 @@ def world() -> World:
 @pytest.fixture
 def http(world: World) -> testing.TestClient:
     """HTTP in front of it."""
-    return testing.TestClient(create_app(world.client, Live(world.client), Slots(4)))
+    return testing.TestClient(create_app(world.client, Live(world.client), Slots(4), world.survey))
 
 
 def test_a_message_is_posted_and_read_to_the_letter(http: testing.TestClient) -> None:
@@ -202,7 +202,7 @@ def test_a_defect_is_500_without_details(world: World, caplog: pytest.LogCapture
     def broken() -> str:
         raise ZeroDivisionError("secret")
 
-    http = testing.TestClient(create_app(world.client, Live(world.client), Slots(4), new_id=broken))
+    http = testing.TestClient(create_app(world.client, Live(world.client), Slots(4), world.survey, new_id=broken))
     with caplog.at_level(logging.ERROR):
         answered = http.simulate_post("/facade", json={"msg": "a"})
 

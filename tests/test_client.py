@@ -10,7 +10,9 @@ from common.loopback import MemoryTransport
 from common.wire import Append, Lookup, Ping
 from facade import prober
 from facade.client import Client
+from facade.meter import Meter
 from facade.routing import Limits, Suspects
+from facade.survey import Survey
 from nodes import messages
 from nodes.log import LoggingNode
 from nodes.store import MemoryStore
@@ -34,11 +36,14 @@ class World:
         handlers |= {REGISTRY: registry.handle, OTHER_REGISTRY: registry.handle, MESSAGES: messages.handle}
         self.transport = MemoryTransport(handlers, sleep=self._sleep)
         self.suspects = Suspects()
+        self.meter = Meter()
+        self.survey = Survey(self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)
         self.client = Client(
             self.transport,
             [REGISTRY, OTHER_REGISTRY],
             Limits(attempt_timeout_s=1.0, deadline_s=10.0),
             suspects=self.suspects,
+            meter=self.meter,
             clock=lambda: self.now,
             sleep=self._sleep,
             shuffled=self._in_order,

@@ -33,7 +33,7 @@ def slots() -> Slots:
 @pytest.fixture
 def http(world: World, slots: Slots) -> testing.TestClient:
     """HTTP in front of it."""
-    return testing.TestClient(create_app(world.client, Live(world.client), slots))
+    return testing.TestClient(create_app(world.client, Live(world.client), slots, world.survey))
 
 
 def fill(world: World, count: int) -> list[Entry]:

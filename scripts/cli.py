@@ -1,0 +1,169 @@
+"""`python -m scripts.cli`: send, read and follow messages, and look at the cluster, from a terminal or a script."""
+
+import contextlib
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from common import process
+from scripts import api, load, show
+from scripts.api import Api
+
+DEGRADED = 3  # exit code of `status` and `top` when the cluster is not safe
+CHUNK_BYTES = 65_536  # read from stdin at one go; what has come by then is sent
+REFRESH_S = 1.0  # of `top`
+
+
+class Terminal:
+    """What every command needs: a facade, and how to print."""
+
+    def __init__(self, url: str, form: show.Format) -> None:
+        self.url = url
+        self.form = form
+        self.api = Api(url)
+
+
+@click.group()
+@click.option(
+    "--url",
+    default="http://127.0.0.1:5000",
+    show_default=True,
+    envvar="FACADE_URL",
+    help="Of a facade; also from the environment as FACADE_URL.",
+)
+@click.option(
+    "-o", "--output", "form", type=click.Choice(show.FORMATS), default="table", show_default=True, help="How to print."
+)
+@click.pass_context
+def main(context: click.Context, url: str, form: show.Format) -> None:
+    """Talk to a Threefold cluster over HTTP.
+
+    Exit codes: 0, 1 failed, 2 wrong usage, 3 degraded (`status`, `top`).
+    """
+    context.obj = Terminal(url, form)
+    context.call_on_close(context.obj.api.close)
+
+
+@main.command()
+@click.argument("texts", nargs=-1)
+@click.pass_obj
+def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
+    """Store TEXTS, each one a message; without any, the lines of stdin, as they come."""
+    sent = failed = 0
+    for batch in api.batched(texts) if texts else _lines_of_stdin():
+        results = terminal.api.send(batch)
+        sent += len(results)
+        failed += sum("message" in result for result in results)
+        show.results(results, terminal.form)
+        if sys.stderr.isatty() and not sys.stdout.isatty():
+            click.echo(f"\r{sent} messages", nl=False, err=True)
+    if failed:
+        raise api.ApiError(f"{failed} of {sent} messages were not stored")
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Messages at most.")
+@click.option("--all", "everything", is_flag=True, help="All messages instead.")
+@click.option("--after", help="The id of a message, to go on from.")
+@click.option("--from", "since", help="A time (RFC 3339): from it on.")
+@click.option("--to", "until", help="A time (RFC 3339): to before it.")
+@click.option("--order", type=click.Choice(["asc", "desc"]), default="asc", show_default=True, help="By time.")
+@click.pass_obj
+def read(terminal: Terminal, /, limit: int, everything: bool, **given: str | None) -> None:
+    """Print messages."""
+    query = api.query(**given)
+    page = terminal.api.everything(query) if everything else terminal.api.page(query | {"limit": str(limit)})
+    show.messages(page, terminal.form)
+
+
+@main.command()
+@click.option("-n", "count", type=click.IntRange(0, 1_000), default=10, show_default=True, help="To begin with.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.pass_obj
+def tail(terminal: Terminal, count: int, follow: bool) -> None:
+    """Print the newest messages, and, with -f, those that come."""
+    newest = terminal.api.page({"limit": str(count), "order": "desc"})[::-1] if count else []
+    coming: Iterator[dict[str, Any]] = iter(())
+    if follow:
+        coming = terminal.api.follow(newest[-1]["id"] if newest else "")
+    form: show.Format = "ndjson" if follow and terminal.form == "json" else terminal.form  # an array has an end
+    with contextlib.suppress(KeyboardInterrupt):
+        show.messages(itertools.chain(newest, coming), form)
+
+
+@main.command()
+@click.argument("message_id", metavar="ID")
+@click.pass_obj
+def get(terminal: Terminal, message_id: str) -> None:
+    """Print one message."""
+    show.messages([terminal.api.get(message_id)], terminal.form)
+
+
+@main.command()
+@click.pass_obj
+def status(terminal: Terminal) -> None:
+    """Show the cluster as this facade sees it; exit with 3 when it is not safe."""
+    found = terminal.api.cluster()
+    show.cluster(found, terminal.form)
+    sys.exit(0 if found["safe"] else DEGRADED)
+
+
+@main.command()
+@click.option("--seconds", type=click.FloatRange(0.1), help="For so long instead of until Ctrl-C.")
+@click.pass_obj
+def top(terminal: Terminal, seconds: float | None) -> None:
+    """Show each second, for each node, what this facade asks of it and how long that takes; exit codes as `status`."""
+    ends = time.monotonic() + (seconds or float("inf"))
+    before, at = terminal.api.cluster(), time.monotonic()
+    with contextlib.suppress(KeyboardInterrupt), _updating() as update:
+        while (left_s := ends - time.monotonic()) > 0:
+            time.sleep(min(REFRESH_S, left_s))
+            after, now = terminal.api.cluster(), time.monotonic()
+            show.top(before, after, now - at, terminal.form, update)
+            before, at = after, now
+    sys.exit(0 if before["safe"] else DEGRADED)
+
+
+@main.command()
+@click.option("--clients", type=click.IntRange(1, 128), default=8, show_default=True, help="Connections at once.")
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=5.0, show_default=True, help="For so long.")
+@click.option("--batch", type=click.IntRange(1, api.BATCH_MESSAGES), default=1, show_default=True, help="In a request.")
+@click.pass_obj
+def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
+    """Store messages of 60 characters as fast as one process of Python can; they stay in the log."""
+    found = load.run(terminal.url, clients=clients, seconds=seconds, batch=batch)
+    show.record(found, terminal.form)
+    if found["errors"]:
+        raise api.ApiError(f"{found['errors']} errors, the first: {found['first error']}")
+
+
+def _lines_of_stdin() -> Iterator[list[str]]:
+    """The lines of stdin that are not empty, as many at a time as have come."""
+    rest = b""
+    while chunk := os.read(sys.stdin.fileno(), CHUNK_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if texts := [line.decode(errors="replace").removesuffix("\r") for line in lines if line.strip()]:
+            yield from map(list, api.batched(texts))
+    if rest.strip():
+        yield [rest.decode(errors="replace")]
+
+
+@contextlib.contextmanager
+def _updating() -> Iterator[Callable[[Any], None] | None]:
+    """How to show a table in the place of the one before; None where there is no terminal."""
+    if not sys.stdout.isatty():
+        yield None
+        return
+    with Live(console=Console(), auto_refresh=False) as live:
+        yield lambda table: live.update(table, refresh=True)
+
+
+if __name__ == "__main__":
+    process.entry("threefold", main)(prog_name="threefold")

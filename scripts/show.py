@@ -1,0 +1,104 @@
+"""What `scripts.cli` prints: a table for people, JSON or a JSON object per line for programs."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+Format = Literal["table", "json", "ndjson"]
+FORMATS: tuple[Format, ...] = ("table", "json", "ndjson")
+
+_NODE_COLUMNS = ("address", "state", "members", "served", "errors", "p50_ms", "p99_ms")
+
+
+def messages(found: Iterable[dict[str, Any]], form: Format) -> None:
+    """Messages, as they come; an array of them only when all are there."""
+    match form:
+        case "json":
+            click.echo(json.dumps(list(found), ensure_ascii=False))
+        case "ndjson":
+            _lines(found)
+        case "table":
+            for one in found:
+                click.echo(f"{click.style(one['time'], dim=True)}  {one['msg']}")
+
+
+def results(found: Iterable[dict[str, Any]], form: Format) -> None:
+    """What became of messages that were sent."""
+    match form:
+        case "json":
+            click.echo(json.dumps(list(found), ensure_ascii=False))
+        case "ndjson":
+            _lines(found)
+        case "table":
+            for one in found:
+                if "message" in one:
+                    click.echo(f"message {one['index'] + 1} is not stored: {one['message']}", err=True)
+                else:
+                    click.echo(one["id"])
+
+
+def cluster(found: dict[str, Any], form: Format) -> None:
+    """A row for each node, and whether all is well."""
+    if form != "table":
+        _document(found)
+        return
+    click.secho(f"{'safe' if found['safe'] else 'NOT SAFE'}: {found['reason']}", fg="green" if found["safe"] else "red")
+    rows(_NODE_COLUMNS, [[str(node[column]) for column in _NODE_COLUMNS] for node in found["logging_nodes"]])
+
+
+def top(
+    before: dict[str, Any], after: dict[str, Any], seconds: float, form: Format, update: Callable[[Table], None] | None
+) -> None:
+    """The same with requests a second; in the place of the one before, if `update` shows it."""
+    served = {node["address"]: node["served"] for node in before["logging_nodes"]}
+    nodes = [
+        {**node, "rate": round((node["served"] - served.get(node["address"], 0)) / seconds, 1)}
+        for node in after["logging_nodes"]
+    ]
+    if form != "table":
+        _document({**after, "logging_nodes": nodes})
+        return
+    columns = ("address", "state", "rate", *_NODE_COLUMNS[2:])
+    cells = [[str(node[column]) for column in columns] for node in nodes]
+    if update:
+        update(_table(columns, cells, title=f"{'safe' if after['safe'] else 'NOT SAFE'}: {after['reason']}"))
+    else:
+        rows(columns, cells)
+
+
+def record(found: dict[str, Any], form: Format) -> None:
+    """Names and values."""
+    if form == "table":
+        rows(("what", "value"), [[name, str(value)] for name, value in found.items()])
+    else:
+        _document(found)
+
+
+def rows(columns: Iterable[str], cells: list[list[str]]) -> None:
+    """A table: drawn on a terminal, columns between tabs elsewhere."""
+    if sys.stdout.isatty():
+        Console().print(_table(columns, cells))
+    else:
+        for line in (columns, *cells):
+            click.echo("\t".join(line))
+
+
+def _table(columns: Iterable[str], cells: list[list[str]], title: str | None = None) -> Table:
+    table = Table(*columns, title=title)
+    for line in cells:
+        table.add_row(*line)
+    return table
+
+
+def _lines(found: Iterable[dict[str, Any]]) -> None:
+    for one in found:
+        click.echo(json.dumps(one, ensure_ascii=False))
+
+
+def _document(found: dict[str, Any]) -> None:
+    click.echo(json.dumps(found, ensure_ascii=False))
