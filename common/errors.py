@@ -111,6 +111,7 @@ class UnavailableError(ServiceError):
     def __init__(self, service: str, reason: str) -> None:
         super().__init__(f"{service} is not available: {reason}")
         self.service = service
+        self.reason = reason
 
 
 class OverloadError(ServiceError):

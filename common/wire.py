@@ -103,9 +103,13 @@ class Append(Wire, frozen=True, kw_only=True):
 
 
 class AppendAll(Wire, frozen=True, kw_only=True):
-    """Asks a logging node to store messages that have ids already, each once. Answered by StoredAll."""
+    """Asks a logging node to store messages that have ids already, each once. Answered by StoredAll.
+
+    `posted` are messages of that many clients, which travel together: each has its line in the node's log.
+    """
 
     entries: Annotated[tuple["Entry", ...], Meta(max_length=PAGE_MESSAGES)]
+    posted: bool = False
 
 
 class Read(Wire, frozen=True, kw_only=True):

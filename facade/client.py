@@ -15,6 +15,7 @@ from common.errors import (
     OutcomeUnknownError,
     PeerError,
     RefusedError,
+    ServiceError,
     TimedOutError,
     UnavailableError,
     UnreachableError,
@@ -38,6 +39,7 @@ from common.wire import (
     Wire,
 )
 from facade import routing
+from facade.flights import Flights
 from facade.meter import Meter
 from facade.timing import Timing
 
@@ -82,6 +84,7 @@ class Client:
         self._sleep = sleep
         self._shuffled = shuffled
         self._last_known: dict[str, tuple[str, ...]] = {}
+        self._together = Flights(self._send_together)
 
     def append(self, message_id: str, text: str, key: str | None = None, timing: Timing | None = None) -> Stored:
         """Store a message at any logging node; `message_id` makes it safe to try the next one.
@@ -93,18 +96,41 @@ class Client:
             UnavailableError: certainly not stored.
             OutcomeUnknownError: it was sent and no node confirmed it before the deadline.
         """
+        timing = timing or Timing()
+        if key is None:
+            stored, spent = self._together.ask(Append(id=message_id, msg=text))
+            timing.take(spent)
+        else:
+            stored = self._append(Append(id=message_id, msg=text, key=key), timing)
+        log.info("stored id=%s node=%s", stored.id, stored.node)
+        return stored
+
+    def _append(self, request: Append, timing: Timing) -> Stored:
         failures: list[PeerError] = []
         try:
-            request = Append(id=message_id, msg=text, key=key)
-            stored = self._ask("logging-service", request, Stored, failures=failures, timing=timing)
+            return self._ask("logging-service", request, Stored, failures=failures, timing=timing)
         except RefusedError as error:
             raise KeyConflictError("Idempotency-Key was sent with another message before") from error
         except UnavailableError as error:
-            if any(isinstance(failure, AttemptUnknownError) for failure in failures):
-                raise OutcomeUnknownError(message_id, str(failures[-1])) from error
-            raise
-        log.info("stored id=%s node=%s", stored.id, stored.node)
-        return stored
+            raise _of_write(request.id, failures, error) from error
+
+    def _send_together(self, requests: Sequence[Append]) -> Callable[[Append], tuple[Stored, Timing]]:
+        """Store what several clients post at once; how each of them is answered."""
+        timing, failures = Timing(), list[PeerError]()
+        if len(requests) == 1:
+            stored = self._append(requests[0], timing)  # raises to the only one that waits
+            return lambda _: (stored, timing)
+        together = AppendAll(entries=tuple(Entry(one.id, one.msg) for one in requests), posted=True)
+        try:
+            taken = self._ask("logging-service", together, StoredAll, failures=failures, timing=timing)
+        except UnavailableError as error:
+            unavailable = error
+
+            def failed(request: Append) -> tuple[Stored, Timing]:
+                raise _of_write(request.id, failures, unavailable) from unavailable
+
+            return failed
+        return lambda request: (Stored(id=request.id, node=taken.node), timing)
 
     def append_all(self, entries: Sequence[Entry], timing: Timing | None = None) -> StoredAll:
         """Store messages that have ids, at any logging node; what is there already stays as it is.
@@ -234,6 +260,13 @@ class Client:
             raise
         self._suspects.clear(address)
         return reply
+
+
+def _of_write(message_id: str, failures: Sequence[PeerError], error: UnavailableError) -> ServiceError:
+    """What is known of a message that no node confirmed: it may be stored when an attempt was sent and not answered."""
+    if any(isinstance(failure, AttemptUnknownError) for failure in failures):
+        return OutcomeUnknownError(message_id, str(failures[-1]))
+    return UnavailableError(error.service, error.reason)
 
 
 def _has(page: Page, message_id: str) -> bool:

@@ -22,6 +22,11 @@ class Timing:
         """More of a part."""
         self.spent_s[part] += seconds
 
+    def take(self, other: "Timing") -> None:
+        """Also what another one, with which this one travelled, has spent."""
+        for part, seconds in other.spent_s.items():
+            self.add(part, seconds)
+
     @contextmanager
     def measured(self, part: str) -> Iterator[None]:
         """The block belongs to a part, also when it fails."""
@@ -33,4 +38,4 @@ class Timing:
 
     def header(self) -> str:
         """`registry;dur=0.1, node;dur=0.9, store;dur=0.6`, in milliseconds."""
-        return ", ".join(f"{part};dur={1_000 * seconds:.2f}" for part, seconds in self.spent_s.items())
+        return ", ".join(f"{part};dur={1_000 * seconds:.3f}" for part, seconds in self.spent_s.items())

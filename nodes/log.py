@@ -95,12 +95,8 @@ class LoggingNode:
         match request:
             case Append():
                 return await self._append(store, request)
-            case AppendAll(entries=entries):
-                began = time.perf_counter()
-                await store.append_all(entries)
-                first = entries[0].id if entries else ""
-                log.info("stored messages=%s node=%s first=%s", len(entries), self._address, first)
-                return StoredAll(count=len(entries), node=self._address, took_ms=_ms_since(began))
+            case AppendAll():
+                return await self._append_all(store, request)
             case Read():
                 return await read_page(store, request, node=self._address)
             case Tail(journal=journal, after=after):
@@ -112,6 +108,20 @@ class LoggingNode:
             case _:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
+    async def _append_all(self, store: Store, request: AppendAll) -> Reply:
+        began = time.perf_counter()
+        await store.append_all(request.entries)
+        if request.posted:
+            for message_id, text in request.entries:
+                self._log_stored(message_id, text)
+        else:
+            first = request.entries[0].id if request.entries else ""
+            log.info("stored messages=%s node=%s first=%s", len(request.entries), self._address, first)
+        return StoredAll(count=len(request.entries), node=self._address, took_ms=_ms_since(began))
+
+    def _log_stored(self, message_id: str, text: str) -> None:
+        log.info("stored id=%s node=%s msg=%r", message_id, self._address, text[:LOGGED_CHARACTERS])
+
     async def _append(self, store: Store, request: Append) -> Reply:
         began = time.perf_counter()
         message_id = await _claimed_id(store, request)
@@ -119,7 +129,7 @@ class LoggingNode:
             return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
         # Also for a key that is known: its first attempt may have failed between the two steps.
         await store.append(message_id, request.msg, request.key)
-        log.info("stored id=%s node=%s msg=%r", message_id, self._address, request.msg[:LOGGED_CHARACTERS])
+        self._log_stored(message_id, request.msg)
         replayed = message_id != request.id
         return Stored(id=message_id, node=self._address, replayed=replayed, took_ms=_ms_since(began))
 

@@ -91,7 +91,7 @@ class ReplicatedStore:
 
     async def append_all(self, entries: Sequence[Entry]) -> None:
         """See Store. What is too old for the map goes to the disks of all live nodes."""
-        above = await self._hot_above()
+        above = await self._hot_above() if any(self._is_late(entry.id) for entry in entries) else ""
         hot = [entry for entry in entries if entry.id > above]
         _, in_map = await asyncio.gather(self._journal.append_all(entries), self._in_map(self._grid.append_all, hot))
         if not in_map or any(self._is_late(entry.id) for entry in entries):

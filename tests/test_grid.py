@@ -8,6 +8,7 @@ from unittest.mock import ANY
 import pytest
 from hazelcast.client import HazelcastClient
 from hazelcast.errors import TargetDisconnectedError
+from hazelcast.predicate import equal
 from hazelcast.proxy.map import BlockingMap
 
 from common import ids
@@ -115,7 +116,10 @@ def test_what_is_no_message_is_left_out_and_reads_go_on(cluster: Cluster, caplog
 
 
 def test_any_hazelcast_client_reads_the_map_as_it_stands(cluster: Cluster) -> None:
-    """Key and value are plain text: another client, without any of our code, finds a message by its id."""
+    """Key and value are plain text: another client, without any of our code, finds a message by a query for its id.
+
+    Only `get` needs our partition key.
+    """
 
     async def store() -> str:
         opened = await grid.HazelcastStore.connect(
@@ -133,6 +137,7 @@ def test_any_hazelcast_client_reads_the_map_as_it_stands(cluster: Cluster) -> No
     )
     try:
         messages: BlockingMap[str, str] = client.get_map("messages-map").blocking()
-        assert "plain" == messages.get(message_id)
+        assert [(message_id, "plain")] == messages.entry_set(equal("__key", message_id))
+        assert "plain" == messages.get(grid.Key(message_id))
     finally:
         client.shutdown()

@@ -1,0 +1,76 @@
+"""What several threads want at once travels as one request."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+FLIGHTS = 2  # at once: while one is under way the next one fills
+SEATS = 200  # in one flight: some milliseconds for a node
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Flights(Generic[Item, Answer]):
+    """Who comes while a flight is free takes it; the others wait, and the first of them takes all along on the next.
+
+    Args:
+        send: sends many items and returns how each is answered: a function of the item, which may raise.
+        flights: at once.
+        seats: items in one.
+    """
+
+    def __init__(
+        self, send: Callable[[Sequence[Item]], Callable[[Item], Answer]], *, flights: int = FLIGHTS, seats: int = SEATS
+    ) -> None:
+        self._send = send
+        self._free = flights
+        self._seats = seats
+        self._lock = threading.Lock()
+        self._waiting: list[_Passenger[Item, Answer]] = []
+
+    def ask(self, item: Item) -> Answer:
+        """The answer to one item; raises what `send` or its function raises."""
+        own: _Passenger[Item, Answer] = _Passenger(item)
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                own.crew = [own]
+            else:
+                self._waiting.append(own)
+        if not own.crew:
+            own.gate.acquire()  # until it is answered, or has a crew to fly with
+        if own.crew:
+            self._fly(own.crew)
+        return own.answer(item)
+
+    def _fly(self, crew: "list[_Passenger[Item, Answer]]") -> None:
+        """Send them, then give the flight to those that have come meanwhile."""
+        try:
+            answer = self._send([passenger.item for passenger in crew])
+            for passenger in crew:
+                passenger.answer = answer
+        finally:
+            with self._lock:
+                following, self._waiting = self._waiting[: self._seats], self._waiting[self._seats :]
+                self._free += not following
+            if following:
+                following[0].crew = following
+                following[0].gate.release()
+            for passenger in crew[1:]:
+                passenger.gate.release()
+
+
+class _Passenger(Generic[Item, Answer]):
+    """An item, and a thread that waits at a gate."""
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.crew: list[_Passenger[Item, Answer]] = []
+        self.answer: Callable[[Item], Answer] = _broken
+        self.gate = threading.Lock()
+        self.gate.acquire()
+
+
+def _broken(_item: object) -> Any:
+    raise RuntimeError("the request that this one travelled with broke")
