@@ -36,6 +36,7 @@ HANDSHAKE_MS = 2_000  # a peer that connects and then says nothing is cut
 HEARTBEAT_MS = 1_000  # so that a host that vanished is noticed without traffic ...
 HEARTBEAT_TIMEOUT_MS = 3_000  # ... after three missed beats
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 400  # soon at first, then gently: who is back is noticed within a heartbeat
+CONNECT_MS = 500  # for one try; the system would wait for seconds after a packet was lost, and notice a heal as late
 QUEUE_FRAMES = 1_000  # per peer and direction; over it ZeroMQ stops reading, and TCP slows the peer down
 SOCKETS = 16_384  # of one process: 3 for each connection, one and its monitor's two ends
 IN_FLIGHT = 1_024  # requests that a server works on at once: 64 threads of 16 facades
@@ -131,6 +132,7 @@ class _Connection:
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue for a peer that is not there
         self._socket.setsockopt(zmq.REQ_RELAXED, 1)  # a request may follow one that was given up ...
         self._socket.setsockopt(zmq.REQ_CORRELATE, 1)  # ... and its late reply is dropped, not taken for ours
+        self._socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
         self._socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         self._monitor = self._socket.get_monitor_socket(self._UP | self._DOWN)
@@ -145,7 +147,9 @@ class _Connection:
         """One round trip. Raises UnreachableError, DisconnectedError, TimedOutError or FailedError."""
         ends = time.monotonic() + timeout_s
         self._drain_monitor()
-        self._await_first_connection(min(ends, time.monotonic() + CONNECT_WAIT_S))
+        connected_ends = min(ends, time.monotonic() + CONNECT_WAIT_S)
+        while self._up is None and self._monitor.poll(_left_ms(connected_ends)):
+            self._drain_monitor()
         if not self._up:
             raise UnreachableError(self._address, "no connection")
         try:
@@ -158,10 +162,6 @@ class _Connection:
         self._socket.disable_monitor()
         self._monitor.close()
         self._socket.close()
-
-    def _await_first_connection(self, ends: float) -> None:
-        while self._up is None and self._monitor.poll(_left_ms(ends)):
-            self._drain_monitor()
 
     def _await_reply(self, ends: float, timeout_s: float) -> bytes:
         while ready := dict(self._poller.poll(_left_ms(ends))):

@@ -98,7 +98,11 @@ async def _run_logging(transport: rpc.Transport, address: str, settings: config.
             log.info("ready members=%s", len(opened.store.view()))
             expiring = asyncio.create_task(retention.run(opened.store, settings.storage.retention_days))
             registries, view = settings.registry.addresses, opened.store.view
-            async with Lease(transport, registries, name="logging-service", address=address, view=view).held():
+            returning = opened.peers.reach_listed if opened.peers else None
+            lease = Lease(
+                transport, registries, name="logging-service", address=address, view=view, returning=returning
+            )
+            async with lease.held():
                 ends: set[asyncio.Future[Any]] = {told, opened.lost, serving}
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             node.leave()

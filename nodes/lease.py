@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from common import rpc
 from common.errors import PeerError
-from common.wire import Leased, Leave, Register
+from common.wire import Leased, Leave, Ping, Register, Status
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ class Lease:
         name: the service.
         address: host:port of the node.
         view: the members of the Hazelcast cluster that the node sees now.
+        returning: called before the node registers where it could not for a while. It was cut off, maybe not alone, and
+            others have gone on: it has to have what they accepted before it is handed out again.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Lease:
         name: str,
         address: str,
         view: Callable[[], tuple[str, ...]] = tuple,
+        returning: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._transport = transport
         self._registries = registries
         self._name = name
         self._address = address
         self._view = view
+        self._returning = returning
         self._silent: set[str] = set()
 
     @contextlib.asynccontextmanager
@@ -57,6 +61,8 @@ class Lease:
 
     async def renew(self) -> None:
         """Register with every registry once; one that is silent is told in the log, once."""
+        if self._silent and self._returning and await self._answers_again():
+            await self._returning()
         await self._tell_all(Register(name=self._name, address=self._address, view=self._view()))
 
     async def leave(self) -> None:
@@ -73,6 +79,17 @@ class Lease:
                 )  # a defect of ours; without leases the node would be handed out no more
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), RETRY_S if self._silent else HEARTBEAT_S)
+
+    async def _answers_again(self) -> bool:
+        """Whether a registry does that was silent."""
+        return any(await asyncio.gather(*(asyncio.to_thread(self._answers, one) for one in tuple(self._silent))))
+
+    def _answers(self, registry: str) -> bool:
+        try:
+            rpc.ask(self._transport, registry, Ping(), Status, timeout_s=ANSWER_S)
+        except PeerError:
+            return False
+        return True
 
     async def _tell_all(self, request: Register | Leave) -> None:
         await asyncio.gather(*(asyncio.to_thread(self._tell, registry, request) for registry in self._registries))

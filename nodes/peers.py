@@ -25,6 +25,7 @@ FETCH_S = 0.1  # between two fetches from one peer
 LEARN_S = 1.0  # between two questions to the registry for the peers
 LOOKUP_S = 0.5  # for one answer of one registry
 PEERS = 100  # at most
+REACH_S = 3.0  # for a peer that is handed out to answer again; then its lease has lapsed, or only we are cut off
 RELAY_S = 5.0  # before a peer fell silent: its last answer is younger
 BEHIND_S = 1.0  # of catching up, then a node says that it cannot serve
 
@@ -85,6 +86,20 @@ class Peers:
         live = [peer for peer in known if not peer.silent]
         answers = await asyncio.gather(*(peer.fetch() for peer in live))
         return len(live) == len(known) and all(answers)
+
+    async def reach_listed(self) -> None:
+        """Return when all peers that the registries hand out have been fetched from, or after REACH_S.
+
+        For a node that was cut off: one that is handed out to clients may have accepted what this one has not.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REACH_S):
+                while True:
+                    listed = await asyncio.to_thread(self._lookup, "logging-service")
+                    if not any(peer.silent for address, peer in self._peers.items() if address in listed):
+                        break
+                    await self._fetch_beside()
+                    await asyncio.sleep(FETCH_S)
 
     def whole(self) -> bool:
         """Whether everything that any node had when it was first met is in the journal."""

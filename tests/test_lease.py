@@ -34,3 +34,29 @@ def test_a_lease_is_held_in_every_registry_and_given_back(caplog: pytest.LogCapt
     assert Register(name="logging-service", address="n:1", view=("m1",)) in [request for _, request in transport.called]
     assert ("r:2", Leave(name="logging-service", address="n:1")) in transport.called
     assert 1 == caplog.text.count("registry silent reason=dead:1")
+
+
+def test_who_was_cut_off_catches_up_before_it_is_handed_out_again() -> None:
+    """When a registry answers that was silent, others have gone on meanwhile: first the node gets what they have."""
+    directory = Directory({"logging-service": ("a:1",)}, {})
+    transport = MemoryTransport({"r:1": directory.handle})
+    registered_when: list[int] = []
+
+    async def returning() -> None:
+        registered_when.append(sum(isinstance(request, Register) for _, request in transport.called))
+
+    async def run() -> None:
+        lease = Lease(transport, ["r:1"], name="logging-service", address="n:1", returning=returning)
+        await lease.renew()
+        transport.kill("r:1")
+        await lease.renew()
+        await lease.renew()
+        assert [] == registered_when
+        transport.revive("r:1")
+        await lease.renew()
+        await lease.renew()
+
+    asyncio.run(run())
+
+    assert [3] == registered_when  # after the one that was answered and two that were not, before the next one
+    assert 5 == sum(isinstance(request, Register) for _, request in transport.called)

@@ -268,6 +268,33 @@ def test_peers_are_whom_the_registry_knows(tmp_path: Path) -> None:
         asyncio.run(run(address))
 
 
+def test_who_comes_back_has_what_those_accepted_that_are_handed_out(tmp_path: Path) -> None:
+    """It waits for them, and for nobody else."""
+
+    async def run(registry: str, one: str, two: str) -> None:
+        journal, transport = Journal(tmp_path / "x.sqlite", "test"), rpc.ZmqTransport()
+        peers = Peers(transport, [registry], address=one, journal=journal)
+        peers.meet([two, "127.0.0.1:1"])
+        assert not await peers.fetch()
+        returning = asyncio.create_task(peers.reach_listed())
+        async with node(tmp_path, two, []) as other:
+            entry = await other.accept("accepted meanwhile")
+            await returning
+            assert [entry] == await journal.read("", 10)
+        peers.close()
+        journal.close()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        transport.close()
+
+    one, two = free_addresses(2)
+
+    async def registry(_request: Request) -> Reply:
+        return Known(name="logging-service", values=(one, two))
+
+    with serving(registry) as address:
+        asyncio.run(run(address, one, two))
+
+
 def test_a_ping_is_no_business_of_peers(tmp_path: Path) -> None:
     """A node that only has a journal tells how far it is, as ever."""
 
