@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import uvloop
 
 from common import config, process, rpc
 from common.errors import FatalError, StoreError
@@ -43,7 +44,7 @@ def main() -> None:
 def run_messages(port: int, host: str, path: Path) -> None:
     """Answer a static text."""
     settings = config.load(path)
-    asyncio.run(_run_messages(_reachable(host, port), settings.registry.addresses))
+    uvloop.run(_run_messages(_reachable(host, port), settings.registry.addresses))
 
 
 @main.command("logging")
@@ -62,7 +63,7 @@ def run_logging(port: int, host: str, path: Path, name: str | None, member: str 
             return _embedded(directory, settings)
         return _hazelcast(transport, node, address=address, settings=settings, directory=directory, member=member)
 
-    asyncio.run(_run_logging(rpc.ZmqTransport(), address, settings, opening))
+    uvloop.run(_run_logging(rpc.ZmqTransport(), address, settings, opening))
 
 
 def _reachable(host: str, port: int) -> str:

@@ -1,10 +1,10 @@
 """`python -m registry`: answers who serves what."""
 
-import asyncio
 import logging
 from pathlib import Path
 
 import click
+import uvloop
 
 from common import config, process, rpc
 from registry.directory import Directory, parse_service_ips
@@ -25,7 +25,7 @@ def main(port: int | None, host: str | None, service_ips: str | None, path: Path
     if service_ips is not None:
         settings = config.with_service_ips(settings, parse_service_ips(service_ips))
     first_host, first_port = config.split(settings.registry.addresses[0])
-    asyncio.run(_serve(f"{host or first_host}:{port or first_port}", Directory.from_config(settings)))
+    uvloop.run(_serve(f"{host or first_host}:{port or first_port}", Directory.from_config(settings)))
 
 
 async def _serve(address: str, directory: Directory) -> None:
