@@ -50,6 +50,7 @@ class Facade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     address: Address = "127.0.0.1:5000"
     threads: Annotated[int, Meta(ge=1, le=64)] = 16  # each works on one request
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1  # processes that share the address; each has its own threads
     streams: Annotated[int, Meta(ge=1, le=256)] = 32  # answers that go on at once, in threads beside the others
     attempt_timeout_s: Seconds = 1.0  # for one attempt at one address; cheap, for what is sent again is idempotent
     deadline_s: Seconds = 10.0  # for all attempts of one request

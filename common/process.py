@@ -1,7 +1,9 @@
 """What every `__main__` does around its own work: logging, a clean stop, one sentence instead of a traceback."""
 
 import asyncio
+import ctypes
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -11,6 +13,8 @@ from typing import ParamSpec
 from common.errors import FatalError
 
 P = ParamSpec("P")
+
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
@@ -35,3 +39,17 @@ def stop_on_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
+
+
+def dying_with_this() -> Callable[[], None] | None:
+    """Code for a child: ask Linux to kill it when this process dies, however that happens; None on other systems."""
+    if sys.platform != "linux":
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def in_child() -> None:  # pragma: no cover (runs between fork and exec)
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before prctl
+            os._exit(1)
+
+    return in_child

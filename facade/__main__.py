@@ -3,13 +3,16 @@
 import ctypes
 import logging
 import signal
+import socket
 import threading
+from functools import partial
 from pathlib import Path
 
 import click
 
 from common import config, process, rpc
 from facade import prober, server, streams
+from facade import workers as processes
 from facade.app import create_app
 from facade.client import Client
 from facade.follow import Live
@@ -25,26 +28,36 @@ _M_ARENA_MAX = -8  # <malloc.h>
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on instead of that in [facade] address.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Instead of [facade] workers.")
 @click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
-def main(port: int | None, path: Path) -> None:
+def main(port: int | None, workers: int | None, path: Path) -> None:
     """Take messages and give them back, over HTTP."""
-    _share_memory_between_threads()
     settings = config.load(path)
     host, configured = config.split(settings.facade.address)
+    listening = server.listen(host, port or configured)
+    log.info("listening address=%s:%s", host, port or configured)
+    work = partial(_serve, settings, listening)
+    count = workers or settings.facade.workers
+    if count == 1:
+        work()
+    else:
+        processes.run(count, work)
+
+
+def _serve(settings: config.Config, listening: socket.socket) -> None:
+    """Answer requests until this process is told to stop."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    _share_memory_between_threads()
     limits = Limits(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
-    transport = rpc.ZmqTransport()
-    suspects = Suspects()
-    registries, meter = settings.registry.addresses, Meter()
+    transport, registries = rpc.ZmqTransport(), settings.registry.addresses
+    suspects, meter = Suspects(), Meter()
     client = Client(transport, registries, limits, suspects=suspects, meter=meter)
     live = Live(client)
     survey = Survey(transport, registries, suspects, meter)
     app = create_app(client, live, streams.Slots(settings.facade.streams), survey)
-    threads = settings.facade.threads + settings.facade.streams
-    serving = server.create(app, host=host, port=port or configured, threads=threads)
-    log.info("listening address=%s:%s", host, port or configured)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    serving = server.create(app, listening, threads=settings.facade.threads + settings.facade.streams)
     threading.Thread(target=prober.run, args=(transport, suspects, stop), daemon=True).start()
     threading.Thread(target=_stop_with, args=(stop, live), daemon=True).start()
     server.run(serving, stop, drain_s=limits.deadline_s + SENDING_S)

@@ -71,18 +71,22 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(self.requests or self.request or self.total_outbufs_len)
 
 
-def create(application: Callable[..., Any], *, host: str, port: int, threads: int) -> Any:
-    """A bound waitress server; raises FatalError when it cannot be bound.
-
-    waitress' own defaults are a body of 1 GiB, headers of 256 KiB, 16 MiB unsent, 100 connections and 4 threads.
-    """
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, which several servers may share; raises FatalError when it cannot be bound."""
     try:
-        listening = socket.create_server((host, port), backlog=CONNECTIONS)
+        return socket.create_server((host, port), backlog=CONNECTIONS)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise FatalError(
             f"cannot listen at {host}:{port}: {'the port is taken' if taken else error.strerror}"
         ) from error
+
+
+def create(application: Callable[..., Any], listening: socket.socket, *, threads: int) -> Any:
+    """A waitress server on a bound socket.
+
+    waitress' own defaults are a body of 1 GiB, headers of 256 KiB, 16 MiB unsent, 100 connections and 4 threads.
+    """
     server = create_server(
         application,
         sockets=[listening],

@@ -2,12 +2,8 @@
 
 import asyncio
 import contextlib
-import ctypes
 import http.client
 import logging
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +11,7 @@ import msgspec
 
 from common.config import split
 from common.errors import FatalError
+from common.process import dying_with_this
 from nodes.java import Runtime
 
 log = logging.getLogger(__name__)
@@ -24,7 +21,6 @@ START_S = 60.0  # for a member to be up: 1.5 s measured alone, 10 s when three a
 POLL_S = 0.05  # between two questions for its health while it starts; one costs 1 ms
 HEALTH_S = 1.0  # for one answer about its health
 LEAVE_S = 15.0  # for SIGTERM: the member moves its partitions for at most 10 s (member.yaml), then it is killed
-_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):
@@ -127,7 +123,7 @@ async def running(
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C in a terminal reaches the node, and the node decides
-                preexec_fn=_die_with_parent(),
+                preexec_fn=dying_with_this(),
             )
     except OSError as error:
         raise FatalError(f"cannot start a Hazelcast member: {error}") from error
@@ -162,17 +158,3 @@ def _options(runtime: Runtime, address: str, members: Sequence[str], cluster_nam
         f"-Dthreefold.port={port}",
         f"-Dthreefold.members={','.join(members)}",
     ]
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """Code for the child: ask Linux to kill it when this process dies, however that happens."""
-    if sys.platform != "linux":
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def in_child() -> None:  # pragma: no cover (runs between fork and exec)
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before prctl
-            os._exit(1)
-
-    return in_child

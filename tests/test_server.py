@@ -31,7 +31,7 @@ def serving(application: Application, *, stalled_s: float = 60.0) -> Iterator[st
     """A server in a thread; its address."""
     (address,) = free_addresses(1)
     host, port = split(address)
-    made = server.create(application, host=host, port=port, threads=2)
+    made = server.create(application, server.listen(host, port), threads=2)
     stop = threading.Event()
     thread = threading.Thread(target=server.run, args=(made, stop), kwargs={"drain_s": 10.0, "stalled_s": stalled_s})
     thread.start()
@@ -176,10 +176,10 @@ def test_a_taken_port_is_one_sentence(address: str) -> None:
     host, port = split(address)
 
     with pytest.raises(FatalError, match=f"cannot listen at {address}: the port is taken"):
-        server.create(hello, host=host, port=port, threads=1)
+        server.listen(host, port)
 
 
 def test_an_address_of_another_machine_is_one_sentence() -> None:
     """What the system says is told."""
     with pytest.raises(FatalError, match=r"cannot listen at 192\.0\.2\.1:5000: "):
-        server.create(hello, host="192.0.2.1", port=5_000, threads=1)
+        server.listen("192.0.2.1", 5_000)

@@ -1,0 +1,101 @@
+"""Tests of facade.workers: real processes of a facade that share an address."""
+
+import http.client
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from common.config import split
+from scripts.launcher import Cluster
+from scripts.ports import free_addresses
+from scripts.processes import ROOT
+from scripts.traffic import HttpClient, client
+from tests.support import alive, eventually
+
+
+@pytest.fixture
+def facade(embedded_cluster: Cluster) -> Iterator[tuple[psutil.Process, str]]:
+    """A second facade of a cluster, with three workers, and its address."""
+    (address,) = free_addresses(1)
+    command = [sys.executable, "-m", "facade", "--config", str(embedded_cluster.folder.parent / "config.toml")]
+    with subprocess.Popen([*command, "--port", str(split(address)[1]), "--workers", "3"], cwd=ROOT) as started:
+        process = psutil.Process(started.pid)
+        eventually(lambda: len(process.children()) == 3 and answers(address))
+        workers = process.children()
+        try:
+            yield process, address
+        finally:
+            started.kill()
+            started.wait()
+            eventually(lambda: not any(map(alive, workers)))
+
+
+def answers(address: str) -> bool:
+    """Whether a whole answer comes."""
+    try:
+        with client(address) as http_client:
+            return http_client.post("x").status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def test_workers_share_an_address_and_one_that_dies_is_replaced(facade: tuple[psutil.Process, str]) -> None:
+    """Others answer meanwhile; connections go to all of them."""
+    process, address = facade
+    (victim, *rest) = process.children()
+    victim.kill()
+    assert all(answers(address) for _ in range(20))
+    eventually(lambda: len(process.children()) == 3)
+    assert victim.pid not in {worker.pid for worker in process.children()}
+    assert {worker.pid for worker in rest} < {worker.pid for worker in process.children()}
+
+
+def test_a_stop_stops_all_of_them(facade: tuple[psutil.Process, str]) -> None:
+    """Each answers what it has; then none is left, and the exit code is 0."""
+    process, address = facade
+    workers = process.children()
+    kept = [HttpClient(address) for _ in range(12)]
+    assert {200} == {one.post("x").status for one in kept}
+    process.send_signal(signal.SIGTERM)
+    assert 0 == process.wait(10.0)
+    assert not any(map(alive, workers))
+    for one in kept:
+        one.close()
+
+
+def test_workers_die_with_their_parent(facade: tuple[psutil.Process, str]) -> None:
+    """However it ends: nothing goes on that nobody knows of."""
+    process, _ = facade
+    workers = process.children()
+    process.kill()
+    eventually(lambda: not any(map(alive, workers)))
+
+
+def test_a_worker_that_cannot_run_is_told(tmp_path: Path) -> None:
+    """It exits with 1, and is started again after a while; a stop ends that."""
+    script = tmp_path / "broken.py"
+    script.write_text(
+        "import logging, os\nfrom facade import workers\nlogging.basicConfig()\n"
+        "def work():\n    print('worker', flush=True)\n    raise ZeroDivisionError('oops')\n"
+        "workers.run(1, work)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
+        assert started.stdout
+        assert ["worker\n", "worker\n"] == [started.stdout.readline() for _ in range(2)]
+        started.terminate()
+        _, told = started.communicate(timeout=10.0)
+    assert 0 == started.returncode
+    assert "a worker ended" in told
+    assert "status=1" in told
