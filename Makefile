@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: install demo test check torture lock clean
+.PHONY: install demo test check torture bench lock clean
 
 install: $(INSTALLED)
 
@@ -32,6 +32,10 @@ check: $(INSTALLED)
 # Faults on real clusters under load, and the checker's verdict: about 25 s a fault.
 torture: $(INSTALLED)
 	$(BIN)/python -m scripts.torture
+
+# Figures beside a bare echo and the store alone, in one run of about 25 minutes; needs wrk (apt-get install wrk).
+bench: $(INSTALLED)
+	$(BIN)/python -m tests.bench
 
 # Pins what pyproject.toml asks for, with hashes and without addresses.
 lock: $(INSTALLED)

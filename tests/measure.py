@@ -207,7 +207,7 @@ def recovery(messages: int, runs: int) -> None:
     """All nodes are killed and started again with many messages: seconds until all are ready, with all messages."""
     with a_cluster() as cluster, transfer.connected(cluster.folder.parent / "config.toml") as nodes:
         now_ms = ids.now_ms()
-        lines = (_old(now_ms - messages + number, number) for number in range(messages))
+        lines = (old_line(now_ms - messages + number, number) for number in range(messages))
         began = time.perf_counter()
         click.echo(f"before: {_memory()}")
         transfer.load(nodes, lines, click.echo)
@@ -230,7 +230,8 @@ def _memory() -> str:
     return f"memory of this process {psutil.Process().memory_info().rss / 1e6:.0f} MB"
 
 
-def _old(time_ms: int, number: int) -> str:
+def old_line(time_ms: int, number: int) -> str:
+    """A line for an import: a message of about 60 characters that was made at that time (milliseconds since 1970)."""
     message_id = f"{ids.last_id(time_ms)[:14]}7{number % 4096:03x}-bfff-{number:012x}"
     return json.dumps({"id": message_id, "msg": f"message {number} " + "x" * 45})
 

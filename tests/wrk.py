@@ -1,7 +1,7 @@
 """Load by wrk (Debian's package) on a cluster, and the CPU time that it took there."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psutil
 
@@ -32,10 +32,24 @@ def _cpu_s(processes: list[psutil.Process]) -> float:
     return float(sum(sum(process.cpu_times()[:2]) for process in processes))
 
 
-def wrk(address: str, connections: int, seconds: int) -> dict[str, float]:
-    """POST for some seconds: requests, requests a second, errors, and milliseconds of the median and the 99th."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(ROOT / "tests" / "post.lua")]
-    ended = subprocess.run([*command, f"http://{address}/facade"], capture_output=True, text=True, check=True)
+def wrk(
+    address: str,
+    connections: int,
+    seconds: int,
+    *,
+    script: str = "post",
+    path: str = "/facade",
+    arguments: Sequence[str] = (),
+) -> dict[str, float]:
+    """What a script beside this file does, for some seconds.
+
+    Requests, requests a second, errors, and milliseconds of the median, the 99th and the 999th of a thousand.
+    """
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(ROOT / "tests" / f"{script}.lua")]
+    ended = subprocess.run(
+        [*command, f"http://{address}{path}", "--", *arguments], capture_output=True, text=True, check=True
+    )
     (line,) = [line for line in ended.stdout.splitlines() if line.startswith("RESULT")]
-    requests, micros, errors, p50, p99 = map(float, line.split()[1:])
-    return {"requests": requests, "rate": requests / micros * 1e6, "errors": errors, "p50": p50, "p99": p99}
+    requests, micros, *others = map(float, line.split()[1:])
+    names = ("errors", "p50", "p99", "p99.9")
+    return {"requests": requests, "rate": requests / micros * 1e6, **dict(zip(names, others, strict=True))}

@@ -1,0 +1,23 @@
+"""A bar chart as SVG: names, bars and values, for docs/."""
+
+from collections.abc import Mapping
+from html import escape
+
+ROW, LABEL, BAR, WIDTH = 22, 300, 420, 800  # pixels
+
+
+def chart(title: str, values: Mapping[str, float]) -> str:
+    """One bar for each value, in their order."""
+    largest = max(values.values())
+    rows = [
+        f'<g transform="translate({LABEL},{28 + ROW * row})"><text x="-8" y="12" text-anchor="end">{escape(name)}</text>'
+        f'<rect width="{(length := max(1.0, BAR * value / largest)):.0f}" height="16" fill="#4878a8"/>'
+        f'<text x="{length + 6:.0f}" y="12">{value:,.0f}</text></g>'
+        for row, (name, value) in enumerate(values.items())
+    ]
+    height = 40 + ROW * len(rows)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" '
+        f'font-size="13"><rect width="100%" height="100%" fill="white"/><text x="8" y="16" font-weight="bold">'
+        f"{escape(title)}</text>{''.join(rows)}</svg>\n"
+    )
