@@ -10,7 +10,8 @@ def chart(title: str, values: Mapping[str, float]) -> str:
     """One bar for each value, in their order."""
     largest = max(values.values())
     rows = [
-        f'<g transform="translate({LABEL},{28 + ROW * row})"><text x="-8" y="12" text-anchor="end">{escape(name)}</text>'
+        f'<g transform="translate({LABEL},{28 + ROW * row})">'
+        f'<text x="-8" y="12" text-anchor="end">{escape(name)}</text>'
         f'<rect width="{(length := max(1.0, BAR * value / largest)):.0f}" height="16" fill="#4878a8"/>'
         f'<text x="{length + 6:.0f}" y="12">{value:,.0f}</text></g>'
         for row, (name, value) in enumerate(values.items())

@@ -8,6 +8,7 @@ import sys
 
 from nodes.journal import Journal
 from nodes.peers import Peers
+from nodes.replicated import ReplicatedStore
 
 
 async def _nothing(*_args: object, **_kwargs: object) -> None:
@@ -20,6 +21,8 @@ def _leave_out(part: str) -> None:
             Journal.append = _nothing  # type: ignore[method-assign]
         case "shipping":
             Peers._fetch_beside = _nothing  # type: ignore[method-assign]
+        case "settling":
+            ReplicatedStore.settle = _nothing  # type: ignore[method-assign]
         case _:
             sys.exit(f"there is no part {part!r} that can be left out")
 
