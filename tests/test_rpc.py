@@ -166,6 +166,43 @@ def test_a_server_that_comes_back_is_reached_again(transport: rpc.ZmqTransport) 
         assert READY == eventually(lambda: reply_or_none(transport, address))
 
 
+def test_connections_to_the_dead_that_nobody_uses_cost_the_others_nothing() -> None:
+    """Libzmq tells each try to reconnect; when nobody takes that news, it stops working after 2,000 of them."""
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    async def hold(_request: Request) -> Reply:
+        entered.release()
+        await asyncio.to_thread(release.wait, 10.0)
+        return READY
+
+    transport = rpc.ZmqTransport(reconnect_ms=(1, 1), sweep_s=0.2)
+    with serving(handle) as living:
+        with serving(hold) as dying:
+            callers = [
+                threading.Thread(target=transport.call, args=(dying, Ping()), kwargs={"timeout_s": 10.0}) for _ in "123"
+            ]
+            for caller in callers:
+                caller.start()
+            assert all(entered.acquire(timeout=5.0) for _ in callers)
+            release.set()
+            for caller in callers:
+                caller.join()
+        ends = time.monotonic() + 6.0  # some thousand tries
+        while time.monotonic() < ends:
+            assert READY == transport.call(living, Ping(), timeout_s=1.0)
+    transport.close()
+
+
+def test_a_connection_that_nobody_uses_is_closed() -> None:
+    """The next call makes a new one."""
+    transport = rpc.ZmqTransport(sweep_s=0.0, idle_s=0.0)
+    with serving(handle) as one, serving(handle) as other:
+        for address in (one, other, one):
+            assert READY == transport.call(address, Ping(), timeout_s=5.0)
+        assert 1 == len(transport._made)
+    transport.close()
+
+
 def test_a_peer_that_answers_nonsense_has_failed(transport: rpc.ZmqTransport) -> None:
     """A reply that is no message, or more than one frame, is the peer's failure; a huge one breaks the connection."""
     replies = [[b"\xc1"], [b"a", b"b"], [bytes(wire.REPLY_BYTES + 1)]]

@@ -1,0 +1,46 @@
+"""Requests and replies over ZeroMQ: the only package that opens sockets between our processes.
+
+`ZmqTransport` is what a client calls with; `Server` is what a process answers with. Both carry the messages of
+`common.wire`, one frame each way. What to do after a failed attempt is not decided here but in `facade.routing`.
+"""
+
+from typing import Protocol, TypeVar
+
+from common import wire
+from common.codec import Reply, Request
+from common.errors import FailedError, RefusedError
+from common.rpc.client import ZmqTransport
+from common.rpc.server import IN_FLIGHT, Handler, Server, answer
+from common.wire import Code, Failure
+
+__all__ = ["IN_FLIGHT", "Handler", "Server", "Transport", "ZmqTransport", "answer", "ask"]
+
+ReplyType = TypeVar("ReplyType", bound=wire.Wire)
+
+
+class Transport(Protocol):
+    """Carries one request to one address: `ZmqTransport`, or its in-memory twin in `common.loopback`."""
+
+    def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
+        """The reply, also when it is a Failure.
+
+        Raises:
+            UnreachableError, DisconnectedError, TimedOutError, FailedError: there is no valid reply.
+        """
+
+
+def ask(
+    transport: Transport, address: str, request: Request, expect: type[ReplyType], *, timeout_s: float
+) -> ReplyType:
+    """The reply of type `expect` to one request.
+
+    Raises:
+        PeerError: any of its kinds; a Failure in the reply becomes RefusedError or FailedError.
+    """
+    reply = transport.call(address, request, timeout_s=timeout_s)
+    if isinstance(reply, expect):
+        return reply
+    if not isinstance(reply, Failure):
+        raise FailedError(address, f"answered {type(reply).__name__} where {expect.__name__} belongs")
+    reason = f"{reply.code}: {reply.reason}"
+    raise FailedError(address, reason) if reply.code is Code.FAILED else RefusedError(address, reason, reply.code)
