@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import uuid_utils
 
+_LAST_MS = 253_402_300_799_999
+
 
 def new_id() -> str:
     """A fresh id in canonical text form; ids made by one process never go back, also within a millisecond."""
@@ -23,8 +25,8 @@ def time_ms(message_id: str) -> int:
 
 
 def time_text(message_id: str) -> str:
-    """The same as RFC 3339 has it, in UTC."""
-    moment = datetime.fromtimestamp(time_ms(message_id) / 1_000, UTC)
+    """The same as RFC 3339 has it, in UTC; at most the year 9999, which is all that it can write."""
+    moment = datetime.fromtimestamp(min(time_ms(message_id), _LAST_MS) / 1_000, UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 

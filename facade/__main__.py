@@ -41,7 +41,7 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     if count == 1:
         work()
     else:
-        processes.run(count, work)
+        processes.run(count, work, stopping_too=listening.close)  # else the kernel would go on accepting for it
 
 
 def _serve(settings: config.Config, listening: socket.socket) -> None:
@@ -54,7 +54,7 @@ def _serve(settings: config.Config, listening: socket.socket) -> None:
     transport, registries = rpc.ZmqTransport(), settings.registry.addresses
     suspects, meter = Suspects(), Meter()
     client = Client(transport, registries, limits, suspects=suspects, meter=meter)
-    live = Live(client)
+    live = Live(client, settle_ms=int(2_000 * limits.deadline_s))
     survey = Survey(transport, registries, suspects, meter)
     app = create_app(client, live, streams.Slots(settings.facade.streams), survey)
     serving = server.create(app, listening, threads=settings.facade.threads + settings.facade.streams)

@@ -161,6 +161,8 @@ class MessagesResource:
             case "text/event-stream":
                 self._follow(request, response, last)
             case "application/x-ndjson":
+                if "limit" in request.params:
+                    raise RequestError(f"limit is for pages: {body.NDJSON} is all that there is")
                 self._everything(request, response, query.parse(query.single(request.params)))
             case _:
                 self._page(request, response, query.parse(query.single(request.params)))

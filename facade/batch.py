@@ -8,9 +8,8 @@ from common import ids
 from common.errors import RequestError, ServiceError
 from common.wire import PAGE_MESSAGES, Entry, text_bytes
 from facade.client import Client
+from facade.posts import CHUNK_BYTES
 from facade.timing import Timing
-
-CHUNK_BYTES = 524_288  # of text in one message to a node: with ids and lengths below REQUEST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def store(client: Client, texts: Sequence[str | RequestError], new_id: Callable[
                 nodes[stored.node] = None
                 continue
             except ServiceError as error:
-                failure = f"it may still be stored: {error}"
+                failure = str(error)
                 errors |= dict.fromkeys(chunk, failure)
         else:
             errors |= dict.fromkeys(chunk, "it was not sent, because one before it failed")

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+import msgspec
+
 from common.errors import InvalidMessageError, MediaTypeError, RequestError, TooLargeError
 from common.wire import MESSAGE_BYTES, text_bytes
 
@@ -47,8 +49,9 @@ def messages(content_type: str | None, body: bytes) -> str | list[str | RequestE
             lines = [line for line in _within(body, BATCH_BYTES).split(b"\n") if line.strip()]
             return _each(lines, lambda line: _text(_parsed(line)))
         case _:
-            found = _parsed(_within(body, BATCH_BYTES))
-            return _each(found, _text) if isinstance(found, list) else _text(found)
+            if _within(body, BATCH_BYTES).lstrip()[:1] == b"[":
+                return _each(_items(body), lambda item: _text(_parsed(bytes(item))))
+            return message(JSON, body)
 
 
 def _each(found: list[Item], read: Callable[[Item], str]) -> list[str | RequestError]:
@@ -119,6 +122,14 @@ def _parsed(body: bytes) -> Any:
     try:
         return json.loads(_decoded(body), parse_constant=_not_json, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of over 4,300 digits
+        raise RequestError(f"the body is not valid JSON: {str(error)[:200]}") from error
+
+
+def _items(body: bytes) -> list[msgspec.Raw]:
+    """The items of a JSON array, as they are: what is in them is looked at one by one."""
+    try:
+        return msgspec.json.decode(body, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {str(error)[:200]}") from error
 
 

@@ -4,18 +4,15 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from common import ids, rpc
 from common.codec import Request
 from common.errors import (
-    AttemptUnknownError,
     DisconnectedError,
-    KeyConflictError,
-    OutcomeUnknownError,
     PeerError,
     RefusedError,
-    ServiceError,
     TimedOutError,
     UnavailableError,
     UnreachableError,
@@ -39,8 +36,8 @@ from common.wire import (
     Wire,
 )
 from facade import routing
-from facade.flights import Flights
 from facade.meter import Meter
+from facade.posts import Posts, of_write
 from facade.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -84,7 +81,7 @@ class Client:
         self._sleep = sleep
         self._shuffled = shuffled
         self._last_known: dict[str, tuple[str, ...]] = {}
-        self._together = Flights(self._send_together)
+        self._posts = Posts(self.ask, limits, clock)
 
     def append(self, message_id: str, text: str, key: str | None = None, timing: Timing | None = None) -> Stored:
         """Store a message at any logging node; `message_id` makes it safe to try the next one.
@@ -96,41 +93,9 @@ class Client:
             UnavailableError: certainly not stored.
             OutcomeUnknownError: it was sent and no node confirmed it before the deadline.
         """
-        timing = timing or Timing()
-        if key is None:
-            stored, spent = self._together.ask(Append(id=message_id, msg=text))
-            timing.take(spent)
-        else:
-            stored = self._append(Append(id=message_id, msg=text, key=key), timing)
+        stored = self._posts.append(Append(id=message_id, msg=text, key=key), timing or Timing())
         log.info("stored id=%s node=%s", stored.id, stored.node)
         return stored
-
-    def _append(self, request: Append, timing: Timing) -> Stored:
-        failures: list[PeerError] = []
-        try:
-            return self._ask("logging-service", request, Stored, failures=failures, timing=timing)
-        except RefusedError as error:
-            raise KeyConflictError("Idempotency-Key was sent with another message before") from error
-        except UnavailableError as error:
-            raise _of_write(request.id, failures, error) from error
-
-    def _send_together(self, requests: Sequence[Append]) -> Callable[[Append], tuple[Stored, Timing]]:
-        """Store what several clients post at once; how each of them is answered."""
-        timing, failures = Timing(), list[PeerError]()
-        if len(requests) == 1:
-            stored = self._append(requests[0], timing)  # raises to the only one that waits
-            return lambda _: (stored, timing)
-        together = AppendAll(entries=tuple(Entry(one.id, one.msg) for one in requests), posted=True)
-        try:
-            taken = self._ask("logging-service", together, StoredAll, failures=failures, timing=timing)
-        except UnavailableError as error:
-            unavailable = error
-
-            def failed(request: Append) -> tuple[Stored, Timing]:
-                raise _of_write(request.id, failures, unavailable) from unavailable
-
-            return failed
-        return lambda request: (Stored(id=request.id, node=taken.node), timing)
 
     def append_all(self, entries: Sequence[Entry], timing: Timing | None = None) -> StoredAll:
         """Store messages that have ids, at any logging node; what is there already stays as it is.
@@ -138,9 +103,15 @@ class Client:
         At most PAGE_MESSAGES, and so many bytes that the request is below REQUEST_BYTES.
 
         Raises:
-            UnavailableError: no node confirmed it; some may be stored, and all may be sent again.
+            UnavailableError: certainly none is stored.
+            OutcomeUnknownError: no node confirmed it; some may be stored, and all may be sent again.
         """
-        return self._ask("logging-service", AppendAll(entries=tuple(entries)), StoredAll, timing=timing)
+        failures: list[PeerError] = []
+        request = AppendAll(entries=tuple(entries))
+        try:
+            return self.ask("logging-service", request, StoredAll, failures=failures, timing=timing)
+        except UnavailableError as error:
+            raise of_write(entries[0].id, failures, error) from error
 
     def page(
         self,
@@ -153,7 +124,7 @@ class Client:
     ) -> Page:
         """Messages between two ids, from any logging node; raises UnavailableError."""
         request = Read(after=after, before=before, limit=limit, newest_first=newest_first)
-        return self._ask("logging-service", request, Page, timing=timing)
+        return self.ask("logging-service", request, Page, timing=timing)
 
     def find(self, message_id: str, timing: Timing | None = None) -> tuple[Entry | None, str]:
         """One message, and the node that had it; None when a second node, if one is listed, has confirmed the miss.
@@ -162,10 +133,11 @@ class Client:
             UnavailableError: not enough nodes answered.
         """
         request = Read(after=ids.previous(message_id), limit=1)
-        page = self._ask("logging-service", request, Page, timing=timing)
+        page = self.ask("logging-service", request, Page, timing=timing)
         others = set(self._last_known["logging-service"]) - {page.node}
         if not _has(page, message_id) and others:
-            page = self._ask("logging-service", request, Page, avoid=page.node, timing=timing)
+            limits = replace(self._limits, rounds=1)
+            page = self.ask("logging-service", request, Page, avoid=page.node, limits=limits, timing=timing)
         return (page.entries[0] if _has(page, message_id) else None), page.node
 
     def tail(self, journal: str, after: int, node: str) -> Tailed:
@@ -174,13 +146,13 @@ class Client:
         Raises:
             UnavailableError: no node answered.
         """
-        return self._ask("logging-service", Tail(journal=journal, after=after), Tailed, first=node)
+        return self.ask("logging-service", Tail(journal=journal, after=after), Tailed, first=node)
 
     def description(self) -> str:
         """The static text of the messages service, without a second round; raises UnavailableError."""
-        return self._ask("messages-service", Describe(), Description, limits=ONE_ROUND).text
+        return self.ask("messages-service", Describe(), Description, limits=ONE_ROUND).text
 
-    def _ask(
+    def ask(
         self,
         service: str,
         request: Request,
@@ -260,13 +232,6 @@ class Client:
             raise
         self._suspects.clear(address)
         return reply
-
-
-def _of_write(message_id: str, failures: Sequence[PeerError], error: UnavailableError) -> ServiceError:
-    """What is known of a message that no node confirmed: it may be stored when an attempt was sent and not answered."""
-    if any(isinstance(failure, AttemptUnknownError) for failure in failures):
-        return OutcomeUnknownError(message_id, str(failures[-1]))
-    return UnavailableError(error.service, error.reason)
 
 
 def _has(page: Page, message_id: str) -> bool:

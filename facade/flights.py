@@ -16,21 +16,36 @@ class Flights(Generic[Item, Answer]):
 
     Args:
         send: sends many items and returns how each is answered: a function of the item, which may raise.
+        weight: of an item.
+        lift: weight that one flight takes, or a single item that is heavier.
         flights: at once.
         seats: items in one.
     """
 
     def __init__(
-        self, send: Callable[[Sequence[Item]], Callable[[Item], Answer]], *, flights: int = FLIGHTS, seats: int = SEATS
+        self,
+        send: Callable[[Sequence[Item]], Callable[[Item], Answer]],
+        *,
+        weight: Callable[[Item], int],
+        lift: int,
+        flights: int = FLIGHTS,
+        seats: int = SEATS,
     ) -> None:
         self._send = send
+        self._weight = weight
+        self._lift = lift
         self._free = flights
         self._seats = seats
         self._lock = threading.Lock()
         self._waiting: list[_Passenger[Item, Answer]] = []
 
-    def ask(self, item: Item) -> Answer:
-        """The answer to one item; raises what `send` or its function raises."""
+    def ask(self, item: Item, *, timeout_s: float) -> Answer:
+        """The answer to one item.
+
+        Raises:
+            TimeoutError: no flight was free in time; it was not sent.
+            BaseException: what `send` or its function raises.
+        """
         own: _Passenger[Item, Answer] = _Passenger(item)
         with self._lock:
             if self._free:
@@ -39,10 +54,20 @@ class Flights(Generic[Item, Answer]):
             else:
                 self._waiting.append(own)
         if not own.crew:
-            own.gate.acquire()  # until it is answered, or has a crew to fly with
+            self._wait(own, timeout_s)
         if own.crew:
             self._fly(own.crew)
         return own.answer(item)
+
+    def _wait(self, own: "_Passenger[Item, Answer]", timeout_s: float) -> None:
+        """Until it is answered, or has a crew to fly with."""
+        if own.gate.acquire(timeout=timeout_s):
+            return
+        with self._lock:
+            if own in self._waiting:
+                self._waiting.remove(own)
+                raise TimeoutError
+        own.gate.acquire()  # it is aboard, or leads: that ends within the deadline of a flight
 
     def _fly(self, crew: "list[_Passenger[Item, Answer]]") -> None:
         """Send them, then give the flight to those that have come meanwhile."""
@@ -52,13 +77,24 @@ class Flights(Generic[Item, Answer]):
                 passenger.answer = answer
         finally:
             with self._lock:
-                following, self._waiting = self._waiting[: self._seats], self._waiting[self._seats :]
+                following = self._board()
                 self._free += not following
             if following:
                 following[0].crew = following
                 following[0].gate.release()
             for passenger in crew[1:]:
                 passenger.gate.release()
+
+    def _board(self) -> "list[_Passenger[Item, Answer]]":
+        """Take from those that wait as many, in their order, as one flight takes."""
+        count, weight = 0, 0
+        for passenger in self._waiting[: self._seats]:
+            weight += self._weight(passenger.item)
+            if count and weight > self._lift:
+                break
+            count += 1
+        aboard, self._waiting = self._waiting[:count], self._waiting[count:]
+        return aboard
 
 
 class _Passenger(Generic[Item, Answer]):

@@ -15,8 +15,7 @@ from facade.client import Client
 log = logging.getLogger(__name__)
 
 EVERY_S = 0.05  # between two questions; one costs a node, which asks the two others, about 2 ms
-SETTLE_MS = 20_000  # from making an id to its message being read: the deadline of a write, and as much again
-SEEN_MESSAGES = 100_000  # ids of the last SETTLE_MS that are remembered, in case another node must be asked
+SEEN_MESSAGES = 100_000  # ids that are remembered, in case another node must be asked
 WAITING_MESSAGES = 10_000  # for one client that is slow; one more, and it is cut
 READY_S = 5.0  # for the first answer
 
@@ -33,7 +32,7 @@ class Follower:
     def put(self, entries: Sequence[Entry]) -> None:
         """These have come."""
         with self._changed:
-            if len(self._waiting) + len(entries) > self._limit:
+            if self._over or len(self._waiting) + len(entries) > self._limit:
                 self._over = True
             else:
                 self._waiting.extend(entries)
@@ -55,15 +54,12 @@ class Follower:
 
 
 class Live:
-    """Asks a node again and again for what its journal got, while there are followers.
-
-    A journal tells in the order in which it got messages, so one that was slower than its neighbour is not missed.
-    When another node must be asked, whose journal has another order, the last SETTLE_MS are read by id once, and what
-    was told before is left out.
+    """Tells what comes, while there are followers.
 
     Args:
         client: asks the nodes.
         every_s: seconds between two questions.
+        settle_ms: from making an id to its message being read, at most: the deadline of a write, and as much again.
         ready_s: seconds for the first answer.
         now_ms: milliseconds since 1970.
     """
@@ -73,81 +69,93 @@ class Live:
         client: Client,
         *,
         every_s: float = EVERY_S,
+        settle_ms: int = 20_000,
         ready_s: float = READY_S,
         now_ms: Callable[[], int] = ids.now_ms,
     ) -> None:
         self._client = client
         self._every_s = every_s
+        self.settle_ms = settle_ms
         self._ready_s = ready_s
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._followers: set[Follower] = set()
-        self._ready = threading.Event()
+        self._tail: _Tail | None = None
         self._stopped = False
-        self._forget()
 
     @contextmanager
     def following(self) -> Iterator[Follower]:
         """All that comes while the block runs; raises UnavailableError when no node answers."""
         follower = Follower()
         with self._lock:
-            if not self._followers:
-                self._forget()
-                threading.Thread(target=self._run, args=(self._ready,), daemon=True).start()
-            self._followers.add(follower)
-            ready = self._ready
+            if self._tail is None:
+                self._tail = _Tail(self._client, self.settle_ms, self._now_ms)
+                threading.Thread(target=self._run, args=(self._tail,), daemon=True).start()
+            tail = self._tail
+            tail.followers.add(follower)
             if self._stopped:
                 follower.end()
         try:
-            if not ready.wait(self._ready_s):
+            if not tail.ready.wait(self._ready_s):
                 raise UnavailableError("logging-service", "no node tells what comes")
             yield follower
         finally:
             with self._lock:
-                self._followers.discard(follower)
+                tail.followers.discard(follower)
+                if not tail.followers and self._tail is tail:
+                    self._tail = None
 
     def stop(self) -> None:
         """End all followers, and those that come."""
         with self._lock:
             self._stopped = True
-            for follower in self._followers:
+            for follower in self._tail.followers if self._tail else ():
                 follower.end()
 
-    def _forget(self) -> None:
-        self._ready = threading.Event()
-        self._journal, self._after, self._node = "", 0, ""
-        self._asked_ms = self._now_ms()
-        self._seen: dict[str, int] = {}
-
-    def _run(self, ready: threading.Event) -> None:
-        while self._wanted(ready):
+    def _run(self, tail: "_Tail") -> None:
+        while self._tail is tail:
             try:
-                while self._step():
-                    ready.set()
+                while tail.step():
+                    pass
             except ServiceError as error:
                 log.warning("nobody tells what comes reason=%s", error)
+            except Exception:
+                log.exception("following broke")  # a defect of ours; without this its followers would wait for ever
             time.sleep(self._every_s)
 
-    def _wanted(self, ready: threading.Event) -> bool:
-        with self._lock:
-            return bool(self._followers) and ready is self._ready
 
-    def _step(self) -> bool:
-        """Ask once; whether there may be more already."""
+class _Tail:
+    """Asks a node again and again for what its journal got.
+
+    A journal tells in the order in which it got messages, so one that was slower than its neighbour is not missed.
+    When another node must be asked, whose journal has another order, what was made in the last `settle_ms` is read by
+    id once, and what was told before is left out.
+    """
+
+    def __init__(self, client: Client, settle_ms: int, now_ms: Callable[[], int]) -> None:
+        self.followers: set[Follower] = set()
+        self.ready = threading.Event()
+        self._client = client
+        self._settle_ms = settle_ms
+        self._now_ms = now_ms
+        self._journal, self._after, self._node = "", 0, ""
+        self._asked_ms = now_ms()
+        self._seen: dict[str, int] = {}
+
+    def step(self) -> bool:
+        """Ask once; whether there is more already."""
         asked_ms = self._now_ms()
         tailed = self._client.tail(self._journal, self._after, self._node)
-        moved = tailed.journal != self._journal
-        if moved and self._journal:
+        if self._journal and tailed.journal != self._journal:
             log.info("followers go on with another journal node=%s", tailed.node)
             self._bridge()
         self._tell(tailed.entries)
         self._journal, self._after, self._node, self._asked_ms = tailed.journal, tailed.next, tailed.node, asked_ms
-        self._ready.set()
+        self.ready.set()
         return tailed.more
 
     def _bridge(self) -> None:
         """What came between the last answer of one node and the first one of another."""
-        after: str | None = ids.last_id(self._asked_ms - SETTLE_MS)
+        after: str | None = ids.last_id(self._asked_ms - self._settle_ms)
         while after is not None:
             page = self._client.page(after)
             self._tell(page.entries)
@@ -160,10 +168,8 @@ class Live:
         while self._seen and self._is_old(next(iter(self._seen.values())), now_ms):
             del self._seen[next(iter(self._seen))]
         if new:
-            with self._lock:
-                followers = tuple(self._followers)
-            for follower in followers:
+            for follower in tuple(self.followers):
                 follower.put(new)
 
     def _is_old(self, told_ms: int, now_ms: int) -> bool:
-        return told_ms < now_ms - 2 * SETTLE_MS or len(self._seen) > SEEN_MESSAGES
+        return told_ms < now_ms - 2 * self._settle_ms or len(self._seen) > SEEN_MESSAGES

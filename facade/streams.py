@@ -12,7 +12,7 @@ from common import ids
 from common.errors import ServiceError
 from common.wire import Entry, Page
 from facade.client import Client
-from facade.follow import SETTLE_MS, Live
+from facade.follow import Live
 from facade.query import Query
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def events(
         live: tells what comes.
         after: where to begin; None for what comes only.
         again: the client was here before. What it was not told, because it was slower than its neighbour, may have an
-            id below the last one that it was told: so the last SETTLE_MS before that come again.
+            id below the last one that it was told: so the last `settle_ms` before that come again.
         left: whether the client has left.
         beat_s: of silence, in seconds; then a comment is sent.
         look_s: between two looks whether the client has left, in seconds.
@@ -128,7 +128,7 @@ def events(
         told: set[str] = set()
         if after is not None:
             begin_ms = ids.now_ms() - OVERLAP_MS
-            begin = ids.last_id(max(ids.time_ms(after) - SETTLE_MS, 1)) if again else after
+            begin = ids.last_id(max(ids.time_ms(after) - live.settle_ms, 1)) if again else after
             for page in pages(client, Page(entries=(), next=begin, node="-"), Query(after=begin)):
                 told |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > begin_ms}
                 yield _events(page.entries)

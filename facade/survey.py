@@ -1,7 +1,7 @@
 """How the cluster is now, as one facade sees it: who is listed, who answers, and what it says."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from facade.routing import Suspects
 
 ANSWER_S = 0.25  # for one answer; two of them, one after the other, are all that is waited for
 ASKED_AT_ONCE = 16
+MAY_DIE = 2  # nodes, and nothing is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class ClusterView:
     safe: bool
     reason: str
     registries: dict[str, bool]
+    hazelcast_members: tuple[str, ...]
     logging_nodes: tuple[NodeView, ...]
 
 
@@ -67,16 +69,17 @@ class Survey:
             configured |= dict.fromkeys(found[0] + found[1])
             listed |= set(found[1])
         nodes = tuple(self._threads.map(lambda address: self._node(address, address in listed), configured))
-        reason = _why_not_safe(nodes, registry_answers=any(answers.values()))
+        members = next((found[2] for found in answers.values() if found), ())
+        reason = next(_why_not_safe(nodes, members, registry_answers=any(answers.values())), "")
         registries = {address: found is not None for address, found in answers.items()}
-        return ClusterView(not reason, reason or "every node is ready and sees every member", registries, nodes)
+        return ClusterView(not reason, reason or "any two nodes may die", registries, members, nodes)
 
-    def _listed(self, registry: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-        """The nodes that are configured, and those that are handed out; None when the registry is silent."""
+    def _listed(self, registry: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] | None:
+        """Nodes that are configured, those that are handed out, and members; None when the registry is silent."""
         try:
             return tuple(
-                rpc.ask(self._transport, registry, Lookup(name=name), Known, timeout_s=ANSWER_S / 2).values
-                for name in ("configured-logging-service", "logging-service")
+                rpc.ask(self._transport, registry, Lookup(name=name), Known, timeout_s=ANSWER_S / 3).values
+                for name in ("configured-logging-service", "logging-service", "hazelcast-clients")
             )  # type: ignore[return-value]
         except PeerError:
             return None
@@ -103,13 +106,17 @@ class Survey:
         )
 
 
-def _why_not_safe(nodes: tuple[NodeView, ...], *, registry_answers: bool) -> str:
+def _why_not_safe(nodes: tuple[NodeView, ...], members: tuple[str, ...], *, registry_answers: bool) -> Iterator[str]:
     if not registry_answers:
-        return "no registry answers"
+        yield "no registry answers"
     if broken := [f"{node.address} is {node.state}" for node in nodes if node.state != State.READY]:
-        return ", ".join(broken)
+        yield ", ".join(broken)
     if unlisted := [node.address for node in nodes if not node.listed]:
-        return f"{', '.join(unlisted)} is not handed out"
-    if len({node.members for node in nodes}) > 1:
-        return "the nodes do not see the same members"
-    return ""
+        yield f"{', '.join(unlisted)} is not handed out"
+    if len(nodes) <= MAY_DIE:
+        yield f"there are only {len(nodes)} logging nodes"
+    seen = {node.members for node in nodes}
+    if seen == {0}:
+        yield "the nodes share one file on one disk"  # the embedded engine
+    if len(seen) > 1 or max(seen, default=0) < len(members):
+        yield f"of {len(members)} Hazelcast members the nodes see {', '.join(map(str, sorted(seen)))}"

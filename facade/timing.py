@@ -5,18 +5,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+PARTS = ("queue", "registry", "node", "store")
+
 
 @dataclass(slots=True)
 class Timing:
     """Seconds that one request has spent.
 
     Attributes:
-        spent_s: `registry`: asking it; `node`: asking nodes, all attempts; `store`: in the node that answered.
+        spent_s: `queue`: before anyone was asked; `registry`: asking it; `node`: asking nodes, all attempts;
+            `store`: in the node that answered.
         clock: seconds from any start.
     """
 
     clock: Callable[[], float] = time.perf_counter
-    spent_s: dict[str, float] = field(default_factory=lambda: {"registry": 0.0, "node": 0.0, "store": 0.0})
+    spent_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
 
     def add(self, part: str, seconds: float) -> None:
         """More of a part."""

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from common import process
 
@@ -16,19 +16,21 @@ RESTART_S = 1.0  # between two starts in the place of workers that ended, so tha
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
-def run(count: int, work: Callable[[], None]) -> None:
+def run(count: int, work: Callable[[], None], *, stopping_too: Callable[[], object] = lambda: None) -> None:
     """Run `work` in so many processes until this one is told to stop; one that ends by itself is started again.
 
     They stop when this process is told to (SIGTERM, SIGINT), which then waits for them, and die with it. Call it before
-    threads are started.
+    threads are started. `stopping_too` is called when it is told to.
     """
     workers: set[int] = set()
     stopping = threading.Event()
 
     def stop(*_: object) -> None:
         stopping.set()
+        stopping_too()
         for worker in tuple(workers):
-            os.kill(worker, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(worker, signal.SIGTERM)
 
     for number in _STOPPING:
         signal.signal(number, stop)

@@ -48,7 +48,7 @@ class Database:
         """Whether its path still leads to the file; 2 us. What goes into a file that was removed is on no disk."""
         try:
             return os.path.samestat(self._path.stat(), self._file)
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def close(self) -> None:

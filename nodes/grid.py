@@ -27,6 +27,7 @@ OPERATION_S = (
 )
 CONNECT_S = 30.0  # to reach a cluster, at the start and again later; then this node gives up
 WINDOW_MS = 64  # of the first window of a page: about one page of messages at full load
+WINDOW_MESSAGES = 128  # that a window read from its end may have in any case
 WINDOW_GROWTH = 16  # an empty window costs 0.6 ms; a year of silence is 9 windows
 
 _MESSAGE_ID = re.compile(UUID)
@@ -109,14 +110,21 @@ class HazelcastStore:
         return found
 
     async def _read_down(self, after: str, before: str, limit: int) -> list[Entry]:
-        """A predicate bounds what comes back only from the other end: so each window is read whole."""
+        """A predicate bounds what comes back only from the other end: so a window is read whole, or in halves."""
         found: list[Entry] = []
-        for above, below in windows_down(after, before, now_ms=ids.now_ms()):
-            if len(found) < limit:
-                window: list[Entry] = []
-                while page := await self._window(window[-1].id if window else above, below, PAGE_MESSAGES):
-                    window += page
-                found += reversed(window)
+        now_ms = ids.now_ms()
+        most = min(max(2 * limit, WINDOW_MESSAGES), PAGE_MESSAGES)
+        following = list(windows_down(after, before, now_ms=now_ms))[::-1]
+        while following and len(found) < limit:
+            above, below = following.pop()
+            window = await self._window(above, below, most)
+            if len(window) == most:
+                if middle_ms := _middle_ms(above, below, now_ms):
+                    following += [(above, ids.first_id(middle_ms)), (ids.last_id(middle_ms - 1), below)]
+                    continue
+                while page := await self._window(window[-1].id, below, PAGE_MESSAGES):
+                    window += page  # of one millisecond, or of a clock that is ahead
+            found += reversed(window)
         return found[:limit]
 
     async def _window(self, above: str, below: str, limit: int) -> list[Entry]:
@@ -165,6 +173,13 @@ def windows_down(after: str, before: str, *, now_ms: int) -> Iterator[tuple[str,
         before, end_ms = ids.first_id(from_ms), from_ms
         width_ms *= WINDOW_GROWTH
     yield after, before
+
+
+def _middle_ms(above: str, below: str, now_ms: int) -> int | None:
+    """A millisecond at which a range of ids can be parted, so that each half is smaller; None when there is none."""
+    begin_ms, end_ms = ids.time_ms(above) if above else 0, ids.time_ms(below) if below else now_ms
+    middle_ms = (begin_ms + end_ms + 1) // 2
+    return middle_ms if begin_ms + 1 < middle_ms < end_ms else None
 
 
 def quiet_abandoned_calls(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

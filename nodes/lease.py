@@ -51,55 +51,52 @@ class Lease:
     async def held(self) -> AsyncIterator[None]:
         """Renew while the block runs, then leave: from then on the node is handed out no more."""
         over = asyncio.Event()
-        keeping = asyncio.create_task(self._keep(over))
+        keeping = [asyncio.create_task(self._keep(registry, over)) for registry in self._registries]
         try:
             yield
         finally:
             over.set()
-            await keeping  # a renewal on its way must not arrive after the leave
+            await asyncio.gather(*keeping)  # a renewal on its way must not arrive after the leave
             await self.leave()
 
     async def renew(self) -> None:
         """Register with every registry once; one that is silent is told in the log, once."""
-        if self._silent and self._returning and await self._answers_again():
-            await self._returning()
-        await self._tell_all(Register(name=self._name, address=self._address, view=self._view()))
+        await asyncio.gather(*map(self._renew, self._registries))
 
     async def leave(self) -> None:
         """Take the node out of every registry that answers."""
-        await self._tell_all(Leave(name=self._name, address=self._address))
+        leaving = Leave(name=self._name, address=self._address)
+        await asyncio.gather(*(asyncio.to_thread(self._tell, registry, leaving) for registry in self._registries))
 
-    async def _keep(self, over: asyncio.Event) -> None:
+    async def _keep(self, registry: str, over: asyncio.Event) -> None:
         while not over.is_set():
             try:
-                await self.renew()
+                await self._renew(registry)
             except Exception:
-                log.exception(
-                    "a renewal broke"
-                )  # a defect of ours; without leases the node would be handed out no more
+                log.exception("a renewal broke")  # a defect of ours; without leases the node would not be handed out
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), RETRY_S if self._silent else HEARTBEAT_S)
+                await asyncio.wait_for(over.wait(), RETRY_S if registry in self._silent else HEARTBEAT_S)
 
-    async def _answers_again(self) -> bool:
-        """Whether a registry does that was silent."""
-        return any(await asyncio.gather(*(asyncio.to_thread(self._answers, one) for one in tuple(self._silent))))
+    async def _renew(self, registry: str) -> None:
+        if registry in self._silent and self._returning:
+            if not await asyncio.to_thread(self._tell, registry, Ping()):
+                return
+            await self._returning()
+        await asyncio.to_thread(
+            self._tell, registry, Register(name=self._name, address=self._address, view=self._view())
+        )
 
-    def _answers(self, registry: str) -> bool:
+    def _tell(self, registry: str, request: Register | Leave | Ping) -> bool:
+        """Whether it answers."""
         try:
-            rpc.ask(self._transport, registry, Ping(), Status, timeout_s=ANSWER_S)
-        except PeerError:
-            return False
-        return True
-
-    async def _tell_all(self, request: Register | Leave) -> None:
-        await asyncio.gather(*(asyncio.to_thread(self._tell, registry, request) for registry in self._registries))
-
-    def _tell(self, registry: str, request: Register | Leave) -> None:
-        try:
-            rpc.ask(self._transport, registry, request, Leased, timeout_s=ANSWER_S)
+            rpc.ask(
+                self._transport, registry, request, Status if isinstance(request, Ping) else Leased, timeout_s=ANSWER_S
+            )
         except PeerError as error:
             if registry not in self._silent:
                 log.warning("registry silent reason=%s", error)
             self._silent.add(registry)
-        else:
+            return False
+        if not isinstance(request, Ping):
             self._silent.discard(registry)
+        return True

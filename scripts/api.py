@@ -3,17 +3,19 @@
 import http.client
 import json
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from common import ids
 from common.errors import FatalError
-from scripts.traffic import HttpClient, Reply
+from scripts.traffic import HttpClient, RefusedError, Reply
 
 BATCH_MESSAGES = 1_000  # in one request: 100 kB of log lines
 TRIES, PAUSE_S = 20, 0.5  # to reach a facade again while following: 10 s, as long as it may take to be restarted
-KNOWN_IDS = 10_000  # of the last messages that were followed, so that none is shown twice
+KNOWN_IDS = 10_000  # that were followed, between two times that old ones are forgotten
+AGAIN_MS = 60_000  # before its last message a client that comes back is told nothing again: it is 20 s by default
+IDLE_S = 60.0  # then the connection is made anew: the facade closes it after 120 s
 
 Message = dict[str, Any]  # id, time, msg
 
@@ -23,14 +25,13 @@ class ApiError(FatalError):
 
 
 class Api:
-    """A facade at a URL, over one connection."""
+    """A facade at a URL, over one connection; `pause_s` between two tries to follow it."""
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme != "http" or not parts.hostname or parts.path.rstrip("/") not in ("", "/facade"):
-            raise ApiError(f"--url must be http://HOST:PORT, not {url}")
-        self.address = f"{parts.hostname}:{parts.port or 80}"
+    def __init__(self, url: str, *, pause_s: float = PAUSE_S) -> None:
+        self._pause_s = pause_s
+        self.address = _address(url)
         self._http = HttpClient(self.address)
+        self._used_s = time.monotonic()
 
     def close(self) -> None:
         """Close the connection."""
@@ -58,31 +59,33 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"{self.address}: {error}") from error
 
-    def follow(self, after: str) -> Iterator[Message]:
-        """What follows the message of that id, if any, and then all that comes, through restarts of the facade.
+    def follow(self, after: str, *, shown: Iterable[str] = ()) -> Iterator[Message]:
+        """What follows the message of that id, but what is shown already, and then all that comes.
 
         Raises:
-            ApiError: the facade could not be reached again.
+            ApiError: the facade refuses it, or could not be reached again in TRIES tries.
         """
-        last, failures = "", 0
-        told: deque[str] = deque(maxlen=KNOWN_IDS)
+        told, last, failures = dict.fromkeys(shown), "", 0
         while True:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
                 for line in self._http.lines(f"/v1/messages?{urlencode({'after': after})}", headers):
                     failures = 0
-                    if not line.startswith("data: "):
+                    if not line.startswith("data: ") or (message := json.loads(line[6:]))["id"] in told:
                         continue
-                    message = json.loads(line[6:])
-                    if message["id"] not in told and (message["id"] > after or not last):
-                        last = max(last, message["id"])
-                        told.append(message["id"])
+                    if message["id"] > after or not last:  # what comes again after a break reaches further back
                         yield message
-            except (OSError, http.client.HTTPException) as error:
+                    last = max(last, message["id"])
+                    told[message["id"]] = None
+                    if len(told) % KNOWN_IDS == 0:
+                        oldest = ids.last_id(ids.time_ms(last) - AGAIN_MS)
+                        told = dict.fromkeys(one for one in told if one > oldest)
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 failures += 1
-                if failures == TRIES:
+                definite = isinstance(error, RefusedError) and error.status < http.client.INTERNAL_SERVER_ERROR
+                if definite or failures == TRIES:
                     raise ApiError(f"{self.address}: {error}") from error
-            time.sleep(PAUSE_S)
+            time.sleep(self._pause_s)
 
     def get(self, message_id: str) -> Message:
         """One message."""
@@ -99,10 +102,25 @@ class Api:
         return reply.document
 
     def _reply(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+        if time.monotonic() - self._used_s > IDLE_S:
+            self._http.close()
+        self._used_s = time.monotonic()
         try:
             return self._http.call(method, path, body, headers)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise ApiError(f"{self.address}: {error}") from error
+
+
+def _address(url: str) -> str:
+    """host:port of `http://HOST:PORT`."""
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    try:
+        port = parts.port or 80
+    except ValueError:  # over 65,535
+        port = 0
+    if parts.scheme != "http" or not parts.hostname or not port or parts.path.rstrip("/") not in ("", "/facade"):
+        raise ApiError(f"--url must be http://HOST:PORT, not {url}")
+    return f"{parts.hostname}:{port}"
 
 
 def query(**given: str | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from common import process
+from common import ids, process
 from scripts import api, load, show
 from scripts.api import Api
 
@@ -57,13 +57,18 @@ def main(context: click.Context, url: str, form: show.Format) -> None:
 def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
     """Store TEXTS, each one a message; without any, the lines of stdin, as they come."""
     sent = failed = 0
+    array: list[dict[str, Any]] = []  # which has an end
     for batch in api.batched(texts) if texts else _lines_of_stdin():
         results = terminal.api.send(batch)
         sent += len(results)
+        array += results if terminal.form == "json" else []
         failed += sum("message" in result for result in results)
-        show.results(results, terminal.form)
+        if terminal.form != "json":
+            show.results(results, terminal.form)
         if sys.stderr.isatty() and not sys.stdout.isatty():
             click.echo(f"\r{sent} messages", nl=False, err=True)
+    if terminal.form == "json":
+        show.results(array, "json")
     if failed:
         raise api.ApiError(f"{failed} of {sent} messages were not stored")
 
@@ -89,13 +94,13 @@ def read(terminal: Terminal, /, limit: int, everything: bool, **given: str | Non
 @click.pass_obj
 def tail(terminal: Terminal, count: int, follow: bool) -> None:
     """Print the newest messages, and, with -f, those that come."""
-    newest = terminal.api.page({"limit": str(count), "order": "desc"})[::-1] if count else []
-    coming: Iterator[dict[str, Any]] = iter(())
-    if follow:
-        coming = terminal.api.follow(newest[-1]["id"] if newest else "")
+    newest = terminal.api.page({"limit": str(max(count, 1)), "order": "desc"})[::-1]
+    begin = newest[0]["id"] if newest else ids.first_id(ids.now_ms())
+    shown = newest if count else []
+    coming = terminal.api.follow(begin, shown=[one["id"] for one in newest]) if follow else iter(())
     form: show.Format = "ndjson" if follow and terminal.form == "json" else terminal.form  # an array has an end
     with contextlib.suppress(KeyboardInterrupt):
-        show.messages(itertools.chain(newest, coming), form)
+        show.messages(itertools.chain(shown, coming), form)
 
 
 @main.command()

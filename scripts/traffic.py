@@ -25,6 +25,14 @@ class Reply:
     document: dict[str, Any]
 
 
+class RefusedError(http.client.HTTPException):
+    """Raised when the facade answers with an error: its status, and its reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status}: {reason}")
+        self.status = status
+
+
 class HttpClient:
     """One kept connection to the facade at host:port.
 
@@ -44,7 +52,7 @@ class HttpClient:
         """All messages; raises HTTPException when the facade answers with an error."""
         reply = self.call("GET", "/facade")
         if reply.status != http.client.OK:
-            raise http.client.HTTPException(f"{reply.status}: {reply.document.get('message')}")
+            raise RefusedError(reply.status, str(reply.document.get("message")))
         texts: list[str] = reply.document["logs"]
         return texts
 
@@ -69,7 +77,7 @@ class HttpClient:
             self._connection.request("GET", path, headers=headers)
             response = self._connection.getresponse()
             if response.status != http.client.OK:
-                raise http.client.HTTPException(f"{response.status}: {json.loads(response.read()).get('message')}")
+                raise RefusedError(response.status, str(json.loads(response.read()).get("message")))
             while line := response.readline():
                 yield line.decode().rstrip("\r\n")
         finally:

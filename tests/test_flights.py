@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -13,10 +14,14 @@ from tests.support import eventually
 class Airline:
     """Doubles numbers; holds every flight at the ground until it is let go."""
 
-    def __init__(self, *, flights: int = 1, seats: int = 100) -> None:
+    def __init__(self, *, flights: int = 1, seats: int = 100, lift: int = 1_000_000) -> None:
         self.sent: list[list[int]] = []
         self.held = threading.Event()
-        self.flights = Flights(self._send, flights=flights, seats=seats)
+        self.flights = Flights(self._send, weight=abs, lift=lift, flights=flights, seats=seats)
+
+    def ask(self, item: int) -> int:
+        """The answer, within 10 s."""
+        return self.flights.ask(item, timeout_s=10.0)
 
     def _send(self, items: Sequence[int]) -> Callable[[int], int]:
         self.sent.append(list(items))
@@ -31,13 +36,17 @@ class Airline:
         return 2 * item
 
 
+def _waiting(airline: Airline, count: int) -> bool:
+    return len(airline.flights._waiting) == count
+
+
 def test_those_who_come_meanwhile_travel_together() -> None:
     """The first one goes at once and alone; each gets its own answer, or its own error."""
     airline = Airline()
     with ThreadPoolExecutor(10) as threads:
-        first = threads.submit(airline.flights.ask, 1)
+        first = threads.submit(airline.ask, 1)
         eventually(lambda: airline.sent)
-        others = {item: threads.submit(airline.flights.ask, item) for item in (2, 3, -4, 5)}
+        others = {item: threads.submit(airline.ask, item) for item in (2, 3, -4, 5)}
         eventually(lambda: len(airline.flights._waiting) == 4)
         airline.held.set()
 
@@ -52,7 +61,7 @@ def test_a_flight_has_so_many_seats_and_no_more() -> None:
     """The rest goes with the next ones; nobody is forgotten, and the flight is free at the end."""
     airline = Airline(flights=2, seats=3)
     with ThreadPoolExecutor(40) as threads:
-        asked = [threads.submit(airline.flights.ask, item) for item in range(40, 80)]
+        asked = [threads.submit(airline.ask, item) for item in range(40, 80)]
         eventually(lambda: len(airline.flights._waiting) == 38)
         airline.held.set()
         assert [2 * item for item in range(40, 80)] == [one.result(10.0) for one in asked]
@@ -65,11 +74,39 @@ def test_a_defect_is_raised_to_all_and_ends_nothing() -> None:
     """Who flew raises what it is, the others that it was; the next one flies."""
     airline = Airline()
     with ThreadPoolExecutor(3) as threads:
-        first = threads.submit(airline.flights.ask, 1)
+        first = threads.submit(airline.ask, 1)
         eventually(lambda: airline.sent)
-        broken = [threads.submit(airline.flights.ask, item) for item in (13, 14)]
+        broken = [threads.submit(airline.ask, item) for item in (13, 14)]
         eventually(lambda: len(airline.flights._waiting) == 2)
         airline.held.set()
         assert 2 == first.result(10.0)
         assert {ZeroDivisionError, RuntimeError} == {type(one.exception(10.0)) for one in broken}
-    assert 6 == airline.flights.ask(3)
+    assert 6 == airline.ask(3)
+
+
+def test_a_flight_lifts_so_much_and_no_more() -> None:
+    """What is too heavy together goes one after the other; what is too heavy alone goes alone."""
+    airline = Airline(lift=100)
+    with ThreadPoolExecutor(10) as threads:
+        asked = [threads.submit(airline.ask, 1)]
+        eventually(lambda: airline.sent)
+        for waiting, item in enumerate((60, 30, 20, 500, 90), 1):
+            asked.append(threads.submit(airline.ask, item))
+            eventually(partial(_waiting, airline, waiting))
+        airline.held.set()
+        assert [2, 120, 60, 40, 1_000, 180] == [one.result(10.0) for one in asked]
+    assert [[1], [60, 30], [20], [500], [90]] == airline.sent
+
+
+def test_who_has_no_turn_in_time_is_not_sent() -> None:
+    """Nobody waits for ever; the others go on without it."""
+    airline = Airline()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(airline.ask, 1)
+        eventually(lambda: airline.sent)
+        with pytest.raises(TimeoutError):
+            airline.flights.ask(2, timeout_s=0.01)
+        airline.held.set()
+        assert 2 == first.result(10.0)
+        assert 6 == airline.ask(3)
+    assert [[1], [3]] == airline.sent

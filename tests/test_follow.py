@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Generator
 from itertools import islice
 
@@ -9,7 +10,7 @@ import pytest
 
 from common import ids
 from common.errors import UnavailableError
-from common.wire import Entry, Tail
+from common.wire import Entry, Tail, Tailed
 from facade import follow, streams
 from facade.follow import Live
 from tests.support import eventually
@@ -47,6 +48,14 @@ def told(follower: follow.Follower, count: int) -> list[Entry]:
     return found
 
 
+def told_of(live: Live, entry: Entry) -> None:
+    """Return when those who followed before have this message, too."""
+    with live._lock:
+        assert live._tail
+        follower = next(iter(live._tail.followers))
+    eventually(lambda: entry in follower._waiting)
+
+
 def test_followers_are_told_what_comes_and_nothing_else(world: World, live: Live) -> None:
     """Each of them, in the order in which a node got it, also what has an older id."""
     store(world, "before")
@@ -79,6 +88,7 @@ def test_the_node_that_answered_is_asked_again(world: World, live: Live) -> None
     with live.following() as follower:
         for node in NODES[:2]:
             world.transport.revive(node)
+            world.suspects.clear(node)
         begin = len(world.transport.called)
         store(world, "a")
         told(follower, 1)
@@ -93,9 +103,49 @@ def test_who_is_too_slow_is_cut_after_what_waited() -> None:
     entries = [Entry(ids.new_id(), "x") for _ in range(4)]
     follower.put(entries[:3])
     follower.put(entries[3:])
-
+    follower.put([])
     assert entries[:3] == follower.take(0.0)
+    follower.put(entries[3:])
+
     assert follower.take(0.0) is None
+
+
+def test_a_defect_ends_nothing(world: World, live: Live, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told, and the followers go on."""
+    tail, broken = world.client.tail, [True]
+
+    def breaking(journal: str, after: int, node: str) -> Tailed:
+        if broken and journal:
+            broken.pop()
+            raise ZeroDivisionError
+        return tail(journal, after, node)
+
+    world.client.tail = breaking  # type: ignore[method-assign]
+    with live.following() as follower:
+        eventually(lambda: not broken)
+        assert [store(world, "a")] == told(follower, 1)
+    assert "following broke" in caplog.text
+
+
+def test_who_comes_when_the_last_one_leaves_is_told_all_from_then_on(world: World, live: Live) -> None:
+    """A question on its way for those who left is not the first answer for those who come."""
+    tail, asked, go_on = world.client.tail, threading.Event(), threading.Event()
+
+    def slow(journal: str, after: int, node: str) -> Tailed:
+        found = tail(journal, after, node)
+        if journal and not asked.is_set():
+            asked.set()
+            assert go_on.wait(10.0)
+        return found
+
+    world.client.tail = slow  # type: ignore[method-assign]
+    with live.following():
+        assert asked.wait(10.0)
+    with live.following() as follower:
+        go_on.set()
+        entry = store(world, "a")
+        assert [entry] == told(follower, 1)
+        assert [] == follower.take(0.05)
 
 
 def test_a_stop_ends_all_followers(live: Live) -> None:
@@ -121,10 +171,13 @@ def test_events_go_on_after_an_id_and_tell_nothing_twice(world: World, live: Liv
     """History first, then what comes; what both have is told once."""
     entries = [store(world, str(number)) for number in range(5)]
     chunks = streams.events(world.client, live, after=entries[1].id, again=False, left=lambda: False)
-    found = _events(chunks, 3)
+    assert next(chunks).startswith(b"retry: ")  # it follows from now on, and has not read what was
+    both = store(world, "both")
+    told_of(live, both)
+    found = _events(chunks, 4)
     new = store(world, "new")
 
-    assert entries[2:] == found
+    assert [*entries[2:], both] == found
     assert [new] == _events(chunks, 1)
     chunks.close()
 

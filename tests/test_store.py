@@ -100,6 +100,28 @@ def test_a_range_is_read_from_either_end(opening: Opening) -> None:
     asyncio.run(run())
 
 
+def test_the_newest_of_many_that_came_together_are_read(opening: Opening) -> None:
+    """However many there are within a short time, and within one millisecond."""
+
+    async def run() -> None:
+        async with opening() as store:
+            begin_ms = ids.now_ms() - 50_000
+            entries = [
+                Entry(f"{ids.last_id(begin_ms + number // 1_100)[:14]}7fff-bfff-{number:012d}", "x")
+                for number in range(3_300)
+            ]
+            for begin in range(0, len(entries), 1_000):
+                await store.append_all(entries[begin : begin + 1_000])
+            after, before, read = ids.last_id(begin_ms - 1), ids.first_id(begin_ms + 1_000), list[Entry]()
+            assert entries[:-6:-1] == await store.read(after, 5, before=before, newest_first=True)
+            while page := await store.read(after, 700, before=before, newest_first=True):
+                read += page
+                before = page[-1].id
+            assert entries[::-1] == read
+
+    asyncio.run(run())
+
+
 def test_what_is_stored_can_be_followed(tmp_path: Path) -> None:
     """The tail of a journal has everything in the order in which it came, whatever its ids."""
 

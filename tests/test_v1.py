@@ -199,6 +199,7 @@ def test_a_message_is_missing_when_two_nodes_say_so(world: World, http: testing.
     [
         ("/v1/messages?limit=x", {}, "limit must be a number from 1 to 1000"),
         ("/v1/messages?limit=1&limit=2", {}, "limit is given 2 times"),
+        ("/v1/messages?limit=1", {"Accept": "application/x-ndjson"}, "limit is for pages"),
         ("/v1/messages?limits=1", {"Accept": "application/x-ndjson"}, "there is no parameter 'limits'"),
         ("/v1/messages?limit=1", {"Accept": "text/event-stream"}, "no parameter 'limit' for text/event-stream"),
         ("/v1/messages?after=x", {"Accept": "text/event-stream"}, "after must be the id of a message"),
@@ -236,8 +237,9 @@ def test_every_reply_tells_where_its_time_went(world: World, http: testing.TestC
 
     for reply in replies:
         parts = dict(part.split(";dur=") for part in reply.headers["server-timing"].split(", "))
-        assert ["registry", "node", "store"] == list(parts)
+        assert ["queue", "registry", "node", "store"] == list(parts)
         assert all(float(spent) >= 0 for spent in parts.values())
+    assert 0 < float(parts["node"])  # all of them were tried in vain
     parts = dict(part.split(";dur=") for part in replies[0].headers["server-timing"].split(", "))
     assert 0 <= float(parts["store"]) < float(parts["node"])
     assert 0 < float(parts["registry"])

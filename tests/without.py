@@ -19,6 +19,7 @@ def _leave_out(part: str) -> None:
     match part:
         case "journal":
             Journal.append = _nothing  # type: ignore[method-assign]
+            Journal.append_all = _nothing  # type: ignore[method-assign]
         case "shipping":
             Peers._fetch_beside = _nothing  # type: ignore[method-assign]
         case "settling":

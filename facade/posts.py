@@ -1,0 +1,135 @@
+"""Messages that clients post: those that come at once travel together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from common.codec import Request
+from common.errors import (
+    AttemptUnknownError,
+    KeyConflictError,
+    OutcomeUnknownError,
+    PeerError,
+    RefusedError,
+    ServiceError,
+    UnavailableError,
+)
+from common.wire import Append, AppendAll, Entry, Stored, StoredAll, Wire, text_bytes
+from facade.flights import Flights
+from facade.routing import Limits
+from facade.timing import Timing
+
+CHUNK_BYTES = 524_288  # of text in one message to a node: with ids and lengths below REQUEST_BYTES
+
+ReplyType = TypeVar("ReplyType", bound=Wire)
+
+
+class Asking(Protocol):
+    """How a service is asked; see Client.ask."""
+
+    def __call__(
+        self,
+        service: str,
+        request: Request,
+        expect: type[ReplyType],
+        *,
+        failures: list[PeerError] | None = None,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+    ) -> ReplyType:
+        """The first good answer."""
+
+
+class Posts:
+    """Stores single messages; many of them, of different clients, in one request.
+
+    Args:
+        ask: how a service is asked.
+        limits: the time of one message, in which its wait for a turn is counted.
+        clock: seconds from any start.
+    """
+
+    def __init__(self, ask: Asking, limits: Limits, clock: Callable[[], float]) -> None:
+        self._ask = ask
+        self._limits = limits
+        self._clock = clock
+        self._flights = Flights(self._together, weight=_Post.weight, lift=CHUNK_BYTES)
+
+    def append(self, request: Append, timing: Timing) -> Stored:
+        """See Client.append. One with an idempotency key travels alone."""
+        post = _Post(request, timing, self._clock())
+        if request.key is not None:
+            return self._alone(post)
+        try:
+            return self._flights.ask(post, timeout_s=self._limits.deadline_s)
+        except TimeoutError as error:
+            raise UnavailableError("logging-service", "it had no turn in time, nothing was sent") from error
+
+    def _alone(self, post: "_Post") -> Stored:
+        failures: list[PeerError] = []
+        limits = self._left(post.arrived(self._clock(), Timing()))
+        try:
+            return self._ask(
+                "logging-service", post.request, Stored, failures=failures, limits=limits, timing=post.timing
+            )
+        except RefusedError as error:
+            raise KeyConflictError("Idempotency-Key was sent with another message before") from error
+        except UnavailableError as error:
+            raise of_write(post.request.id, failures, error) from error
+
+    def _together(self, posts: "Sequence[_Post]") -> "Callable[[_Post], Stored]":
+        """Store what several clients post at once; how each of them is answered."""
+        if len(posts) == 1:
+            stored = self._alone(posts[0])  # raises to the only one that waits
+            return lambda _: stored
+        now_s, timing, failures = self._clock(), Timing(), list[PeerError]()
+        together = AppendAll(entries=tuple(Entry(post.request.id, post.request.msg) for post in posts), posted=True)
+        limits = self._left(now_s - min(post.began_s for post in posts))
+        try:
+            taken = self._ask("logging-service", together, StoredAll, failures=failures, limits=limits, timing=timing)
+        except UnavailableError as error:
+            unavailable = error
+        else:
+
+            def succeeded(post: _Post) -> Stored:
+                post.arrived(now_s, timing)
+                return Stored(id=post.request.id, node=taken.node)
+
+            return succeeded
+
+        def failed(post: _Post) -> Stored:
+            post.arrived(now_s, timing)
+            raise of_write(post.request.id, failures, unavailable) from unavailable
+
+        return failed
+
+    def _left(self, waited_s: float) -> Limits:
+        """What is left of the time of a request that waited for its turn; one attempt in any case."""
+        left_s = max(self._limits.deadline_s - waited_s, self._limits.attempt_timeout_s)
+        return replace(self._limits, deadline_s=left_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """A message that a client waits for, since `began_s`."""
+
+    request: Append
+    timing: Timing
+    began_s: float
+
+    def weight(self) -> int:
+        return text_bytes(self.request.msg)
+
+    def arrived(self, left_s: float, spent: Timing) -> float:
+        """It travelled from then on, and spent what all spent together; the seconds that it had waited."""
+        waited_s = max(left_s - self.began_s, 0.0)
+        self.timing.add("queue", waited_s)
+        self.timing.take(spent)
+        return waited_s
+
+
+def of_write(message_id: str, failures: Sequence[PeerError], error: UnavailableError) -> ServiceError:
+    """What is known of a message that no node confirmed: it may be stored when an attempt was sent and not answered."""
+    if any(isinstance(failure, AttemptUnknownError) for failure in failures):
+        return OutcomeUnknownError(message_id, str(failures[-1]))
+    return UnavailableError(error.service, error.reason)
