@@ -70,7 +70,7 @@ class Survey:
             listed |= set(found[1])
         nodes = tuple(self._threads.map(lambda address: self._node(address, address in listed), configured))
         members = next((found[2] for found in answers.values() if found), ())
-        reason = next(_why_not_safe(nodes, members, registry_answers=any(answers.values())), "")
+        reason = next(why_not_safe(nodes, members, registry_answers=any(answers.values())), "")
         registries = {address: found is not None for address, found in answers.items()}
         return ClusterView(not reason, reason or "any two nodes may die", registries, members, nodes)
 
@@ -106,7 +106,8 @@ class Survey:
         )
 
 
-def _why_not_safe(nodes: tuple[NodeView, ...], members: tuple[str, ...], *, registry_answers: bool) -> Iterator[str]:
+def why_not_safe(nodes: tuple[NodeView, ...], members: tuple[str, ...], *, registry_answers: bool) -> Iterator[str]:
+    """Each reason why not any two nodes may die now, the weightiest first."""
     if not registry_answers:
         yield "no registry answers"
     if broken := [f"{node.address} is {node.state}" for node in nodes if node.state != State.READY]:
