@@ -87,17 +87,15 @@ def post(rounds: int) -> None:
 
 @main.command()
 @click.option("--rounds", default=5, show_default=True, help="Rounds of each, in turn.")
-def parts(rounds: int) -> None:
+@click.option("--without", "lacking", default="journal,shipping", show_default=True, help="See tests/without.py.")
+def parts(rounds: int, lacking: str) -> None:
     """POST with wrk at 1 and 32 connections: the whole, in turn with clusters that each lack one part."""
     with ExitStack() as stack:
         clusters = {
             name: stack.enter_context(a_cluster(within=lambda _host, command=command: command))
             for name, command in (
                 ("whole", ()),
-                *(
-                    (part, (sys.executable, "-m", "tests.without", part, "--"))
-                    for part in ("journal", "shipping", "settling")
-                ),
+                *((part, (sys.executable, "-m", "tests.without", part, "--")) for part in lacking.split(",")),
             )
         }
         for connections in (1, 32):
