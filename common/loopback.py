@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from common import codec, rpc
+from common import codec
 from common.codec import Reply, Request
 from common.errors import DisconnectedError, TimedOutError, UnreachableError
+from common.handling import Handler, answer
 
 
 class MemoryTransport:
@@ -17,7 +18,7 @@ class MemoryTransport:
         sleep: how a wait passes, in seconds; a test gives one that moves its own clock.
     """
 
-    def __init__(self, handlers: Mapping[str, rpc.Handler], *, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], *, sleep: Callable[[float], object] = time.sleep) -> None:
         self._handlers = dict(handlers)
         self._sleep = sleep
         self._dead: set[str] = set()
@@ -33,7 +34,7 @@ class MemoryTransport:
         if address in self._hung:
             self._sleep(timeout_s)
             raise TimedOutError(address, f"no reply in {timeout_s:.3g} s")
-        frame = codec.encode(asyncio.run(rpc.answer(self._handlers[address], codec.encode(request))))
+        frame = codec.encode(asyncio.run(answer(self._handlers[address], codec.encode(request))))
         if address in self._cut:
             raise DisconnectedError(address, "the connection broke before the reply")
         return codec.decode_reply(frame)

@@ -175,7 +175,7 @@ def test_connections_to_the_dead_that_nobody_uses_cost_the_others_nothing() -> N
         await asyncio.to_thread(release.wait, 10.0)
         return READY
 
-    transport = rpc.ZmqTransport(reconnect_ms=(1, 1), sweep_s=0.2)
+    transport = rpc.ZmqTransport(reconnect_ms=(1, 1), idle_s=2.0)
     with serving(handle) as living:
         with serving(hold) as dying:
             callers = [
@@ -195,7 +195,7 @@ def test_connections_to_the_dead_that_nobody_uses_cost_the_others_nothing() -> N
 
 def test_a_connection_that_nobody_uses_is_closed() -> None:
     """The next call makes a new one."""
-    transport = rpc.ZmqTransport(sweep_s=0.0, idle_s=0.0)
+    transport = rpc.ZmqTransport(idle_s=0.0)
     with serving(handle) as one, serving(handle) as other:
         for address in (one, other, one):
             assert READY == transport.call(address, Ping(), timeout_s=5.0)

@@ -1,19 +1,11 @@
-"""Requests and replies over ZeroMQ: the only package that opens sockets between our processes.
-
-`ZmqTransport` is what a client calls with; `Server` is what a process answers with. Both carry the messages of
-`common.wire`, one frame each way. What to do after a failed attempt is not decided here but in `facade.routing`.
-"""
+"""What carries a request to an address, and how one is asked through it."""
 
 from typing import Protocol, TypeVar
 
 from common import wire
 from common.codec import Reply, Request
 from common.errors import FailedError, RefusedError
-from common.rpc.client import ZmqTransport
-from common.rpc.server import IN_FLIGHT, Handler, Server, answer
 from common.wire import Code, Failure
-
-__all__ = ["IN_FLIGHT", "Handler", "Server", "Transport", "ZmqTransport", "answer", "ask"]
 
 ReplyType = TypeVar("ReplyType", bound=wire.Wire)
 

@@ -1,7 +1,12 @@
-"""The side that asks."""
+"""Requests and replies over ZeroMQ: the only module that opens sockets between our processes.
 
+`ZmqTransport` is what a client calls with; `Server` is what a process answers with. Both carry the messages of
+`common.wire`, one frame each way. What to do after a failed attempt is not decided here but in `facade.routing`.
+"""
+
+import asyncio
 import contextlib
-import threading
+import logging
 import time
 from collections import defaultdict
 
@@ -10,15 +15,36 @@ from zmq.utils.monitor import recv_monitor_message
 
 from common import codec, wire
 from common.codec import Reply, Request
-from common.errors import DisconnectedError, FailedError, InvalidMessageError, TimedOutError, UnreachableError
-from common.rpc.sockets import limited, readable
+from common.errors import (
+    DisconnectedError,
+    FailedError,
+    FatalError,
+    InvalidMessageError,
+    TimedOutError,
+    UnreachableError,
+)
+from common.handling import Handler, answer
+from common.transport import Transport, ask
+from common.wire import Code, Failure
 
+log = logging.getLogger(__name__)
+
+__all__ = ["IN_FLIGHT", "Handler", "Server", "Transport", "ZmqTransport", "answer", "ask"]
+
+HANDSHAKE_MS = 2_000  # a peer that connects and then says nothing is cut
+HEARTBEAT_MS = 1_000  # so that a host that vanished is noticed without traffic ...
+HEARTBEAT_TIMEOUT_MS = 3_000  # ... after three missed beats
+QUEUE_FRAMES = 1_000  # per peer and direction; over it ZeroMQ stops reading, and TCP slows the peer down
 CONNECT_WAIT_S = 0.25  # for a first connection; on a LAN it takes below 5 ms
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 400  # soon at first, then gently: who is back is noticed within a heartbeat
 CONNECT_MS = 500  # for one try; the system would wait for seconds after a packet was lost, and notice a heal as late
-SWEEP_S = 5.0  # between two looks at connections that nobody uses
-IDLE_S = 60.0  # then one is closed
+IDLE_S = 60.0  # after which a connection that nobody uses is closed
 SOCKETS = 16_384  # of one process: 3 for each connection, one and its monitor's two ends
+IN_FLIGHT = 1_024  # requests that a server works on at once: 64 threads of 16 facades
+DRAIN_S = 5.0  # for what is in flight when a server is told to stop
+DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
+LAST_REPLIES_S = 0.1  # before a server closes: libzmq drops a reply that arrives together with the end of a connection
+LINGER_MS = 500  # for replies that are still in the socket of a server when it closes
 
 
 class ZmqTransport:
@@ -26,25 +52,21 @@ class ZmqTransport:
 
     Args:
         reconnect_ms: between two tries to connect, at first and at most.
-        sweep_s: between two looks at the connections that nobody uses.
-        idle_s: without a call, after which a connection is closed.
+        idle_s: without a call, after which a connection is closed; ten times in it somebody looks.
     """
 
     def __init__(
         self,
         *,
         reconnect_ms: tuple[int, int] = (RECONNECT_MS, RECONNECT_MAX_MS),
-        sweep_s: float = SWEEP_S,
         idle_s: float = IDLE_S,
     ) -> None:
         self._reconnect_ms = reconnect_ms
-        self._sweep_s = sweep_s
         self._idle_s = idle_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, SOCKETS)
         self._idle: dict[str, list[_Connection]] = defaultdict(list)
         self._made: set[_Connection] = set()
-        self._sweeping = threading.Lock()
         self._swept_s = time.monotonic()
 
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
@@ -81,20 +103,17 @@ class ZmqTransport:
         News that nobody takes fills a queue, and then libzmq's one thread waits for room in it, for all sockets.
         """
         now_s = time.monotonic()
-        if now_s - self._swept_s < self._sweep_s or not self._sweeping.acquire(blocking=False):
+        if now_s - self._swept_s < self._idle_s / 10:
             return
-        try:
-            self._swept_s = now_s
-            for connections in list(self._idle.values()):
-                for _ in range(len(connections)):
-                    with contextlib.suppress(IndexError):  # another thread has borrowed it
-                        connection = connections.pop(0)
-                        if connection.rest(now_s - self._idle_s):
-                            connections.append(connection)
-                        else:
-                            self._made.discard(connection)
-        finally:
-            self._sweeping.release()
+        self._swept_s = now_s
+        for connections in list(self._idle.values()):
+            for _ in range(len(connections)):
+                with contextlib.suppress(IndexError):  # another thread has borrowed it
+                    connection = connections.pop(0)
+                    if connection.rest(now_s - self._idle_s):
+                        connections.append(connection)
+                    else:
+                        self._made.discard(connection)
 
 
 class _Connection:
@@ -110,7 +129,7 @@ class _Connection:
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", address: str, reconnect_ms: tuple[int, int]) -> None:
         self._address = address
-        self._socket = limited(context.socket(zmq.REQ), wire.REPLY_BYTES)
+        self._socket = _limited(context.socket(zmq.REQ), wire.REPLY_BYTES)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue for a peer that is not there
         self._socket.setsockopt(zmq.REQ_RELAXED, 1)  # a request may follow one that was given up ...
@@ -178,10 +197,102 @@ class _Connection:
     def _drain_monitor(self) -> bool:
         """Take the news of the connection; whether it broke meanwhile, even if there is a new one already."""
         broke = False
-        while readable(self._monitor):
+        while _readable(self._monitor):
             self._up = recv_monitor_message(self._monitor)["event"] == self._UP
             broke = broke or not self._up
         return broke
+
+
+class Server:
+    """A ROUTER socket in an asyncio loop: one task per request, exactly one reply to each.
+
+    Args:
+        address: host:port to bind.
+        handler: answers one valid request; what it raises becomes a Failure.
+        in_flight: most requests at once; one more is answered OVERLOADED at once.
+
+    Raises:
+        FatalError: the address cannot be bound.
+    """
+
+    def __init__(self, address: str, handler: Handler, *, in_flight: int = IN_FLIGHT) -> None:
+        self._handler = handler
+        self._stopping = False
+        self._in_flight = in_flight
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = _limited(self._context.socket(zmq.ROUTER), wire.REQUEST_BYTES)
+        self._socket.setsockopt(zmq.LINGER, LINGER_MS)
+        try:
+            self._socket.bind(f"tcp://{address}")
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            taken = error.errno == zmq.EADDRINUSE
+            raise FatalError(
+                f"cannot listen at {address}: {'the port is taken' if taken else error.strerror}"
+            ) from error
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Answer until `stop` is set, then finish what is in flight, for at most DRAIN_S, and close."""
+        loop = asyncio.get_running_loop()
+        descriptor = int(self._socket.getsockopt(zmq.FD))
+        loop.add_reader(descriptor, self._drain)
+        self._drain()
+        try:
+            await stop.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            self._stopping = True
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=DRAIN_S)
+            await asyncio.sleep(LAST_REPLIES_S)
+            self._socket.close()
+            self._context.term()
+
+    def _drain(self) -> None:
+        """Take what has arrived. The descriptor is edge-triggered, so this also runs after each send."""
+        for _ in range(DRAIN_FRAMES):
+            if self._stopping or not _readable(self._socket):
+                return
+            frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            end = frames.index(b"") + 1 if b"" in frames else 1  # the envelope of a REQ ends with an empty frame
+            self._accept(frames[:end], frames[end:])
+        asyncio.get_running_loop().call_soon(self._drain)
+
+    def _accept(self, envelope: list[bytes], body: list[bytes]) -> None:
+        if len(self._tasks) >= self._in_flight:
+            self._send(envelope, Failure(code=Code.OVERLOADED, reason=f"{self._in_flight} requests are in flight"))
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(envelope, body))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, envelope: list[bytes], body: list[bytes]) -> None:
+        self._send(envelope, await answer(self._handler, body[0] if len(body) == 1 else b""))
+        self._drain()
+
+    def _send(self, envelope: list[bytes], reply: Reply) -> None:
+        try:
+            self._socket.send_multipart([*envelope, codec.encode(reply)], zmq.NOBLOCK)
+        except zmq.ZMQError as error:  # the peer left, or does not read: its request will be sent again elsewhere
+            log.warning("reply dropped reason=%s", error.strerror)
+
+
+def _limited(socket: "zmq.Socket[bytes]", frame_bytes: int) -> "zmq.Socket[bytes]":
+    """The options that every socket has, on either side."""
+    socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes)  # libzmq closes the connection of who announces more
+    socket.setsockopt(zmq.SNDHWM, QUEUE_FRAMES)
+    socket.setsockopt(zmq.RCVHWM, QUEUE_FRAMES)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    return socket
+
+
+def _readable(socket: "zmq.Socket[bytes]") -> bool:
+    """Whether a message can be received now."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 def _left_ms(ends: float) -> int:

@@ -1,0 +1,26 @@
+"""How a request is answered, whatever is in its frame and whatever the handler does."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from common import codec
+from common.codec import Reply, Request
+from common.errors import InvalidMessageError, ThreefoldError
+from common.wire import Code, Failure
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[Reply]]
+
+
+async def answer(handler: Handler, frame: bytes) -> Reply:
+    """The reply to one frame."""
+    try:
+        return await handler(codec.decode_request(frame))
+    except InvalidMessageError as error:
+        return Failure(code=Code.INVALID, reason=str(error)[:1_000])
+    except ThreefoldError as error:
+        return Failure(code=Code.FAILED, reason=str(error)[:1_000])
+    except Exception:
+        log.exception("a handler broke")  # a defect of ours: the log has the traceback, the peer does not
+        return Failure(code=Code.FAILED, reason="internal error")
