@@ -17,29 +17,27 @@ _NODE_COLUMNS = ("address", "state", "members", "served", "errors", "p50_ms", "p
 
 def messages(found: Iterable[dict[str, Any]], form: Format) -> None:
     """Messages, as they come; an array of them only when all are there."""
-    match form:
-        case "json":
-            click.echo(json.dumps(list(found), ensure_ascii=False))
-        case "ndjson":
-            _lines(found)
-        case "table":
-            for one in found:
-                click.echo(f"{click.style(one['time'], dim=True)}  {one['msg']}")
+    _each(found, form, lambda one: click.echo(f"{click.style(one['time'], dim=True)}  {one['msg']}"))
 
 
 def results(found: Iterable[dict[str, Any]], form: Format) -> None:
     """What became of messages that were sent."""
-    match form:
-        case "json":
-            click.echo(json.dumps(list(found), ensure_ascii=False))
-        case "ndjson":
-            _lines(found)
-        case "table":
-            for one in found:
-                if "message" in one:
-                    click.echo(f"message {one['index'] + 1} is not stored: {one['message']}", err=True)
-                else:
-                    click.echo(one["id"])
+    _each(found, form, _result)
+
+
+def _result(one: dict[str, Any]) -> None:
+    if "message" in one:
+        click.echo(f"message {one['index'] + 1} is not stored: {one['message']}", err=True)
+    else:
+        click.echo(one["id"])
+
+
+def _each(found: Iterable[dict[str, Any]], form: Format, row: Callable[[dict[str, Any]], None]) -> None:
+    if form == "json":
+        _document(list(found))
+    else:
+        for one in found:
+            (_document if form == "ndjson" else row)(one)
 
 
 def cluster(found: dict[str, Any], form: Format) -> None:
@@ -95,10 +93,5 @@ def _table(columns: Iterable[str], cells: list[list[str]], title: str | None = N
     return table
 
 
-def _lines(found: Iterable[dict[str, Any]]) -> None:
-    for one in found:
-        click.echo(json.dumps(one, ensure_ascii=False))
-
-
-def _document(found: dict[str, Any]) -> None:
+def _document(found: object) -> None:
     click.echo(json.dumps(found, ensure_ascii=False))

@@ -97,7 +97,7 @@ def _batches(cluster: Cluster, rounds: int, note: Any) -> None:
         taken = [
             with_cpu(
                 processes_of(cluster),
-                partial(wrk, address, connections, SECONDS, script="batch", path="/v1/messages"),
+                partial(wrk, address, connections, SECONDS, "batch"),
             )
             for _ in range(rounds)
         ]
@@ -115,7 +115,7 @@ def _pages(cluster: Cluster, rounds: int, largest: int, note: Any) -> None:
             transfer.load(nodes, lines, click.echo)
         stored = size
         cursors += [json.loads(line)["id"] for line in lines[:: max(1, len(lines) // 50)]]
-        pages = [wrk(address, 1, SECONDS, script="page", path="/v1/messages", arguments=cursors) for _ in range(rounds)]
+        pages = [wrk(address, 1, SECONDS, "page", *cursors) for _ in range(rounds)]
         note(f"page of 100, {size} stored", _medians(pages))
         taken = [with_cpu(processes_of(cluster), partial(wrk, address, 8, SECONDS)) for _ in range(rounds)]
         posts = _medians([{"cpu ms": sum(used.values()), "rate": result["rate"]} for result, used in taken])

@@ -1,7 +1,7 @@
 """Load by wrk (Debian's package) on a cluster, and the CPU time that it took there."""
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import psutil
 
@@ -32,22 +32,14 @@ def _cpu_s(processes: list[psutil.Process]) -> float:
     return float(sum(sum(process.cpu_times()[:2]) for process in processes))
 
 
-def wrk(
-    address: str,
-    connections: int,
-    seconds: int,
-    *,
-    script: str = "post",
-    path: str = "/facade",
-    arguments: Sequence[str] = (),
-) -> dict[str, float]:
-    """What a script beside this file does, for some seconds.
+def wrk(address: str, connections: int, seconds: int, *wanted: str) -> dict[str, float]:
+    """What tests/load.lua asks for when it is given these arguments (posts without any), for some seconds.
 
     Requests, requests a second, errors, and milliseconds of the median, the 99th and the 999th of a thousand.
     """
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(ROOT / "tests" / f"{script}.lua")]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(ROOT / "tests" / "load.lua")]
     ended = subprocess.run(
-        [*command, f"http://{address}{path}", "--", *arguments], capture_output=True, text=True, check=True
+        [*command, f"http://{address}", "--", *(wanted or ("post",))], capture_output=True, text=True, check=True
     )
     (line,) = [line for line in ended.stdout.splitlines() if line.startswith("RESULT")]
     requests, micros, *others = map(float, line.split()[1:])
