@@ -107,14 +107,13 @@ def test_the_newest_of_many_that_came_together_are_read(opening: Opening) -> Non
         async with opening() as store:
             begin_ms = ids.now_ms() - 50_000
             entries = [
-                Entry(f"{ids.last_id(begin_ms + number // 1_100)[:14]}7fff-bfff-{number:012d}", "x")
-                for number in range(3_300)
+                Entry(f"{ids.last_id(begin_ms + number // 250)[:14]}7fff-bfff-{number:012d}", "x")
+                for number in range(750)
             ]
-            for begin in range(0, len(entries), 1_000):
-                await store.append_all(entries[begin : begin + 1_000])
+            await store.append_all(entries)
             after, before, read = ids.last_id(begin_ms - 1), ids.first_id(begin_ms + 1_000), list[Entry]()
             assert entries[:-6:-1] == await store.read(after, 5, before=before, newest_first=True)
-            while page := await store.read(after, 700, before=before, newest_first=True):
+            while page := await store.read(after, 50, before=before, newest_first=True):
                 read += page
                 before = page[-1].id
             assert entries[::-1] == read
