@@ -52,7 +52,7 @@ def test_a_killed_and_a_hung_node_break_no_promise(runtime: object, tmp_path: Pa
     assert [["kill"], ["hang", "resume"]] == [list(result["outage_ms"]) for result in results]
 
 
-@pytest.mark.parametrize("faults", ["wipe,failing,torn", "split,merge-kill", "facade,parallel-key"])
+@pytest.mark.parametrize("faults", ["wipe,torn", "split,merge-kill", "failing,facade,parallel-key"])
 def test_disks_networks_stops_and_repeated_sends_break_no_promise(runtime: object, tmp_path: Path, faults: str) -> None:
     """Disks are lost, fail, are torn; networks split, a node dies while it merges; a facade stops; keys are shared."""
     del runtime
