@@ -59,14 +59,8 @@ def _serve(settings: config.Config, listening: socket.socket) -> None:
     app = create_app(client, live, streams.Slots(settings.facade.streams), survey)
     serving = server.create(app, listening, threads=settings.facade.threads + settings.facade.streams)
     threading.Thread(target=prober.run, args=(transport, suspects, stop), daemon=True).start()
-    threading.Thread(target=_stop_with, args=(stop, live), daemon=True).start()
-    server.run(serving, stop, drain_s=limits.deadline_s + SENDING_S)
-
-
-def _stop_with(stop: threading.Event, live: Live) -> None:
-    """Streams have no end of their own: they end when the facade stops."""
-    stop.wait()
-    live.stop()
+    # Live streams have no end of their own.
+    server.run(serving, stop, drain_s=limits.deadline_s + SENDING_S, stopping_too=live.stop)
 
 
 def _share_memory_between_threads() -> None:

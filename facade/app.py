@@ -94,9 +94,7 @@ class FacadeResource:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message; answered when it is stored."""
         text = body.message(request.content_type, request.bounded_stream.read(body.BODY_BYTES + 1))
-        key = body.idempotency_key(request.get_header("Idempotency-Key"))
-        stored = self._client.append(self._new_id(), text, key, request.context.timing)
-        _told(response, stored)
+        stored = _append(self._client, self._new_id, text, request, response)
         response.data = _json({"status": "success", "uuid": stored.id})
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -136,15 +134,13 @@ class MessagesResource:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message, or many."""
         found = body.messages(request.content_type, request.bounded_stream.read(body.BATCH_BYTES + 1))
-        key = body.idempotency_key(request.get_header("Idempotency-Key"))
         if isinstance(found, str):
-            stored = self._client.append(self._new_id(), found, key, request.context.timing)
-            _told(response, stored)
+            stored = _append(self._client, self._new_id, found, request, response)
             response.status = falcon.HTTP_201
             response.location = f"/v1/messages/{stored.id}"
             response.data = _json({"id": stored.id, "time": ids.time_text(stored.id)})
             return
-        if key is not None:
+        if _key(request) is not None:
             raise RequestError("Idempotency-Key belongs to one message: many have none")
         outcome = batch.store(self._client, found, self._new_id, request.context.timing)
         response.set_header("X-Logging-Node", ", ".join(outcome.nodes))
@@ -183,8 +179,7 @@ class MessagesResource:
 
     def _follow(self, request: falcon.Request, response: falcon.Response, last: str | None) -> None:
         params = query.single(request.params)
-        if unknown := sorted(params.keys() - {"after"}):
-            raise RequestError(f"there is no parameter {unknown[0][:40]!r} for {EVENTS}; known: after")
+        query.refuse_unknown(params, ("after",), f" for {EVENTS}")
         given = last or params.get("after")
         after = query.message_id(given, "Last-Event-ID" if last else "after") if given else None
         response.content_type = EVENTS
@@ -238,10 +233,20 @@ class ClusterResource:
     on_head = on_get
 
 
-def _told(response: falcon.Response, stored: Stored) -> None:
+def _append(
+    client: Client, new_id: Callable[[], str], text: str, request: falcon.Request, response: falcon.Response
+) -> Stored:
+    """Store one message, and say in the headers by which node, and whether it was there."""
+    key = _key(request)
+    stored = client.append(new_id(), text, key, request.context.timing)
     response.set_header("X-Logging-Node", stored.node)
     if stored.replayed:
         response.set_header("Idempotent-Replayed", "true")
+    return stored
+
+
+def _key(request: falcon.Request) -> str | None:
+    return body.idempotency_key(request.get_header("Idempotency-Key"))
 
 
 def _stream(response: falcon.Response, chunks: Generator[bytes, None, None], slots: streams.Slots | None) -> None:

@@ -1,11 +1,12 @@
 """Stores many messages of one request, and says of each what became of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common import ids
 from common.errors import RequestError, ServiceError
+from common.sequences import chunks
 from common.wire import PAGE_MESSAGES, Entry, text_bytes
 from facade.client import Client
 from facade.posts import CHUNK_BYTES
@@ -33,7 +34,7 @@ def store(client: Client, texts: Sequence[str | RequestError], new_id: Callable[
     errors: dict[int, str] = {index: str(text) for index, text in enumerate(texts) if isinstance(text, RequestError)}
     nodes: dict[str, None] = {}
     failure: str | None = None
-    for chunk in _chunks(places):
+    for chunk in chunks(places, lambda index: text_bytes(places[index].msg), lift=CHUNK_BYTES, seats=PAGE_MESSAGES):
         if failure is None:
             try:
                 stored = client.append_all([places[index] for index in chunk], timing)
@@ -46,20 +47,6 @@ def store(client: Client, texts: Sequence[str | RequestError], new_id: Callable[
             errors |= dict.fromkeys(chunk, "it was not sent, because one before it failed")
     results = [_result(index, places.get(index), errors.get(index)) for index in range(len(texts))]
     return Outcome(results, tuple(nodes), failure)
-
-
-def _chunks(places: dict[int, Entry]) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    used_bytes = 0
-    for index, entry in places.items():
-        size = text_bytes(entry.msg)
-        if chunk and (used_bytes + size > CHUNK_BYTES or len(chunk) == PAGE_MESSAGES):
-            yield chunk
-            chunk, used_bytes = [], 0
-        chunk.append(index)
-        used_bytes += size
-    if chunk:
-        yield chunk
 
 
 def _result(index: int, entry: Entry | None, error: str | None) -> dict[str, Any]:

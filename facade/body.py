@@ -51,7 +51,7 @@ def messages(content_type: str | None, body: bytes) -> str | list[str | RequestE
         case _:
             if _within(body, BATCH_BYTES).lstrip()[:1] == b"[":
                 return _each(_items(body), lambda item: _text(_parsed(bytes(item))))
-            return message(JSON, body)
+            return _text(_parsed(_within(body, BODY_BYTES)))
 
 
 def _each(found: list[Item], read: Callable[[Item], str]) -> list[str | RequestError]:

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from common.sequences import chunks
+
 FLIGHTS = 2  # at once: while one is under way the next one fills
 SEATS = 200  # in one flight: some milliseconds for a node
 
@@ -87,13 +89,9 @@ class Flights(Generic[Item, Answer]):
 
     def _board(self) -> "list[_Passenger[Item, Answer]]":
         """Take from those that wait as many, in their order, as one flight takes."""
-        count, weight = 0, 0
-        for passenger in self._waiting[: self._seats]:
-            weight += self._weight(passenger.item)
-            if count and weight > self._lift:
-                break
-            count += 1
-        aboard, self._waiting = self._waiting[:count], self._waiting[count:]
+        boarding = chunks(self._waiting, lambda one: self._weight(one.item), lift=self._lift, seats=self._seats)
+        aboard = next(boarding, [])
+        self._waiting = self._waiting[len(aboard) :]
         return aboard
 
 

@@ -4,6 +4,8 @@ import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
+from common.sequences import quantile
+
 RECENT = 1_000  # answers of each node whose times are kept
 NODES = 200  # at most; what else there is is not counted
 
@@ -18,8 +20,7 @@ class Seen:
 
     def quantile_ms(self, share: float) -> float:
         """Milliseconds that this share of the recent answers took at most; 0.0 when there is none."""
-        ordered = sorted(self.recent_s)
-        return 1_000 * ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
+        return 1_000 * quantile(sorted(self.recent_s), share)
 
 
 class Meter:
@@ -42,5 +43,5 @@ class Meter:
     def seen(self, address: str) -> Seen:
         """What is known of an address now."""
         with self._lock:
-            found = self._seen[address] if address in self._seen else Seen()
+            found = self._seen.get(address, Seen())
             return Seen(found.served, found.errors, found.recent_s.copy())

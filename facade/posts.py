@@ -67,7 +67,7 @@ class Posts:
 
     def _alone(self, post: "_Post") -> Stored:
         failures: list[PeerError] = []
-        limits = self._left(post.arrived(self._clock(), Timing()))
+        limits = self._left(post.leaves(self._clock()))
         try:
             return self._ask(
                 "logging-service", post.request, Stored, failures=failures, limits=limits, timing=post.timing
@@ -83,8 +83,8 @@ class Posts:
             stored = self._alone(posts[0])  # raises to the only one that waits
             return lambda _: stored
         now_s, timing, failures = self._clock(), Timing(), list[PeerError]()
+        limits = self._left(max(post.leaves(now_s) for post in posts))
         together = AppendAll(entries=tuple(Entry(post.request.id, post.request.msg) for post in posts), posted=True)
-        limits = self._left(now_s - min(post.began_s for post in posts))
         try:
             taken = self._ask("logging-service", together, StoredAll, failures=failures, limits=limits, timing=timing)
         except UnavailableError as error:
@@ -92,13 +92,13 @@ class Posts:
         else:
 
             def succeeded(post: _Post) -> Stored:
-                post.arrived(now_s, timing)
+                post.timing.take(timing)
                 return Stored(id=post.request.id, node=taken.node)
 
             return succeeded
 
         def failed(post: _Post) -> Stored:
-            post.arrived(now_s, timing)
+            post.timing.take(timing)
             raise of_write(post.request.id, failures, unavailable) from unavailable
 
         return failed
@@ -120,11 +120,10 @@ class _Post:
     def weight(self) -> int:
         return text_bytes(self.request.msg)
 
-    def arrived(self, left_s: float, spent: Timing) -> float:
-        """It travelled from then on, and spent what all spent together; the seconds that it had waited."""
-        waited_s = max(left_s - self.began_s, 0.0)
+    def leaves(self, now_s: float) -> float:
+        """Its turn has come; the seconds for which it has waited."""
+        waited_s = max(now_s - self.began_s, 0.0)
         self.timing.add("queue", waited_s)
-        self.timing.take(spent)
         return waited_s
 
 

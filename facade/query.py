@@ -1,7 +1,7 @@
 """Reads the query of `GET /v1/messages`. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -45,8 +45,7 @@ def parse(given: Mapping[str, str]) -> Query:
     Raises:
         RequestError: one is unknown or wrong; it is named, with what is allowed.
     """
-    if unknown := sorted(given.keys() - KNOWN):
-        raise RequestError(f"there is no parameter {unknown[0][:40]!r}; known: {', '.join(KNOWN)}")
+    refuse_unknown(given, KNOWN)
     if (order := given.get("order", "asc")) not in ("asc", "desc"):
         raise RequestError(f"order must be asc or desc, not {order[:40]!r}")
     cursor = message_id(given["after"], "after") if given.get("after") else ""
@@ -60,6 +59,12 @@ def parse(given: Mapping[str, str]) -> Query:
         newest_first=newest_first,
         given=given,
     )
+
+
+def refuse_unknown(given: Mapping[str, str], known: Sequence[str], where: str = "") -> None:
+    """Raise RequestError for a parameter that is not known."""
+    if unknown := sorted(given.keys() - known):
+        raise RequestError(f"there is no parameter {unknown[0][:40]!r}{where}; known: {', '.join(known)}")
 
 
 def single(given: Mapping[str, str | list[str]]) -> dict[str, str]:

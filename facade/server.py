@@ -104,14 +104,22 @@ def create(application: Callable[..., Any], listening: socket.socket, *, threads
     return server
 
 
-def run(server: Any, stop: threading.Event, *, drain_s: float, stalled_s: float = STALLED_S) -> None:
+def run(
+    server: Any,
+    stop: threading.Event,
+    *,
+    drain_s: float,
+    stopping_too: Callable[[], object] = lambda: None,
+    stalled_s: float = STALLED_S,
+) -> None:
     """Serve until `stop` is set; then answer what was accepted, for at most `drain_s`, and return.
 
-    A client that takes nothing of its answer for `stalled_s` is cut.
+    `stopping_too` is called then. A client that takes nothing of its answer for `stalled_s` is cut.
     """
     while not stop.is_set():
         _turn(server)
         _cut_stalled(server, stalled_s)
+    stopping_too()
     _stop_accepting(server)
     ends, quiet_since = time.monotonic() + drain_s, time.monotonic()
     while (now := time.monotonic()) < min(ends, quiet_since + QUIET_S):

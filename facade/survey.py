@@ -76,11 +76,12 @@ class Survey:
 
     def _listed(self, registry: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] | None:
         """Nodes that are configured, those that are handed out, and members; None when the registry is silent."""
+
+        def known(name: str) -> tuple[str, ...]:
+            return rpc.ask(self._transport, registry, Lookup(name=name), Known, timeout_s=ANSWER_S / 3).values
+
         try:
-            return tuple(
-                rpc.ask(self._transport, registry, Lookup(name=name), Known, timeout_s=ANSWER_S / 3).values
-                for name in ("configured-logging-service", "logging-service", "hazelcast-clients")
-            )  # type: ignore[return-value]
+            return known("configured-logging-service"), known("logging-service"), known("hazelcast-clients")
         except PeerError:
             return None
 

@@ -91,10 +91,11 @@ class ReplicatedStore:
 
     async def append_all(self, entries: Sequence[Entry]) -> None:
         """See Store. What is too old for the map goes to the disks of all live nodes."""
-        above = await self._hot_above() if any(self._is_late(entry.id) for entry in entries) else ""
+        oldest = min((entry.id for entry in entries), default=ids.last_id(self._now_ms()))
+        above = await self._hot_above() if self._is_late(oldest) else ""
         hot = [entry for entry in entries if entry.id > above]
         _, in_map = await asyncio.gather(self._journal.append_all(entries), self._in_map(self._grid.append_all, hot))
-        if not in_map or any(self._is_late(entry.id) for entry in entries):
+        if not in_map or self._is_late(oldest):
             await self._peers.replicate()
 
     async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from common.sequences import quantile
+
 
 class Outcome(StrEnum):
     """How a write ended for its client."""
@@ -144,10 +146,7 @@ def outage_s(times_s: Sequence[float], since_s: float = 0.0, until_s: float = fl
 
 
 def _latency(milliseconds: Sequence[float]) -> Latency:
-    def quantile(share: float) -> float:
-        return milliseconds[min(int(share * len(milliseconds)), len(milliseconds) - 1)] if milliseconds else 0.0
-
-    return Latency(quantile(0.5), quantile(0.99), quantile(0.999), quantile(1.0))
+    return Latency(*(quantile(milliseconds, share) for share in (0.5, 0.99, 0.999, 1.0)))
 
 
 def _stale(acknowledged: Sequence[Write], read: Read, there: set[str]) -> Iterator[float]:

@@ -57,18 +57,18 @@ def main(context: click.Context, url: str, form: show.Format) -> None:
 def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
     """Store TEXTS, each one a message; without any, the lines of stdin, as they come."""
     sent = failed = 0
-    array: list[dict[str, Any]] = []  # which has an end
-    for batch in api.batched(texts) if texts else _lines_of_stdin():
-        results = terminal.api.send(batch)
-        sent += len(results)
-        array += results if terminal.form == "json" else []
-        failed += sum("message" in result for result in results)
-        if terminal.form != "json":
-            show.results(results, terminal.form)
-        if sys.stderr.isatty() and not sys.stdout.isatty():
-            click.echo(f"\r{sent} messages", nl=False, err=True)
-    if terminal.form == "json":
-        show.results(array, "json")
+
+    def results() -> Iterator[dict[str, Any]]:
+        nonlocal sent, failed
+        for batch in api.batched(texts) if texts else _lines_of_stdin():
+            for result in terminal.api.send(batch):
+                sent += 1
+                failed += "message" in result
+                yield result
+            if sys.stderr.isatty() and not sys.stdout.isatty():
+                click.echo(f"\r{sent} messages", nl=False, err=True)
+
+    show.results(results(), terminal.form)
     if failed:
         raise api.ApiError(f"{failed} of {sent} messages were not stored")
 

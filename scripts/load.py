@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Any
 
+from common.sequences import quantile
 from scripts.api import Api, ApiError
 
 TEXT = "a message of an ordinary length, some 60 characters of text."
@@ -33,15 +34,11 @@ def run(url: str, *, clients: int, seconds: float, batch: int) -> dict[str, Any]
     for thread in threads:
         thread.join()
     took_s.sort()
-
-    def quantile_ms(share: float) -> float:
-        return round(1_000 * took_s[min(int(share * len(took_s)), len(took_s) - 1)], 2) if took_s else 0.0
-
     return {
         "messages": len(took_s) * batch,
         "messages a second": round(len(took_s) * batch / seconds),
-        "p50 ms": quantile_ms(0.5),
-        "p99 ms": quantile_ms(0.99),
+        "p50 ms": round(1_000 * quantile(took_s, 0.5), 2),
+        "p99 ms": round(1_000 * quantile(took_s, 0.99), 2),
         "errors": len(errors),
         "first error": errors[0] if errors else "",
     }

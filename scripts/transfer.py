@@ -11,6 +11,7 @@ import msgspec
 
 from common import config, ids, rpc
 from common.errors import FatalError, InvalidMessageError, ServiceError
+from common.sequences import chunks
 from common.wire import Entry, MessageId, Text, text_bytes
 from facade.client import Client
 from facade.routing import Limits, Suspects
@@ -82,7 +83,8 @@ def load(client: Client, lines: Iterable[str], progress: Progress, *, told_messa
                     progress(f"{count} messages")
 
         try:
-            for batch in _batches(lines):
+            found = _entries(lines)
+            for batch in chunks(found, lambda one: text_bytes(one.msg), lift=BATCH_BYTES, seats=BATCH_MESSAGES):
                 sent.append(threads.submit(lambda entries: client.append_all(entries).count, batch))
                 settle(SENDERS)
             settle(0)
@@ -91,21 +93,13 @@ def load(client: Client, lines: Iterable[str], progress: Progress, *, told_messa
     return count
 
 
-def _batches(lines: Iterable[str]) -> Iterator[list[Entry]]:
-    batch: list[Entry] = []
-    used_bytes = 0
+def _entries(lines: Iterable[str]) -> Iterator[Entry]:
     for number, line in zip(itertools.count(1), lines, strict=False):
         if not line.strip():
             continue
         try:
             found = msgspec.json.decode(line, type=Line)
-            size = text_bytes(found.msg)
+            text_bytes(found.msg)  # raises for what UTF-8 cannot carry
         except (msgspec.MsgspecError, InvalidMessageError) as error:
             raise FatalError(f"line {number} is no message: {error}") from error
-        if batch and (used_bytes + size > BATCH_BYTES or len(batch) == BATCH_MESSAGES):
-            yield batch
-            batch, used_bytes = [], 0
-        batch.append(Entry(found.id, found.msg))
-        used_bytes += size
-    if batch:
-        yield batch
+        yield Entry(found.id, found.msg)

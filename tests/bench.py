@@ -7,12 +7,8 @@ import asyncio
 import json
 import platform
 import statistics
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -26,12 +22,11 @@ from nodes.grid import HazelcastStore
 from scripts import transfer
 from scripts.api import Api
 from scripts.launcher import Cluster
-from scripts.ports import free_addresses
 from scripts.processes import ROOT
 from scripts.traffic import Writers, client
 from tests.chart import chart
 from tests.measure import a_cluster, old_line
-from tests.wrk import processes_of, with_cpu, wrk
+from tests.wrk import echo, medians, processes_of, with_cpu, wrk
 
 RESULT, PLOT = ROOT / "docs" / "bench.json", ROOT / "docs" / "bench.svg"
 CONNECTIONS = (1, 8, 32, 128)
@@ -56,8 +51,8 @@ def main(rounds: int, largest: int, kills: int, keep: bool) -> None:
         found[name] = {key: round(value, 3) for key, value in figures.items()}
         click.echo(f"{name}: " + ", ".join(f"{key} {value:g}" for key, value in found[name].items()))
 
-    with a_cluster() as cluster, _echo() as (echo, echo_address):
-        _posts(cluster, echo, echo_address, rounds, note)
+    with a_cluster() as cluster, echo() as (bare, bare_address):
+        _posts(cluster, bare, bare_address, rounds, note)
         _batches(cluster, rounds, note)
         note("follow, ms from the answer to the event", _followed(cluster))
     with a_cluster() as cluster:
@@ -73,7 +68,7 @@ def main(rounds: int, largest: int, kills: int, keep: bool) -> None:
         PLOT.write_text(chart("requests a second", rates))
 
 
-def _posts(cluster: Cluster, echo: psutil.Process, echo_address: str, rounds: int, note: Any) -> None:
+def _posts(cluster: Cluster, bare: psutil.Process, bare_address: str, rounds: int, note: Any) -> None:
     """One message in a request, in turn with the bare echo and with the store alone."""
     address = cluster.settings.facade.address
     wrk(address, 32, 2 * SECONDS)  # Java compiles what is used
@@ -82,13 +77,13 @@ def _posts(cluster: Cluster, echo: psutil.Process, echo_address: str, rounds: in
         for _ in range(rounds):
             result, used = with_cpu(processes_of(cluster), partial(wrk, address, connections, SECONDS))
             ours.append({**result, "cpu ms": sum(used.values()), **{f"cpu {name}": one for name, one in used.items()}})
-            result, used = with_cpu({"echo": [echo]}, partial(wrk, echo_address, connections, SECONDS))
+            result, used = with_cpu({"echo": [bare]}, partial(wrk, bare_address, connections, SECONDS))
             echoed.append({**result, "cpu ms": used["echo"]})
             floor.append({"rate": asyncio.run(_store_alone(cluster, connections))})
-        mine, bare = _medians(ours), _medians(echoed)
-        note(f"POST, {connections} connections", {**mine, "share of the echo": mine["rate"] / bare["rate"]})
-        note(f"bare echo, {connections} connections", bare)
-        note(f"put_if_absent alone, {connections} at once", _medians(floor))
+        mine, theirs = medians(ours), medians(echoed)
+        note(f"POST, {connections} connections", {**mine, "share of the echo": mine["rate"] / theirs["rate"]})
+        note(f"bare echo, {connections} connections", theirs)
+        note(f"put_if_absent alone, {connections} at once", medians(floor))
 
 
 def _batches(cluster: Cluster, rounds: int, note: Any) -> None:
@@ -101,8 +96,8 @@ def _batches(cluster: Cluster, rounds: int, note: Any) -> None:
             )
             for _ in range(rounds)
         ]
-        medians = _medians([{**result, "cpu ms": sum(used.values())} for result, used in taken])
-        note(f"POST of 100, {connections} connections", {**medians, "messages a second": 100 * medians["rate"]})
+        found = medians([{**result, "cpu ms": sum(used.values())} for result, used in taken])
+        note(f"POST of 100, {connections} connections", {**found, "messages a second": 100 * found["rate"]})
 
 
 def _pages(cluster: Cluster, rounds: int, largest: int, note: Any) -> None:
@@ -116,9 +111,9 @@ def _pages(cluster: Cluster, rounds: int, largest: int, note: Any) -> None:
         stored = size
         cursors += [json.loads(line)["id"] for line in lines[:: max(1, len(lines) // 50)]]
         pages = [wrk(address, 1, SECONDS, "page", *cursors) for _ in range(rounds)]
-        note(f"page of 100, {size} stored", _medians(pages))
+        note(f"page of 100, {size} stored", medians(pages))
         taken = [with_cpu(processes_of(cluster), partial(wrk, address, 8, SECONDS)) for _ in range(rounds)]
-        posts = _medians([{"cpu ms": sum(used.values()), "rate": result["rate"]} for result, used in taken])
+        posts = medians([{"cpu ms": sum(used.values()), "rate": result["rate"]} for result, used in taken])
         memory = {f"MB {name}": _megabytes(parts) for name, parts in processes_of(cluster).items()}
         note(f"POST, 8 connections, {size} stored", {**posts, **memory})
 
@@ -187,21 +182,6 @@ async def _store_alone(cluster: Cluster, at_once: int) -> float:
     await asyncio.gather(*(put() for _ in range(at_once)))
     await store.close()
     return count / SECONDS
-
-
-@contextmanager
-def _echo() -> Iterator[tuple[psutil.Process, str]]:
-    (address,) = free_addresses(1)
-    command = [sys.executable, "-m", "tests.echo", address.rpartition(":")[2]]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as echo:
-        try:
-            yield psutil.Process(echo.pid), address
-        finally:
-            echo.terminate()
-
-
-def _medians(taken: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(one[name] for one in taken) for name in taken[0]}
 
 
 def _megabytes(processes: list[psutil.Process]) -> float:

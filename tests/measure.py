@@ -5,7 +5,6 @@ import itertools
 import json
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,11 +22,9 @@ from common.wire import Entry
 from nodes.journal import Journal
 from scripts import transfer
 from scripts.launcher import Cluster
-from scripts.ports import free_addresses
-from scripts.processes import ROOT
 from scripts.traffic import HttpClient, Writers, client
 from tests.support import fill, running_cluster
-from tests.wrk import processes_of, with_cpu, wrk
+from tests.wrk import echo, medians, processes_of, with_cpu, wrk
 
 BEFORE_S, AFTER_S = 2.0, 4.0  # of load before and after a kill
 
@@ -67,22 +64,12 @@ def gap(victims: str, runs: int) -> None:
 @click.option("--rounds", default=5, show_default=True, help="Rounds of each, in turn with the bare echo.")
 def post(rounds: int) -> None:
     """POST with wrk (Debian's package) at 1, 8 and 32 connections, in turn with a bare echo: rates and CPU time."""
-    (echo_address,) = free_addresses(1)
-    command = [sys.executable, "-m", "tests.echo", echo_address.rpartition(":")[2]]
-    with a_cluster() as cluster, subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as echo:
-        try:
-            parts, address = processes_of(cluster), cluster.settings.facade.address
-            wrk(address, 8, 8)  # Java compiles what is used
-            for connections in (1, 8, 32):
-                taken = [
-                    _one(parts, address, psutil.Process(echo.pid), echo_address, connections) for _ in range(rounds)
-                ]
-                medians = {name: statistics.median(one[name] for one in taken) for name in taken[0]}
-                click.echo(
-                    f"{connections} connections: " + ", ".join(f"{key} {value:.3f}" for key, value in medians.items())
-                )
-        finally:
-            echo.terminate()
+    with a_cluster() as cluster, echo() as (bare, bare_address):
+        parts, address = processes_of(cluster), cluster.settings.facade.address
+        wrk(address, 8, 8)  # Java compiles what is used
+        for connections in (1, 8, 32):
+            found = medians([_one(parts, address, bare, bare_address, connections) for _ in range(rounds)])
+            click.echo(f"{connections} connections: " + _shown(found))
 
 
 @main.command()
@@ -105,10 +92,9 @@ def parts(rounds: int, lacking: str) -> None:
                 result, used = with_cpu(processes_of(cluster), load)
                 taken[name].append({**result, "cpu": sum(used.values()), **used})
             for name, found in taken.items():
-                medians = {key: statistics.median(one[key] for one in found[1:]) for key in found[0]}  # the first: warm
                 click.echo(
                     f"{connections} connections, {name if name == 'whole' else f'without {name}'}: "
-                    + ", ".join(f"{key} {value:.3f}" for key, value in medians.items())
+                    + _shown(medians(found[1:]))  # the first one warms
                 )
 
 
@@ -225,6 +211,10 @@ def recovery(messages: int, runs: int) -> None:
         click.echo(f"exported {count / (time.perf_counter() - began):,.0f} messages/s, {_memory()}")
         sizes = [path.stat().st_size / 1e6 for path in cluster.folder.glob("journal-*.sqlite")]
         click.echo(f"{count} messages; journals of {', '.join(f'{size:.0f}' for size in sizes)} MB")
+
+
+def _shown(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
 
 
 def _memory() -> str:

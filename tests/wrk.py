@@ -1,11 +1,15 @@
 """Load by wrk (Debian's package) on a cluster, and the CPU time that it took there."""
 
+import statistics
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 
 from scripts.launcher import Cluster
+from scripts.ports import free_addresses
 from scripts.processes import ROOT
 
 
@@ -45,3 +49,20 @@ def wrk(address: str, connections: int, seconds: int, *wanted: str) -> dict[str,
     requests, micros, *others = map(float, line.split()[1:])
     names = ("errors", "p50", "p99", "p99.9")
     return {"requests": requests, "rate": requests / micros * 1e6, **dict(zip(names, others, strict=True))}
+
+
+@contextmanager
+def echo() -> Iterator[tuple[psutil.Process, str]]:
+    """A bare Falcon + waitress application that answers with what it was sent: its process and its address."""
+    (address,) = free_addresses(1)
+    command = [sys.executable, "-m", "tests.echo", address.rpartition(":")[2]]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield psutil.Process(process.pid), address
+        finally:
+            process.terminate()
+
+
+def medians(taken: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure of several rounds."""
+    return {name: statistics.median(one[name] for one in taken) for name in taken[0]}
