@@ -32,6 +32,7 @@ from common.wire import (
     StoredAll,
     Tail,
     Tailed,
+    Wire,
 )
 
 VERSION = 1
@@ -68,6 +69,8 @@ Reply = (
     | Failure
 )
 
+_REQUESTS, _REPLIES = ({kind.__name__.lower(): kind for kind in get_args(kinds)} for kinds in (Request, Reply))
+
 
 def encode(message: Request | Reply) -> bytes:
     """The frame of a message."""
@@ -77,15 +80,15 @@ def encode(message: Request | Reply) -> bytes:
 
 def decode_request(frame: bytes) -> Request:
     """The request in a frame; raises InvalidMessageError for everything that is not one."""
-    return cast(Request, _decode(frame, Request, REQUEST_BYTES))
+    return cast(Request, _decode(frame, _REQUESTS, REQUEST_BYTES))
 
 
 def decode_reply(frame: bytes) -> Reply:
     """The reply in a frame; raises InvalidMessageError for everything that is not one."""
-    return cast(Reply, _decode(frame, Reply, REPLY_BYTES))
+    return cast(Reply, _decode(frame, _REPLIES, REPLY_BYTES))
 
 
-def _decode(frame: bytes, kinds: object, limit_bytes: int) -> object:
+def _decode(frame: bytes, kinds: dict[str, type[Wire]], limit_bytes: int) -> Wire:
     if len(frame) > limit_bytes:
         raise InvalidMessageError(f"a frame of {len(frame)} bytes is over the limit of {limit_bytes}")
     fields = _unpack(frame)
@@ -93,11 +96,14 @@ def _decode(frame: bytes, kinds: object, limit_bytes: int) -> object:
         raise InvalidMessageError(f"a frame must be a msgpack map, not {type(fields).__name__}")
     if (version := fields.pop("v", None)) != VERSION:
         raise InvalidMessageError(f"protocol version {str(version)[:40]} is not {VERSION}, the only one spoken here")
+    name = fields.pop("type", None)
+    kind = kinds.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise InvalidMessageError(f"{name!r:.40} is no type of message here (known types: {', '.join(kinds)})")
     try:
-        return msgspec.convert(fields, kinds)
-    except (msgspec.ValidationError, InvalidMessageError) as error:
-        known = ", ".join(kind.__name__.lower() for kind in get_args(kinds))
-        raise InvalidMessageError(f"{str(error)[:400]} (known types: {known})") from error
+        return kind(**fields)
+    except TypeError as error:  # a field that is missing or unknown
+        raise InvalidMessageError(f"{kind.__name__}: {str(error)[:400]}") from error
 
 
 def _unpack(frame: bytes) -> object:

@@ -30,21 +30,20 @@ Reason = Annotated[str, Meta(max_length=1_000)]
 
 
 class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
-    """The base of all messages.
+    """The base of all messages; made of fields as they are, or as msgpack has them: lists, and names of enum members.
 
     Raises:
         InvalidMessageError: from the constructor, when a field has a wrong type or is over its limit.
     """
 
     def __post_init__(self) -> None:
-        _check(tuple(map(_plain, msgspec.structs.astuple(self))), _field_types(type(self)), type(self).__name__)
-
-
-def _check(values: tuple[object, ...], types: object, where: str) -> None:
-    try:
-        msgspec.convert(values, types)
-    except msgspec.ValidationError as error:
-        raise InvalidMessageError(f"{where}: {error}") from error
+        fields = {name: _plain(getattr(self, name)) for name in self.__struct_fields__}
+        try:
+            valid = msgspec.convert(fields, _plain_twin(type(self)))
+        except msgspec.ValidationError as error:
+            raise InvalidMessageError(f"{type(self).__name__}: {error}") from error
+        for name in fields:
+            msgspec.structs.force_setattr(self, name, getattr(valid, name))
 
 
 def _plain(value: object) -> object:
@@ -53,8 +52,9 @@ def _plain(value: object) -> object:
 
 
 @cache
-def _field_types(kind: type[Wire]) -> object:
-    return tuple[tuple(field.type for field in msgspec.structs.fields(kind))]  # type: ignore[misc]
+def _plain_twin(kind: type[Wire]) -> type[Struct]:
+    """A struct of the same fields that checks nothing when it is made; msgspec looks at the types of a struct once."""
+    return msgspec.defstruct(kind.__name__, [(field.name, field.type) for field in msgspec.structs.fields(kind)])
 
 
 class Ping(Wire, frozen=True, kw_only=True):

@@ -93,9 +93,7 @@ class Client:
             UnavailableError: certainly not stored.
             OutcomeUnknownError: it was sent and no node confirmed it before the deadline.
         """
-        stored = self._posts.append(Append(id=message_id, msg=text, key=key), timing or Timing())
-        log.info("stored id=%s node=%s", stored.id, stored.node)
-        return stored
+        return self._posts.append(Append(id=message_id, msg=text, key=key), timing or Timing())
 
     def append_all(self, entries: Sequence[Entry], timing: Timing | None = None) -> StoredAll:
         """Store messages that have ids, at any logging node; what is there already stays as it is.

@@ -1,5 +1,6 @@
 """Messages that clients post: those that come at once travel together."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -18,6 +19,8 @@ from common.wire import Append, AppendAll, Entry, Stored, StoredAll, Wire, text_
 from facade.flights import Flights
 from facade.routing import Limits
 from facade.timing import Timing
+
+log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 524_288  # of text in one message to a node: with ids and lengths below REQUEST_BYTES
 
@@ -69,13 +72,15 @@ class Posts:
         failures: list[PeerError] = []
         limits = self._left(post.leaves(self._clock()))
         try:
-            return self._ask(
+            stored = self._ask(
                 "logging-service", post.request, Stored, failures=failures, limits=limits, timing=post.timing
             )
         except RefusedError as error:
             raise KeyConflictError("Idempotency-Key was sent with another message before") from error
         except UnavailableError as error:
             raise of_write(post.request.id, failures, error) from error
+        log.info("stored node=%s ids=%s", stored.node, stored.id)
+        return stored
 
     def _together(self, posts: "Sequence[_Post]") -> "Callable[[_Post], Stored]":
         """Store what several clients post at once; how each of them is answered."""
@@ -90,6 +95,7 @@ class Posts:
         except UnavailableError as error:
             unavailable = error
         else:
+            log.info("stored node=%s ids=%s", taken.node, ",".join(post.request.id for post in posts))
 
             def succeeded(post: _Post) -> Stored:
                 post.timing.take(timing)
