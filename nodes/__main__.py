@@ -166,7 +166,6 @@ async def _hazelcast(
             transport, registries, address, launch=settings.hazelcast.launch, member=member
         )
         await peers.learn()
-        await journal.check()
         async with engine.hazelcast(
             cluster,
             journal=journal,

@@ -100,13 +100,15 @@ async def hazelcast(
 ) -> AsyncIterator[Engine]:
     """A store of the journal and the cluster's map, with the node's own member if it has one.
 
-    `forming` is called when that member is up.
+    `forming` is called when that member is up. A journal in which any message is damaged is refused.
 
     The client connects when all members are there, or after FORMING_S: the first client makes Hazelcast deal out the
     partitions, and dealt to one member alone they would have to be moved, which takes 1.5 s and leaves what is
     written meanwhile with too few backups.
     """
     async with contextlib.AsyncExitStack() as stack:
+        checking = asyncio.create_task(journal.check())  # beside the start of the member: each takes seconds
+        stack.callback(checking.cancel)
         own = None
         if cluster.own:
             runtime = await asyncio.to_thread(java.find)
@@ -127,6 +129,7 @@ async def hazelcast(
         stack.push_async_callback(messages.close)
         if own and not await own.wait(lambda health: health.safe, timeout_s=SAFE_S):
             log.warning("serving before all backups are in place waited_s=%s", SAFE_S)
+        await checking
         store = ReplicatedStore(journal, messages, peers, hot=hot)
         await stack.enter_async_context(peers.kept())
         await _recovered(store, audit)

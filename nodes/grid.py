@@ -91,7 +91,14 @@ class HazelcastStore:
 
     async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
         """See Store. Costs what the page costs, not what is stored, but for the first page, which sorts everything."""
-        return await _within((self._read_down if newest_first else self._read_up)(after, before, limit))
+        reading = (
+            self._read_down(after, before, limit) if newest_first else self._up(self._window, after, before, limit)
+        )
+        return await _within(reading)
+
+    async def ids(self, after: str, limit: int) -> list[str]:
+        """See Half."""
+        return await _within(self._up(self._ids_in, after, "", limit))
 
     async def expire(self, until: str) -> int:
         """See Store; a map does not tell how many."""
@@ -102,11 +109,13 @@ class HazelcastStore:
         """See Store."""
         return tuple(str(member.uuid) for member in self._client.cluster_service.get_members())
 
-    async def _read_up(self, after: str, before: str, limit: int) -> list[Entry]:
-        found: list[Entry] = []
+    async def _up(
+        self, window: Callable[[str, str, int], Awaitable[list[T]]], after: str, before: str, limit: int
+    ) -> list[T]:
+        found: list[T] = []
         for above, below in windows(after, before, now_ms=ids.now_ms()):
             if len(found) < limit:
-                found += await self._window(above, below, limit - len(found))
+                found += await window(above, below, limit - len(found))
         return found
 
     async def _read_down(self, after: str, before: str, limit: int) -> list[Entry]:
@@ -129,15 +138,13 @@ class HazelcastStore:
 
     async def _window(self, above: str, below: str, limit: int) -> list[Entry]:
         """The first messages in a range of ids."""
-        found: list[Entry] = []
-        full = True
-        while full and len(found) < limit:
-            wanted = limit - len(found)
-            rows = sorted(await self._map.entry_set(paging(_range(above, below), wanted)))
-            found += [Entry(*row) for row in rows if _ours(*row)]
-            full = len(rows) == wanted  # then there may be more of this window, when some were not ours
-            above = rows[-1][0] if rows else above
-        return found
+        return [Entry(*row) for row in await _first(self._map.entry_set, above, below, limit)]
+
+    async def _ids_in(self, above: str, below: str, limit: int) -> list[str]:
+        return [row[0] for row in await _first(self._keys_alone, above, below, limit)]
+
+    async def _keys_alone(self, predicate: Predicate) -> list[tuple[str]]:
+        return [(key,) for key in await self._map.key_set(predicate)]
 
     async def close(self) -> None:
         """Leave the cluster."""
@@ -227,7 +234,22 @@ async def _put_once(entries: "Map[str, str]", key: str, value: str, *, ttl_s: fl
     return stored
 
 
-def _ours(key: object, value: object) -> bool:
+async def _first(
+    ask: Callable[[Predicate], Awaitable[Sequence[tuple[Any, ...]]]], above: str, below: str, limit: int
+) -> list[tuple[Any, ...]]:
+    """The first rows of messages in a range of ids."""
+    found: list[tuple[Any, ...]] = []
+    full = True
+    while full and len(found) < limit:
+        wanted = limit - len(found)
+        rows = sorted(await ask(paging(_range(above, below), wanted)))
+        found += [row for row in rows if _ours(*row)]
+        full = len(rows) == wanted  # then there may be more in this range, when some were not ours
+        above = rows[-1][0] if rows else above
+    return found
+
+
+def _ours(key: object, value: object = "") -> bool:
     """Whether an entry of the map is a message: any Hazelcast client may have put something else there."""
     if isinstance(key, str) and isinstance(value, str) and _MESSAGE_ID.fullmatch(key) and len(value) <= MESSAGE_BYTES:
         return True

@@ -132,6 +132,11 @@ class Journal:
         bounds = (after, before or ABOVE_ALL, limit)
         return await self._read(lambda connection: [checked(*row) for row in connection.execute(query, bounds)])
 
+    async def ids(self, after: str, limit: int) -> list[str]:
+        """See Half."""
+        query = "SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?"
+        return await self._read(lambda connection: [row[0] for row in connection.execute(query, (after, limit))])
+
     async def between(self, after: str, until: str) -> list[Entry]:
         """What has an id in (after, until], about PAGE_BYTES of it."""
         return await self._guarded(self._auditor, lambda connection: queries.between(connection, after, until))

@@ -124,6 +124,10 @@ class Peers:
             if not peer.silent:
                 peer.go_back(RELAY_S)
 
+    def leads(self) -> bool:
+        """Whether this node does what one of the live nodes has to do: it is the first of them."""
+        return self.address == min((self.address, *self.live()))
+
     def live(self) -> tuple[str, ...]:
         """The peers that answered the last time."""
         return tuple(address for address, peer in self._peers.items() if not peer.silent)

@@ -21,7 +21,7 @@ from common.wire import Entry
 from nodes.background import repeat
 from nodes.journal import Journal
 from nodes.peers import Peers
-from nodes.store import Claim, Store
+from nodes.store import Claim, Half, Store
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,8 @@ PROBE_S = 0.1  # between two questions to a map that did not answer, and between
 IN_FLIGHT_S = 15.0  # from making an id to its message being stored, at most: a facade's deadline, and clocks apart
 QUIET_S = 10.0  # without a change of members: then the map has moved and merged what it had to
 SETTLE_S = 1.0  # between two comparisons of the journal with the map
-COMPARED_MESSAGES = 200  # at one go: 13 MB when all are as large as they may be
+COMPARED_IDS = 1_000  # at one go
+MOVED_MESSAGES = 200  # at one go: 13 MB when all are as large as they may be
 COOL_S = 10.0  # between two removals from the map of what is on all disks
 
 
@@ -61,7 +62,7 @@ class ReplicatedStore:
     def __init__(
         self,
         journal: Journal,
-        grid: Store,
+        grid: Half,
         peers: Peers,
         *,
         hot: Hot = Hot(),
@@ -133,10 +134,14 @@ class ReplicatedStore:
         return self._grid.view()
 
     async def recover(self) -> None:
-        """Fetch what the peers have, and make sure that the map has the newest messages; raises StoreError."""
+        """Take what the peers and the map have, and have the peers take what is here; raises StoreError.
+
+        The map gets what it lacks later, when this node serves already.
+        """
         await self._peers.fetch()
         hot = await self._hot_above()
-        await self._compare(hot, ids.last_id(self._now_ms()))
+        await self._compare(hot, ids.last_id(self._now_ms()), filling=False)
+        await self._peers.replicate()
         if self._peers.whole():  # else a peer may have old messages that this node has lost
             self._settle_at(hot)
 
@@ -160,7 +165,7 @@ class ReplicatedStore:
             return
         until = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
         await self._peers.fetch()
-        await self._compare(self._settled, until)
+        await self._compare(self._settled, until, filling=self._peers.leads())
         if self._grid.view() != self._seen:
             return
         self._settle_at(until)
@@ -173,7 +178,8 @@ class ReplicatedStore:
         silences = self._peers.silences
         if self._rescued != silences:
             now_ms = self._now_ms()
-            await self._compare(max(self._settled, ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))), ids.last_id(now_ms))
+            recent = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
+            await self._compare(max(self._settled, recent), ids.last_id(now_ms), filling=True)
             self._rescued = silences
 
     def _is_late(self, message_id: str) -> bool:
@@ -189,19 +195,19 @@ class ReplicatedStore:
         oldest = ids.last_id(self._now_ms() - int(60_000 * self._hot.minutes))
         return max(oldest, await self._journal.newest(self._hot.messages))
 
-    async def _compare(self, above: str, until: str) -> None:
-        """Put what only one of journal and map has, of the ids in (above, until], into the other."""
+    async def _compare(self, above: str, until: str, *, filling: bool) -> None:
+        """Of the ids in (above, until]: take what only the map has, and when `filling` put there what it lacks."""
+        to_map = to_journal = 0
         while above < until:
-            here = await self._journal.read(above, COMPARED_MESSAGES)
-            there = await self._grid.read(above, COMPARED_MESSAGES)
-            end = min([until, *(found[-1].id for found in (here, there) if len(found) == COMPARED_MESSAGES)])
-            if only_here := _missing(here, there, end):
-                log.info("the map lacked messages=%s", len(only_here))
-                await self._grid.append_all(only_here)
-            if only_there := _missing(there, here, end):
-                log.info("the journal lacked messages=%s", len(only_there))
-                await self._journal.keep(only_there)
+            here = await self._journal.ids(above, COMPARED_IDS)
+            there = await self._grid.ids(above, COMPARED_IDS)
+            end = min([until, *(found[-1] for found in (here, there) if len(found) == COMPARED_IDS)])
+            to_journal += await _copy(_missing(there, here, end), self._grid, self._journal.keep)
+            if filling:
+                to_map += await _copy(_missing(here, there, end), self._journal, self._grid.append_all)
             above = end
+        if to_map or to_journal:
+            log.info("compared messages_to_map=%s messages_to_journal=%s", to_map, to_journal)
 
     async def _in_map(self, append: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether the map took it."""
@@ -256,7 +262,20 @@ class ReplicatedStore:
         task.add_done_callback(self._tasks.discard)
 
 
-def _missing(source: Sequence[Entry], present: Sequence[Entry], end: str) -> list[Entry]:
-    """What the source has, up to the id `end`, and is not among what is present."""
-    known = {entry.id for entry in present}
-    return [entry for entry in source if entry.id <= end and entry.id not in known]
+def _missing(source: Sequence[str], present: Sequence[str], end: str) -> list[str]:
+    """The ids of the source, up to `end`, that are not among those that are present."""
+    known = set(present)
+    return [message_id for message_id in source if message_id <= end and message_id not in known]
+
+
+async def _copy(wanted: Sequence[str], source: Store, keep: Callable[[Sequence[Entry]], Awaitable[None]]) -> int:
+    """Have the messages of these ids, which are in order, kept; how many those were, for some may have expired."""
+    copied, ids_wanted = 0, set(wanted)
+    above = ids.previous(wanted[0]) if wanted else ""
+    while wanted and above < wanted[-1]:
+        found = await source.read(above, MOVED_MESSAGES)
+        if entries := [entry for entry in found if entry.id in ids_wanted]:
+            await keep(entries)
+            copied += len(entries)
+        above = found[-1].id if len(found) == MOVED_MESSAGES else wanted[-1]
+    return copied

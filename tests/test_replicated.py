@@ -236,15 +236,51 @@ def test_journal_and_map_get_what_they_miss_when_the_members_are_quiet(tmp_path:
     asyncio.run(run())
 
 
-def test_a_node_that_starts_fills_the_map_from_its_disk(tmp_path: Path) -> None:
+def test_a_node_that_starts_takes_what_the_map_has_and_fills_it_later(tmp_path: Path) -> None:
     """After all members died the map is empty, and the journals are not: also many messages, in their order."""
 
     async def run() -> None:
-        async with node(tmp_path, free_addresses(1)[0], []) as one, replicated(one, grid := Grid()) as store:
+        now_s = 0.0
+        async with (
+            node(tmp_path, free_addresses(1)[0], []) as one,
+            replicated(one, grid := Grid(), now_ms=later_ms, clock=lambda: now_s) as store,
+        ):
             entries = [Entry(ids.new_id(), str(number)) for number in range(1_001)]
-            await asyncio.gather(*(one.journal.append(*entry) for entry in entries))
+            await asyncio.gather(*(one.journal.append(*entry) for entry in entries[1:]))
+            await grid.append(*entries[0])
             await store.recover()
+            assert entries == await one.journal.read("", 2_000)
+            assert entries[:1] == await grid.read("", 2_000)
+            await store.settle()
+            now_s += QUIET_S
+            await store.settle()
             assert entries == await grid.read("", 2_000)
+
+    asyncio.run(run())
+
+
+def test_one_of_the_live_nodes_fills_the_map(tmp_path: Path) -> None:
+    """The first of them: all others would do the same work again."""
+
+    async def run() -> None:
+        grid = Grid()
+        clock = itertools.count(0.0, 100.0).__next__
+        async with (
+            pair(tmp_path) as (first, second),
+            replicated(first, grid, now_ms=later_ms, clock=clock) as at_first,
+            replicated(second, grid, now_ms=later_ms, clock=clock) as at_second,
+        ):
+            entry = await first.accept("x")
+            assert await first.peers.fetch()
+            assert await second.peers.fetch()
+            leads, follows = (at_first, at_second) if first.peers.leads() else (at_second, at_first)
+            assert first.peers.leads() is not second.peers.leads()
+            for _ in range(3):
+                await follows.settle()
+            assert [] == await grid.read("", 10)
+            for _ in range(2):
+                await leads.settle()
+            assert [entry] == await grid.read("", 10)
 
     asyncio.run(run())
 

@@ -13,7 +13,7 @@ from common.wire import Entry
 from nodes.grid import HazelcastStore
 from nodes.journal import Journal
 from nodes.replicated import ReplicatedStore
-from nodes.store import Claim, MemoryStore, Store
+from nodes.store import Claim, Half, MemoryStore, Store
 from tests.test_peers import node
 
 Opening = Callable[[], AbstractAsyncContextManager[Store]]
@@ -77,6 +77,23 @@ def test_what_is_appended_is_read_in_id_order(opening: Opening) -> None:
             assert entries[:7] == await store.read(before.id, 7)
             assert entries[8:20] == await store.read(entries[7].id, 12)
             assert [] == await store.read(entries[-1].id, 100)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("opening", ["memory", "journal", "hazelcast"], indirect=True)
+def test_ids_are_those_of_what_is_read(opening: Callable[[], AbstractAsyncContextManager[Half]]) -> None:
+    """In their order, as many as are wanted, also what came in one millisecond."""
+
+    async def run() -> None:
+        async with opening() as store:
+            before, *entries = made(301)
+            await store.append_all(list(reversed(entries)))
+            expected = [entry.id for entry in entries]
+            assert expected == await store.ids(before.id, 1_000)
+            assert expected[:7] == await store.ids(before.id, 7)
+            assert expected[8:20] == await store.ids(expected[7], 12)
+            assert [] == await store.ids(expected[-1], 100)
 
     asyncio.run(run())
 
