@@ -33,6 +33,7 @@ CONNECTIONS = (1, 8, 32, 128)
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 KILL_SIZES = (1_000, 100_000, 1_000_000)
 SECONDS = 5  # of one round of one load
+WARM_SECONDS = 30  # of load first: Java compiles what is used, in up to half of a core
 FOLLOWED = 200  # messages whose way to a follower is timed
 BEFORE_S, AFTER_S = 2.0, 4.0  # of load around a kill
 NOISE = 0.15  # less difference to the last result is not told
@@ -71,7 +72,7 @@ def main(rounds: int, largest: int, kills: int, keep: bool) -> None:
 def _posts(cluster: Cluster, bare: psutil.Process, bare_address: str, rounds: int, note: Any) -> None:
     """One message in a request, in turn with the bare echo and with the store alone."""
     address = cluster.settings.facade.address
-    wrk(address, 32, 2 * SECONDS)  # Java compiles what is used
+    wrk(address, 32, WARM_SECONDS)
     for connections in CONNECTIONS:
         ours, echoed, floor = [], [], []
         for _ in range(rounds):
@@ -103,6 +104,7 @@ def _batches(cluster: Cluster, rounds: int, note: Any) -> None:
 def _pages(cluster: Cluster, rounds: int, largest: int, note: Any) -> None:
     """Pages of 100 that begin anywhere, one at a time, with more and more stored; and a POST, for its CPU time."""
     address, stored, cursors = cluster.settings.facade.address, 0, list[str]()
+    wrk(address, 8, WARM_SECONDS)
     now_ms = ids.now_ms()
     for size in (size for size in SIZES if size <= largest):
         lines = [old_line(now_ms - largest + number, number) for number in range(stored, size)]
