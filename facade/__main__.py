@@ -56,7 +56,7 @@ def _serve(settings: config.Config, listening: socket.socket) -> None:
     client = Client(transport, registries, limits, suspects=suspects, meter=meter)
     live = Live(client, settle_ms=int(2_000 * limits.deadline_s))
     survey = Survey(transport, registries, suspects, meter)
-    app = create_app(client, live, streams.Slots(settings.facade.streams), survey)
+    app = create_app(client, live, streams.Slots(settings.facade.streams), survey, draining=stop.is_set)
     serving = server.create(app, listening, threads=settings.facade.threads + settings.facade.streams)
     threading.Thread(target=prober.run, args=(transport, suspects, stop), daemon=True).start()
     # Live streams have no end of their own.

@@ -1,6 +1,5 @@
 """HTTP on one side, `facade.client` on the other: the only module that imports falcon."""
 
-import itertools
 import logging
 from collections.abc import Callable, Generator
 from http import HTTPStatus
@@ -11,18 +10,13 @@ import msgspec
 
 from common import ids
 from common.errors import (
-    KeyConflictError,
-    MediaTypeError,
     MissingError,
     OutcomeUnknownError,
     OverloadError,
     RequestError,
-    ServiceError,
     ThreefoldError,
-    TooLargeError,
-    UnavailableError,
 )
-from common.wire import PAGE_MESSAGES, Entry, Page, Stored
+from common.wire import PAGE_MESSAGES, Page, State, Stored
 from facade import batch, body, problem, query, streams
 from facade.client import Client
 from facade.follow import Live
@@ -31,22 +25,17 @@ from facade.timing import Timing
 
 log = logging.getLogger(__name__)
 
-NO_DESCRIPTION = "messages-service is not available"  # in the place of its text, so that the log can still be read
-STATUS_BY_ERROR: dict[type[ThreefoldError], int] = {
-    RequestError: 400,
-    MissingError: 404,
-    TooLargeError: 413,
-    MediaTypeError: 415,
-    KeyConflictError: 422,
-    UnavailableError: 503,
-    OutcomeUnknownError: 503,
-    OverloadError: 503,
-}
 EVENTS = "text/event-stream"
 
 
 def create_app(
-    client: Client, live: Live, slots: streams.Slots, survey: Survey, *, new_id: Callable[[], str] = ids.new_id
+    client: Client,
+    live: Live,
+    slots: streams.Slots,
+    survey: Survey,
+    *,
+    new_id: Callable[[], str] = ids.new_id,
+    draining: Callable[[], bool] = lambda: False,
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """The WSGI application.
 
@@ -56,6 +45,7 @@ def create_app(
         slots: for answers that go on.
         survey: looks at the whole cluster.
         new_id: makes message ids whose order is the order of time.
+        draining: whether this facade was told to stop.
     """
     app = falcon.App(middleware=[TimingMiddleware()])
     app.req_options.keep_blank_qs_values = True
@@ -66,6 +56,8 @@ def create_app(
     app.add_route("/v1/messages", MessagesResource(client, live, slots, new_id))
     app.add_route("/v1/messages/{message_id}", MessageResource(client))
     app.add_route("/v1/cluster", ClusterResource(survey))
+    app.add_route("/livez", LiveResource())
+    app.add_route("/readyz", ReadyResource(client, draining))
     return app
 
 
@@ -103,23 +95,9 @@ class FacadeResource:
         response.content_type = falcon.MEDIA_JSON
         response.set_header("X-Logging-Node", first.node)
         if request.method != "HEAD":
-            _stream(response, self._logs(first), self._slots if first.next else None)
+            _stream(response, streams.logs(self._client, first), self._slots if first.next else None)
 
     on_head = on_get
-
-    def _logs(self, first: Page) -> Generator[bytes, None, None]:
-        yield b'{"logs":[' + _texts(first.entries)
-        for page in itertools.islice(streams.pages(self._client, first, query.Query()), 1, None):
-            if page.entries:
-                yield b"," + _texts(page.entries)
-        yield b'],"message":' + _json(self._description()) + b"}"
-
-    def _description(self) -> str:
-        try:
-            return self._client.description()
-        except ServiceError as error:
-            log.warning("no text of the messages service reason=%s", error)
-            return NO_DESCRIPTION
 
 
 class MessagesResource:
@@ -233,6 +211,36 @@ class ClusterResource:
     on_head = on_get
 
 
+class LiveResource:
+    """`/livez`."""
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        """Answered, so the process is alive."""
+        response.data = _json({"status": "alive"})
+
+    on_head = on_get
+
+
+class ReadyResource:
+    """`/readyz`."""
+
+    def __init__(self, client: Client, draining: Callable[[], bool]) -> None:
+        self._client = client
+        self._draining = draining
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Whether a message can be stored now; with `verbose` also what each logging node says."""
+        verbose = "verbose" in query.single(request.params)
+        draining, states = self._draining(), dict(self._client.states(all_of_them=verbose))
+        shown = {"draining": draining, "logging_nodes": states} if verbose else {}
+        if draining or State.READY not in states.values():
+            _answer(response, 503, "this facade stops" if draining else "no logging node can store a message", **shown)
+        else:
+            response.data = _json({"status": "ready", **shown})
+
+    on_head = on_get
+
+
 def _append(
     client: Client, new_id: Callable[[], str], text: str, request: falcon.Request, response: falcon.Response
 ) -> Stored:
@@ -256,16 +264,12 @@ def _stream(response: falcon.Response, chunks: Generator[bytes, None, None], slo
     response.stream = streams.Stream(chunks, slots.give_back if slots else lambda: None)
 
 
-def _texts(entries: tuple[Entry, ...]) -> bytes:
-    return _json([entry.msg for entry in entries])[1:-1]
-
-
 _json = msgspec.json.encode
 
 
 def _on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _params: Any) -> None:
     more = {"uuid": error.message_id} if isinstance(error, OutcomeUnknownError) else {}
-    if (status := STATUS_BY_ERROR.get(type(error), 500)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if (status := problem.status_of(error)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed status=%s reason=%s", status, error)
     _answer(response, status, str(error), **more)
 

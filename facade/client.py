@@ -1,9 +1,10 @@
 """What the facade asks of the other services; the only place that falls back from one address to the next."""
 
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -28,7 +29,10 @@ from common.wire import (
     Known,
     Lookup,
     Page,
+    Ping,
     Read,
+    State,
+    Status,
     Stored,
     StoredAll,
     Tail,
@@ -145,6 +149,18 @@ class Client:
             UnavailableError: no node answered.
         """
         return self.ask("logging-service", Tail(journal=journal, after=after), Tailed, first=node)
+
+    def states(self, *, all_of_them: bool) -> Iterator[tuple[str, str]]:
+        """What logging nodes say they can do, or why not, one after the other; up to one that is ready, or of all."""
+        with contextlib.suppress(UnavailableError):
+            for address in self._suspects.last(self._lookup("logging-service", Timing())):
+                try:
+                    state = str(self._try(address, Ping(), Status, ONE_ROUND.attempt_timeout_s).state)
+                except PeerError as error:
+                    state = error.reason
+                yield address, state
+                if state == State.READY and not all_of_them:
+                    return
 
     def description(self) -> str:
         """The static text of the messages service, without a second round; raises UnavailableError."""

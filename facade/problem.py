@@ -4,8 +4,36 @@ import http
 import json
 from typing import Any
 
+from common.errors import (
+    KeyConflictError,
+    MediaTypeError,
+    MissingError,
+    OutcomeUnknownError,
+    OverloadError,
+    RequestError,
+    ThreefoldError,
+    TooLargeError,
+    UnavailableError,
+)
+
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1  # with every 503: a killed node costs less, a restarted cluster is up in 6 s
+
+STATUS: dict[type[ThreefoldError], int] = {
+    RequestError: 400,
+    MissingError: 404,
+    TooLargeError: 413,
+    MediaTypeError: 415,
+    KeyConflictError: 422,
+    UnavailableError: 503,
+    OutcomeUnknownError: 503,
+    OverloadError: 503,
+}
+
+
+def status_of(error: ThreefoldError) -> int:
+    """The HTTP status that says the same as an error."""
+    return STATUS.get(type(error), 500)
 
 
 def body(status: int, message: str, **more: Any) -> bytes:

@@ -1,5 +1,6 @@
 """Answers that go on: everything as NDJSON, and what comes as server-sent events."""
 
+import itertools
 import logging
 import threading
 import time
@@ -17,6 +18,7 @@ from facade.query import Query
 
 log = logging.getLogger(__name__)
 
+NO_DESCRIPTION = "messages-service is not available"  # in the place of its text, so that the log can still be read
 BEAT_S = 10.0  # of silence, then a comment is sent: proxies cut a connection that says nothing for a minute
 LOOK_S = 0.5  # between two looks whether the client is still there
 OVERLAP_MS = 60_000  # of what history had and may come again: what was made so long before the follower came
@@ -93,6 +95,27 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
         except ServiceError as error:
             log.error("a stream broke off at=%s reason=%s", cursor, error)  # noqa: TRY400 (expected)
             raise ConnectionAbortedError(str(error)) from error
+
+
+def logs(client: Client, first: Page) -> Generator[bytes, None, None]:
+    """All texts, and that of the messages service, as one JSON object: what `GET /facade` answers."""
+    yield b'{"logs":[' + _texts(first)
+    for page in itertools.islice(pages(client, first, Query()), 1, None):
+        if page.entries:
+            yield b"," + _texts(page)
+    yield b'],"message":' + msgspec.json.encode(_description(client)) + b"}"
+
+
+def _texts(page: Page) -> bytes:
+    return msgspec.json.encode([entry.msg for entry in page.entries])[1:-1]
+
+
+def _description(client: Client) -> str:
+    try:
+        return client.description()
+    except ServiceError as error:
+        log.warning("no text of the messages service reason=%s", error)
+        return NO_DESCRIPTION
 
 
 def ndjson(client: Client, first: Page, query: Query) -> Generator[bytes, None, None]:

@@ -91,12 +91,10 @@ class ReplicatedStore:
             await self._peers.replicate()
 
     async def append_all(self, entries: Sequence[Entry]) -> None:
-        """See Store. What is too old for the map goes to the disks of all live nodes."""
-        oldest = min((entry.id for entry in entries), default=ids.last_id(self._now_ms()))
-        above = await self._hot_above() if self._is_late(oldest) else ""
-        hot = [entry for entry in entries if entry.id > above]
-        _, in_map = await asyncio.gather(self._journal.append_all(entries), self._in_map(self._grid.append_all, hot))
-        if not in_map or self._is_late(oldest):
+        """See Store. What is old (an import) goes to the disks of all live nodes, and not to the map."""
+        fresh = [entry for entry in entries if not self._is_late(entry.id)]
+        _, in_map = await asyncio.gather(self._journal.append_all(entries), self._in_map(self._grid.append_all, fresh))
+        if not in_map or len(fresh) < len(entries):
             await self._peers.replicate()
 
     async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
@@ -140,7 +138,7 @@ class ReplicatedStore:
         """
         await self._peers.fetch()
         hot = await self._hot_above()
-        await self._compare(hot, ids.last_id(self._now_ms()), filling=False)
+        await self._compare(hot, now := ids.last_id(self._now_ms()), fill_above=now)
         await self._peers.replicate()
         if self._peers.whole():  # else a peer may have old messages that this node has lost
             self._settle_at(hot)
@@ -165,13 +163,14 @@ class ReplicatedStore:
             return
         until = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
         await self._peers.fetch()
-        await self._compare(self._settled, until, filling=self._peers.leads())
+        hot = await self._hot_above()
+        await self._compare(self._settled, until, fill_above=hot if self._peers.leads() else until)
         if self._grid.view() != self._seen:
             return
         self._settle_at(until)
         if now_s - self._cooled_s >= COOL_S:
             self._cooled_s = now_s
-            await self._grid.expire(min(await self._hot_above(), self._peers.settled()))
+            await self._grid.expire(min(hot, self._peers.settled()))
 
     async def _rescue(self) -> None:
         """Take what a peer that fell silent put into the map, and nobody fetched: it may come back without its disk."""
@@ -179,7 +178,7 @@ class ReplicatedStore:
         if self._rescued != silences:
             now_ms = self._now_ms()
             recent = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
-            await self._compare(max(self._settled, recent), ids.last_id(now_ms), filling=True)
+            await self._compare(max(self._settled, recent), ids.last_id(now_ms), fill_above=recent)
             self._rescued = silences
 
     def _is_late(self, message_id: str) -> bool:
@@ -195,16 +194,16 @@ class ReplicatedStore:
         oldest = ids.last_id(self._now_ms() - int(60_000 * self._hot.minutes))
         return max(oldest, await self._journal.newest(self._hot.messages))
 
-    async def _compare(self, above: str, until: str, *, filling: bool) -> None:
-        """Of the ids in (above, until]: take what only the map has, and when `filling` put there what it lacks."""
+    async def _compare(self, above: str, until: str, *, fill_above: str) -> None:
+        """Of the ids in (above, until]: take what only the map has, and put there what it lacks above `fill_above`."""
         to_map = to_journal = 0
         while above < until:
             here = await self._journal.ids(above, COMPARED_IDS)
             there = await self._grid.ids(above, COMPARED_IDS)
             end = min([until, *(found[-1] for found in (here, there) if len(found) == COMPARED_IDS)])
             to_journal += await _copy(_missing(there, here, end), self._grid, self._journal.keep)
-            if filling:
-                to_map += await _copy(_missing(here, there, end), self._journal, self._grid.append_all)
+            lacking = [message_id for message_id in _missing(here, there, end) if message_id > fill_above]
+            to_map += await _copy(lacking, self._journal, self._grid.append_all)
             above = end
         if to_map or to_journal:
             log.info("compared messages_to_map=%s messages_to_journal=%s", to_map, to_journal)

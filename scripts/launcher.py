@@ -291,7 +291,7 @@ def _refuse_taken_ports(parts: Iterable[Part]) -> None:
 def _answers_http(address: str) -> bool:
     connection = http.client.HTTPConnection(*config.split(address), timeout=2.0)
     try:
-        connection.request("HEAD", "/facade")
+        connection.request("HEAD", "/readyz")
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False

@@ -9,6 +9,7 @@ import platform
 import statistics
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from common import ids
 from common.wire import Entry
 from nodes.grid import HazelcastStore
 from scripts import transfer
-from scripts.api import Api
+from scripts.api import Api, ApiError
 from scripts.launcher import Cluster
 from scripts.processes import ROOT
 from scripts.traffic import Writers, client
@@ -126,9 +127,10 @@ def _followed(cluster: Cluster) -> dict[str, float]:
     api, ready = Api(address), threading.Event()
 
     def follow() -> None:
-        for message in api.follow(""):
-            came[message["id"]] = time.perf_counter()
-            ready.set()
+        with suppress(ApiError):  # the cluster goes down
+            for message in api.follow(""):
+                came[message["id"]] = time.perf_counter()
+                ready.set()
 
     threading.Thread(target=follow, daemon=True).start()
     answered: dict[str, float] = {}

@@ -10,7 +10,8 @@ from falcon import testing
 
 from common.errors import ThreefoldError
 from common.wire import PAGE_MESSAGES, Entry
-from facade.app import STATUS_BY_ERROR, create_app
+from facade import problem
+from facade.app import create_app
 from facade.follow import Live
 from facade.streams import Slots
 from tests.test_client import MESSAGES, NODES, OTHER_REGISTRY, REGISTRY, World
@@ -213,8 +214,35 @@ def test_a_defect_is_500_without_details(world: World, caplog: pytest.LogCapture
 
 def test_every_error_that_a_client_can_see_has_its_status() -> None:
     """The table covers the leaves of the tree that the facade raises to clients."""
-    assert {400, 404, 413, 415, 422, 503} == set(STATUS_BY_ERROR.values())
-    assert all(issubclass(kind, ThreefoldError) for kind in STATUS_BY_ERROR)
+    assert {400, 404, 413, 415, 422, 503} == set(problem.STATUS.values())
+    assert all(issubclass(kind, ThreefoldError) for kind in problem.STATUS)
+
+
+def test_health_tells_whether_it_lives_and_can_store(world: World) -> None:
+    """Alive in any case; ready with any node, also when the registries are gone; not without one, nor when it stops."""
+    draining: list[bool] = []
+    app = create_app(world.client, Live(world.client), Slots(4), world.survey, draining=lambda: bool(draining))
+    http = testing.TestClient(app)
+
+    ready = http.simulate_get("/readyz?verbose")
+    assert (200, dict.fromkeys(NODES, "ready")) == (ready.status_code, ready.json["logging_nodes"])
+    assert {"status": "ready"} == http.simulate_get("/readyz").json
+    for address in (*NODES[:2], REGISTRY, OTHER_REGISTRY):
+        world.transport.kill(address)
+    one_left = http.simulate_get("/readyz?verbose")
+    assert (200, "ready") == (one_left.status_code, one_left.json["logging_nodes"][NODES[2]])
+    assert "ready" not in [one_left.json["logging_nodes"][address] for address in NODES[:2]]
+    draining.append(True)
+    stopping = http.simulate_get("/readyz")
+    assert (503, "this facade stops", "1") == (
+        stopping.status_code,
+        stopping.json["message"],
+        stopping.headers["retry-after"],
+    )
+    draining.clear()
+    world.transport.kill(NODES[2])
+    assert 503 == http.simulate_get("/readyz").status_code
+    assert (200, {"status": "alive"}) == ((alive := http.simulate_get("/livez")).status_code, alive.json)
 
 
 def test_registry_gone_from_the_start_is_503(world: World, http: testing.TestClient) -> None:

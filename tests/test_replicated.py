@@ -330,6 +330,7 @@ def test_old_messages_leave_the_map_when_all_live_disks_have_them(tmp_path: Path
         ):
             entries = [Entry(ids.new_id(), str(number)) for number in range(10)]
             await at_first.append_all(entries)
+            await grid.append_all(entries)
             assert await first.peers.fetch()
             assert await second.peers.fetch()
             for _ in range(3):
@@ -344,15 +345,35 @@ def test_old_messages_leave_the_map_when_all_live_disks_have_them(tmp_path: Path
     asyncio.run(run())
 
 
-def test_messages_that_are_too_old_for_the_map_are_on_all_disks(tmp_path: Path) -> None:
-    """An import of old messages does not fill the map; the peers have them when it is acknowledged."""
+def test_the_map_is_filled_with_no_more_than_it_keeps(tmp_path: Path) -> None:
+    """An import of a million messages, or a start with them, brings the map its newest only."""
+
+    async def run() -> None:
+        clock = itertools.count(0.0, 100.0).__next__
+        async with (
+            node(tmp_path, free_addresses(1)[0], []) as one,
+            replicated(one, grid := Grid(), now_ms=later_ms, clock=clock, hot=Hot(messages=3)) as store,
+        ):
+            entries = [Entry(ids.new_id(), str(number)) for number in range(10)]
+            await store.append_all(entries)
+            assert [] == await grid.read("", 20)
+            for _ in range(2):
+                await store.settle()
+            assert entries[-3:] == await grid.read("", 20)
+            assert entries == await store.read("", 20)
+
+    asyncio.run(run())
+
+
+def test_messages_that_are_old_are_on_all_disks_and_not_in_the_map(tmp_path: Path) -> None:
+    """An import does not fill the map; the peers have it when it is acknowledged."""
 
     async def run() -> None:
         async with (
             pair(tmp_path) as (first, second),
             replicated(first, grid := Grid()) as store,
         ):
-            old, new = Entry("00000000-0001-7fff-bfff-ffffffffffff", "from 1970"), Entry(ids.new_id(), "new")
+            old, new = Entry(ids.last_id(ids.now_ms() - LATER_MS), "of a minute ago"), Entry(ids.new_id(), "new")
             await store.append_all([old, new])
             assert [new] == await grid.read("", 10)
             assert [old, new] == await second.journal.read("", 10) == await store.read("", 10)
