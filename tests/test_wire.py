@@ -1,7 +1,12 @@
 """Tests of common.wire."""
 
+import re
+from typing import Any, get_args
+
 import msgpack
+import msgspec
 import pytest
+import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +32,10 @@ from common.wire import (
     Status,
     Stored,
 )
+from scripts.launcher import Cluster
+from scripts.processes import ROOT
 
+KINDS = (*get_args(Request), *get_args(Reply))
 ID = "018bcfe5-687b-7fff-bfff-ffffffffffff"
 
 ids = st.uuids().map(str)
@@ -142,3 +150,43 @@ def test_a_page_at_its_limits_fits_a_frame() -> None:
 def test_the_largest_text_fits_a_request() -> None:
     """A text of MESSAGE_BYTES can be sent."""
     assert len(codec.encode(Append(id=ID, msg="é" * (wire.MESSAGE_BYTES // 2)))) < wire.REQUEST_BYTES
+
+
+def test_the_page_of_the_wire_has_every_message_and_field() -> None:
+    """Each message has its row in docs/wire.md, with all its fields and their defaults."""
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", (ROOT / "docs" / "wire.md").read_text(), re.MULTILINE)
+    told = {name: row for name, row in rows if name in {kind.__name__.lower() for kind in KINDS}}
+
+    assert {kind.__name__.lower() for kind in KINDS} == set(told)
+    for kind in KINDS:
+        optional = {field.name for field in msgspec.structs.fields(kind) if not field.required}
+        cells = told[kind.__name__.lower()].split("|")
+        fields = cells[1] if kind in get_args(Request) else cells[0]
+        assert set(kind.__struct_fields__) == set(re.findall(r"`(\w+)`", fields)), kind
+        assert optional == set(re.findall(r"`(\w+)` \[", fields)), kind
+
+
+def test_another_language_can_speak_it(embedded_cluster: Cluster) -> None:
+    """Nothing but ZeroMQ and msgpack: a node is looked up, takes a message, gives it back, and says what is wrong."""
+    with zmq.Context() as context:
+
+        def ask(address: str, **fields: object) -> dict[str, Any]:
+            with context.socket(zmq.REQ) as socket:
+                socket.setsockopt(zmq.RCVTIMEO, 5_000)
+                socket.setsockopt(zmq.LINGER, 0)
+                socket.connect(f"tcp://{address}")
+                socket.send(msgpack.packb({"v": 1, **fields}))
+                reply: dict[str, Any] = msgpack.unpackb(socket.recv())
+                return reply
+
+        known = ask(embedded_cluster.settings.registry.addresses[0], type="lookup", name="logging-service")
+        node = known["values"][0]
+        stored = ask(node, type="append", id=ID, msg="from afar é")
+        page = ask(node, type="read", after="", limit=10)
+        wrong = ask(node, type="append", id="7", msg="x")
+
+    assert {"v": 1, "type": "known", "name": "logging-service", "values": known["values"]} == known
+    assert (1, "stored", ID, node, False) == tuple(stored[name] for name in ("v", "type", "id", "node", "replayed"))
+    assert ([[ID, "from afar é"]], None) == (page["entries"], page["next"])
+    assert ("failure", "invalid") == (wrong["type"], wrong["code"])
+    assert "id" in wrong["reason"]
