@@ -12,7 +12,7 @@ import click
 import uvloop
 
 from common import config, process, rpc
-from common.errors import FatalError, StoreError
+from common.errors import FatalError
 from nodes import engine, grid, messages, retention
 from nodes.audit import Audit
 from nodes.lease import Lease
@@ -109,7 +109,7 @@ async def _run_logging(transport: rpc.Transport, address: str, settings: config.
             node.leave()
             expiring.cancel()
             if opened.peers:
-                await _handed_over(opened.peers)  # while this node still answers them
+                await opened.peers.hand_over()  # while this node still answers them
             stop.set()
             await serving  # what is in flight is answered while the store is still open
             if opened.lost.done():
@@ -125,14 +125,6 @@ async def _run_logging(transport: rpc.Transport, address: str, settings: config.
     finally:
         stop.set()
         await serving
-
-
-async def _handed_over(peers: Peers) -> None:
-    """Have the peers fetch what was accepted last; a node that leaves does so in any case, and says why it does."""
-    try:
-        await peers.replicate()
-    except StoreError as error:
-        log.warning("leaving, and what was accepted last is only on this disk and in the map reason=%s", error)
 
 
 @contextlib.asynccontextmanager

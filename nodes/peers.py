@@ -149,6 +149,13 @@ class Peers:
         if live and not any(await asyncio.gather(*(peer.push() for peer in live))):
             raise StoreError("no peer has fetched the message in time")
 
+    async def hand_over(self) -> None:
+        """The same, but only told in the log when none of them can: a node starts, and leaves, in any case."""
+        try:
+            await self.replicate()
+        except StoreError as error:
+            log.warning("no peer has taken what was accepted here last reason=%s", error)
+
     async def learn(self) -> None:
         """Ask the registries who the peers are: who is configured or has a lease, whatever it sees of the cluster.
 

@@ -139,7 +139,7 @@ class ReplicatedStore:
         await self._peers.fetch()
         hot = await self._hot_above()
         await self._compare(hot, now := ids.last_id(self._now_ms()), fill_above=now)
-        await self._peers.replicate()
+        await self._peers.hand_over()
         if self._peers.whole():  # else a peer may have old messages that this node has lost
             self._settle_at(hot)
 

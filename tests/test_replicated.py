@@ -259,6 +259,23 @@ def test_a_node_that_starts_takes_what_the_map_has_and_fills_it_later(tmp_path: 
     asyncio.run(run())
 
 
+def test_a_node_starts_although_its_peer_can_take_nothing(tmp_path: Path) -> None:
+    """The peer has what is here when it can store it; its disk may be full now, which must not stop this one."""
+
+    async def run() -> None:
+        async with pair(tmp_path) as (first, second), replicated(first, Grid()) as store:
+            await store.recover()
+            entry = await first.accept("x")
+            await store.recover()
+            assert [entry] == await second.journal.read("", 10)
+            await first.accept("y")
+            second.journal.broken.set()
+            await store.recover()
+            assert [entry] == await second.journal.read("", 10)
+
+    asyncio.run(run())
+
+
 def test_one_of_the_live_nodes_fills_the_map(tmp_path: Path) -> None:
     """The first of them: all others would do the same work again."""
 
