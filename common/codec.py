@@ -95,15 +95,20 @@ def _decode(frame: bytes, kinds: dict[str, type[Wire]], limit_bytes: int) -> Wir
     if not isinstance(fields, dict):
         raise InvalidMessageError(f"a frame must be a msgpack map, not {type(fields).__name__}")
     if (version := fields.pop("v", None)) != VERSION:
-        raise InvalidMessageError(f"protocol version {str(version)[:40]} is not {VERSION}, the only one spoken here")
+        raise InvalidMessageError(f"protocol version {_shown(version)} is not {VERSION}, the only one spoken here")
     name = fields.pop("type", None)
     kind = kinds.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise InvalidMessageError(f"{name!r:.40} is no type of message here (known types: {', '.join(kinds)})")
+        raise InvalidMessageError(f"{_shown(name)} is no type of message here (known types: {', '.join(kinds)})")
     try:
         return kind(**fields)
     except TypeError as error:  # a field that is missing or unknown
         raise InvalidMessageError(f"{kind.__name__}: {str(error)[:400]}") from error
+
+
+def _shown(value: object) -> str:
+    """A value for a person; what is nested is not looked into, for it may be nested without end."""
+    return repr(value)[:40] if isinstance(value, str | int | float | None) else type(value).__name__
 
 
 def _unpack(frame: bytes) -> object:

@@ -29,6 +29,7 @@ GRACE_S = 0.1  # for the map to take a message, or to answer a read: 0.5 ms as a
 PROBE_S = 0.1  # between two questions to a map that did not answer, and between two looks for a peer that fell silent
 IN_FLIGHT_S = 15.0  # from making an id to its message being stored, at most: a facade's deadline, and clocks apart
 QUIET_S = 10.0  # without a change of members: then the map has moved and merged what it had to
+OLD_S = 60.0  # what is so old when it comes is an import, and not a slow post
 SETTLE_S = 1.0  # between two comparisons of the journal with the map
 COMPARED_IDS = 1_000  # at one go
 MOVED_MESSAGES = 200  # at one go: 13 MB when all are as large as they may be
@@ -77,6 +78,7 @@ class ReplicatedStore:
         self._now_ms = now_ms
         self._well = True  # the map answers
         self._settled = ""  # up to this id the map has nothing that the journal has not
+        self._filled = ""  # up to this id this node has brought the map what it keeps, since the members changed
         self._rescued = 0  # silences of peers after which the map was asked for what they had left there
         self._seen: tuple[str, ...] = ()
         self._changed_s = self._cooled_s = clock()
@@ -91,10 +93,11 @@ class ReplicatedStore:
             await self._peers.replicate()
 
     async def append_all(self, entries: Sequence[Entry]) -> None:
-        """See Store. What is old (an import) goes to the disks of all live nodes, and not to the map."""
-        fresh = [entry for entry in entries if not self._is_late(entry.id)]
+        """See Store. What is old (an import) goes to the disks of the live nodes, and not to the map."""
+        old = ids.last_id(self._now_ms() - int(1_000 * OLD_S))
+        fresh = [entry for entry in entries if entry.id > old]
         _, in_map = await asyncio.gather(self._journal.append_all(entries), self._in_map(self._grid.append_all, fresh))
-        if not in_map or len(fresh) < len(entries):
+        if not in_map or any(self._is_late(entry.id) for entry in entries):
             await self._peers.replicate()
 
     async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
@@ -158,16 +161,18 @@ class ReplicatedStore:
         """Compare what is no longer in flight, when the members have not changed lately; raises StoreError."""
         now_s, now_ms = self._clock(), self._now_ms()
         if (seen := self._grid.view()) != self._seen:
-            self._seen, self._changed_s = seen, now_s
+            self._seen, self._changed_s, self._filled = seen, now_s, ""
         if now_s - self._changed_s < QUIET_S or not (self._well and self._peers.whole()):
             return
         until = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
         await self._peers.fetch()
-        hot = await self._hot_above()
-        await self._compare(self._settled, until, fill_above=hot if self._peers.leads() else until)
+        hot, leads = await self._hot_above(), self._peers.leads()
+        above = min(self._settled, max(hot, self._filled)) if leads else self._settled
+        await self._compare(above, until, fill_above=hot if leads else until)
         if self._grid.view() != self._seen:
             return
         self._settle_at(until)
+        self._filled = until if leads else ""
         if now_s - self._cooled_s >= COOL_S:
             self._cooled_s = now_s
             await self._grid.expire(min(hot, self._peers.settled()))
@@ -178,7 +183,8 @@ class ReplicatedStore:
         if self._rescued != silences:
             now_ms = self._now_ms()
             recent = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
-            await self._compare(max(self._settled, recent), ids.last_id(now_ms), fill_above=recent)
+            if not await self._compare(max(self._settled, recent), ids.last_id(now_ms), fill_above=recent):
+                raise StoreError("the map lists a message that it does not give yet")  # its partition moves
             self._rescued = silences
 
     def _is_late(self, message_id: str) -> bool:
@@ -194,19 +200,25 @@ class ReplicatedStore:
         oldest = ids.last_id(self._now_ms() - int(60_000 * self._hot.minutes))
         return max(oldest, await self._journal.newest(self._hot.messages))
 
-    async def _compare(self, above: str, until: str, *, fill_above: str) -> None:
-        """Of the ids in (above, until]: take what only the map has, and put there what it lacks above `fill_above`."""
-        to_map = to_journal = 0
+    async def _compare(self, above: str, until: str, *, fill_above: str) -> bool:
+        """Of the ids in (above, until]: take what only the map has, and put there what it lacks above `fill_above`.
+
+        Whether the map gave all that it lists.
+        """
+        to_map = to_journal = listed = 0
         while above < until:
             here = await self._journal.ids(above, COMPARED_IDS)
             there = await self._grid.ids(above, COMPARED_IDS)
             end = min([until, *(found[-1] for found in (here, there) if len(found) == COMPARED_IDS)])
-            to_journal += await _copy(_missing(there, here, end), self._grid, self._journal.keep)
+            only_there = _missing(there, here, end)
+            listed += len(only_there)
+            to_journal += await _copy(only_there, self._grid, self._journal.keep)
             lacking = [message_id for message_id in _missing(here, there, end) if message_id > fill_above]
             to_map += await _copy(lacking, self._journal, self._grid.append_all)
             above = end
         if to_map or to_journal:
             log.info("compared messages_to_map=%s messages_to_journal=%s", to_map, to_journal)
+        return to_journal == listed
 
     async def _in_map(self, append: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether the map took it."""

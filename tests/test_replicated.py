@@ -15,13 +15,14 @@ from common import ids
 from common.errors import StoreError
 from common.wire import Entry
 from nodes.journal import Journal
-from nodes.replicated import IN_FLIGHT_S, QUIET_S, Hot, ReplicatedStore
+from nodes.replicated import IN_FLIGHT_S, OLD_S, QUIET_S, Hot, ReplicatedStore
 from nodes.store import Claim, MemoryStore
 from scripts.ports import free_addresses
 from tests.support import becomes
 from tests.test_peers import Node, node, pair
 
 LATER_MS = int(2_000 * IN_FLIGHT_S)
+OLD_MS = int(2_000 * OLD_S)
 
 
 class Grid(MemoryStore):
@@ -298,6 +299,11 @@ def test_one_of_the_live_nodes_fills_the_map(tmp_path: Path) -> None:
             for _ in range(2):
                 await leads.settle()
             assert [entry] == await grid.read("", 10)
+            grid.forget()
+            grid.members = ("another",)
+            for _ in range(3):
+                await leads.settle()
+            assert [entry] == await grid.read("", 10)
 
     asyncio.run(run())
 
@@ -369,7 +375,9 @@ def test_the_map_is_filled_with_no_more_than_it_keeps(tmp_path: Path) -> None:
         clock = itertools.count(0.0, 100.0).__next__
         async with (
             node(tmp_path, free_addresses(1)[0], []) as one,
-            replicated(one, grid := Grid(), now_ms=later_ms, clock=clock, hot=Hot(messages=3)) as store,
+            replicated(
+                one, grid := Grid(), now_ms=lambda: ids.now_ms() + OLD_MS, clock=clock, hot=Hot(messages=3)
+            ) as store,
         ):
             entries = [Entry(ids.new_id(), str(number)) for number in range(10)]
             await store.append_all(entries)
@@ -382,6 +390,18 @@ def test_the_map_is_filled_with_no_more_than_it_keeps(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_post_that_was_slow_is_in_the_map_and_on_all_disks(tmp_path: Path) -> None:
+    """Posts travel together, and may have waited for nearly the whole deadline of a request: they are no import."""
+
+    async def run() -> None:
+        async with pair(tmp_path) as (first, second), replicated(first, grid := Grid()) as store:
+            slow = Entry(ids.last_id(ids.now_ms() - 9_000), "slow")
+            await store.append_all([slow])
+            assert [slow] == await grid.read("", 10) == await second.journal.read("", 10)
+
+    asyncio.run(run())
+
+
 def test_messages_that_are_old_are_on_all_disks_and_not_in_the_map(tmp_path: Path) -> None:
     """An import does not fill the map; the peers have it when it is acknowledged."""
 
@@ -390,7 +410,7 @@ def test_messages_that_are_old_are_on_all_disks_and_not_in_the_map(tmp_path: Pat
             pair(tmp_path) as (first, second),
             replicated(first, grid := Grid()) as store,
         ):
-            old, new = Entry(ids.last_id(ids.now_ms() - LATER_MS), "of a minute ago"), Entry(ids.new_id(), "new")
+            old, new = Entry(ids.last_id(ids.now_ms() - OLD_MS), "of two minutes ago"), Entry(ids.new_id(), "new")
             await store.append_all([old, new])
             assert [new] == await grid.read("", 10)
             assert [old, new] == await second.journal.read("", 10) == await store.read("", 10)

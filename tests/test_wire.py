@@ -112,6 +112,8 @@ def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
         (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": b"\xff"}), "bin"),
         (msgpack.packb({"v": 1, "type": msgpack.ExtType(5, b"")}), "extension type 5"),
         (b"\x81" * 2_000, "not msgpack"),
+        (b"\x82\xa1v\x01\xa4type" + b"\x91" * 1_000 + b"\x90", "list is no type of message"),
+        (b"\x81\xa1v" + b"\x91" * 1_000 + b"\x90", "protocol version list is not 1"),
         (bytes(wire.REQUEST_BYTES + 1), "over the limit of 1048576"),
     ],
 )
