@@ -69,7 +69,7 @@ Reply = (
     | Failure
 )
 
-_REQUESTS, _REPLIES = ({kind.__name__.lower(): kind for kind in get_args(kinds)} for kinds in (Request, Reply))
+_REQUESTS, _REPLIES = ({kind.__struct_config__.tag: kind for kind in get_args(kinds)} for kinds in (Request, Reply))
 
 
 def encode(message: Request | Reply) -> bytes:

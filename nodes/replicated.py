@@ -97,7 +97,7 @@ class ReplicatedStore:
         old = ids.last_id(self._now_ms() - int(1_000 * OLD_S))
         fresh = [entry for entry in entries if entry.id > old]
         _, in_map = await asyncio.gather(self._journal.append_all(entries), self._in_map(self._grid.append_all, fresh))
-        if not in_map or any(self._is_late(entry.id) for entry in entries):
+        if not in_map or (entries and self._is_late(min(entry.id for entry in entries))):
             await self._peers.replicate()
 
     async def claim(self, key: str, message_id: str, text_digest: str) -> Claim:
@@ -140,8 +140,8 @@ class ReplicatedStore:
         The map gets what it lacks later, when this node serves already.
         """
         await self._peers.fetch()
-        hot = await self._hot_above()
-        await self._compare(hot, now := ids.last_id(self._now_ms()), fill_above=now)
+        hot, now = await self._hot_above(), ids.last_id(self._now_ms())
+        await self._compare(hot, now, fill_above=now)
         await self._peers.hand_over()
         if self._peers.whole():  # else a peer may have old messages that this node has lost
             self._settle_at(hot)
@@ -166,14 +166,15 @@ class ReplicatedStore:
             return
         until = ids.last_id(now_ms - int(1_000 * IN_FLIGHT_S))
         await self._peers.fetch()
-        hot, leads = await self._hot_above(), self._peers.leads()
+        leads, cooling = self._peers.leads(), now_s - self._cooled_s >= COOL_S
+        hot = await self._hot_above() if leads or cooling else until  # it counts 50,000 ids
         above = min(self._settled, max(hot, self._filled)) if leads else self._settled
         await self._compare(above, until, fill_above=hot if leads else until)
         if self._grid.view() != self._seen:
             return
         self._settle_at(until)
         self._filled = until if leads else ""
-        if now_s - self._cooled_s >= COOL_S:
+        if cooling:
             self._cooled_s = now_s
             await self._grid.expire(min(hot, self._peers.settled()))
 
