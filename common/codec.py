@@ -1,6 +1,7 @@
 """Frames of messages, and messages of frames.
 
-A frame is one msgpack map: `v` (the protocol's version), `type` (which message) and the fields of that message.
+A frame is one msgpack map: `v` (the protocol's version), `type` (which message) and the fields of that message. That of
+a request may also have `origin`: for which request of a client it is sent.
 """
 
 from typing import cast, get_args
@@ -9,6 +10,7 @@ import msgpack
 import msgspec
 
 from common.errors import InvalidMessageError
+from common.origin import Origin
 from common.replication import Copy, Digest, Digested, Fetch, Fetched, Sync, Synced, Verified, Verify
 from common.wire import (
     PAGE_MESSAGES,
@@ -72,23 +74,27 @@ Reply = (
 _REQUESTS, _REPLIES = ({kind.__struct_config__.tag: kind for kind in get_args(kinds)} for kinds in (Request, Reply))
 
 
-def encode(message: Request | Reply) -> bytes:
-    """The frame of a message."""
-    frame: bytes = msgpack.packb({"v": VERSION, **msgspec.to_builtins(message)})
+def encode(message: Request | Reply, origin: Origin | None = None) -> bytes:
+    """The frame of a message, of a request with its origin."""
+    extra = {"origin": origin} if origin else {}
+    frame: bytes = msgpack.packb({"v": VERSION, **extra, **msgspec.to_builtins(message)})
     return frame
 
 
-def decode_request(frame: bytes) -> Request:
-    """The request in a frame; raises InvalidMessageError for everything that is not one."""
-    return cast(Request, _decode(frame, _REQUESTS, REQUEST_BYTES))
+def decode_request(frame: bytes) -> tuple[Request, Origin | None]:
+    """The request in a frame, and its origin; raises InvalidMessageError for everything that is not one."""
+    fields = _fields(frame, REQUEST_BYTES)
+    origin = _origin(fields.pop("origin", None))
+    return cast(Request, _message(fields, _REQUESTS)), origin
 
 
 def decode_reply(frame: bytes) -> Reply:
     """The reply in a frame; raises InvalidMessageError for everything that is not one."""
-    return cast(Reply, _decode(frame, _REPLIES, REPLY_BYTES))
+    return cast(Reply, _message(_fields(frame, REPLY_BYTES), _REPLIES))
 
 
-def _decode(frame: bytes, kinds: dict[str, type[Wire]], limit_bytes: int) -> Wire:
+def _fields(frame: bytes, limit_bytes: int) -> dict[str, object]:
+    """What is in a frame but the version."""
     if len(frame) > limit_bytes:
         raise InvalidMessageError(f"a frame of {len(frame)} bytes is over the limit of {limit_bytes}")
     fields = _unpack(frame)
@@ -96,6 +102,17 @@ def _decode(frame: bytes, kinds: dict[str, type[Wire]], limit_bytes: int) -> Wir
         raise InvalidMessageError(f"a frame must be a msgpack map, not {type(fields).__name__}")
     if (version := fields.pop("v", None)) != VERSION:
         raise InvalidMessageError(f"protocol version {_shown(version)} is not {VERSION}, the only one spoken here")
+    return fields
+
+
+def _origin(value: object) -> Origin | None:
+    try:
+        return msgspec.convert(value, Origin | None)
+    except msgspec.ValidationError as error:
+        raise InvalidMessageError(f"origin: {error}") from error
+
+
+def _message(fields: dict[str, object], kinds: dict[str, type[Wire]]) -> Wire:
     name = fields.pop("type", None)
     kind = kinds.get(name) if isinstance(name, str) else None
     if kind is None:

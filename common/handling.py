@@ -1,14 +1,15 @@
 """How a request is answered, whatever is in its frame and whatever the handler does."""
 
-import logging
 from collections.abc import Awaitable, Callable
 
-from common import codec
+import structlog
+
+from common import codec, origin
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, ThreefoldError
 from common.wire import Code, Failure
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 Handler = Callable[[Request], Awaitable[Reply]]
 
@@ -16,7 +17,9 @@ Handler = Callable[[Request], Awaitable[Reply]]
 async def answer(handler: Handler, frame: bytes) -> Reply:
     """The reply to one frame."""
     try:
-        return await handler(codec.decode_request(frame))
+        request, source = codec.decode_request(frame)
+        with origin.of(source):
+            return await handler(request)
     except InvalidMessageError as error:
         return Failure(code=Code.INVALID, reason=str(error)[:1_000])
     except ThreefoldError as error:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from common import codec
+from common import codec, origin
 from common.codec import Reply, Request
 from common.errors import DisconnectedError, TimedOutError, UnreachableError
 from common.handling import Handler, answer
@@ -34,7 +34,8 @@ class MemoryTransport:
         if address in self._hung:
             self._sleep(timeout_s)
             raise TimedOutError(address, f"no reply in {timeout_s:.3g} s")
-        frame = codec.encode(asyncio.run(answer(self._handlers[address], codec.encode(request))))
+        asked = codec.encode(request, origin.current())
+        frame = codec.encode(asyncio.run(answer(self._handlers[address], asked)))
         if address in self._cut:
             raise DisconnectedError(address, "the connection broke before the reply")
         return codec.decode_reply(frame)

@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import logging
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
+from common import logs
 from common.errors import FatalError
 
 P = ParamSpec("P")
@@ -22,9 +22,7 @@ def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        logging.basicConfig(
-            level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s %(levelname)s {name} %(message)s"
-        )
+        logs.configure(name)
         try:
             main(*args, **kwargs)
         except FatalError as error:

@@ -6,14 +6,14 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import defaultdict
 
+import structlog
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from common import codec, wire
+from common import codec, origin, wire
 from common.codec import Reply, Request
 from common.errors import (
     DisconnectedError,
@@ -27,7 +27,7 @@ from common.handling import Handler, answer
 from common.transport import Transport, ask
 from common.wire import Code, Failure
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 __all__ = ["IN_FLIGHT", "Handler", "Server", "Transport", "ZmqTransport", "answer", "ask"]
 
@@ -72,7 +72,7 @@ class ZmqTransport:
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """See Transport."""
         self._sweep()
-        frame, connection = codec.encode(request), self._borrow(address)
+        frame, connection = codec.encode(request, origin.current()), self._borrow(address)
         try:
             return codec.decode_reply(connection.call(frame, timeout_s))
         except InvalidMessageError as error:
@@ -275,7 +275,7 @@ class Server:
         try:
             self._socket.send_multipart([*envelope, codec.encode(reply)], zmq.NOBLOCK)
         except zmq.ZMQError as error:  # the peer left, or does not read: its request will be sent again elsewhere
-            log.warning("reply dropped reason=%s", error.strerror)
+            log.warning("reply dropped", reason=error.strerror)
 
 
 def _limited(socket: "zmq.Socket[bytes]", frame_bytes: int) -> "zmq.Socket[bytes]":

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from common.errors import InvalidMessageError
+from common.origin import Origin
 
 MESSAGE_BYTES = 65_536  # of one text in UTF-8: a log line with a long stack trace is below 10 kB
 PAGE_MESSAGES = 1_000  # most messages in one page: 6 ms at the members (docs/measurements.md)
@@ -105,11 +106,17 @@ class Append(Wire, frozen=True, kw_only=True):
 class AppendAll(Wire, frozen=True, kw_only=True):
     """Asks a logging node to store messages that have ids already, each once. Answered by StoredAll.
 
-    `posted` are messages of that many clients, which travel together: each has its line in the node's log.
+    With `origins`, one for each, they are messages of that many clients, which travel together: each has its line in
+    the node's log.
     """
 
     entries: Annotated[tuple["Entry", ...], Meta(max_length=PAGE_MESSAGES)]
-    posted: bool = False
+    origins: Annotated[tuple[Origin, ...], Meta(max_length=PAGE_MESSAGES)] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.origins and len(self.origins) != len(self.entries):
+            raise InvalidMessageError(f"AppendAll: {len(self.origins)} origins for {len(self.entries)} entries")
 
 
 class Read(Wire, frozen=True, kw_only=True):

@@ -1,7 +1,6 @@
 """`python -m facade`: plain HTTP in front of the nodes."""
 
 import ctypes
-import logging
 import signal
 import socket
 import threading
@@ -9,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import click
+import structlog
 
 from common import config, process, rpc
 from facade import prober, server, streams
@@ -20,7 +20,7 @@ from facade.meter import Meter
 from facade.routing import Limits, Suspects
 from facade.survey import Survey
 
-log = logging.getLogger("facade")
+log = structlog.get_logger()
 
 SENDING_S = 2.0  # beside the deadline of a request, for its answer to be sent when the facade stops
 _M_ARENA_MAX = -8  # <malloc.h>
@@ -35,7 +35,7 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     settings = config.load(path)
     host, configured = config.split(settings.facade.address)
     listening = server.listen(host, port or configured)
-    log.info("listening address=%s:%s", host, port or configured)
+    log.info("listening", address=f"{host}:{port or configured}")
     work = partial(_serve, settings, listening)
     count = workers or settings.facade.workers
     if count == 1:

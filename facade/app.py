@@ -1,14 +1,14 @@
 """HTTP on one side, `facade.client` on the other: the only module that imports falcon."""
 
-import logging
 from collections.abc import Callable, Generator
 from http import HTTPStatus
 from typing import Any
 
 import falcon
 import msgspec
+import structlog
 
-from common import ids
+from common import ids, origin
 from common.errors import (
     MissingError,
     OutcomeUnknownError,
@@ -23,7 +23,7 @@ from facade.follow import Live
 from facade.survey import Survey
 from facade.timing import Timing
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 EVENTS = "text/event-stream"
 
@@ -47,7 +47,7 @@ def create_app(
         new_id: makes message ids whose order is the order of time.
         draining: whether this facade was told to stop.
     """
-    app = falcon.App(middleware=[TimingMiddleware()])
+    app = falcon.App(middleware=[OriginMiddleware()])
     app.req_options.keep_blank_qs_values = True
     app.set_error_serializer(_serialize_http_error)
     app.add_error_handler(Exception, _on_defect)
@@ -61,11 +61,14 @@ def create_app(
     return app
 
 
-class TimingMiddleware:
-    """Tells in each reply where its time went."""
+class OriginMiddleware:
+    """Tells in each reply what the request is called, and where its time went."""
 
-    def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
-        """Begin to count."""
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        """From now on this thread works on this request."""
+        source = origin.received(request.get_header("X-Request-ID"), request.get_header("traceparent"))
+        origin.begin(source)
+        response.set_header("X-Request-ID", source.request_id)
         request.context.timing = Timing()
 
     def process_response(
@@ -270,7 +273,7 @@ _json = msgspec.json.encode
 def _on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _params: Any) -> None:
     more = {"uuid": error.message_id} if isinstance(error, OutcomeUnknownError) else {}
     if (status := problem.status_of(error)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("request failed status=%s reason=%s", status, error)
+        log.error("request failed", status=status, reason=error)
     _answer(response, status, str(error), **more)
 
 

@@ -1,12 +1,13 @@
 """What the facade asks of the other services; the only place that falls back from one address to the next."""
 
 import contextlib
-import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
+
+import structlog
 
 from common import ids, rpc
 from common.codec import Request
@@ -44,7 +45,7 @@ from facade.meter import Meter
 from facade.posts import Posts, of_write
 from facade.timing import Timing
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 ONE_ROUND = routing.Limits(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for what a reader can do without
 LOOKUP_S = 0.5  # for one answer of one registry; then the next one is asked, or the last good answer serves
@@ -206,7 +207,7 @@ class Client:
                         if isinstance(error, RefusedError) and error.code == Code.CONFLICT:
                             raise  # no other node would do otherwise
                         failures.append(error)
-                        log.warning("fallback service=%s node=%s reason=%s", service, address, error.reason)
+                        log.warning("fallback", asked_for=service, node=address, reason=error.reason)
                     else:
                         self._meter.note(address, timing.clock() - began, answered=True)
                         timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
@@ -228,7 +229,7 @@ class Client:
                     known = self._try(registry, Lookup(name=service), Known, LOOKUP_S)
             except PeerError as error:
                 failure = error
-                log.warning("registry silent service=%s reason=%s", service, error)
+                log.warning("registry silent", asked_for=service, reason=error)
             else:
                 self._last_known[service] = known.values
                 return known.values
@@ -242,7 +243,7 @@ class Client:
             reply = rpc.ask(self._transport, address, request, expect, timeout_s=timeout_s)
         except (UnreachableError, TimedOutError, DisconnectedError):
             if self._suspects.add(address):
-                log.warning("suspect node=%s", address)
+                log.warning("suspect", node=address)
             raise
         self._suspects.clear(address)
         return reply

@@ -1,18 +1,19 @@
 """New messages as they come, for many clients at once: one question to a node serves them all."""
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
+
 from common import ids
 from common.errors import ServiceError, UnavailableError
 from common.wire import Entry
 from facade.client import Client
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 EVERY_S = 0.05  # between two questions; one costs a node, which asks the two others, about 2 ms
 SEEN_MESSAGES = 100_000  # ids that are remembered, in case another node must be asked
@@ -117,7 +118,7 @@ class Live:
                 while tail.step():
                     pass
             except ServiceError as error:
-                log.warning("nobody tells what comes reason=%s", error)
+                log.warning("nobody tells what comes", reason=error)
             except Exception:
                 log.exception("following broke")  # a defect of ours; without this its followers would wait for ever
             time.sleep(self._every_s)
@@ -146,7 +147,7 @@ class _Tail:
         asked_ms = self._now_ms()
         tailed = self._client.tail(self._journal, self._after, self._node)
         if self._journal and tailed.journal != self._journal:
-            log.info("followers go on with another journal node=%s", tailed.node)
+            log.info("followers go on with another journal", node=tailed.node)
             self._bridge()
         self._tell(tailed.entries)
         self._journal, self._after, self._node, self._asked_ms = tailed.journal, tailed.next, tailed.node, asked_ms

@@ -1,10 +1,12 @@
 """Messages that clients post: those that come at once travel together."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+import structlog
+
+from common import origin
 from common.codec import Request
 from common.errors import (
     AttemptUnknownError,
@@ -20,7 +22,7 @@ from facade.flights import Flights
 from facade.routing import Limits
 from facade.timing import Timing
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 CHUNK_BYTES = 524_288  # of text in one message to a node: with ids and lengths below REQUEST_BYTES
 
@@ -60,7 +62,7 @@ class Posts:
 
     def append(self, request: Append, timing: Timing) -> Stored:
         """See Client.append. One with an idempotency key travels alone."""
-        post = _Post(request, timing, self._clock())
+        post = _Post(request, timing, self._clock(), origin.current() or origin.received(None, None))
         if request.key is not None:
             return self._alone(post)
         try:
@@ -79,7 +81,7 @@ class Posts:
             raise KeyConflictError("Idempotency-Key was sent with another message before") from error
         except UnavailableError as error:
             raise of_write(post.request.id, failures, error) from error
-        log.info("stored node=%s ids=%s", stored.node, stored.id)
+        _log_stored(stored.node, [post])
         return stored
 
     def _together(self, posts: "Sequence[_Post]") -> "Callable[[_Post], Stored]":
@@ -89,13 +91,16 @@ class Posts:
             return lambda _: stored
         now_s, timing, failures = self._clock(), Timing(), list[PeerError]()
         limits = self._left(max(post.leaves(now_s) for post in posts))
-        together = AppendAll(entries=tuple(Entry(post.request.id, post.request.msg) for post in posts), posted=True)
+        together = AppendAll(
+            entries=tuple(Entry(post.request.id, post.request.msg) for post in posts),
+            origins=tuple(post.origin for post in posts),
+        )
         try:
             taken = self._ask("logging-service", together, StoredAll, failures=failures, limits=limits, timing=timing)
         except UnavailableError as error:
             unavailable = error
         else:
-            log.info("stored node=%s ids=%s", taken.node, ",".join(post.request.id for post in posts))
+            _log_stored(taken.node, posts)
 
             def succeeded(post: _Post) -> Stored:
                 post.timing.take(timing)
@@ -122,6 +127,7 @@ class _Post:
     request: Append
     timing: Timing
     began_s: float
+    origin: origin.Origin
 
     def weight(self) -> int:
         return text_bytes(self.request.msg)
@@ -131,6 +137,17 @@ class _Post:
         waited_s = max(now_s - self.began_s, 0.0)
         self.timing.add("queue", waited_s)
         return waited_s
+
+
+def _log_stored(node: str, posts: "Sequence[_Post]") -> None:
+    """One line for all that travelled together: many threads would wait for each other to write theirs."""
+    log.info(
+        "stored",
+        node=node,
+        ids=[post.request.id for post in posts],
+        request_ids=[post.origin.request_id for post in posts],
+        traceparents=[post.origin.traceparent for post in posts],
+    )
 
 
 def of_write(message_id: str, failures: Sequence[PeerError], error: UnavailableError) -> ServiceError:

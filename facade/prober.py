@@ -1,14 +1,15 @@
 """Asks suspects whether they are back, beside the requests, so that no request pays for it."""
 
-import logging
 import threading
+
+import structlog
 
 from common import rpc
 from common.errors import PeerError
 from common.wire import Ping, State, Status
 from facade.routing import Suspects
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 PROBE_S = 0.3  # between two rounds: a node that is back gets requests again within this and one ping
 PING_S = 0.25  # for one answer
@@ -28,4 +29,4 @@ def probe(transport: rpc.Transport, suspects: Suspects) -> None:
         except PeerError:
             continue
         if status.state is State.READY and suspects.clear(address):
-            log.info("back node=%s", address)
+            log.info("back", node=address)

@@ -1,9 +1,13 @@
-"""The form of every error: RFC 9457 with the members `status` and `message` that older clients read."""
+"""The form of every error: RFC 9457, with the members `status` and `message` that older clients read.
+
+It also has the request's id and trace, by which it is found in the logs.
+"""
 
 import http
 import json
 from typing import Any
 
+from common import origin
 from common.errors import (
     KeyConflictError,
     MediaTypeError,
@@ -43,6 +47,7 @@ def body(status: int, message: str, **more: Any) -> bytes:
         "title": http.HTTPStatus(status).phrase,
         "status": "failure",
         "message": message,
+        **(source._asdict() if (source := origin.current()) else {}),
         **more,
     }
     return json.dumps(members, ensure_ascii=False).encode("utf-8", "replace")

@@ -10,16 +10,18 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask, WSGITask
 
+from common import origin
 from common.errors import FatalError
 from facade import problem
 from facade.body import BATCH_BYTES
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 HEADER_BYTES = 16_384  # of all headers of one request
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
@@ -41,6 +43,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
     def execute(self) -> None:
         """Write the problem document and close the connection."""
         error = self.request.error
+        origin.begin(origin.received(None, None))
         body = problem.body(error.code, _OVER_LIMIT.get(error.code, f"this is not valid HTTP: {error.body}"))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
@@ -140,7 +143,7 @@ def _cut_stalled(server: Any, stalled_s: float) -> None:
     since = time.time() - stalled_s  # the clock of waitress' last_activity
     for channel in list(server.active_channels.values()):
         if channel.total_outbufs_len and channel.last_activity < since:
-            log.warning("client cut, it takes nothing of its answer unsent_bytes=%s", channel.total_outbufs_len)
+            log.warning("client cut, it takes nothing of its answer", unsent_bytes=channel.total_outbufs_len)
             channel.handle_close()
 
 

@@ -1,13 +1,13 @@
 """Answers that go on: everything as NDJSON, and what comes as server-sent events."""
 
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Self
 
 import msgspec
+import structlog
 
 from common import ids
 from common.errors import ServiceError
@@ -16,7 +16,7 @@ from facade.client import Client
 from facade.follow import Live
 from facade.query import Query
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 NO_DESCRIPTION = "messages-service is not available"  # in the place of its text, so that the log can still be read
 BEAT_S = 10.0  # of silence, then a comment is sent: proxies cut a connection that says nothing for a minute
@@ -93,7 +93,7 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
         try:
             page = client.page(after, before=before, newest_first=query.newest_first)
         except ServiceError as error:
-            log.error("a stream broke off at=%s reason=%s", cursor, error)  # noqa: TRY400 (expected)
+            log.error("a stream broke off", at=cursor, reason=error)  # noqa: TRY400 (expected)
             raise ConnectionAbortedError(str(error)) from error
 
 
@@ -114,7 +114,7 @@ def _description(client: Client) -> str:
     try:
         return client.description()
     except ServiceError as error:
-        log.warning("no text of the messages service reason=%s", error)
+        log.warning("no text of the messages service", reason=error)
         return NO_DESCRIPTION
 
 

@@ -1,15 +1,16 @@
 """Several processes that do the same: one of Python uses one core."""
 
-import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import structlog
+
 from common import process
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 RESTART_S = 1.0  # between two starts in the place of workers that ended, so that one that cannot run is not a loop
 
@@ -41,7 +42,7 @@ def run(count: int, work: Callable[[], None], *, stopping_too: Callable[[], obje
         ended, status = os.wait()
         workers.discard(ended)
         if not stopping.is_set():
-            log.error("a worker ended pid=%s status=%s", ended, os.waitstatus_to_exitcode(status))
+            log.error("a worker ended", pid=ended, status=os.waitstatus_to_exitcode(status))
             stopping.wait(RESTART_S)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 import uvloop
 
 from common import config, process, rpc
@@ -20,7 +21,7 @@ from nodes.log import LoggingNode
 from nodes.peers import Peers
 from nodes.replicated import Hot
 
-log = logging.getLogger("nodes")
+log = structlog.get_logger()
 
 Opening = Callable[[rpc.Transport, LoggingNode], AbstractAsyncContextManager[engine.Engine]]
 
@@ -83,7 +84,7 @@ async def _run_messages(address: str, registries: Sequence[str]) -> None:
 
 
 async def _serve(server: rpc.Server, address: str, stop: asyncio.Event) -> None:
-    log.info("listening address=%s", address)
+    log.info("listening", address=address)
     await server.serve(stop)
 
 
@@ -96,7 +97,7 @@ async def _run_logging(transport: rpc.Transport, address: str, settings: config.
     async def store() -> None:
         async with opening(transport, node) as opened:
             node.open(opened.store)
-            log.info("ready members=%s", len(opened.store.view()))
+            log.info("ready", members=len(opened.store.view()))
             expiring = asyncio.create_task(retention.run(opened.store, settings.storage.retention_days))
             registries, view = settings.registry.addresses, opened.store.view
             returning = opened.peers.reach_listed if opened.peers else None

@@ -1,6 +1,6 @@
 """Compares the journals of the nodes by counts and digests per hour, and repairs what one of them lacks."""
 
-import logging
+import structlog
 
 from common import ids
 from common.codec import Reply
@@ -13,7 +13,7 @@ from nodes.queries import HOUR_MS, STEP_MS
 from nodes.replicated import IN_FLIGHT_S
 from nodes.retention import oldest_id
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 AUDIT_S = 60.0  # between two comparisons of the last hours
 RECENT_HOURS = 2  # compared every time; everything is when a node starts, once a day, and by `scripts.cluster verify`
@@ -80,7 +80,7 @@ class Audit:
                 self._compared_with.add(address)
         repaired = _messages(ours) - _messages(before)
         if repaired:
-            log.warning("the journal lacked messages that a peer has messages=%s", repaired)
+            log.warning("the journal lacked messages that a peer has", messages=repaired)
         digest = sum(found.digest for found in ours.values())
         return Verified(node=self._peers.address, messages=_messages(ours), digest=digest, repaired=repaired)
 

@@ -1,12 +1,13 @@
 """Work that a node does again and again beside its requests."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
+
+import structlog
 
 from common.errors import StoreError
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 async def repeat(work: Callable[[], Awaitable[object]], *, every_s: float, what: str) -> None:
@@ -15,7 +16,7 @@ async def repeat(work: Callable[[], Awaitable[object]], *, every_s: float, what:
         try:
             await work()
         except StoreError as error:
-            log.warning("%s failed reason=%s", what, error)
+            log.warning("failed", what=what, reason=error)
         except Exception:
-            log.exception("%s broke", what)  # a defect of ours; without this the node would go on without it
+            log.exception("broke", what=what)  # a defect of ours; without this the node would go on without it
         await asyncio.sleep(every_s)

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import itertools
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from common import ids, rpc
 from common.errors import FatalError, PeerError, StoreError
@@ -19,7 +20,7 @@ from nodes.peers import Peers
 from nodes.replicated import Hot, ReplicatedStore
 from nodes.store import Log
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 REGISTRY_S = 10.0  # for the registry to answer at the start: it may be started after the node
 REGISTRY_PAUSE_S = 0.1  # between two questions
@@ -128,7 +129,7 @@ async def hazelcast(
         messages = await grid.HazelcastStore.connect(cluster.cluster_name, cluster.members)
         stack.push_async_callback(messages.close)
         if own and not await own.wait(lambda health: health.safe, timeout_s=SAFE_S):
-            log.warning("serving before all backups are in place waited_s=%s", SAFE_S)
+            log.warning("serving before all backups are in place", waited_s=SAFE_S)
         await checking
         store = ReplicatedStore(journal, messages, peers, hot=hot)
         await stack.enter_async_context(peers.kept())

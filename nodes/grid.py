@@ -4,11 +4,11 @@ Settings that are not explained here were measured on three real members: ../doc
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import structlog
 from hazelcast.asyncio import HazelcastClient, Map
 from hazelcast.errors import HazelcastError
 from hazelcast.lifecycle import LifecycleState
@@ -19,7 +19,7 @@ from common.errors import FatalError, StoreError
 from common.wire import MESSAGE_BYTES, PAGE_MESSAGES, UUID, Entry
 from nodes.store import KEY_S, Claim
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 MAP, KEYS_MAP = "messages-map", "idempotency-keys"
 OPERATION_S = (
@@ -152,7 +152,7 @@ class HazelcastStore:
             async with asyncio.timeout(OPERATION_S):
                 await self._client.shutdown()
         except (HazelcastError, OSError) as error:
-            log.warning("the Hazelcast client did not close reason=%s", _first_line(error))
+            log.warning("the Hazelcast client did not close", reason=_first_line(error))
 
 
 def windows(after: str, before: str, *, now_ms: int) -> Iterator[tuple[str, str]]:
@@ -193,7 +193,7 @@ def quiet_abandoned_calls(loop: asyncio.AbstractEventLoop, context: dict[str, An
     """An exception handler for the event loop: one line for what the client's abandoned tasks raise, no traceback."""
     error = context.get("exception")
     if isinstance(error, (HazelcastError, OSError)):
-        log.debug("a call that nobody waits for failed reason=%s", _first_line(error))
+        log.debug("a call that nobody waits for failed", reason=_first_line(error))
     else:
         loop.default_exception_handler(context)
 
@@ -217,7 +217,7 @@ def _settings(cluster_name: str, members: Sequence[str], lost: asyncio.Event) ->
 
 def _listener(lost: asyncio.Event) -> Callable[[str], None]:
     def changed(state: str) -> None:  # must not raise: an exception here would break the client's connection
-        log.info("the Hazelcast client is %s", state.lower())
+        log.info("the Hazelcast client has another state", state=state.lower())
         if state == LifecycleState.SHUTDOWN:
             lost.set()
 
@@ -253,7 +253,7 @@ def _ours(key: object, value: object = "") -> bool:
     """Whether an entry of the map is a message: any Hazelcast client may have put something else there."""
     if isinstance(key, str) and isinstance(value, str) and _MESSAGE_ID.fullmatch(key) and len(value) <= MESSAGE_BYTES:
         return True
-    log.warning("an entry of the map is no message and is left out key=%.100r", key)
+    log.warning("an entry of the map is no message and is left out", key=str(key)[:100])
     return False
 
 

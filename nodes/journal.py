@@ -5,12 +5,13 @@ the writers. Each message has a sequence number, the order in which this file go
 """
 
 import asyncio
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+import structlog
 
 from common.errors import FatalError, StoreError
 from common.replication import Fetched, Hour, Record, Scope
@@ -36,7 +37,7 @@ from nodes.tables import (
     insertion,
 )
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 BATCH_MESSAGES = 1_000  # most messages in one commit: keeps a commit below 10 ms
 
@@ -86,7 +87,7 @@ class Journal:
             self._writer = Database(path, TABLES)
             used = self._writer.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
             if frames > used >= 0:
-                log.warning("the end of the journal was not completely written, and is cut pages=%s", frames - used)
+                log.warning("the end of the journal was not completely written, and is cut", pages=frames - used)
             self._reader = Database(path, TABLES)
             self._auditor = Database(path, TABLES)  # for what takes long
             self.name = identity(self._writer.connection, path, cluster_name)

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import structlog
 
 from common import rpc
 from common.errors import PeerError
 from common.wire import Leased, Leave, Ping, Register, Status
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 HEARTBEAT_S = 1.0  # between two renewals; a lease lasts three of them
 RETRY_S = 0.2  # the same while a registry is silent: one that restarts is right again within a heartbeat
@@ -94,7 +95,7 @@ class Lease:
             )
         except PeerError as error:
             if registry not in self._silent:
-                log.warning("registry silent reason=%s", error)
+                log.warning("registry silent", reason=error)
             self._silent.add(registry)
             return False
         if not isinstance(request, Ping):

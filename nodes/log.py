@@ -1,8 +1,9 @@
 """What a logging node answers: pure, the store is given to it when it is ready."""
 
 import asyncio
-import logging
 import time
+
+import structlog
 
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, StoreError
@@ -29,7 +30,7 @@ from nodes.audit import Audit
 from nodes.peers import Peers
 from nodes.store import Log, Store, digest
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 STEP_S = 0.9  # for all that a request needs; below the facade's attempt timeout (1 s), so that the node says why
 FIRST_CHUNK = 128  # messages: 8 MiB when all are as large as they may be
@@ -111,16 +112,16 @@ class LoggingNode:
     async def _append_all(self, store: Store, request: AppendAll) -> Reply:
         began = time.perf_counter()
         await store.append_all(request.entries)
-        if request.posted:
-            for message_id, text in request.entries:
-                self._log_stored(message_id, text)
+        if request.origins:
+            for (message_id, text), (request_id, traceparent) in zip(request.entries, request.origins, strict=True):
+                self._log_stored(message_id, text, request_id=request_id, traceparent=traceparent)
         else:
             first = request.entries[0].id if request.entries else ""
-            log.info("stored messages=%s node=%s first=%s", len(request.entries), self._address, first)
+            log.info("stored", messages=len(request.entries), node=self._address, first=first)
         return StoredAll(count=len(request.entries), node=self._address, took_ms=_ms_since(began))
 
-    def _log_stored(self, message_id: str, text: str) -> None:
-        log.info("stored id=%s node=%s msg=%r", message_id, self._address, text[:LOGGED_CHARACTERS])
+    def _log_stored(self, message_id: str, text: str, **source: str) -> None:
+        log.info("stored", id=message_id, node=self._address, msg=text[:LOGGED_CHARACTERS], **source)
 
     async def _append(self, store: Store, request: Append) -> Reply:
         began = time.perf_counter()

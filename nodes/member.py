@@ -3,18 +3,18 @@
 import asyncio
 import contextlib
 import http.client
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from common.config import split
 from common.errors import FatalError
 from common.process import dying_with_this
 from nodes.java import Runtime
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 CONFIGURATION = Path(__file__).with_name("member.yaml")
 START_S = 60.0  # for a member to be up: 1.5 s measured alone, 10 s when three argue about who is master
@@ -85,7 +85,7 @@ class Member:
             try:
                 await asyncio.wait_for(self._process.wait(), LEAVE_S)
             except TimeoutError:
-                log.warning("the member did not leave in time, killing it seconds=%s", LEAVE_S)
+                log.warning("the member did not leave in time, killing it", seconds=LEAVE_S)
                 self._process.kill()
                 await self._process.wait()
 

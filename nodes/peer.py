@@ -1,12 +1,13 @@
 """One other logging node, as a node sees it: what its journal gets is fetched into this node's own."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+import structlog
 
 from common import rpc
 from common.codec import Request
@@ -15,7 +16,7 @@ from common.replication import Fetch, Fetched, Scope, Sync, Synced
 from common.wire import Wire
 from nodes.journal import Cursor, Journal
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 FETCHED_S = 0.3  # for the answer to a fetch: a page of 1 MiB takes 15 ms
 SYNCED_S = 0.5  # for a peer to have fetched from this node, and flushed
@@ -98,7 +99,7 @@ class Peer:
         try:
             await self.fetch()
         except StoreError as error:
-            log.warning("cannot take what a peer has peer=%s reason=%s", self._address, error)
+            log.warning("cannot take what a peer has", peer=self._address, reason=error)
 
     async def _fetch(self) -> bool:
         """Whether all that the peer had accepted is in the journal; one that does not answer is silent from then on."""
@@ -109,13 +110,13 @@ class Peer:
                 self._behind_since_s = self._behind_since_s or asyncio.get_running_loop().time()
         except PeerError as error:
             if not self.silent:
-                log.warning("peer silent reason=%s", error)
+                log.warning("peer silent", reason=error)
                 self._here.silent.add(self._address)
                 self._here.fell_silent()
             self._behind_since_s = 0.0  # what it has more is not to be had now
             return False
         if self.silent:
-            log.info("peer answers peer=%s", self._address)
+            log.info("peer answers", peer=self._address)
             self._here.silent.discard(self._address)
         self._behind_since_s = 0.0
         self._trail.append((asyncio.get_running_loop().time(), self._cursor.seq))
@@ -146,7 +147,7 @@ class Peer:
         if fetched.records or cursor.whole != self._cursor.whole:
             await self._journal.adopt(self._name, fetched.records, cursor, origin=self._address)
         if cursor.seq // TOLD_MESSAGES > self._cursor.seq // TOLD_MESSAGES and fetched.more:
-            log.info("catching up peer=%s at=%s", self._address, cursor.seq)
+            log.info("catching up", peer=self._address, at=cursor.seq)
         self._cursor = cursor
         if scope is not Scope.ACCEPTED:
             self._relayed = cursor.seq
@@ -167,7 +168,7 @@ class Peer:
         try:
             return await self._asked(request, expect, timeout_s=timeout_s)
         except PeerError as error:
-            log.info("a peer did not answer request=%s reason=%s", type(request).__name__, error)
+            log.info("a peer did not answer", request=type(request).__name__, reason=error)
             return None
 
     async def _asked(self, request: Request, expect: type[ReplyType], *, timeout_s: float) -> ReplyType:

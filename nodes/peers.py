@@ -6,9 +6,10 @@ message on disk; and once more when a read, or a write that the map does not tak
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TypeVar
+
+import structlog
 
 from common import rpc
 from common.codec import Reply, Request
@@ -19,7 +20,7 @@ from nodes.background import repeat
 from nodes.journal import Journal
 from nodes.peer import Here, Peer
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 FETCH_S = 0.1  # between two fetches from one peer
 LEARN_S = 1.0  # between two questions to the registry for the peers
@@ -154,7 +155,7 @@ class Peers:
         try:
             await self.replicate()
         except StoreError as error:
-            log.warning("no peer has taken what was accepted here last reason=%s", error)
+            log.warning("no peer has taken what was accepted here last", reason=error)
 
     async def learn(self) -> None:
         """Ask the registries who the peers are: who is configured or has a lease, whatever it sees of the cluster.

@@ -7,12 +7,13 @@ read is answered from the journal, once that has all that the peers' have, and f
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
+
+import structlog
 
 from common import ids
 from common.errors import StoreError
@@ -23,7 +24,7 @@ from nodes.journal import Journal
 from nodes.peers import Peers
 from nodes.store import Claim, Half, Store
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 GRACE_S = 0.1  # for the map to take a message, or to answer a read: 0.5 ms as a rule
 PROBE_S = 0.1  # between two questions to a map that did not answer, and between two looks for a peer that fell silent
@@ -218,7 +219,7 @@ class ReplicatedStore:
             to_map += await _copy(lacking, self._journal, self._grid.append_all)
             above = end
         if to_map or to_journal:
-            log.info("compared messages_to_map=%s messages_to_journal=%s", to_map, to_journal)
+            log.info("compared", messages_to_map=to_map, messages_to_journal=to_journal)
         return to_journal == listed
 
     async def _in_map(self, append: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -266,7 +267,7 @@ class ReplicatedStore:
                 log.exception("asking the map broke")  # a defect of ours; without this nobody would ask again
                 continue
             self._well = True
-        log.info("the map answers again after_s=%.2f", self._clock() - began_s)
+        log.info("the map answers again", after_s=self._clock() - began_s)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

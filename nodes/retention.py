@@ -1,12 +1,12 @@
 """Removes messages that are older than the configured days."""
 
-import logging
+import structlog
 
 from common import ids
 from nodes.background import repeat
 from nodes.store import Store
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 EXPIRE_S = 60.0  # between two removals
 DAY_MS = 86_400_000
@@ -22,7 +22,7 @@ async def run(store: Store, days: float) -> None:
 
     async def expire() -> None:
         if removed := await store.expire(oldest_id(days)):
-            log.info("expired messages=%s", removed)
+            log.info("expired", messages=removed)
 
     if days:
         await repeat(expire, every_s=EXPIRE_S, what="removing old messages")

@@ -1,15 +1,15 @@
 """`python -m registry`: answers who serves what."""
 
-import logging
 from pathlib import Path
 
 import click
+import structlog
 import uvloop
 
 from common import config, process, rpc
 from registry.directory import Directory, parse_service_ips
 
-log = logging.getLogger("registry")
+log = structlog.get_logger()
 
 
 @click.command()
@@ -30,7 +30,7 @@ def main(port: int | None, host: str | None, service_ips: str | None, path: Path
 
 async def _serve(address: str, directory: Directory) -> None:
     server = rpc.Server(address, directory.handle)
-    log.info("listening address=%s", address)
+    log.info("listening", address=address)
     await server.serve(process.stop_on_signal())
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog.typing import EventDict
 
 from common import rpc
 from common.errors import FatalError
@@ -12,6 +14,13 @@ from nodes.java import Runtime
 from scripts.launcher import Cluster
 from scripts.prepare import prepare
 from tests.support import running_cluster
+
+
+@pytest.fixture
+def logged() -> Iterator[list[EventDict]]:
+    """The lines that this process logs meanwhile."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import logging
 from typing import Any
 
 import pytest
 from falcon import testing
+from structlog.typing import EventDict
 
 from common.errors import ThreefoldError
 from common.wire import PAGE_MESSAGES, Entry
@@ -157,7 +157,7 @@ def test_an_unknown_outcome_is_503_with_the_id(world: World, http: testing.TestC
 
     assert (503, "1") == (answered.status_code, answered.headers["retry-after"])
     assert "application/problem+json" == answered.headers["content-type"]
-    assert {"type", "title", "status", "message", "uuid"} == answered.json.keys()
+    assert {"type", "title", "status", "message", "uuid", "request_id", "traceparent"} == answered.json.keys()
     assert "may still be stored" in answered.json["message"]
 
 
@@ -197,18 +197,17 @@ def test_a_wrong_request_is_4xx_with_one_sentence(
     assert status != 405 or {"GET", "HEAD", "POST"} <= set(answered.headers["allow"].split(", "))
 
 
-def test_a_defect_is_500_without_details(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_is_500_without_details(world: World, logged: list[EventDict]) -> None:
     """A broken handler tells the log everything and the client nothing."""
 
     def broken() -> str:
         raise ZeroDivisionError("secret")
 
     http = testing.TestClient(create_app(world.client, Live(world.client), Slots(4), world.survey, new_id=broken))
-    with caplog.at_level(logging.ERROR):
-        answered = http.simulate_post("/facade", json={"msg": "a"})
+    answered = http.simulate_post("/facade", json={"msg": "a"})
 
     assert (500, "internal error") == (answered.status_code, answered.json["message"])
-    assert "secret" in caplog.text
+    assert ["secret"] == [str(line["exc_info"]) for line in logged if line["log_level"] == "error"]
     assert "secret" not in answered.text
 
 

@@ -1,15 +1,14 @@
 """Tests of nodes.background."""
 
 import asyncio
-import logging
 
-import pytest
+from structlog.typing import EventDict
 
 from common.errors import StoreError
 from nodes.background import repeat
 
 
-def test_work_is_repeated_whatever_becomes_of_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_work_is_repeated_whatever_becomes_of_it(logged: list[EventDict]) -> None:
     """An error of the store is one line, a defect a traceback; the next time comes in any case."""
     outcomes = [StoreError("no space"), ValueError("a defect"), None, None]
     done = asyncio.Event()
@@ -26,6 +25,6 @@ def test_work_is_repeated_whatever_becomes_of_it(caplog: pytest.LogCaptureFixtur
         await asyncio.wait_for(done.wait(), 10.0)
         repeating.cancel()
 
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(run())
-    assert ["the work failed reason=no space", "the work broke"] == caplog.messages
+    asyncio.run(run())
+    assert [("failed", "the work"), ("broke", "the work")] == [(line["event"], line["what"]) for line in logged]
+    assert "no space" == str(logged[0]["reason"])

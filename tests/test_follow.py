@@ -7,6 +7,7 @@ from collections.abc import Generator
 from itertools import islice
 
 import pytest
+from structlog.typing import EventDict
 
 from common import ids
 from common.errors import UnavailableError
@@ -110,7 +111,7 @@ def test_who_is_too_slow_is_cut_after_what_waited() -> None:
     assert follower.take(0.0) is None
 
 
-def test_a_defect_ends_nothing(world: World, live: Live, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_ends_nothing(world: World, live: Live, logged: list[EventDict]) -> None:
     """It is told, and the followers go on."""
     tail, broken = world.client.tail, [True]
 
@@ -124,7 +125,7 @@ def test_a_defect_ends_nothing(world: World, live: Live, caplog: pytest.LogCaptu
     with live.following() as follower:
         eventually(lambda: not broken)
         assert [store(world, "a")] == told(follower, 1)
-    assert "following broke" in caplog.text
+    assert ["following broke"] == [line["event"] for line in logged if line["log_level"] == "error"]
 
 
 def test_who_comes_when_the_last_one_leaves_is_told_all_from_then_on(world: World, live: Live) -> None:

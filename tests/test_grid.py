@@ -10,6 +10,7 @@ from hazelcast.client import HazelcastClient
 from hazelcast.errors import TargetDisconnectedError
 from hazelcast.predicate import equal
 from hazelcast.proxy.map import BlockingMap
+from structlog.typing import EventDict
 
 from common import ids
 from common.errors import FatalError, StoreError
@@ -78,20 +79,21 @@ def test_no_cluster_is_one_sentence() -> None:
         asyncio.run(run())
 
 
-def test_abandoned_calls_are_quiet_and_defects_are_not(caplog: pytest.LogCaptureFixture) -> None:
+def test_abandoned_calls_are_quiet_and_defects_are_not(
+    logged: list[EventDict], caplog: pytest.LogCaptureFixture
+) -> None:
     """What the client's own tasks raise costs one line of debug; anything else is reported as ever."""
     loop = asyncio.new_event_loop()
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.ERROR):
         grid.quiet_abandoned_calls(loop, {"message": "never retrieved", "exception": TargetDisconnectedError("gone")})
         grid.quiet_abandoned_calls(loop, {"message": "a defect", "exception": ZeroDivisionError("oops")})
     loop.close()
 
-    levels = {record.levelno: record.getMessage() for record in caplog.records}
-    assert "a call that nobody waits for failed reason=gone" == levels[logging.DEBUG]
-    assert "a defect" in levels[logging.ERROR]
+    assert [("debug", "gone")] == [(line["log_level"], line["reason"]) for line in logged]
+    assert "a defect" in caplog.text
 
 
-def test_what_is_no_message_is_left_out_and_reads_go_on(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_no_message_is_left_out_and_reads_go_on(cluster: Cluster, logged: list[EventDict]) -> None:
     """Entries that another client put into the map stop nobody from reading the messages around them."""
     settings = cluster.settings.hazelcast
 
@@ -112,7 +114,7 @@ def test_what_is_no_message_is_left_out_and_reads_go_on(cluster: Cluster, caplog
             await store.close()
 
     asyncio.run(run())
-    assert "is no message and is left out" in caplog.text
+    assert {"an entry of the map is no message and is left out"} == {line["event"] for line in logged if "key" in line}
 
 
 def test_any_hazelcast_client_reads_the_map_as_it_stands(cluster: Cluster) -> None:

@@ -1,12 +1,12 @@
 """Tests of nodes.journal beyond the contract of a store."""
 
 import asyncio
-import logging
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
+from structlog.typing import EventDict
 
 from common import ids
 from common.errors import FatalError, StoreError
@@ -241,7 +241,7 @@ def test_a_full_disk_is_an_error_and_no_more(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_the_torn_end_of_a_journal_is_cut_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_torn_end_of_a_journal_is_cut_and_told(tmp_path: Path, logged: list[EventDict]) -> None:
     """What was not completely written when the power went is not served; what was before it is."""
     path, copy = tmp_path / "x.sqlite", tmp_path / "copy.sqlite"
 
@@ -261,6 +261,5 @@ def test_the_torn_end_of_a_journal_is_cut_and_told(tmp_path: Path, caplog: pytes
         assert entries == await torn.read("", 10)
         torn.close()
 
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(run())
-    assert 1 == caplog.text.count("the end of the journal was not completely written, and is cut pages=")
+    asyncio.run(run())
+    assert ["the end of the journal was not completely written, and is cut"] == [line["event"] for line in logged]

@@ -1,10 +1,10 @@
 """Tests of nodes.log and nodes.messages."""
 
 import asyncio
-import logging
 from typing import Any
 
 import pytest
+from structlog.typing import EventDict
 
 from common import ids
 from common.codec import Reply, Request
@@ -58,15 +58,15 @@ def test_a_message_is_stored_and_read(node: log.LoggingNode) -> None:
 
 
 def test_each_message_received_is_one_line_that_tells_which_node(
-    node: log.LoggingNode, caplog: pytest.LogCaptureFixture
+    node: log.LoggingNode, logged: list[EventDict]
 ) -> None:
-    """Id, node and text stand in one line, the text cut at 200 characters and without line breaks of its own."""
+    """Id, node and text stand in one line, the text cut at 200 characters."""
     message_id = ids.new_id()
-    with caplog.at_level(logging.INFO):
-        ask(node, Append(id=message_id, msg="one\ntwo " + "x" * 1_000))
+    ask(node, Append(id=message_id, msg="one\ntwo " + "x" * 1_000))
 
-    (line,) = caplog.messages
-    assert f"stored id={message_id} node={NODE} msg='one\\ntwo " + "x" * 192 + "'" == line
+    (line,) = logged
+    assert ("stored", message_id, NODE) == (line["event"], line["id"], line["node"])
+    assert "one\ntwo " + "x" * 192 == line["msg"]
 
 
 def test_until_it_is_ready_a_node_does_nothing_and_says_how_far_it_is() -> None:

@@ -16,7 +16,8 @@ README = (ROOT / "README.md").read_text()
 DIFFERENT = {  # in each run
     r"[0-9a-f]{8}-[0-9a-f-]{27}": "<uuid>",
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "<time>",
-    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}": "<time>",
+    r"00-[0-9a-f]{32}-[0-9a-f]{16}-00": "<traceparent>",
+    r"[0-9a-f]{32}": "<trace>",
     r"(localhost|127\.0\.0\.1):\d+": "<address>",
     r"\d+\.\d s": "<seconds>",
     r"processes [\d, ]+": "<processes>",

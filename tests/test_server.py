@@ -104,7 +104,7 @@ def test_what_waitress_refuses_has_the_form_of_every_error(
     answered, headers, body = raw(address, sent)
 
     assert (status, "application/problem+json") == (answered, headers["content-type"])
-    assert {"type", "title", "status", "message"} == json.loads(body).keys()
+    assert {"type", "title", "status", "message", "request_id", "traceparent"} == json.loads(body).keys()
     assert message in json.loads(body)["message"]
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from common import codec, wire
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError
+from common.origin import Origin
 from common.wire import (
     Append,
     Code,
@@ -37,6 +38,7 @@ from scripts.processes import ROOT
 
 KINDS = (*get_args(Request), *get_args(Reply))
 ID = "018bcfe5-687b-7fff-bfff-ffffffffffff"
+ORIGIN = Origin("order-7", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 
 ids = st.uuids().map(str)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -64,7 +66,8 @@ replies: st.SearchStrategy[Reply] = st.one_of(
 @given(requests)
 def test_a_request_survives_its_frame(request: Request) -> None:
     """Decoding an encoded request gives an equal request."""
-    assert request == codec.decode_request(codec.encode(request))
+    assert (request, None) == codec.decode_request(codec.encode(request))
+    assert (request, ORIGIN) == codec.decode_request(codec.encode(request, ORIGIN))
 
 
 @given(replies)
@@ -104,6 +107,15 @@ def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
             "known types: ping, lookup, register, leave, append, appendall, read, tail, describe, fetch, ",
         ),
         (msgpack.packb({"v": 1}), "type"),
+        (
+            msgpack.packb({"v": 1, "type": "ping", "origin": ["two words", ORIGIN.traceparent]}),
+            "origin: Expected `str` matching regex",
+        ),
+        (msgpack.packb({"v": 1, "type": "ping", "origin": "x"}), "origin: Expected `array | null`, got `str`"),
+        (
+            msgpack.packb({"v": 1, "type": "appendall", "entries": [], "origins": [ORIGIN]}),
+            "AppendAll: 1 origins for 0 entries",
+        ),
         (msgpack.packb({"v": 1, "type": "append", "id": ID}), "msg"),
         (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": 5}), "Expected `str`, got `int`"),
         (msgpack.packb({"v": 1, "type": "append", "id": "x", "msg": ""}), "id"),

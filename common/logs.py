@@ -1,0 +1,95 @@
+"""How a line of the log looks: for a person on a terminal, one JSON object per line everywhere else."""
+
+import json
+import logging
+import sys
+from typing import BinaryIO, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from common import origin
+
+
+def configure(service: str, stream: TextIO | None = None) -> None:
+    """Send all lines of this process, also those of libraries, to a stream (standard error); called by `__main__`."""
+    stream = stream or sys.stderr
+    shared: list[Processor] = [
+        _of_service(service),
+        structlog.processors.add_log_level,
+        _with_origin,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    rendering = _for_person() if stream.isatty() else _for_machine()
+    structlog.configure(
+        processors=[*shared, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(stream)
+        if stream.isatty()
+        else structlog.BytesLoggerFactory(_binary(stream)),
+        cache_logger_on_first_use=True,
+    )
+    _of_libraries(stream, shared, rendering)
+
+
+def _for_person() -> list[Processor]:
+    return [structlog.dev.ConsoleRenderer(timestamp_key="time")]
+
+
+def _for_machine() -> list[Processor]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+
+
+def _of_service(service: str) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+        line["service"] = service
+        return line
+
+    return add
+
+
+def _with_origin(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Say for which request it is; a line that says so itself is about others."""
+    if (found := origin.current()) and "request_id" not in line and "request_ids" not in line:
+        line["request_id"], line["traceparent"] = found
+    return line
+
+
+_FIRST = ("time", "level", "service", "event")
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def _json(line: EventDict, **_options: object) -> bytes:
+    """A line as JSON; what is no JSON value as its text, and a text that is no Unicode escaped: no line is lost."""
+    try:
+        return _encoder.encode({**{name: line[name] for name in _FIRST}, **line})
+    except UnicodeEncodeError:
+        return json.dumps(line, default=str).encode()
+
+
+def _of_libraries(stream: TextIO, shared: list[Processor], rendering: list[Processor]) -> None:
+    """Have what libraries log with Python's own `logging` look the same."""
+    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[remove, *rendering[:-1], _text(rendering[-1])],
+        )
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def _text(renderer: Processor) -> Processor:
+    """A renderer whose line is a string, as Python's `logging` wants it."""
+
+    def render(logger: WrappedLogger, method: str, line: EventDict) -> str:
+        rendered = renderer(logger, method, line)
+        return rendered.decode() if isinstance(rendered, bytes) else str(rendered)
+
+    return render
+
+
+def _binary(stream: TextIO) -> BinaryIO:
+    return stream.buffer

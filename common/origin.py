@@ -1,0 +1,56 @@
+"""Where a request comes from: its id and its trace, which stand in every line that any process logs for it."""
+
+import contextlib
+import re
+import secrets
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
+
+REQUEST_ID = r"[A-Za-z0-9._:/+=@~-]{1,128}"  # what a header can carry, and a line or a URL without quoting
+TRACEPARENT = "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"  # W3C Trace Context, level 1: trace, span, flags
+
+_ZEROS = re.compile("00-(0{32}|[0-9a-f]{32}-0{16})")  # ids of zeros mean: not valid
+
+
+class Origin(NamedTuple):
+    """Of one request of a client: what it is called, and the trace and the span that it belongs to."""
+
+    request_id: Annotated[str, Meta(pattern=f"^{REQUEST_ID}$")]
+    traceparent: Annotated[str, Meta(pattern=f"^{TRACEPARENT}$")]
+
+
+_current: ContextVar[Origin | None] = ContextVar("origin", default=None)
+
+
+def current() -> Origin | None:
+    """That of the request which this thread or task works on; None when it works on none."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def of(origin: Origin | None) -> Iterator[None]:
+    """The block, and the tasks that it starts, work on that request."""
+    token = _current.set(origin)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def begin(origin: Origin | None) -> None:
+    """From now on this thread works on that request, until the next one begins."""
+    _current.set(origin)
+
+
+def received(request_id: str | None, traceparent: str | None) -> Origin:
+    """What two headers say; what is missing or not valid is made.
+
+    The trace goes on with a span of ours. A request without an id of its own is called as its trace.
+    """
+    valid = traceparent is not None and re.fullmatch(TRACEPARENT, traceparent) and not _ZEROS.match(traceparent)
+    trace, flags = (traceparent[3:35], traceparent[-2:]) if valid and traceparent else (secrets.token_hex(16), "00")
+    named = request_id is not None and re.fullmatch(REQUEST_ID, request_id)
+    return Origin(request_id if named and request_id else trace, f"00-{trace}-{secrets.token_hex(8)}-{flags}")
