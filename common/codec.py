@@ -10,6 +10,7 @@ import msgpack
 import msgspec
 
 from common.errors import InvalidMessageError
+from common.inspection import Called, Inspect, Report, Roll
 from common.origin import Origin
 from common.replication import Copy, Digest, Digested, Fetch, Fetched, Sync, Synced, Verified, Verify
 from common.wire import (
@@ -41,6 +42,8 @@ VERSION = 1
 
 Request = (
     Ping
+    | Inspect
+    | Roll
     | Lookup
     | Register
     | Leave
@@ -57,6 +60,8 @@ Request = (
 )
 Reply = (
     Status
+    | Report
+    | Called
     | Known
     | Leased
     | Stored
@@ -135,7 +140,7 @@ def _unpack(frame: bytes) -> object:
             strict_map_key=True,
             ext_hook=_no_extension,
             max_array_len=PAGE_MESSAGES,
-            max_map_len=16,  # no message has as many fields
+            max_map_len=32,  # no message has as many fields
             max_bin_len=0,
             max_ext_len=0,
         )

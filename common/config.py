@@ -66,6 +66,12 @@ class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hot_messages: Annotated[int, Meta(ge=1_000)] = 50_000  # ... and how many of these at most
 
 
+class Metrics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """`[metrics]`: where Prometheus finds those of the nodes; those of a facade are at its `/metrics`."""
+
+    logging_service: Annotated[tuple[Address, ...], Meta(max_length=100)] = ()  # number N of node N; none: off
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of config.toml; every table but `service_ips` and `hazelcast` may be left out."""
 
@@ -74,6 +80,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     registry: Registry = Registry()
     facade: Facade = Facade()
     storage: Storage = Storage()
+    metrics: Metrics = Metrics()
 
 
 def load(path: Path = DEFAULT_PATH) -> Config:
@@ -124,6 +131,11 @@ def with_service_ips(config: Config, services: dict[str, list[str]]) -> Config:
     return check(tables)
 
 
+def metrics_of(config: Config, node: str) -> str | None:
+    """The address (host:port) of the metrics of a logging node; None for one that has none."""
+    return dict(zip(config.service_ips.logging_service, config.metrics.logging_service, strict=False)).get(node)
+
+
 def split(address: str) -> tuple[str, int]:
     """Host and port of a `host:port`."""
     host, _, port = address.rpartition(":")
@@ -150,6 +162,11 @@ def _refuse_inconsistent(config: Config) -> None:
             f"[service_ips] logging-service has {len(nodes)} addresses and [hazelcast] hazelcast-clients has "
             f"{len(members)}: each logging node starts the member of the same number, so none may be missing"
         )
+    if 0 < len(config.metrics.logging_service) < len(nodes):
+        raise ConfigError(
+            f"[service_ips] logging-service has {len(nodes)} addresses and [metrics] logging-service has "
+            f"{len(config.metrics.logging_service)}: give each node one, or leave it out"
+        )
     if config.facade.attempt_timeout_s > config.facade.deadline_s:
         raise ConfigError(
             f"[facade] attempt_timeout_s is {config.facade.attempt_timeout_s}, over deadline_s, which is "
@@ -161,6 +178,7 @@ def _refuse_inconsistent(config: Config) -> None:
         *((address, "[hazelcast] hazelcast-clients") for address in members),
         *((address, "[registry] addresses") for address in config.registry.addresses),
         (config.facade.address, "[facade] address"),
+        *((address, "[metrics] logging-service") for address in config.metrics.logging_service),
     ]
     keys: dict[str, str] = {}
     for address, key in listeners:

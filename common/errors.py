@@ -48,6 +48,11 @@ class PeerError(ThreefoldError):
         self.address = address
         self.reason = reason
 
+    @property
+    def kind(self) -> str:
+        """One of a few words, by which failures are counted."""
+        return type(self).__name__.removesuffix("Error").lower()
+
 
 class UnreachableError(PeerError):
     """Raised before anything was sent: there is no connection to the address."""
@@ -59,6 +64,11 @@ class RefusedError(PeerError):
     def __init__(self, address: str, reason: str, code: str) -> None:
         super().__init__(address, reason)
         self.code = code
+
+    @property
+    def kind(self) -> str:
+        """The code."""
+        return str(self.code)
 
 
 class AttemptUnknownError(PeerError):

@@ -25,8 +25,13 @@ def time_ms(message_id: str) -> int:
 
 
 def time_text(message_id: str) -> str:
-    """The same as RFC 3339 has it, in UTC; at most the year 9999, which is all that it can write."""
-    moment = datetime.fromtimestamp(min(time_ms(message_id), _LAST_MS) / 1_000, UTC)
+    """The same as RFC 3339 has it."""
+    return text_of_ms(time_ms(message_id))
+
+
+def text_of_ms(ms: int) -> str:
+    """Milliseconds since 1970 as RFC 3339 has them, in UTC; at most the year 9999, which is all that it can write."""
+    moment = datetime.fromtimestamp(min(ms, _LAST_MS) / 1_000, UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 

@@ -8,17 +8,21 @@ from functools import partial
 from pathlib import Path
 
 import click
+import prometheus_client
 import structlog
 
 from common import config, process, rpc
-from facade import prober, server, streams
+from facade import presence, prober, server, streams
 from facade import workers as processes
 from facade.app import create_app
 from facade.client import Client
+from facade.documents import of_facade
 from facade.follow import Live
 from facade.meter import Meter
+from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
 from facade.survey import Survey
+from facade.watch import Watch
 
 log = structlog.get_logger()
 
@@ -36,7 +40,7 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     host, configured = config.split(settings.facade.address)
     listening = server.listen(host, port or configured)
     log.info("listening", address=f"{host}:{port or configured}")
-    work = partial(_serve, settings, listening)
+    work = partial(_serve, settings, listening, f"{host}:{port or configured}")
     count = workers or settings.facade.workers
     if count == 1:
         work()
@@ -44,8 +48,9 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
         processes.run(count, work, stopping_too=listening.close)  # else the kernel would go on accepting for it
 
 
-def _serve(settings: config.Config, listening: socket.socket) -> None:
-    """Answer requests until this process is told to stop."""
+def _serve(settings: config.Config, listening: socket.socket, own: str) -> None:
+    """Answer requests at `own` (host:port) until this process is told to stop."""
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -55,10 +60,19 @@ def _serve(settings: config.Config, listening: socket.socket) -> None:
     suspects, meter = Suspects(), Meter()
     client = Client(transport, registries, limits, suspects=suspects, meter=meter)
     live = Live(client, settle_ms=int(2_000 * limits.deadline_s))
-    survey = Survey(transport, registries, suspects, meter)
-    app = create_app(client, live, streams.Slots(settings.facade.streams), survey, draining=stop.is_set)
+    metrics, slots = FacadeMetrics(meter, suspects), streams.Slots(settings.facade.streams)
+    watch = Watch(Survey(transport, registries, suspects, meter, own=own))
+    documents = of_facade(client, watch, metrics, draining=stop.is_set)
+    app = create_app(client, live, slots, documents, metrics=metrics)
     serving = server.create(app, listening, threads=settings.facade.threads + settings.facade.streams)
-    threading.Thread(target=prober.run, args=(transport, suspects, stop), daemon=True).start()
+    metrics.gauge("threefold_http_queue_length", "Requests that wait for a thread", lambda: server.queued(serving))
+    metrics.gauge("threefold_streams_open", "Answers that go on", lambda: slots.taken)
+    for run in (
+        partial(prober.run, transport, suspects, stop),
+        partial(watch.run, stop),
+        partial(presence.run, transport, registries, own, stop),
+    ):
+        threading.Thread(target=run, daemon=True).start()
     # Live streams have no end of their own.
     server.run(serving, stop, drain_s=limits.deadline_s + SENDING_S, stopping_too=live.stop)
 

@@ -1,6 +1,7 @@
 """HTTP on one side, `facade.client` on the other: the only module that imports falcon."""
 
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -16,11 +17,12 @@ from common.errors import (
     RequestError,
     ThreefoldError,
 )
-from common.wire import PAGE_MESSAGES, Page, State, Stored
+from common.wire import PAGE_MESSAGES, Page, Stored
 from facade import batch, body, problem, query, streams
 from facade.client import Client
+from facade.documents import Make
 from facade.follow import Live
-from facade.survey import Survey
+from facade.metrics import FacadeMetrics
 from facade.timing import Timing
 
 log = structlog.get_logger()
@@ -32,10 +34,10 @@ def create_app(
     client: Client,
     live: Live,
     slots: streams.Slots,
-    survey: Survey,
+    documents: Mapping[str, Make],
     *,
+    metrics: FacadeMetrics,
     new_id: Callable[[], str] = ids.new_id,
-    draining: Callable[[], bool] = lambda: False,
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """The WSGI application.
 
@@ -43,11 +45,11 @@ def create_app(
         client: asks the other services.
         live: tells what comes.
         slots: for answers that go on.
-        survey: looks at the whole cluster.
+        documents: whole answers by path.
+        metrics: told of each request.
         new_id: makes message ids whose order is the order of time.
-        draining: whether this facade was told to stop.
     """
-    app = falcon.App(middleware=[OriginMiddleware()])
+    app = falcon.App(middleware=[Middleware(metrics)])
     app.req_options.keep_blank_qs_values = True
     app.set_error_serializer(_serialize_http_error)
     app.add_error_handler(Exception, _on_defect)
@@ -55,14 +57,16 @@ def create_app(
     app.add_route("/facade", FacadeResource(client, slots, new_id))
     app.add_route("/v1/messages", MessagesResource(client, live, slots, new_id))
     app.add_route("/v1/messages/{message_id}", MessageResource(client))
-    app.add_route("/v1/cluster", ClusterResource(survey))
-    app.add_route("/livez", LiveResource())
-    app.add_route("/readyz", ReadyResource(client, draining))
+    for path, make in documents.items():
+        app.add_route(path, DocumentResource(make))
     return app
 
 
-class OriginMiddleware:
-    """Tells in each reply what the request is called, and where its time went."""
+class Middleware:
+    """Counts requests; tells in each reply what the request is called, and where its time went."""
+
+    def __init__(self, metrics: FacadeMetrics) -> None:
+        self._metrics = metrics
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """From now on this thread works on this request."""
@@ -70,12 +74,16 @@ class OriginMiddleware:
         origin.begin(source)
         response.set_header("X-Request-ID", source.request_id)
         request.context.timing = Timing()
+        request.context.began_s = time.perf_counter()
+        self._metrics.began()
 
     def process_response(
         self, request: falcon.Request, response: falcon.Response, _resource: object, _succeeded: bool
     ) -> None:
         """Tell it, of an answer that goes on as far as its begin."""
         response.set_header("Server-Timing", request.context.timing.header())
+        spent_s = time.perf_counter() - request.context.began_s
+        self._metrics.ended(request.method, request.uri_template, response.status_code, spent_s)
 
 
 class FacadeResource:
@@ -200,46 +208,30 @@ class MessageResource:
     on_head = on_get
 
 
-class ClusterResource:
-    """`/v1/cluster`."""
+class DocumentResource:
+    """A whole answer, with an entity tag if it has one."""
 
-    def __init__(self, survey: Survey) -> None:
-        self._survey = survey
+    def __init__(self, make: Make) -> None:
+        self._make = make
 
-    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
-        """How the cluster is now."""
-        response.data = _json(self._survey.take())
-        response.cache_control = ["no-store"]
-
-    on_head = on_get
-
-
-class LiveResource:
-    """`/livez`."""
-
-    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
-        """Answered, so the process is alive."""
-        response.data = _json({"status": "alive"})
-
-    on_head = on_get
-
-
-class ReadyResource:
-    """`/readyz`."""
-
-    def __init__(self, client: Client, draining: Callable[[], bool]) -> None:
-        self._client = client
-        self._draining = draining
-
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Whether a message can be stored now; with `verbose` also what each logging node says."""
-        verbose = "verbose" in query.single(request.params)
-        draining, states = self._draining(), dict(self._client.states(all_of_them=verbose))
-        shown = {"draining": draining, "logging_nodes": states} if verbose else {}
-        if draining or State.READY not in states.values():
-            _answer(response, 503, "this facade stops" if draining else "no logging node can store a message", **shown)
-        else:
-            response.data = _json({"status": "ready", **shown})
+    def on_get(self, request: falcon.Request, response: falcon.Response, **found: str) -> None:
+        """The document; 304 without it for a client that has it."""
+        document = self._make({**request.params, **found})
+        response.status = falcon.code_to_http_status(document.status)
+        response.content_type = document.media_type
+        for name, value in document.headers.items():
+            response.set_header(name, value)
+        if document.etag:
+            response.etag = falcon.ETag.loads(f'{"W/" if document.weak else ""}"{document.etag}"')
+            if any(known in ("*", document.etag) for known in request.if_none_match or ()):
+                response.status = falcon.HTTP_304
+                return
+        response.data = document.body
+        if document.gzipped:
+            response.append_header("Vary", "Accept-Encoding")
+            if "gzip" in (request.get_header("Accept-Encoding") or ""):
+                response.data = document.gzipped
+                response.set_header("Content-Encoding", "gzip")
 
     on_head = on_get
 

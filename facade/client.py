@@ -41,7 +41,7 @@ from common.wire import (
     Wire,
 )
 from facade import routing
-from facade.meter import Meter
+from facade.meter import LookedUp, Meter
 from facade.posts import Posts, of_write
 from facade.timing import Timing
 
@@ -203,13 +203,13 @@ class Client:
                         with timing.measured("node"):
                             reply = self._try(address, request, expect, timeout_s)
                     except PeerError as error:
-                        self._meter.note(address, timing.clock() - began, answered=False)
+                        self._meter.note(address, timing.clock() - began, error.kind)
                         if isinstance(error, RefusedError) and error.code == Code.CONFLICT:
                             raise  # no other node would do otherwise
                         failures.append(error)
                         log.warning("fallback", asked_for=service, node=address, reason=error.reason)
                     else:
-                        self._meter.note(address, timing.clock() - began, answered=True)
+                        self._meter.note(address, timing.clock() - began)
                         timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
                         return reply
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")
@@ -232,9 +232,12 @@ class Client:
                 log.warning("registry silent", asked_for=service, reason=error)
             else:
                 self._last_known[service] = known.values
+                self._meter.note_lookup(LookedUp.ANSWERED)
                 return known.values
         if service not in self._last_known:
+            self._meter.note_lookup(LookedUp.FAILED)
             raise UnavailableError(service, f"no registry answers ({failure})") from failure
+        self._meter.note_lookup(LookedUp.STALE)
         return self._last_known[service]
 
     def _try(self, address: str, request: Request, expect: type[ReplyType], timeout_s: float) -> ReplyType:

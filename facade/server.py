@@ -107,6 +107,11 @@ def create(application: Callable[..., Any], listening: socket.socket, *, threads
     return server
 
 
+def queued(server: Any) -> int:
+    """Requests that wait for a thread."""
+    return len(server.task_dispatcher.queue)
+
+
 def run(
     server: Any,
     stop: threading.Event,

@@ -30,19 +30,24 @@ def form(entry: Entry) -> dict[str, Any]:
 
 
 class Slots:
-    """So many streams at once."""
+    """So many streams at once; `taken` are open now."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._free = threading.BoundedSemaphore(count)
+        self.taken = 0
+        self._lock = threading.Lock()
 
     def take(self) -> bool:
         """Whether one was free; it is taken then."""
-        return self._free.acquire(blocking=False)
+        with self._lock:
+            free = self.taken < self.count
+            self.taken += free
+            return free
 
     def give_back(self) -> None:
         """It is free again."""
-        self._free.release()
+        with self._lock:
+            self.taken -= 1
 
 
 class Stream:

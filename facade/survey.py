@@ -1,113 +1,211 @@
-"""How the cluster is now, as one facade sees it: who is listed, who answers, and what it says."""
+"""How the cluster is now, as one facade sees it: who is known, who answers, and what it says."""
 
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from common import rpc
+import msgspec
+
+from common import ids, rpc
+from common.codec import Request
 from common.errors import PeerError
-from common.wire import Known, Lookup, Ping, State, Status
+from common.inspection import Called, Inspect, Lease, Report, Roll
+from common.wire import State, Wire
 from facade.meter import Meter
 from facade.routing import Suspects
+from facade.view import ClusterView, HazelcastView, MemberView, NodeView, ServerView, Standing
 
-ANSWER_S = 0.25  # for one answer; two of them, one after the other, are all that is waited for
-ASKED_AT_ONCE = 16
+ANSWER_S = 0.2  # for all registries; then so long for all others: a survey is there within 500 ms whoever hangs
+ASKED_AT_ONCE = 32
 MAY_DIE = 2  # nodes, and nothing is lost
+LOGGING, MESSAGES, FACADE = "logging-service", "messages-service", "facade"
+
+ReplyType = TypeVar("ReplyType", bound=Wire)
 
 
 @dataclass(frozen=True, slots=True)
-class NodeView:
-    """A logging node: what it says it can do ("down" when it says nothing), and what this facade saw of it."""
+class Answer:
+    """What a server said, and how many milliseconds that took."""
 
-    address: str
-    state: str
-    listed: bool
-    suspect: bool
-    members: int
+    report: Report
     round_trip_ms: float
-    served: int
-    errors: int
-    p50_ms: float
-    p99_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterView:
-    """The whole: `safe` when any two nodes may die now and nothing is lost; else `reason` says why not."""
-
-    safe: bool
-    reason: str
-    registries: dict[str, bool]
-    hazelcast_members: tuple[str, ...]
-    logging_nodes: tuple[NodeView, ...]
 
 
 class Survey:
-    """Asks everyone at once.
+    """Asks everyone at once; one survey at a time.
 
     Args:
         transport: carries requests.
         registries: host:port of each.
         suspects: addresses that did not answer lately.
         meter: what the facade saw of each node.
+        own: host:port of this facade.
     """
 
-    def __init__(self, transport: rpc.Transport, registries: Sequence[str], suspects: Suspects, meter: Meter) -> None:
+    def __init__(
+        self, transport: rpc.Transport, registries: Sequence[str], suspects: Suspects, meter: Meter, *, own: str = ""
+    ) -> None:
         self._transport = transport
         self._registries = tuple(registries)
         self._suspects = suspects
         self._meter = meter
+        self._own = own
         self._threads = ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="survey")
+        self._standing: dict[str, tuple[Standing, int]] = {}
+        self._known: dict[tuple[str, str], Lease] = {}
+        self._members: tuple[str, ...] = ()
 
     def take(self) -> ClusterView:
-        """How it is now; at most 2 * ANSWER_S."""
-        answers = dict(zip(self._registries, self._threads.map(self._listed, self._registries), strict=True))
-        configured: dict[str, None] = {}
-        listed: set[str] = set()
-        for found in filter(None, answers.values()):
-            configured |= dict.fromkeys(found[0] + found[1])
-            listed |= set(found[1])
-        nodes = tuple(self._threads.map(lambda address: self._node(address, address in listed), configured))
-        members = next((found[2] for found in answers.values() if found), ())
-        reason = next(why_not_safe(nodes, members, registry_answers=any(answers.values())), "")
-        registries = {address: found is not None for address, found in answers.items()}
-        return ClusterView(not reason, reason or "any two nodes may die", registries, members, nodes)
+        """How it is now, without events; at most 2 * ANSWER_S, and what its making takes."""
+        rolls = self._ask_all(self._registries, Roll(), Called)
+        self._learn([called for called, _ in rolls.values()])
+        asked = {address: None for service, address in self._known if service != FACADE} | dict.fromkeys(rolls)
+        answers = {
+            address: Answer(report, round_trip_ms)
+            for address, (report, round_trip_ms) in self._ask_all(asked, Inspect(), Report).items()
+        }
+        nodes = [self._node(lease, answers.get(lease.address)) for lease in self._of(LOGGING)]
+        reports = {node.address: answers[node.address].report for node in nodes if node.address in answers}
+        hazelcast = _hazelcast(reports, self._members)
+        reason = next(why_not_safe(nodes, hazelcast, registry_answers=bool(rolls)), "")
+        return ClusterView(
+            safe=not reason,
+            reason=reason or "any two nodes may die",
+            time=ids.text_of_ms(ids.now_ms()),
+            engine=next((report.engine for report in reports.values() if report.engine), ""),
+            registries=[self._server(address, answers.get(address), address in rolls) for address in self._registries],
+            facades=[self._facade(lease) for lease in self._of(FACADE)],
+            messages_nodes=[
+                self._server(lease.address, answers.get(lease.address), lease.address in answers, lease)
+                for lease in self._of(MESSAGES)
+            ],
+            logging_nodes=nodes,
+            hazelcast=hazelcast,
+            events=[],
+        )
 
-    def _listed(self, registry: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] | None:
-        """Nodes that are configured, those that are handed out, and members; None when the registry is silent."""
+    def _ask_all(
+        self, addresses: Iterable[str], request: Request, expect: type[ReplyType]
+    ) -> dict[str, tuple[ReplyType, float]]:
+        """Who answered within ANSWER_S, what, and after how many milliseconds."""
 
-        def known(name: str) -> tuple[str, ...]:
-            return rpc.ask(self._transport, registry, Lookup(name=name), Known, timeout_s=ANSWER_S / 3).values
+        def ask(address: str) -> tuple[ReplyType, float] | None:
+            began = time.perf_counter()
+            try:
+                reply = rpc.ask(self._transport, address, request, expect, timeout_s=ANSWER_S)
+            except PeerError:
+                return None
+            return reply, round(1_000 * (time.perf_counter() - began), 2)
 
-        try:
-            return known("configured-logging-service"), known("logging-service"), known("hazelcast-clients")
-        except PeerError:
-            return None
+        asking = {address: self._threads.submit(ask, address) for address in addresses}
+        done, late = wait(asking.values(), ANSWER_S)
+        for future in late:
+            future.cancel()
+        answered = {address: future.result() for address, future in asking.items() if future in done}
+        return {address: answer for address, answer in answered.items() if answer}
 
-    def _node(self, address: str, listed: bool) -> NodeView:
-        began = time.perf_counter()
-        try:
-            status = rpc.ask(self._transport, address, Ping(), Status, timeout_s=ANSWER_S)
-            state, members = str(status.state), status.members
-        except PeerError:
-            state, members = "down", 0
-        seen = self._meter.seen(address)
-        return NodeView(
+    def _learn(self, rolls: Sequence[Called]) -> None:
+        """Who there is: what any registry says; without one, who there was."""
+        if not rolls:
+            return
+        self._known = {}
+        for lease in (lease for called in rolls for lease in called.leases):
+            key = (lease.service, lease.address)
+            known = self._known.get(key)
+            if known is None or (lease.listed, lease.alive) > (known.listed, known.alive):
+                self._known[key] = lease
+        self._members = rolls[0].members
+
+    def _of(self, service: str) -> list[Lease]:
+        return [lease for (name, _), lease in self._known.items() if name == service]
+
+    def _since(self, address: str, status: Standing, report: Report | None = None) -> str:
+        """Since when it is so: since this facade noticed, or, when it was so at its first look, as the server says."""
+        last = self._standing.get(address)
+        if last is None or last[0] != status:
+            since_ms = report.since_ms if report and last is None and report.since_ms else ids.now_ms()
+            self._standing[address] = last = (status, since_ms)
+        return ids.text_of_ms(last[1])
+
+    def _server(self, address: str, answer: Answer | None, up: bool, lease: Lease | None = None) -> ServerView:
+        status: Standing = "down" if not up else "suspect" if address in self._suspects else "up"
+        return ServerView(
             address=address,
-            state=state,
-            listed=listed,
-            suspect=address in self._suspects,
-            members=members,
-            round_trip_ms=round(1_000 * (time.perf_counter() - began), 2),
+            status=status,
+            since=self._since(address, status, answer.report if answer else None),
+            version=answer.report.version if answer else "",
+            round_trip_ms=answer.round_trip_ms if answer else None,
+            lease_age_s=_age_s(lease),
+        )
+
+    def _facade(self, lease: Lease) -> ServerView:
+        """Facades speak HTTP only: one is up that has a lease."""
+        status: Standing = "up" if lease.alive or lease.address == self._own else "down"
+        return ServerView(
+            address=lease.address,
+            status=status,
+            since=self._since(lease.address, status),
+            lease_age_s=_age_s(lease),
+        )
+
+    def _node(self, lease: Lease, answer: Answer | None) -> NodeView:
+        address, seen = lease.address, self._meter.seen(lease.address)
+        report = answer.report if answer else None
+        server = self._server(address, answer, answer is not None, lease)
+        said: dict[str, Any] = (
+            {
+                "started": ids.text_of_ms(report.started_ms),
+                "total": report.served,
+                "member": report.own_member,
+                "members": len(report.members),
+                "messages": report.messages,
+                "journal_bytes": report.journal_bytes,
+                "synced": ids.text_of_ms(report.synced_ms) if report.synced_ms else "",
+            }
+            if report
+            else {}
+        )
+        return NodeView(
+            **msgspec.structs.asdict(server),
+            state=str(report.state) if report else "down",
+            listed=lease.listed,
             served=seen.served,
             errors=seen.errors,
             p50_ms=round(seen.quantile_ms(0.5), 2),
             p99_ms=round(seen.quantile_ms(0.99), 2),
+            **said,
         )
 
 
-def why_not_safe(nodes: tuple[NodeView, ...], members: tuple[str, ...], *, registry_answers: bool) -> Iterator[str]:
+def _age_s(lease: Lease | None) -> float | None:
+    return round(lease.renewed_s, 1) if lease and lease.renewed_s >= 0 else None
+
+
+def _hazelcast(reports: Mapping[str, Report], configured: Sequence[str]) -> HazelcastView:
+    """The members: those that are configured, and those that any node sees, each as most of its own node says."""
+    seen = {member.address: member for report in reports.values() for member in report.members}
+    owners = {report.own_member: address for address, report in reports.items() if report.own_member}
+    members = [
+        MemberView(
+            address=address,
+            uuid=seen[address].uuid if address in seen else "",
+            node=owners.get(address, ""),
+            partitions=seen[address].partitions if address in seen else 0,
+            seen_by=[node for node, report in reports.items() if address in {one.address for one in report.members}],
+        )
+        for address in dict.fromkeys([*configured, *seen])
+    ]
+    entries = max((report.entries for report in reports.values()), default=-1)
+    return HazelcastView(
+        partitions=sum(member.partitions for member in members),
+        entries=entries if entries >= 0 else None,
+        members=members if any(report.members for report in reports.values()) else [],
+    )
+
+
+def why_not_safe(nodes: Sequence[NodeView], hazelcast: HazelcastView, *, registry_answers: bool) -> Iterator[str]:
     """Each reason why not any two nodes may die now, the weightiest first."""
     if not registry_answers:
         yield "no registry answers"
@@ -117,8 +215,7 @@ def why_not_safe(nodes: tuple[NodeView, ...], members: tuple[str, ...], *, regis
         yield f"{', '.join(unlisted)} is not handed out"
     if len(nodes) <= MAY_DIE:
         yield f"there are only {len(nodes)} logging nodes"
-    seen = {node.members for node in nodes}
-    if seen == {0}:
+    if not hazelcast.members:
         yield "the nodes share one file on one disk"  # the embedded engine
-    if len(seen) > 1 or max(seen, default=0) < len(members):
-        yield f"of {len(members)} Hazelcast members the nodes see {', '.join(map(str, sorted(seen)))}"
+    if unseen := [member.address for member in hazelcast.members if len(member.seen_by) < len(nodes)]:
+        yield f"not every node sees the Hazelcast member {', '.join(unseen)}"

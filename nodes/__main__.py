@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import prometheus_client
 import structlog
 import uvloop
 
@@ -18,12 +19,14 @@ from nodes import engine, grid, messages, retention
 from nodes.audit import Audit
 from nodes.lease import Lease
 from nodes.log import LoggingNode
+from nodes.metrics import NodeMetrics
+from nodes.observers import Observers
 from nodes.peers import Peers
 from nodes.replicated import Hot
 
 log = structlog.get_logger()
 
-Opening = Callable[[rpc.Transport, LoggingNode], AbstractAsyncContextManager[engine.Engine]]
+Opening = Callable[[rpc.Transport, LoggingNode, Observers], AbstractAsyncContextManager[engine.Engine]]
 
 _port = click.option("--port", type=click.IntRange(1, 65_535), required=True, help="Port to listen on.")
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -35,6 +38,8 @@ _config = click.option(
 @click.group()
 def main() -> None:
     """Run one node."""
+    # A series more for each that there is.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     logging.getLogger("hazelcast").setLevel(logging.ERROR)  # it tells each lost connection several times
 
 
@@ -54,17 +59,23 @@ def run_messages(port: int, host: str, path: Path) -> None:
 @_config
 @click.option("--engine", "name", type=click.Choice(["hazelcast", "embedded"]), help="Instead of [storage] engine.")
 @click.option("--member", help="host:port of the member that a node starts which is not in config.toml.")
-def run_logging(port: int, host: str, path: Path, name: str | None, member: str | None) -> None:
+@click.option("--metrics", help="host:port at which Prometheus finds its metrics, instead of that in [metrics].")
+def run_logging(*, port: int, host: str, path: Path, name: str | None, member: str | None, metrics: str | None) -> None:
     """Store and read messages, with a Hazelcast member of its own."""
     settings, address = config.load(path), _reachable(host, port)
     directory = path.parent / settings.storage.directory
 
-    def opening(transport: rpc.Transport, node: LoggingNode) -> AbstractAsyncContextManager[engine.Engine]:
+    def opening(
+        transport: rpc.Transport, node: LoggingNode, observers: Observers
+    ) -> AbstractAsyncContextManager[engine.Engine]:
         if (name or settings.storage.engine) == "embedded":
-            return _embedded(directory, settings)
-        return _hazelcast(transport, node, address=address, settings=settings, directory=directory, member=member)
+            return _embedded(directory, settings, observers)
+        return _hazelcast(
+            transport, node, observers, address=address, settings=settings, directory=directory, member=member
+        )
 
-    uvloop.run(_run_logging(rpc.ZmqTransport(), address, settings, opening))
+    metrics = metrics or config.metrics_of(settings, address)
+    uvloop.run(_run_logging(rpc.ZmqTransport(), address, settings, opening, metrics))
 
 
 def _reachable(host: str, port: int) -> str:
@@ -88,14 +99,32 @@ async def _serve(server: rpc.Server, address: str, stop: asyncio.Event) -> None:
     await server.serve(stop)
 
 
-async def _run_logging(transport: rpc.Transport, address: str, settings: config.Config, opening: Opening) -> None:
+async def _run_logging(
+    transport: rpc.Transport, address: str, settings: config.Config, opening: Opening, scraped: str | None = None
+) -> None:
+    """A logging node, and at host:port `scraped` what Prometheus wants to know of it."""
     asyncio.get_running_loop().set_exception_handler(grid.quiet_abandoned_calls)
-    node, stop = LoggingNode(address), asyncio.Event()
+    node = LoggingNode(address)
+    metrics = NodeMetrics(node.report)
+    with metrics.served(scraped):
+        await _run_node(transport, node, metrics, address=address, settings=settings, opening=opening)
+
+
+async def _run_node(
+    transport: rpc.Transport,
+    node: LoggingNode,
+    metrics: NodeMetrics,
+    *,
+    address: str,
+    settings: config.Config,
+    opening: Opening,
+) -> None:
+    stop = asyncio.Event()
     told = asyncio.create_task(process.stop_on_signal().wait())
-    serving = asyncio.create_task(_serve(rpc.Server(address, node.handle), address, stop))
+    serving = asyncio.create_task(_serve(rpc.Server(address, metrics.measured(node.handle)), address, stop))
 
     async def store() -> None:
-        async with opening(transport, node) as opened:
+        async with opening(transport, node, metrics.observers) as opened:
             node.open(opened.store)
             log.info("ready", members=len(opened.store.view()))
             expiring = asyncio.create_task(retention.run(opened.store, settings.storage.retention_days))
@@ -129,9 +158,9 @@ async def _run_logging(transport: rpc.Transport, address: str, settings: config.
 
 
 @contextlib.asynccontextmanager
-async def _embedded(directory: Path, settings: config.Config) -> AsyncIterator[engine.Engine]:
+async def _embedded(directory: Path, settings: config.Config, observers: Observers) -> AsyncIterator[engine.Engine]:
     async with (
-        engine.opened(directory / "messages.sqlite", settings.hazelcast.cluster_name) as journal,
+        engine.opened(directory / "messages.sqlite", settings.hazelcast.cluster_name, observers) as journal,
         engine.embedded(journal) as opened,
     ):
         yield opened
@@ -141,6 +170,7 @@ async def _embedded(directory: Path, settings: config.Config) -> AsyncIterator[e
 async def _hazelcast(
     transport: rpc.Transport,
     node: LoggingNode,
+    observers: Observers,
     *,
     address: str,
     settings: config.Config,
@@ -150,7 +180,7 @@ async def _hazelcast(
     registries, port = settings.registry.addresses, config.split(address)[1]
     async with contextlib.AsyncExitStack() as stack:
         file = directory / f"journal-{port}.sqlite"
-        journal = await stack.enter_async_context(engine.opened(file, settings.hazelcast.cluster_name))
+        journal = await stack.enter_async_context(engine.opened(file, settings.hazelcast.cluster_name, observers))
         peers = Peers(transport, registries, address=address, journal=journal)
         audit = Audit(journal, peers, retention_days=settings.storage.retention_days)
         node.meet(peers, audit)
@@ -158,6 +188,7 @@ async def _hazelcast(
         cluster = await engine.membership(
             transport, registries, address, launch=settings.hazelcast.launch, member=member
         )
+        node.own_member = cluster.own or ""
         await peers.learn()
         async with engine.hazelcast(
             cluster,
@@ -165,6 +196,7 @@ async def _hazelcast(
             peers=peers,
             audit=audit,
             hot=Hot(settings.storage.hot_minutes, settings.storage.hot_messages),
+            observers=observers,
             heap_mb=settings.hazelcast.heap_mb,
             log_path=directory / "logs" / f"hazelcast-{port}.log",
             forming=node.forming,

@@ -16,6 +16,7 @@ from nodes import grid, java
 from nodes.audit import Audit
 from nodes.journal import Journal
 from nodes.member import Member, running
+from nodes.observers import NOBODY, Observers
 from nodes.peers import Peers
 from nodes.replicated import Hot, ReplicatedStore
 from nodes.store import Log
@@ -95,6 +96,7 @@ async def hazelcast(
     peers: Peers,
     audit: Audit,
     hot: Hot,
+    observers: Observers = NOBODY,
     heap_mb: int,
     log_path: Path,
     forming: Callable[[], None],
@@ -131,7 +133,7 @@ async def hazelcast(
         if own and not await own.wait(lambda health: health.safe, timeout_s=SAFE_S):
             log.warning("serving before all backups are in place", waited_s=SAFE_S)
         await checking
-        store = ReplicatedStore(journal, messages, peers, hot=hot)
+        store = ReplicatedStore(journal, messages, peers, hot=hot, observers=observers)
         await stack.enter_async_context(peers.kept())
         await _recovered(store, audit)
         await stack.enter_async_context(store.kept())
@@ -176,9 +178,9 @@ async def _disk_failed(journal: Journal) -> str:
 
 
 @contextlib.asynccontextmanager
-async def opened(path: Path, cluster_name: str) -> AsyncIterator[Journal]:
+async def opened(path: Path, cluster_name: str, observers: Observers = NOBODY) -> AsyncIterator[Journal]:
     """The journal in a file, closed at the end; raises FatalError when it cannot be used."""
-    journal = await asyncio.to_thread(Journal, path, cluster_name)
+    journal = await asyncio.to_thread(Journal, path, cluster_name, observers=observers)
     try:
         yield journal
     finally:

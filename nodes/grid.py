@@ -4,7 +4,9 @@ Settings that are not explained here were measured on three real members: ../doc
 """
 
 import asyncio
+import contextlib
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -16,8 +18,9 @@ from hazelcast.predicate import Predicate, and_, greater, less, less_or_equal, p
 
 from common import ids
 from common.errors import FatalError, StoreError
+from common.inspection import Member
 from common.wire import MESSAGE_BYTES, PAGE_MESSAGES, UUID, Entry
-from nodes.store import KEY_S, Claim
+from nodes.store import KEY_S, Claim, Figures
 
 log = structlog.get_logger()
 
@@ -25,6 +28,7 @@ MAP, KEYS_MAP = "messages-map", "idempotency-keys"
 OPERATION_S = (
     0.9  # for one step of a store; below the facade's attempt timeout (1 s), so that the node says what is wrong
 )
+FIGURES_S = 0.1  # for an operator: 1 ms as a rule
 CONNECT_S = 30.0  # to reach a cluster, at the start and again later; then this node gives up
 WINDOW_MS = 64  # of the first window of a page: about one page of messages at full load
 WINDOW_MESSAGES = 128  # that a window read from its end may have in any case
@@ -108,6 +112,23 @@ class HazelcastStore:
     def view(self) -> tuple[str, ...]:
         """See Store."""
         return tuple(str(member.uuid) for member in self._client.cluster_service.get_members())
+
+    async def figures(self) -> Figures:
+        """See Store."""
+        partitions = self._client.partition_service
+        owned = Counter(map(partitions.get_partition_owner, range(partitions.get_partition_count())))
+        members = tuple(
+            Member(str(member.uuid), f"{member.address.host}:{member.address.port}", owned[member.uuid])
+            for member in self._client.cluster_service.get_members()
+        )
+        return Figures(engine="hazelcast", members=members, entries=await self._size())
+
+    async def _size(self) -> int:
+        """How many messages the map has; -1 when it does not say so at once."""
+        with contextlib.suppress(HazelcastError, OSError):
+            async with asyncio.timeout(FIGURES_S):
+                return int(await self._map.size())
+        return -1
 
     async def _up(
         self, window: Callable[[str, str, int], Awaitable[list[T]]], after: str, before: str, limit: int

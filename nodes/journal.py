@@ -13,12 +13,15 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 
+from common import ids
 from common.errors import FatalError, StoreError
 from common.replication import Fetched, Hour, Record, Scope
 from common.wire import Entry
 from nodes import queries
 from nodes.database import Database, frames_in_log, in_transaction
-from nodes.store import ABOVE_ALL, KEY_S, Claim
+from nodes.lately import Lately
+from nodes.observers import NOBODY, Observers
+from nodes.store import ABOVE_ALL, KEY_S, Claim, Figures
 from nodes.tables import (
     ACCEPTED,
     CLAIM,
@@ -65,6 +68,7 @@ class Journal:
     Args:
         path: the file; it and its folder are made when they are missing.
         cluster_name: of the cluster whose messages these are; a file of another one is refused.
+        observers: told how long commits took.
 
     Attributes:
         name: the uuid of this file.
@@ -75,8 +79,11 @@ class Journal:
         FatalError: the file cannot be opened, is not a journal, or one of another cluster or format.
     """
 
-    def __init__(self, path: Path, cluster_name: str) -> None:
+    def __init__(self, path: Path, cluster_name: str, *, observers: Observers = NOBODY) -> None:
         self._path = path
+        self._observers = observers
+        self._synced_ms = 0
+        self._count = Lately(self._count_messages, 0)
         self._waiting: list[tuple[Record, asyncio.Future[None]]] = []
         self._commits: asyncio.Task[None] | None = None
         self.broken = asyncio.Event()
@@ -183,6 +190,12 @@ class Journal:
         """See Store."""
         return ()
 
+    async def figures(self) -> Figures:
+        """See Store. The messages are counted beside: that takes 50 ms for 1,000,000."""
+        files = (self._path, Path(f"{self._path}-wal"))
+        size = sum(file.stat().st_size for file in files if file.exists())
+        return Figures("embedded", messages=await self._count.value(), journal_bytes=size, synced_ms=self._synced_ms)
+
     async def since(self, seq: int, scope: Scope = Scope.ACCEPTED, *, node: str = "") -> Fetched:
         """What this journal got after `seq` and is in the scope of a request of `node`, about PAGE_BYTES at a time."""
         return await self._read(lambda connection: queries.since(connection, self.name, seq, scope, node))
@@ -221,6 +234,10 @@ class Journal:
         self._reader.close()
         self._auditor.close()
 
+    async def _count_messages(self) -> int:
+        query = "SELECT count(*) FROM messages"
+        return int(await self._guarded(self._auditor, lambda connection: connection.execute(query).fetchone()[0]))
+
     async def _commit_all(self) -> None:
         try:
             while self._waiting:
@@ -241,7 +258,11 @@ class Journal:
         def write(connection: sqlite3.Connection) -> T:
             if not self._writer.in_place():
                 raise UnusableError("the file is gone, or is another one")
-            return in_transaction(work)(connection)
+            began_s = time.perf_counter()
+            done = in_transaction(work)(connection)
+            self._observers.committed(time.perf_counter() - began_s)
+            self._synced_ms = ids.now_ms()
+            return done
 
         return await self._guarded(self._writer, write)
 

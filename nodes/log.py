@@ -2,11 +2,14 @@
 
 import asyncio
 import time
+from dataclasses import asdict
 
 import structlog
 
+from common import ids
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, StoreError
+from common.inspection import Inspect, Report, report
 from common.replication import Copy, Digest, Fetch, Sync, Verify
 from common.wire import (
     PAGE_BYTES,
@@ -50,6 +53,9 @@ class LoggingNode:
         self._peers: Peers | None = None
         self._audit: Audit | None = None
         self._state = State.STARTING
+        self._changed: tuple[State, int] = (State.STARTING, ids.now_ms())
+        self._served = self._failed = 0
+        self.own_member = ""  # host:port of the Hazelcast member that belongs to it
 
     def meet(self, peers: Peers, audit: Audit) -> None:
         """From now on other nodes are answered, too: they may need what this one has before it can serve."""
@@ -76,7 +82,9 @@ class LoggingNode:
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; raises StoreError, and InvalidMessageError for one that is not for a logging node."""
-        state = State.BEHIND if self._peers and self._peers.behind() and self._store else self._state
+        state = self._state_now()
+        if isinstance(request, Inspect):
+            return await self.report()
         if isinstance(request, Ping):
             members = len(self._store.view()) if self._store else 0
             return Status(service="logging-service", state=state, members=members)
@@ -88,9 +96,28 @@ class LoggingNode:
             return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {state}")
         try:
             async with asyncio.timeout(STEP_S):
-                return await self._serve(self._store, request)
+                reply = await self._serve(self._store, request)
         except TimeoutError as error:
+            self._failed += 1
             raise StoreError(f"{type(request).__name__.lower()} took over {STEP_S} s") from error
+        except StoreError:
+            self._failed += 1
+            raise
+        self._served += 1
+        return reply
+
+    async def report(self) -> Report:
+        """How it is."""
+        state, since_ms = self._state_now(), self._changed[1]
+        figures = asdict(await self._store.figures()) if self._store else {}
+        counts = {"served": self._served, "failed": self._failed, "own_member": self.own_member}
+        return report("logging-service", state, since_ms=since_ms, **counts, **figures)
+
+    def _state_now(self) -> State:
+        state = State.BEHIND if self._peers and self._peers.behind() and self._store else self._state
+        if state is not self._changed[0]:
+            self._changed = state, ids.now_ms()
+        return state
 
     async def _serve(self, store: Log, request: Request) -> Reply:
         match request:

@@ -2,6 +2,7 @@
 
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError
+from common.inspection import Inspect, report
 from common.wire import Describe, Description, Ping, State, Status
 
 TEXT = "not implemented yet"
@@ -12,6 +13,8 @@ async def handle(request: Request) -> Reply:
     match request:
         case Ping():
             return Status(service="messages-service", state=State.READY)
+        case Inspect():
+            return report("messages-service", State.READY)
         case Describe():
             return Description(text=TEXT)
         case _:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,9 +20,11 @@ from common.errors import StoreError
 from common.replication import Fetched
 from common.wire import Entry
 from nodes.background import repeat
+from nodes.comparison import copy, missing
 from nodes.journal import Journal
+from nodes.observers import NOBODY, Observers
 from nodes.peers import Peers
-from nodes.store import Claim, Half, Store
+from nodes.store import Claim, Figures, Half
 
 log = structlog.get_logger()
 
@@ -33,7 +35,6 @@ QUIET_S = 10.0  # without a change of members: then the map has moved and merged
 OLD_S = 60.0  # what is so old when it comes is an import, and not a slow post
 SETTLE_S = 1.0  # between two comparisons of the journal with the map
 COMPARED_IDS = 1_000  # at one go
-MOVED_MESSAGES = 200  # at one go: 13 MB when all are as large as they may be
 COOL_S = 10.0  # between two removals from the map of what is on all disks
 
 
@@ -57,6 +58,7 @@ class ReplicatedStore:
         grid: the map.
         peers: the other nodes.
         hot: what the map keeps; older messages are in the journals only.
+        observers: told whether the map takes messages, and how fast.
         clock: seconds from any start.
         now_ms: milliseconds since 1970.
     """
@@ -68,6 +70,7 @@ class ReplicatedStore:
         peers: Peers,
         *,
         hot: Hot = Hot(),
+        observers: Observers = NOBODY,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = ids.now_ms,
     ) -> None:
@@ -75,6 +78,7 @@ class ReplicatedStore:
         self._grid = grid
         self._peers = peers
         self._hot = hot
+        self._observers = observers
         self._clock = clock
         self._now_ms = now_ms
         self._well = True  # the map answers
@@ -134,6 +138,11 @@ class ReplicatedStore:
     def view(self) -> tuple[str, ...]:
         """See Store."""
         return self._grid.view()
+
+    async def figures(self) -> Figures:
+        """See Store."""
+        journal, grid = await asyncio.gather(self._journal.figures(), self._grid.figures())
+        return replace(journal, engine=grid.engine, members=grid.members, entries=grid.entries)
 
     async def recover(self) -> None:
         """Take what the peers and the map have, and have the peers take what is here; raises StoreError.
@@ -212,11 +221,11 @@ class ReplicatedStore:
             here = await self._journal.ids(above, COMPARED_IDS)
             there = await self._grid.ids(above, COMPARED_IDS)
             end = min([until, *(found[-1] for found in (here, there) if len(found) == COMPARED_IDS)])
-            only_there = _missing(there, here, end)
+            only_there = missing(there, here, end)
             listed += len(only_there)
-            to_journal += await _copy(only_there, self._grid, self._journal.keep)
-            lacking = [message_id for message_id in _missing(here, there, end) if message_id > fill_above]
-            to_map += await _copy(lacking, self._journal, self._grid.append_all)
+            to_journal += await copy(only_there, self._grid, self._journal.keep)
+            lacking = [message_id for message_id in missing(here, there, end) if message_id > fill_above]
+            to_map += await copy(lacking, self._journal, self._grid.append_all)
             above = end
         if to_map or to_journal:
             log.info("compared", messages_to_map=to_map, messages_to_journal=to_journal)
@@ -224,10 +233,14 @@ class ReplicatedStore:
 
     async def _in_map(self, append: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether the map took it."""
-        with contextlib.suppress(StoreError):
+        began_s = time.perf_counter()
+        try:
             await self._soon(append, *args, **kwargs)
-            return True
-        return False
+        except StoreError:
+            self._observers.unmapped()
+            return False
+        self._observers.mapped(time.perf_counter() - began_s)
+        return True
 
     async def _new_in_map(self, read: Callable[[], Awaitable[list[Entry]]], *, needed: bool) -> list[Entry]:
         """What the map has; when it is not `needed`, because all peers have answered, only if it answers soon."""
@@ -273,22 +286,3 @@ class ReplicatedStore:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _missing(source: Sequence[str], present: Sequence[str], end: str) -> list[str]:
-    """The ids of the source, up to `end`, that are not among those that are present."""
-    known = set(present)
-    return [message_id for message_id in source if message_id <= end and message_id not in known]
-
-
-async def _copy(wanted: Sequence[str], source: Store, keep: Callable[[Sequence[Entry]], Awaitable[None]]) -> int:
-    """Have the messages of these ids, which are in order, kept; how many those were, for some may have expired."""
-    copied, ids_wanted = 0, set(wanted)
-    above = ids.previous(wanted[0]) if wanted else ""
-    while wanted and above < wanted[-1]:
-        found = await source.read(above, MOVED_MESSAGES)
-        if entries := [entry for entry in found if entry.id in ids_wanted]:
-            await keep(entries)
-            copied += len(entries)
-        above = found[-1].id if len(found) == MOVED_MESSAGES else wanted[-1]
-    return copied

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from common.inspection import Member
 from common.replication import Fetched, Record
 from common.wire import PAGE_MESSAGES, Entry
 
@@ -16,6 +18,18 @@ class Claim(NamedTuple):
 
     message_id: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a store tells an operator; see `common.inspection.Report`."""
+
+    engine: str = ""
+    members: tuple[Member, ...] = ()
+    entries: int = -1
+    messages: int = 0
+    journal_bytes: int = 0
+    synced_ms: int = 0
 
 
 class Store(Protocol):
@@ -48,6 +62,9 @@ class Store(Protocol):
 
     def view(self) -> tuple[str, ...]:
         """The members of the cluster (their uuids) that are seen now; none where there is no cluster."""
+
+    async def figures(self) -> Figures:
+        """What can be said of it at once."""
 
 
 class Half(Store, Protocol):
@@ -118,3 +135,7 @@ class MemoryStore:
     def view(self) -> tuple[str, ...]:
         """See Store."""
         return ()
+
+    async def figures(self) -> Figures:
+        """See Store."""
+        return Figures(engine=self.name, messages=len(self._texts))

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from common import inspection
 from common.codec import Reply, Request
 from common.config import Config, ServiceIps, suggestion
 from common.errors import ConfigError, InvalidMessageError
+from common.inspection import Called, Inspect, Roll, report
 from common.wire import Code, Failure, Known, Leased, Leave, Lookup, Ping, Register, State, Status
 
 SERVICES = tuple(ServiceIps.__struct_encode_fields__)
@@ -21,6 +23,7 @@ class _Lease:
 
     ends_s: float
     since_s: float
+    renewed_s: float | None = None
     view: frozenset[str] = frozenset()
 
 
@@ -57,6 +60,7 @@ class Directory:
             {
                 "messages-service": config.service_ips.messages_service,
                 "logging-service": config.service_ips.logging_service,
+                "facade": (),  # nobody asks a facade over the wire; operators want to know which there are
             },
             {
                 "hazelcast-cluster-name": (config.hazelcast.cluster_name,),
@@ -70,6 +74,10 @@ class Directory:
         match request:
             case Ping():
                 return Status(service="registry", state=State.READY)
+            case Inspect():
+                return report("registry", State.READY)
+            case Roll():
+                return self._roll()
             case Lookup(name=name):
                 return self._lookup(name)
             case Register(name=name, address=address, view=view):
@@ -87,6 +95,26 @@ class Directory:
         known = ", ".join((*self._leases, *self._settings))
         return Failure(code=Code.UNKNOWN_NAME, reason=f"unknown name {name!r}; known: {known}")
 
+    def _roll(self) -> Called:
+        now = self._clock()
+        found: list[inspection.Lease] = []
+        for name, leases in self._leases.items():
+            listed, configured = self._serving(name), self._configured[name]
+            found += [
+                inspection.Lease(
+                    name,
+                    address,
+                    listed=address in listed,
+                    alive=lease.ends_s > now,
+                    configured=address in configured,
+                    renewed_s=-1.0 if lease.renewed_s is None else now - lease.renewed_s,
+                    sees=len(lease.view),
+                )
+                for address, lease in leases.items()
+                if lease.ends_s > now or address in configured
+            ]
+        return Called(leases=tuple(found[:ADDRESSES]), members=self._settings.get("hazelcast-clients", ()))
+
     def _serving(self, name: str) -> tuple[str, ...]:
         """The addresses with a lease, of the largest group that sees one cluster; all configured ones if none has."""
         now = self._clock()
@@ -103,7 +131,7 @@ class Directory:
         if address not in leases and len(leases) >= ADDRESSES:
             return Failure(code=Code.OVERLOADED, reason=f"{ADDRESSES} addresses serve {name} already")
         known = leases.get(address)
-        leases[address] = _Lease(now + LEASE_S, known.since_s if known and known.ends_s > now else now, view)
+        leases[address] = _Lease(now + LEASE_S, known.since_s if known and known.ends_s > now else now, now, view)
         return Leased(seconds=LEASE_S)
 
     def _leave(self, name: str, address: str) -> Reply:

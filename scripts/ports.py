@@ -24,12 +24,13 @@ def free_addresses(count: int) -> list[str]:
 
 def write_config(path: Path, *, nodes: int = 3, registries: int = 1) -> None:
     """A config.toml with free ports for a cluster of its own, as tests and the demo want it; data goes beside it."""
-    messages, facade, *others = free_addresses(2 + 2 * nodes + registries)
+    messages, facade, *others = free_addresses(2 + 3 * nodes + registries)
     path.write_text(
         f"[service_ips]\nmessages-service = {_toml([messages])}\nlogging-service = {_toml(others[:nodes])}\n"
         f'[hazelcast]\nhazelcast-cluster-name = "threefold-{path.parent.name}"\n'
         f"hazelcast-clients = {_toml(others[nodes : 2 * nodes])}\n"
-        f'[registry]\naddresses = {_toml(others[2 * nodes :])}\n[facade]\naddress = "{facade}"\n'
+        f"[metrics]\nlogging-service = {_toml(others[2 * nodes : 3 * nodes])}\n"
+        f'[registry]\naddresses = {_toml(others[3 * nodes :])}\n[facade]\naddress = "{facade}"\n'
     )
 
 

@@ -11,9 +11,6 @@ from structlog.typing import EventDict
 from common.errors import ThreefoldError
 from common.wire import PAGE_MESSAGES, Entry
 from facade import problem
-from facade.app import create_app
-from facade.follow import Live
-from facade.streams import Slots
 from tests.test_client import MESSAGES, NODES, OTHER_REGISTRY, REGISTRY, World
 
 
@@ -26,7 +23,7 @@ def world() -> World:
 @pytest.fixture
 def http(world: World) -> testing.TestClient:
     """HTTP in front of it."""
-    return testing.TestClient(create_app(world.client, Live(world.client), Slots(4), world.survey))
+    return world.http()
 
 
 def test_a_message_is_posted_and_read_to_the_letter(http: testing.TestClient) -> None:
@@ -203,7 +200,7 @@ def test_a_defect_is_500_without_details(world: World, logged: list[EventDict]) 
     def broken() -> str:
         raise ZeroDivisionError("secret")
 
-    http = testing.TestClient(create_app(world.client, Live(world.client), Slots(4), world.survey, new_id=broken))
+    http = world.http(new_id=broken)
     answered = http.simulate_post("/facade", json={"msg": "a"})
 
     assert (500, "internal error") == (answered.status_code, answered.json["message"])
@@ -220,8 +217,7 @@ def test_every_error_that_a_client_can_see_has_its_status() -> None:
 def test_health_tells_whether_it_lives_and_can_store(world: World) -> None:
     """Alive in any case; ready with any node, also when the registries are gone; not without one, nor when it stops."""
     draining: list[bool] = []
-    app = create_app(world.client, Live(world.client), Slots(4), world.survey, draining=lambda: bool(draining))
-    http = testing.TestClient(app)
+    http = world.http(draining=lambda: bool(draining))
 
     ready = http.simulate_get("/readyz?verbose")
     assert (200, dict.fromkeys(NODES, "ready")) == (ready.status_code, ready.json["logging_nodes"])

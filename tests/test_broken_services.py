@@ -20,7 +20,7 @@ from common.wire import Append, Entry, Known, Leased, Lookup, Register, Stored
 from facade.client import Client
 from facade.routing import Limits, Suspects
 from nodes.log import LoggingNode
-from nodes.store import Claim
+from nodes.store import Claim, Figures
 from registry.directory import LEASE_S, Directory
 from scripts.checker import Outcome, Read, Write, check
 
@@ -71,6 +71,10 @@ class NodeStore:
     async def tail(self, journal: str, after: int) -> Fetched:
         """See Log; nobody follows here."""
         raise NotImplementedError
+
+    async def figures(self) -> Figures:
+        """See Store."""
+        return Figures()
 
     def view(self) -> tuple[str, ...]:
         """See Store."""

@@ -1,18 +1,25 @@
 """Tests of facade.client over the in-memory transport."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
+from falcon import testing
 
 from common import config, ids
 from common.errors import OutcomeUnknownError, UnavailableError
 from common.loopback import MemoryTransport
 from common.wire import Append, Lookup, Ping
 from facade import prober
+from facade.app import create_app
 from facade.client import Client
+from facade.documents import of_facade
+from facade.follow import Live
 from facade.meter import Meter
+from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
+from facade.streams import Slots
 from facade.survey import Survey
+from facade.watch import Watch
 from nodes import messages
 from nodes.log import LoggingNode
 from nodes.store import MemoryStore
@@ -37,7 +44,8 @@ class World:
         self.transport = MemoryTransport(handlers, sleep=self._sleep)
         self.suspects = Suspects()
         self.meter = Meter()
-        self.survey = Survey(self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)
+        self.watch = Watch(Survey(self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter))
+        self.metrics = FacadeMetrics(self.meter, self.suspects)
         self.client = Client(
             self.transport,
             [REGISTRY, OTHER_REGISTRY],
@@ -47,6 +55,20 @@ class World:
             clock=lambda: self.now,
             sleep=self._sleep,
             shuffled=self._in_order,
+        )
+
+    def http(
+        self,
+        slots: Slots | None = None,
+        *,
+        new_id: Callable[[], str] = ids.new_id,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> testing.TestClient:
+        """A facade in front of it."""
+        documents = of_facade(self.client, self.watch, self.metrics, draining=draining)
+        live = Live(self.client)
+        return testing.TestClient(
+            create_app(self.client, live, slots or Slots(4), documents, metrics=self.metrics, new_id=new_id)
         )
 
     def asked(self) -> list[str]:

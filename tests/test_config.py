@@ -34,8 +34,12 @@ def test_the_file_that_users_have_is_enough(tmp_path: Path) -> None:
 
 
 def test_the_file_in_the_repository_is_that_of_the_users(tmp_path: Path) -> None:
-    """config.toml at the root has the ports that users know, and no other setting."""
-    assert load(tmp_path, USERS) == config.load()
+    """config.toml at the root has the ports that users know, those of the metrics, and no other setting."""
+    metrics = '\n[metrics]\nlogging-service = ["127.0.0.1:5012", "127.0.0.1:5013", "127.0.0.1:5014"]\n'
+
+    assert load(tmp_path, USERS + metrics) == config.load()
+    assert "127.0.0.1:5013" == config.metrics_of(config.load(), "127.0.0.1:5003")
+    assert config.metrics_of(load(tmp_path, USERS), "127.0.0.1:5003") is None
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,10 @@ def test_the_file_in_the_repository_is_that_of_the_users(tmp_path: Path) -> None
         (("[hazelcast]", "[facade]\nattempt_timeout_s = 5\ndeadline_s = 2\n[hazelcast]"), "5.0, over deadline_s"),
         (("[service_ips]\n", "[registry]\naddresses = []\n[service_ips]\n"), "registry.addresses"),
         (("[hazelcast]", "[facade]\nthreads = 0\n[hazelcast]"), "facade.threads"),
+        (
+            ("[hazelcast]", '[metrics]\nlogging-service = ["127.0.0.1:9001"]\n[hazelcast]'),
+            "logging-service has 3 addresses and [metrics] logging-service has 1: give each node one, or leave it out",
+        ),
         (("[hazelcast]", '[storage]\nengine = "sqlite"\n[hazelcast]'), "storage.engine"),
         (("[service_ips]", "[service_ips"), "is not valid TOML"),
         (("[service_ips]", "service_ips = 3\n[x]"), "unknown table 'x'"),

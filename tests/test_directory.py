@@ -36,7 +36,8 @@ def test_an_unknown_name_lists_the_known_ones(directory: Directory) -> None:
 
     assert isinstance(reply, Failure)
     assert Code.UNKNOWN_NAME is reply.code
-    known = "messages-service, logging-service, hazelcast-cluster-name, hazelcast-clients, configured-logging-service"
+    services, settings = "messages-service, logging-service, facade", "hazelcast-cluster-name, hazelcast-clients"
+    known = f"{services}, {settings}, configured-logging-service"
     assert f"unknown name 'logging'; known: {known}" == reply.reason
 
 
@@ -196,4 +197,4 @@ def test_only_services_can_be_registered(directory: Directory) -> None:
     refused = asyncio.run(directory.handle(Register(name="hazelcast-clients", address="h:1")))
 
     assert isinstance(refused, Failure)
-    assert "unknown service 'hazelcast-clients'; known: messages-service, logging-service" == refused.reason
+    assert "unknown service 'hazelcast-clients'; known: messages-service, logging-service, facade" == refused.reason

@@ -15,6 +15,7 @@ from nodes import __main__ as program
 from nodes.engine import Engine
 from nodes.journal import Journal
 from nodes.log import LoggingNode
+from nodes.observers import Observers
 from nodes.peers import Peers
 from nodes.store import MemoryStore
 from scripts.ports import write_config
@@ -30,7 +31,7 @@ def test_a_node_that_cannot_go_on_says_why_although_no_peer_takes_what_it_has(tm
         raise StoreError(f"no {request}")
 
     @asynccontextmanager
-    async def opening(_transport: rpc.Transport, _node: LoggingNode) -> AsyncIterator[Engine]:
+    async def opening(_transport: rpc.Transport, _node: LoggingNode, _observers: Observers) -> AsyncIterator[Engine]:
         journal = Journal(tmp_path / "x.sqlite", "test")
         peers = Peers(MemoryTransport({other: refuse}), [], address=own, journal=journal)
         peers.meet([other])

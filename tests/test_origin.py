@@ -14,9 +14,6 @@ from falcon import testing
 from structlog.typing import EventDict
 
 from common import origin
-from facade.app import create_app
-from facade.follow import Live
-from facade.streams import Slots
 from scripts.launcher import Cluster
 from scripts.processes import ROOT
 from tests.support import eventually
@@ -45,7 +42,7 @@ log.debug("too much")
 def http() -> testing.TestClient:
     """A facade, and a whole system in memory behind it."""
     world = World()
-    return testing.TestClient(create_app(world.client, Live(world.client), Slots(4), world.survey))
+    return world.http()
 
 
 def test_an_origin_is_taken_from_headers_that_are_valid() -> None:

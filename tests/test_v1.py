@@ -10,8 +10,6 @@ from falcon import testing
 from common import ids
 from common.wire import Entry, Read
 from facade import body
-from facade.app import create_app
-from facade.follow import Live
 from facade.streams import Slots
 from tests.test_client import NODES, World
 
@@ -33,7 +31,7 @@ def slots() -> Slots:
 @pytest.fixture
 def http(world: World, slots: Slots) -> testing.TestClient:
     """HTTP in front of it."""
-    return testing.TestClient(create_app(world.client, Live(world.client), slots, world.survey))
+    return world.http(slots)
 
 
 def fill(world: World, count: int) -> list[Entry]:

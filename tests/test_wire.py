@@ -104,7 +104,7 @@ def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
         (msgpack.packb({"v": 2, "type": "ping"}), "protocol version 2 is not 1"),
         (
             msgpack.packb({"v": 1, "type": "pong"}),
-            "known types: ping, lookup, register, leave, append, appendall, read, tail, describe, fetch, ",
+            "known types: ping, inspect, roll, lookup, register, leave, append, appendall, read, tail, ",
         ),
         (msgpack.packb({"v": 1}), "type"),
         (

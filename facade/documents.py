@@ -1,0 +1,79 @@
+"""What is answered whole: health, the cluster, metrics. Pure but for who is asked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from common.wire import State
+from facade import problem, query
+from facade.client import Client
+from facade.metrics import FacadeMetrics
+from facade.watch import Watch
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole answer.
+
+    Attributes:
+        etag: of what it says, without quotes; "" for none. `weak`: two that say the same may differ in their bytes.
+        gzipped: the same body compressed; b"" when there is none.
+    """
+
+    body: bytes
+    media_type: str = JSON
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    etag: str = ""
+    weak: bool = False
+    gzipped: bytes = b""
+
+
+Make = Callable[[Mapping[str, Any]], Document]  # of the parameters in path and query
+
+NOT_KEPT = {"Cache-Control": "no-store"}
+
+
+def of_facade(
+    client: Client, watch: Watch, metrics: FacadeMetrics, *, draining: Callable[[], bool] = lambda: False
+) -> dict[str, Make]:
+    """The documents by path.
+
+    Args:
+        client: asks the nodes what they can do.
+        watch: looks at the whole cluster.
+        metrics: of this facade.
+        draining: whether this facade was told to stop.
+    """
+    return {
+        "/livez": lambda _: Document(msgspec.json.encode({"status": "alive"}), headers=NOT_KEPT),
+        "/readyz": lambda params: ready(client, draining(), verbose="verbose" in query.single(params)),
+        "/v1/cluster": lambda _: cluster(watch),
+        "/metrics": lambda _: Document(metrics.text(), metrics.MEDIA_TYPE, headers=NOT_KEPT),
+    }
+
+
+def ready(client: Client, draining: bool, *, verbose: bool) -> Document:
+    """Whether a message can be stored now; when `verbose` also what each logging node says."""
+    states = dict(client.states(all_of_them=verbose))
+    shown = {"draining": draining, "logging_nodes": states} if verbose else {}
+    if draining or State.READY not in states.values():
+        return failure(503, "this facade stops" if draining else "no logging node can store a message", **shown)
+    return Document(msgspec.json.encode({"status": "ready", **shown}), headers=NOT_KEPT)
+
+
+def cluster(watch: Watch) -> Document:
+    """How the cluster is now."""
+    look = watch.look()
+    return Document(msgspec.json.encode(look.view), etag=look.etag, weak=True, headers={"Cache-Control": "no-cache"})
+
+
+def failure(status: int, message: str, **more: Any) -> Document:
+    """A problem document."""
+    return Document(
+        problem.body(status, message, **more), problem.MEDIA_TYPE, status, headers=dict(problem.headers(status))
+    )

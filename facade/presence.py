@@ -1,0 +1,28 @@
+"""Tells the registries that this facade is there, for operators who want to know which there are."""
+
+import threading
+from collections.abc import Sequence
+
+from common import rpc
+from common.codec import Request
+from common.errors import PeerError
+from common.wire import Leased, Leave, Register
+
+HEARTBEAT_S = 1.0  # a lease lasts three of them
+ANSWER_S = 0.25  # for one registry
+
+
+def run(transport: rpc.Transport, registries: Sequence[str], own: str, stop: threading.Event) -> None:
+    """Renew the lease of `own` (host:port) until `stop` is set, then give it back; for a thread of its own."""
+    while not stop.wait(HEARTBEAT_S):
+        tell(transport, registries, Register(name="facade", address=own))
+    tell(transport, registries, Leave(name="facade", address=own))
+
+
+def tell(transport: rpc.Transport, registries: Sequence[str], request: Request) -> None:
+    """Tell each registry, one after the other; one that is silent will be told by the next heartbeat."""
+    for registry in registries:
+        try:
+            rpc.ask(transport, registry, request, Leased, timeout_s=ANSWER_S)
+        except PeerError:
+            continue

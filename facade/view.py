@@ -1,0 +1,107 @@
+"""What `/v1/cluster` tells. The texts beside the fields are those of the API's description."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Standing = Literal["up", "suspect", "down"]
+
+Address = Annotated[str, Meta(description="host:port")]
+Up = Annotated[
+    Standing,
+    Meta(description="`suspect`: it did not answer a request lately and is asked last; `down`: it does not answer now"),
+]
+Since = Annotated[str, Meta(description="since when it is so, as far as this facade knows (RFC 3339)")]
+LeaseAge = Annotated[
+    float | None,
+    Meta(description="seconds since it registered last (each does so once a second); null: it never did"),
+]
+RoundTrip = Annotated[float | None, Meta(description="milliseconds for its answer just now; null: there was none")]
+Version = Annotated[str, Meta(description="of the program; empty when it does not answer")]
+Listed = Annotated[bool, Meta(description="a registry hands it out, so that it gets requests")]
+
+
+class ServerView(Struct, frozen=True, kw_only=True):
+    """A registry, a messages node or a facade."""
+
+    address: Address
+    status: Up
+    since: Since
+    version: Version = ""
+    round_trip_ms: RoundTrip = None
+    lease_age_s: LeaseAge = None
+
+
+class NodeView(ServerView, frozen=True, kw_only=True):
+    """A logging node: what it says of itself, and what this facade saw of it."""
+
+    state: Annotated[
+        str, Meta(description="what it says: starting, forming, ready, behind or leaving; down when it says nothing")
+    ]
+    listed: Listed
+    started: Annotated[str, Meta(description="when its process started (RFC 3339); empty when it does not answer")] = ""
+    served: Annotated[int, Meta(description="requests of this facade that it answered")] = 0
+    errors: Annotated[int, Meta(description="requests of this facade that it did not answer, or refused")] = 0
+    p50_ms: Annotated[float, Meta(description="median of its last 1,000 answers to this facade, in milliseconds")] = 0.0
+    p99_ms: Annotated[float, Meta(description="99 of 100 of these took at most so long, in milliseconds")] = 0.0
+    total: Annotated[int, Meta(description="requests of all facades that it answered since it started")] = 0
+    member: Annotated[str, Meta(description="host:port of the Hazelcast member that it started")] = ""
+    members: Annotated[int, Meta(description="Hazelcast members that it sees")] = 0
+    messages: Annotated[int, Meta(description="messages on its disk, counted at most 10 s ago")] = 0
+    journal_bytes: Annotated[int, Meta(description="size of its journal")] = 0
+    synced: Annotated[str, Meta(description="when its journal was flushed to the disk last (RFC 3339)")] = ""
+
+
+class MemberView(Struct, frozen=True, kw_only=True):
+    """A Hazelcast member, as the logging nodes see it."""
+
+    address: Address
+    uuid: Annotated[str, Meta(description="its uuid; empty when no node sees it")]
+    node: Annotated[str, Meta(description="the logging node that started it")]
+    partitions: Annotated[int, Meta(description="partitions of the map that it owns; the others have copies")]
+    seen_by: Annotated[list[str], Meta(description="logging nodes that see it")]
+
+
+class HazelcastView(Struct, frozen=True, kw_only=True):
+    """The map: what is recent, in memory."""
+
+    partitions: Annotated[int, Meta(description="of the map, all together; 271 as a rule")]
+    entries: Annotated[int | None, Meta(description="messages in the map; null when it does not say so now")]
+    members: list[MemberView]
+
+
+class EventView(Struct, frozen=True, kw_only=True):
+    """Something that changed."""
+
+    time: Annotated[str, Meta(description="when this facade noticed it (RFC 3339)")]
+    kind: Literal[
+        "node-up",
+        "node-down",
+        "node-suspect",
+        "member-joined",
+        "member-left",
+        "partitions-moved",
+        "fallback-burst",
+        "registry-up",
+        "registry-silent",
+        "view-fenced",
+        "safe",
+        "not-safe",
+    ]
+    subject: Annotated[str, Meta(description="of whom it is told: host:port, or empty for the whole")]
+    text: Annotated[str, Meta(description="one sentence")]
+
+
+class ClusterView(Struct, frozen=True, kw_only=True):
+    """The whole, as one facade sees it."""
+
+    safe: Annotated[bool, Meta(description="any two logging nodes may die now, and nothing is lost")]
+    reason: Annotated[str, Meta(description="why it is safe or not")]
+    time: Annotated[str, Meta(description="when this was so (RFC 3339)")]
+    engine: Annotated[str, Meta(description="where messages are kept: hazelcast, or embedded")]
+    registries: list[ServerView]
+    facades: list[ServerView]
+    messages_nodes: list[ServerView]
+    logging_nodes: list[NodeView]
+    hazelcast: HazelcastView
+    events: Annotated[list[EventView], Meta(description="the last 200, the newest first")]

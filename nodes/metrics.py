@@ -1,0 +1,148 @@
+"""What Prometheus scrapes from a logging node, at an HTTP address of its own."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from common import config
+from common.codec import Reply, Request
+from common.errors import FatalError
+from common.handling import Handler
+from common.inspection import Report
+from common.wire import Failure, State
+from nodes.observers import Observers
+
+REPORT_S = 1.0  # for the node to say how it is, then a scrape goes without that
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)  # an append has 0.9 s
+
+Ask = Callable[[], Awaitable[Report]]
+
+
+class NodeMetrics:
+    """Counts what a node does; each node has its own, so that several may be in one process.
+
+    Args:
+        report: how the node is, asked at each scrape.
+    """
+
+    def __init__(self, report: Ask) -> None:
+        self.registry = CollectorRegistry()
+        self._report = report
+        self._requests = Counter(
+            "threefold_node_requests", "Requests by type and outcome", ["type", "outcome"], registry=self.registry
+        )
+        self._request_s = Histogram(
+            "threefold_node_request_duration_seconds",
+            "Time to answer a request",
+            ["type"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._in_flight = Gauge(
+            "threefold_node_requests_in_flight", "Requests that are being answered", registry=self.registry
+        )
+        self._commit_s = Histogram(
+            "threefold_journal_commit_duration_seconds",
+            "Time of a commit of the journal with its flush to the disk",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._map_s = Histogram(
+            "threefold_map_append_duration_seconds",
+            "Time for the Hazelcast map to take messages",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._unmapped = Counter(
+            "threefold_map_appends_missed", "Appends that the map did not take in time", registry=self.registry
+        )
+        for kind in (prometheus_client.ProcessCollector, prometheus_client.PlatformCollector):
+            kind(registry=self.registry)
+
+    @property
+    def observers(self) -> Observers:
+        """Who the store of the node is to tell what it does."""
+        return Observers(self._commit_s.observe, self._map_s.observe, self._unmapped.inc)
+
+    def measured(self, handler: Handler) -> Handler:
+        """The same handler, its answers counted."""
+
+        async def handle(request: Request) -> Reply:
+            name, outcome = type(request).__struct_config__.tag, "failed"
+            began_s = time.perf_counter()
+            self._in_flight.inc()
+            try:
+                reply = await handler(request)
+                outcome = str(reply.code) if isinstance(reply, Failure) else "ok"
+                return reply
+            finally:
+                self._in_flight.dec()
+                self._requests.labels(name, outcome).inc()
+                self._request_s.labels(name).observe(time.perf_counter() - began_s)
+
+        return handle
+
+    @contextlib.contextmanager
+    def served(self, address: str | None) -> Iterator[None]:
+        """Answer scrapes at host:port, if there is one, while the block runs.
+
+        Raises:
+            FatalError: the address cannot be bound.
+        """
+        if address is None:
+            yield
+            return
+        host, port = config.split(address)
+        self.registry.register(_Now(self._report, asyncio.get_running_loop()))
+        try:
+            server, thread = prometheus_client.start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise FatalError(f"cannot serve metrics at {address}: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class _Now(Collector):
+    """Figures that are asked for at each scrape."""
+
+    def __init__(self, report: Ask, loop: asyncio.AbstractEventLoop) -> None:
+        self._report = report
+        self._loop = loop
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing in advance: the loop is not running yet."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        """How the node is now; nothing when it does not say so in time."""
+        asking = asyncio.run_coroutine_threadsafe(_of(self._report), self._loop)
+        try:
+            found = asking.result(REPORT_S)
+        except TimeoutError:
+            asking.cancel()
+            return
+        state = GaugeMetricFamily("threefold_node_state", "1 for the state that the node is in", labels=["state"])
+        for name in State:
+            state.add_metric([str(name)], float(found.state is name))
+        yield state
+        yield GaugeMetricFamily("threefold_node_start_time_seconds", "When it started", found.started_ms / 1_000)
+        yield GaugeMetricFamily("threefold_journal_messages", "Messages in the journal", found.messages)
+        yield GaugeMetricFamily("threefold_journal_bytes", "Size of the journal", found.journal_bytes)
+        yield GaugeMetricFamily("threefold_journal_synced_seconds", "When it was flushed last", found.synced_ms / 1_000)
+        if found.engine == "hazelcast":
+            yield GaugeMetricFamily("threefold_map_entries", "Messages in the map; -1: not known", found.entries)
+            yield GaugeMetricFamily("threefold_hazelcast_members", "Members that it sees", len(found.members))
+
+
+async def _of(report: Ask) -> Report:
+    return await report()
