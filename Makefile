@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+TESTABLE := .venv/testable
 
-.PHONY: install demo test check torture bench lock clean
+.PHONY: install demo test check torture bench docs screenshots lock clean
 
 install: $(INSTALLED)
 
@@ -14,17 +15,22 @@ $(INSTALLED): .ci/requirements.txt pyproject.toml
 	-$(BIN)/python -m scripts.prepare
 	touch $@
 
+# The same and what only tests and developers need.
+$(TESTABLE): $(INSTALLED) .ci/requirements-test.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement .ci/requirements-test.txt
+	touch $@
+
 demo: $(INSTALLED)
 	$(BIN)/python -m scripts.demo
 
 # All that CI checks.
-test: $(INSTALLED) check
+test: $(TESTABLE) check
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: $(INSTALLED)
+check: $(TESTABLE)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -34,13 +40,22 @@ torture: $(INSTALLED)
 	$(BIN)/python -m scripts.torture
 
 # Figures beside a bare echo and the store alone, in one run of about 25 minutes; needs wrk (apt-get install wrk).
-bench: $(INSTALLED)
+bench: $(TESTABLE)
 	$(BIN)/python -m tests.bench
 
 # Pins what pyproject.toml asks for, with hashes and without addresses.
-lock: $(INSTALLED)
-	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-annotate \
-		--python-version 3.11 --all-extras --output-file .ci/requirements.txt pyproject.toml
+LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11
+lock: $(TESTABLE)
+	$(LOCK) --upgrade --all-extras --output-file .ci/requirements-test.txt pyproject.toml
+	$(LOCK) --constraint .ci/requirements-test.txt --extra cluster --output-file .ci/requirements.txt pyproject.toml
+
+# What is generated from the code.
+docs: $(INSTALLED)
+	$(BIN)/python -m scripts.reference
+
+# Pictures of the page for README.md, of a running cluster; needs chromium.
+screenshots: $(TESTABLE)
+	$(BIN)/python -m tests.screenshots
 
 clean:
 	rm -rf .venv data

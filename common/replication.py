@@ -38,12 +38,17 @@ class Fetch(Wire, frozen=True, kw_only=True):
 
 
 class Fetched(Wire, frozen=True, kw_only=True):
-    """What the journal of that name got, up to its number `next`; none, and `more`, if another one was asked for."""
+    """What the journal of that name got, up to its number `next`; none, and `more`, if another one was asked for.
+
+    When everything was asked for, `origins` are the nodes (host:port) that accepted the records: "" for the one that
+    answers, "map" when it is not known.
+    """
 
     journal: Name
     records: Annotated[tuple[Record, ...], Meta(max_length=PAGE_MESSAGES)]
     next: Annotated[int, Meta(ge=0)]
     more: bool
+    origins: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=PAGE_MESSAGES)] = ()
 
 
 class Sync(Wire, frozen=True, kw_only=True):

@@ -184,13 +184,17 @@ class Page(Wire, frozen=True, kw_only=True):
 
 
 class Tailed(Wire, frozen=True, kw_only=True):
-    """What the journal of that name got, up to its number `next`, and whether there is more already."""
+    """What the journal of that name got, up to its number `next`, and whether there is more already.
+
+    `nodes` (host:port) accepted the entries, "" where it is not known.
+    """
 
     journal: Name
     entries: Annotated[tuple[Entry, ...], Meta(max_length=PAGE_MESSAGES)]
     next: Annotated[int, Meta(ge=0)]
     more: bool
     node: Name
+    nodes: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=PAGE_MESSAGES)] = ()
 
 
 class StoredAll(Wire, frozen=True, kw_only=True):

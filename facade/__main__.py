@@ -12,7 +12,7 @@ import prometheus_client
 import structlog
 
 from common import config, process, rpc
-from facade import presence, prober, server, streams
+from facade import page, presence, prober, server, streams
 from facade import workers as processes
 from facade.app import create_app
 from facade.client import Client
@@ -22,6 +22,7 @@ from facade.meter import Meter
 from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
 from facade.survey import Survey
+from facade.traffic import Traffic
 from facade.watch import Watch
 
 log = structlog.get_logger()
@@ -60,9 +61,10 @@ def _serve(settings: config.Config, listening: socket.socket, own: str) -> None:
     suspects, meter = Suspects(), Meter()
     client = Client(transport, registries, limits, suspects=suspects, meter=meter)
     live = Live(client, settle_ms=int(2_000 * limits.deadline_s))
-    metrics, slots = FacadeMetrics(meter, suspects), streams.Slots(settings.facade.streams)
-    watch = Watch(Survey(transport, registries, suspects, meter, own=own))
-    documents = of_facade(client, watch, metrics, draining=stop.is_set)
+    traffic, slots = Traffic(), streams.Slots(settings.facade.streams)
+    metrics = FacadeMetrics(meter, suspects, traffic)
+    watch = Watch(Survey(transport, registries, suspects, meter, traffic=traffic, own=own))
+    documents = of_facade(client, watch, metrics, draining=stop.is_set) | page.documents()
     app = create_app(client, live, slots, documents, metrics=metrics)
     serving = server.create(app, listening, threads=settings.facade.threads + settings.facade.streams)
     metrics.gauge("threefold_http_queue_length", "Requests that wait for a thread", lambda: server.queued(serving))

@@ -73,6 +73,7 @@ class Middleware:
         source = origin.received(request.get_header("X-Request-ID"), request.get_header("traceparent"))
         origin.begin(source)
         response.set_header("X-Request-ID", source.request_id)
+        response.set_header("X-Content-Type-Options", "nosniff")
         request.context.timing = Timing()
         request.context.began_s = time.perf_counter()
         self._metrics.began()

@@ -209,7 +209,8 @@ class Client:
                         failures.append(error)
                         log.warning("fallback", asked_for=service, node=address, reason=error.reason)
                     else:
-                        self._meter.note(address, timing.clock() - began)
+                        if not isinstance(request, Tail):  # it is asked again and again while somebody follows
+                            self._meter.note(address, timing.clock() - began)
                         timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
                         return reply
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")

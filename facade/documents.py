@@ -10,6 +10,7 @@ from common.wire import State
 from facade import problem, query
 from facade.client import Client
 from facade.metrics import FacadeMetrics
+from facade.view import HistoryView
 from facade.watch import Watch
 
 JSON = "application/json"
@@ -53,6 +54,9 @@ def of_facade(
         "/livez": lambda _: Document(msgspec.json.encode({"status": "alive"}), headers=NOT_KEPT),
         "/readyz": lambda params: ready(client, draining(), verbose="verbose" in query.single(params)),
         "/v1/cluster": lambda _: cluster(watch),
+        "/v1/history": lambda _: Document(
+            msgspec.json.encode(HistoryView(samples=watch.traffic.samples())), headers=NOT_KEPT
+        ),
         "/metrics": lambda _: Document(metrics.text(), metrics.MEDIA_TYPE, headers=NOT_KEPT),
     }
 

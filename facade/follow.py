@@ -5,12 +5,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import structlog
 
 from common import ids
 from common.errors import ServiceError, UnavailableError
-from common.wire import Entry
 from facade.client import Client
 
 log = structlog.get_logger()
@@ -21,16 +21,24 @@ WAITING_MESSAGES = 10_000  # for one client that is slow; one more, and it is cu
 READY_S = 5.0  # for the first answer
 
 
+class Heard(NamedTuple):
+    """A message that has come, and the node (host:port) that accepted it; "" when it is not known."""
+
+    id: str
+    msg: str
+    node: str = ""
+
+
 class Follower:
     """What comes from now on, for one client, of which at most so many messages wait."""
 
     def __init__(self, waiting_messages: int = WAITING_MESSAGES) -> None:
         self._limit = waiting_messages
         self._changed = threading.Condition()
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[Heard] = deque()
         self._over = False
 
-    def put(self, entries: Sequence[Entry]) -> None:
+    def put(self, entries: Sequence[Heard]) -> None:
         """These have come."""
         with self._changed:
             if self._over or len(self._waiting) + len(entries) > self._limit:
@@ -45,7 +53,7 @@ class Follower:
             self._over = True
             self._changed.notify()
 
-    def take(self, timeout_s: float) -> list[Entry] | None:
+    def take(self, timeout_s: float) -> list[Heard] | None:
         """What has come, after at most `timeout_s`; None at the end: its client is too slow, or the facade stops."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._over, timeout_s)
@@ -149,7 +157,8 @@ class _Tail:
         if self._journal and tailed.journal != self._journal:
             log.info("followers go on with another journal", node=tailed.node)
             self._bridge()
-        self._tell(tailed.entries)
+        nodes = tailed.nodes or [""] * len(tailed.entries)
+        self._tell([Heard(*entry, node) for entry, node in zip(tailed.entries, nodes, strict=True)])
         self._journal, self._after, self._node, self._asked_ms = tailed.journal, tailed.next, tailed.node, asked_ms
         self.ready.set()
         return tailed.more
@@ -159,10 +168,10 @@ class _Tail:
         after: str | None = ids.last_id(self._asked_ms - self._settle_ms)
         while after is not None:
             page = self._client.page(after)
-            self._tell(page.entries)
+            self._tell([Heard(*entry) for entry in page.entries])
             after = page.next
 
-    def _tell(self, entries: Sequence[Entry]) -> None:
+    def _tell(self, entries: Sequence[Heard]) -> None:
         new = [entry for entry in entries if entry.id not in self._seen]
         now_ms = self._now_ms()
         self._seen |= {entry.id: now_ms for entry in new}

@@ -9,8 +9,10 @@ from prometheus_client.registry import Collector
 
 from facade.meter import Meter
 from facade.routing import Suspects
+from facade.traffic import Traffic
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # a request has 10 s
+MESSAGES = ("/facade", "/v1/messages")  # paths of requests for messages
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")  # what else clients send is one label
 
 
@@ -20,11 +22,13 @@ class FacadeMetrics:
     Args:
         meter: what was asked of nodes and registries.
         suspects: addresses that did not answer lately.
+        traffic: told of requests for messages, too.
     """
 
     MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
-    def __init__(self, meter: Meter, suspects: Suspects) -> None:
+    def __init__(self, meter: Meter, suspects: Suspects, traffic: Traffic) -> None:
+        self._traffic = traffic
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "threefold_http_requests",
@@ -61,6 +65,8 @@ class FacadeMetrics:
         self._in_flight.dec()
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.labels(method, route).observe(seconds)
+        if route.startswith(MESSAGES):
+            self._traffic.note(seconds)
 
     def text(self) -> bytes:
         """All of it as Prometheus reads it."""

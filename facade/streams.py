@@ -13,7 +13,7 @@ from common import ids
 from common.errors import ServiceError
 from common.wire import Entry, Page
 from facade.client import Client
-from facade.follow import Live
+from facade.follow import Heard, Live
 from facade.query import Query
 
 log = structlog.get_logger()
@@ -24,9 +24,10 @@ LOOK_S = 0.5  # between two looks whether the client is still there
 OVERLAP_MS = 60_000  # of what history had and may come again: what was made so long before the follower came
 
 
-def form(entry: Entry) -> dict[str, Any]:
-    """A message as JSON has it."""
-    return {"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg}
+def form(entry: Entry | Heard) -> dict[str, Any]:
+    """A message as JSON has it; one that has just come has its node."""
+    node = {"node": entry.node} if isinstance(entry, Heard) and entry.node else {}
+    return {"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg, **node}
 
 
 class Slots:
@@ -169,7 +170,7 @@ def events(
                 silent_since = time.monotonic()
 
 
-def _events(entries: Iterable[Entry]) -> bytes:
+def _events(entries: Iterable[Entry | Heard]) -> bytes:
     return b"".join(
         b"id: %b\ndata: %b\n\n" % (entry.id.encode(), msgspec.json.encode(form(entry))) for entry in entries
     )

@@ -15,6 +15,7 @@ from common.inspection import Called, Inspect, Lease, Report, Roll
 from common.wire import State, Wire
 from facade.meter import Meter
 from facade.routing import Suspects
+from facade.traffic import Traffic
 from facade.view import ClusterView, HazelcastView, MemberView, NodeView, ServerView, Standing
 
 ANSWER_S = 0.2  # for all registries; then so long for all others: a survey is there within 500 ms whoever hangs
@@ -41,17 +42,26 @@ class Survey:
         registries: host:port of each.
         suspects: addresses that did not answer lately.
         meter: what the facade saw of each node.
+        traffic: what this facade answered.
         own: host:port of this facade.
     """
 
     def __init__(
-        self, transport: rpc.Transport, registries: Sequence[str], suspects: Suspects, meter: Meter, *, own: str = ""
+        self,
+        transport: rpc.Transport,
+        registries: Sequence[str],
+        suspects: Suspects,
+        meter: Meter,
+        *,
+        traffic: Traffic | None = None,
+        own: str = "",
     ) -> None:
         self._transport = transport
         self._registries = tuple(registries)
         self._suspects = suspects
         self._meter = meter
         self._own = own
+        self.traffic = traffic or Traffic()
         self._threads = ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="survey")
         self._standing: dict[str, tuple[Standing, int]] = {}
         self._known: dict[tuple[str, str], Lease] = {}
@@ -83,6 +93,7 @@ class Survey:
             ],
             logging_nodes=nodes,
             hazelcast=hazelcast,
+            traffic=self.traffic.last(),
             events=[],
         )
 

@@ -92,6 +92,21 @@ class EventView(Struct, frozen=True, kw_only=True):
     text: Annotated[str, Meta(description="one sentence")]
 
 
+class TrafficView(Struct, frozen=True, kw_only=True):
+    """What this facade answered to requests for messages in one second."""
+
+    time: Annotated[str, Meta(description="the end of it (RFC 3339)")]
+    requests_per_s: Annotated[float, Meta(description="requests a second")]
+    p50_ms: Annotated[float | None, Meta(description="median time of an answer, in milliseconds; null: there was none")]
+    p99_ms: Annotated[float | None, Meta(description="99 of 100 took at most so long; null: there was none")]
+
+
+class HistoryView(Struct, frozen=True, kw_only=True):
+    """The last five minutes."""
+
+    samples: Annotated[list[TrafficView], Meta(description="one for each second, the oldest first")]
+
+
 class ClusterView(Struct, frozen=True, kw_only=True):
     """The whole, as one facade sees it."""
 
@@ -104,4 +119,5 @@ class ClusterView(Struct, frozen=True, kw_only=True):
     messages_nodes: list[ServerView]
     logging_nodes: list[NodeView]
     hazelcast: HazelcastView
+    traffic: TrafficView
     events: Annotated[list[EventView], Meta(description="the last 200, the newest first")]

@@ -21,7 +21,7 @@ LOOK_S = 1.0  # between two looks when nobody asks
 FRESH_S = 0.25  # a look that is not older is shown again
 
 # What differs in each look although nothing has changed: an entity tag is not made of it.
-_RESTLESS = ("time", "round_trip_ms", "lease_age_s")
+_RESTLESS = ("time", "round_trip_ms", "lease_age_s", "traffic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Watch:
 
     def __init__(self, survey: Survey, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._survey = survey
+        self.traffic = survey.traffic
         self._clock = clock
         self._lock = threading.Lock()
         self._events: deque[EventView] = deque(maxlen=EVENTS)

@@ -32,6 +32,7 @@ from common.wire import (
 from nodes.audit import Audit
 from nodes.peers import Peers
 from nodes.store import Log, Store, digest
+from nodes.tables import FROM_MAP
 
 log = structlog.get_logger()
 
@@ -103,7 +104,7 @@ class LoggingNode:
         except StoreError:
             self._failed += 1
             raise
-        self._served += 1
+        self._served += not isinstance(request, Tail)  # which is asked again and again while somebody follows
         return reply
 
     async def report(self) -> Report:
@@ -131,7 +132,12 @@ class LoggingNode:
                 found = await store.tail(journal, after)
                 entries = tuple(Entry(record.id, record.msg) for record in found.records)
                 return Tailed(
-                    journal=found.journal, entries=entries, next=found.next, more=found.more, node=self._address
+                    journal=found.journal,
+                    entries=entries,
+                    next=found.next,
+                    more=found.more,
+                    node=self._address,
+                    nodes=tuple("" if node == FROM_MAP else node or self._address for node in found.origins),
                 )
             case _:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")

@@ -40,11 +40,17 @@ def since(connection: sqlite3.Connection, journal: str, seq: int, scope: Scope, 
     (last,) = connection.execute(LAST).fetchone()
     others, everything = scope is not Scope.ACCEPTED, scope is Scope.EVERYTHING
     records: list[Record] = []
+    origins: list[str] = []
     used_bytes = 0
-    for row_seq, crc, *record in connection.execute(SINCE, (seq, last, others, everything, node)):
+    for row_seq, crc, origin, *record in connection.execute(SINCE, (seq, last, others, everything, node)):
         records.append(Record(*record))
         checked(record[0], record[1], crc)
         used_bytes += text_bytes(record[1])
+        if everything:
+            origins.append(origin)
         if used_bytes >= PAGE_BYTES or len(records) == PAGE_MESSAGES:
-            return Fetched(journal=journal, records=tuple(records), next=row_seq, more=row_seq < last)
-    return Fetched(journal=journal, records=tuple(records), next=last, more=False)
+            reached = row_seq
+            break
+    else:
+        reached = last
+    return Fetched(journal=journal, records=tuple(records), next=reached, more=reached < last, origins=tuple(origins))

@@ -40,7 +40,7 @@ CLAIM = "SELECT id, digest FROM keys WHERE key = ? AND made_s >= ?"
 READ_UP = "SELECT id, msg, crc FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
 READ_DOWN = "SELECT id, msg, crc FROM messages WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?"
 LAST = "SELECT coalesce(max(seq), 0) FROM messages"
-SINCE = """SELECT seq, crc, id, msg, key FROM messages
+SINCE = """SELECT seq, crc, origin, id, msg, key FROM messages
     WHERE seq > ? AND seq <= ? AND (origin = '' OR ? AND (? OR origin <> ?)) ORDER BY seq"""
 
 

@@ -16,6 +16,12 @@ from scripts.prepare import prepare
 from tests.support import running_cluster
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a browser come last: it leaves an event loop in this thread, and then asyncio.run is refused."""
+    items.sort(key=lambda item: "playwright" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture
 def logged() -> Iterator[list[EventDict]]:
     """The lines that this process logs meanwhile."""

@@ -44,8 +44,9 @@ class World:
         self.transport = MemoryTransport(handlers, sleep=self._sleep)
         self.suspects = Suspects()
         self.meter = Meter()
-        self.watch = Watch(Survey(self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter))
-        self.metrics = FacadeMetrics(self.meter, self.suspects)
+        survey = Survey(self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)
+        self.watch = Watch(survey)
+        self.metrics = FacadeMetrics(self.meter, self.suspects, survey.traffic)
         self.client = Client(
             self.transport,
             [REGISTRY, OTHER_REGISTRY],

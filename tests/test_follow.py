@@ -42,7 +42,7 @@ def told(follower: follow.Follower, count: int) -> list[Entry]:
     found: list[Entry] = []
 
     def enough() -> bool:
-        found.extend(follower.take(0.05) or [])
+        found.extend(Entry(heard.id, heard.msg) for heard in follower.take(0.05) or [])
         return len(found) >= count
 
     eventually(enough)
@@ -54,7 +54,7 @@ def told_of(live: Live, entry: Entry) -> None:
     with live._lock:
         assert live._tail
         follower = next(iter(live._tail.followers))
-    eventually(lambda: entry in follower._waiting)
+    eventually(lambda: follow.Heard(*entry) in follower._waiting)
 
 
 def test_followers_are_told_what_comes_and_nothing_else(world: World, live: Live) -> None:
@@ -101,7 +101,7 @@ def test_the_node_that_answered_is_asked_again(world: World, live: Live) -> None
 def test_who_is_too_slow_is_cut_after_what_waited() -> None:
     """A queue has a limit; nothing is left out silently."""
     follower = follow.Follower(waiting_messages=3)
-    entries = [Entry(ids.new_id(), "x") for _ in range(4)]
+    entries = [follow.Heard(ids.new_id(), "x") for _ in range(4)]
     follower.put(entries[:3])
     follower.put(entries[3:])
     follower.put([])

@@ -16,7 +16,7 @@ from facade.events import BURST, changes
 from facade.meter import RECENT, LookedUp, Meter
 from facade.routing import Suspects
 from facade.survey import Survey, why_not_safe
-from facade.view import ClusterView, EventView, HazelcastView, MemberView, NodeView, ServerView
+from facade.view import ClusterView, EventView, HazelcastView, MemberView, NodeView, ServerView, TrafficView
 from facade.watch import EVENTS, Watch
 from tests.support import serving
 from tests.test_client import MESSAGES, NODES, OTHER_REGISTRY, REGISTRY, World
@@ -52,6 +52,7 @@ def whole(**different: Any) -> ClusterView:
         "messages_nodes": [],
         "logging_nodes": WELL,
         "hazelcast": SEEN,
+        "traffic": TrafficView(time=TIME, requests_per_s=0.0, p50_ms=None, p99_ms=None),
         "events": [],
     }
     return ClusterView(**well | different)

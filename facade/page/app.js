@@ -1,0 +1,240 @@
+// The page of an operator: everything on it is in /v1/cluster, /v1/history and the stream of messages.
+import { h, render } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import htm from "htm";
+import { Charts } from "/assets/charts.js";
+import { ago, bytes, clock, curl, jsonOf, milliseconds, number } from "/assets/format.js";
+
+const html = htm.bind(h);
+
+const POLL_MS = 1000; // between two looks at the cluster
+const ANSWER_MS = 3000; // for one of them
+const SHOWN = 200; // messages in the tail
+const RECENT = 20; // that are there already when the page opens
+const AGAIN_MS = 5000; // after the stream was refused
+
+/** What the cluster is like, and why it is not known, when it is not. */
+function useCluster() {
+  const [look, setLook] = useState({ view: null, error: "" });
+  useEffect(() => {
+    let timer;
+    async function poll() {
+      try {
+        const view = await jsonOf("/v1/cluster", { signal: AbortSignal.timeout(ANSWER_MS) });
+        setLook({ view, error: "" });
+      } catch (error) {
+        setLook((last) => ({ view: last.view, error: `this facade does not answer: ${error.message}` }));
+      }
+      timer = setTimeout(poll, POLL_MS);
+    }
+    poll();
+    return () => clearTimeout(timer);
+  }, []);
+  return look;
+}
+
+/** The newest messages first; those that come while the page is open know which node took them. */
+function useTail() {
+  const [messages, setMessages] = useState([]);
+  const [live, setLive] = useState(false);
+  useEffect(() => {
+    let source, timer;
+    const add = (found) =>
+      setMessages((known) => {
+        const ids = new Set(known.map((one) => one.id));
+        return [...found.filter((one) => !ids.has(one.id)), ...known].slice(0, SHOWN);
+      });
+    function follow() {
+      source = new EventSource("/v1/messages");
+      source.onopen = () => setLive(true);
+      source.onmessage = (event) => add([JSON.parse(event.data)]);
+      source.onerror = () => {
+        setLive(false);
+        if (source.readyState === EventSource.CLOSED) timer = setTimeout(follow, AGAIN_MS);
+      };
+    }
+    jsonOf(`/v1/messages?order=desc&limit=${RECENT}`)
+      .then((page) => setMessages((known) => [...known, ...page.messages].slice(0, SHOWN)))
+      .catch(() => {});
+    follow();
+    return () => {
+      clearTimeout(timer);
+      source.close();
+    };
+  }, []);
+  return { messages, live };
+}
+
+function Banner({ view, error }) {
+  if (!view) return html`<header class="banner ${error ? "bad" : ""}" role="status"><h1>Threefold</h1><p>${error || "Asking the cluster …"}</p></header>`;
+  const ready = view.logging_nodes.filter((node) => node.state === "ready" && node.status !== "down").length;
+  const members = view.hazelcast.members;
+  const seen = members.filter((member) => member.seen_by.length > 0).length;
+  const level = error || ready === 0 ? "bad" : view.safe ? "good" : "warn";
+  const counts = `${ready}/${view.logging_nodes.length} nodes, ${seen}/${members.length} members`;
+  return html`<header class="banner ${level}" role="status">
+    <h1>Threefold</h1>
+    <p><strong>${counts}, ${error ? "unknown" : view.safe ? "safe" : "not safe"}</strong> <span>${error || view.reason}</span></p>
+  </header>`;
+}
+
+function Badge({ status, text }) {
+  return html`<span class="badge ${status}">${text || status}</span>`;
+}
+
+/** A table whose rows become cards where there is no room. */
+function Table({ caption, columns, rows }) {
+  return html`<table>
+    <caption>${caption}</caption>
+    <thead><tr>${columns.map((column) => html`<th scope="col" key=${column}>${column}</th>`)}</tr></thead>
+    <tbody>${rows.map(({ key, cells }) => html`<tr key=${key}>
+      ${cells.map((cell, at) => at === 0
+        ? html`<th scope="row">${cell}</th>`
+        : html`<td data-label=${columns[at]}>${cell}</td>`)}
+    </tr>`)}</tbody>
+  </table>`;
+}
+
+function Nodes({ view }) {
+  const columns = ["address", "state", "since", "requests", "errors", "p50 / p99", "round trip", "lease", "messages", "journal", "flushed", "version"];
+  const rows = view.logging_nodes.map((node) => ({
+    key: node.address,
+    cells: [
+      node.address,
+      html`<${Badge} status=${node.state === "ready" ? node.status : node.status === "down" ? "down" : "suspect"} text=${node.status === "suspect" ? "suspect" : node.state} />`,
+      ago(node.since, view.time),
+      number(node.total),
+      number(node.errors),
+      `${milliseconds(node.p50_ms)} / ${milliseconds(node.p99_ms)}`,
+      milliseconds(node.round_trip_ms),
+      node.lease_age_s === null ? "none" : `${node.lease_age_s} s`,
+      number(node.messages),
+      bytes(node.journal_bytes),
+      node.synced ? ago(node.synced, view.time) : "never",
+      node.version || "unknown",
+    ],
+  }));
+  return html`<section><h2>Logging nodes</h2><${Table} caption="What each says of itself, and what this facade saw of it" columns=${columns} rows=${rows} /></section>`;
+}
+
+function Members({ view }) {
+  const { partitions, entries, members } = view.hazelcast;
+  if (!members.length) return html`<section><h2>Storage</h2><p>Engine ${view.engine || "unknown"}: no Hazelcast members.</p></section>`;
+  const nodes = view.logging_nodes.length;
+  let at = 0;
+  const parts = members.map((member, index) => {
+    const part = { member, index, x: at, width: partitions ? (1000 * member.partitions) / partitions : 0 };
+    at += part.width;
+    return part;
+  });
+  const told = members.map((member) => `${member.address} ${member.partitions}`).join(", ");
+  return html`<section>
+    <h2>Hazelcast members</h2>
+    <svg class="bar" role="img" viewBox="0 0 1000 20" preserveAspectRatio="none" aria-label=${`${partitions} partitions: ${told}`}>
+      ${parts.map(({ member, index, x, width }) => html`<rect key=${member.address} class=${`part${index % 5}`} x=${x} y="0" width=${width} height="20" />`)}
+    </svg>
+    <p>${number(partitions)} partitions; ${entries === null ? "the map does not say how many" : number(entries)} recent messages in memory</p>
+    <${Table} caption="As the logging nodes see them" columns=${["address", "state", "partitions", "seen by", "started by"]}
+      rows=${members.map((member) => ({
+        key: member.address,
+        cells: [
+          member.address,
+          html`<${Badge} status=${member.seen_by.length === nodes ? "up" : member.seen_by.length ? "suspect" : "down"} />`,
+          `${member.partitions} of ${partitions}`,
+          `${member.seen_by.length} of ${nodes} nodes`,
+          member.node || "nobody who answers",
+        ],
+      }))} />
+  </section>`;
+}
+
+function Others({ view }) {
+  const rows = [["registry", view.registries], ["facade", view.facades], ["messages node", view.messages_nodes]].flatMap(([what, servers]) =>
+    servers.map((server) => ({
+      key: what + server.address,
+      cells: [server.address, what, html`<${Badge} status=${server.status} />`, ago(server.since, view.time), milliseconds(server.round_trip_ms)],
+    })));
+  return html`<section><h2>Other processes</h2><${Table} caption="Registries, facades, messages nodes" columns=${["address", "what", "state", "since", "round trip"]} rows=${rows} /></section>`;
+}
+
+function Tail() {
+  const { messages, live } = useTail();
+  const [filter, setFilter] = useState("");
+  const shown = messages.filter((one) => one.msg.toLowerCase().includes(filter.toLowerCase()));
+  return html`<section>
+    <h2>Messages <${Badge} status=${live ? "up" : "suspect"} text=${live ? "live" : "not connected"} /></h2>
+    <label>Filter <input type="search" value=${filter} onInput=${(event) => setFilter(event.target.value)} placeholder="text" /></label>
+    <ol class="tail" tabindex="0" aria-label="The newest messages first">
+      ${shown.map((one) => html`<li key=${one.id}>
+        <time datetime=${one.time}>${clock(one.time)}</time>
+        ${one.node && html`<span class="node">${one.node}</span>`}
+        <span class="text">${one.msg}</span>
+      </li>`)}
+    </ol>
+    ${!shown.length && html`<p>${messages.length ? "No message has this text." : "No messages yet."}</p>`}
+  </section>`;
+}
+
+function Timeline({ view }) {
+  return html`<section>
+    <h2>What happened</h2>
+    <ol class="events" tabindex="0" aria-label="The newest first">
+      ${view.events.map((event, index) => html`<li key=${view.events.length - index}>
+        <time datetime=${event.time}>${clock(event.time)}</time> <span class="kind ${event.kind}">${event.kind}</span> <span class="text">${event.text}</span>
+      </li>`)}
+    </ol>
+    ${!view.events.length && html`<p>Nothing since this facade started.</p>`}
+  </section>`;
+}
+
+function Send() {
+  const [text, setText] = useState("");
+  const [told, setTold] = useState("");
+  const line = useRef(null);
+  async function send(event) {
+    event.preventDefault();
+    try {
+      const stored = await jsonOf("/v1/messages", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ msg: text }) });
+      setTold(`stored as ${stored.id}`);
+      setText("");
+    } catch (error) {
+      setTold(`not stored: ${error.message}`);
+    }
+  }
+  async function copy() {
+    try {
+      await navigator.clipboard.writeText(line.current.textContent);
+      setTold("copied");
+    } catch {
+      getSelection().selectAllChildren(line.current); // no clipboard without https: then it is at least selected
+      setTold("selected: copy it with your keyboard");
+    }
+  }
+  return html`<section>
+    <h2>Send a message</h2>
+    <form onSubmit=${send}>
+      <label>Message <input name="msg" required value=${text} onInput=${(event) => setText(event.target.value)} /></label>
+      <button>Send</button>
+    </form>
+    <p role="status">${told}</p>
+    <pre tabindex="0" aria-label="The same with curl"><code ref=${line}>${curl(location.origin, text || "hi")}</code></pre>
+    <button type="button" onClick=${copy}>Copy</button>
+  </section>`;
+}
+
+function App() {
+  const { view, error } = useCluster();
+  return html`
+    <${Banner} view=${view} error=${error} />
+    <main>
+      ${view && html`<${Nodes} view=${view} /><${Members} view=${view} />`}
+      <${Charts} html=${html} sample=${view && view.traffic} />
+      <${Tail} />
+      ${view && html`<${Timeline} view=${view} />`}
+      <${Send} />
+      ${view && html`<${Others} view=${view} />`}
+    </main>
+    <footer><a href="/api">API</a> <a href="/v1/cluster">JSON</a> <a href="/metrics">metrics</a></footer>`;
+}
+
+render(html`<${App} />`, document.getElementById("app"));

@@ -1,0 +1,80 @@
+// Requests and their latency in the last five minutes.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { jsonOf } from "/assets/format.js";
+
+const KEPT_S = 300;
+
+/** [seconds since 1970, requests a second, p50 ms, p99 ms] of each second, the oldest first. */
+function useSamples(sample) {
+  const [samples, setSamples] = useState([]);
+  const add = (found) =>
+    setSamples((known) => {
+      const times = new Set(known.map((one) => one.time));
+      const all = [...known, ...found.filter((one) => !times.has(one.time))].sort((a, b) => (a.time < b.time ? -1 : 1));
+      return all.slice(-KEPT_S);
+    });
+  useEffect(() => {
+    jsonOf("/v1/history").then((found) => add(found.samples)).catch(() => {});
+  }, []);
+  useEffect(() => {
+    if (sample) add([sample]);
+  }, [sample && sample.time]);
+  return samples;
+}
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/** A chart of uPlot, as wide as its place, drawn again when the colours of the page change. */
+function Chart({ html, title, series, data }) {
+  const place = useRef(null);
+  const chart = useRef(null);
+  useEffect(() => {
+    function draw() {
+      chart.current?.destroy();
+      const axis = { stroke: colour("--text"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+      chart.current = new uPlot(
+        {
+          width: place.current.clientWidth,
+          height: 160,
+          legend: { show: false },
+          cursor: { show: false },
+          scales: { y: { range: (_, low, high) => [0, Math.max(high, 1) * 1.1] } },
+          axes: [axis, { ...axis, size: 56 }],
+          series: [{}, ...series.map(({ label, stroke }) => ({ label, stroke: colour(stroke), width: 2, spanGaps: true, points: { show: false } }))],
+        },
+        data,
+        place.current,
+      );
+    }
+    draw();
+    const resized = new ResizeObserver(() => chart.current.setSize({ width: place.current.clientWidth, height: 160 }));
+    resized.observe(place.current);
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    scheme.addEventListener("change", draw);
+    return () => {
+      resized.disconnect();
+      scheme.removeEventListener("change", draw);
+      chart.current.destroy();
+    };
+  }, []);
+  useEffect(() => chart.current.setData(data), [data]);
+  const last = data[0].length - 1;
+  const told = series.map(({ label }, index) => `${label} ${last < 0 ? "unknown" : data[index + 1][last]}`).join(", ");
+  return html`<figure>
+    <figcaption>${title}: ${series.map(({ label, stroke }, index) => html`<span class=${`key ${stroke.slice(2)}`}>${label} ${last < 0 ? "" : data[index + 1][last]}</span> `)}</figcaption>
+    <div ref=${place} role="img" aria-label=${`${title}, now ${told}`}></div>
+  </figure>`;
+}
+
+export function Charts({ html, sample }) {
+  const samples = useSamples(sample);
+  const times = samples.map((one) => Date.parse(one.time) / 1000);
+  const column = (name) => samples.map((one) => one[name]);
+  return html`<section class="charts">
+    <h2>The last five minutes</h2>
+    <${Chart} html=${html} title="Requests a second" series=${[{ label: "rate", stroke: "--blue" }]} data=${[times, column("requests_per_s")]} />
+    <${Chart} html=${html} title="Latency in ms" series=${[{ label: "p50", stroke: "--blue" }, { label: "p99", stroke: "--orange" }]} data=${[times, column("p50_ms"), column("p99_ms")]} />
+  </section>`;
+}

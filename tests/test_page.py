@@ -1,0 +1,158 @@
+"""Tests of the page at `/` in a real Chromium, on real clusters."""
+
+import gzip
+import hashlib
+import os
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from facade import page as pages
+from scripts.launcher import Cluster
+
+CHROMIUM = Path("/usr/bin/chromium")
+WEIGHT_BYTES = 60_000  # of all that the page loads, compressed
+AMBER_S = 2.0  # from the death of a node
+VENDOR = pages.FOLDER / "vendor"
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    """Debian's Chromium; without it these tests skip on a person's machine and fail on CI."""
+    if not CHROMIUM.exists() and not os.environ.get("CI"):
+        pytest.skip(f"no browser at {CHROMIUM}")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+    return {"executable_path": str(CHROMIUM), "args": quiet}
+
+
+@pytest.fixture
+def quiet_page(page: Page) -> Iterator[Page]:
+    """A tab in which nothing may go wrong: no error of a script, nothing that the policy of the page forbids."""
+    wrong: list[str] = []
+    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    yield page
+    assert [] == wrong
+
+
+def url(cluster: Cluster, path: str = "/") -> str:
+    """That of its facade."""
+    return f"http://{cluster.settings.facade.address}{path}"
+
+
+def opened(page: Page, cluster: Cluster) -> Page:
+    """The page, when it has heard of the cluster."""
+    page.goto(url(cluster))
+    expect(page.locator(".banner.good")).to_contain_text("3/3 nodes, 3/3 members, safe", timeout=10_000)
+    return page
+
+
+def test_the_page_shows_the_whole_and_asks_no_other_host(quiet_page: Page, cluster: Cluster) -> None:
+    """All that an operator wants to know is there; what it loads is small, and from the facade alone."""
+    asked: list[str] = []
+    quiet_page.on("request", lambda request: asked.append(request.url))
+    opened(quiet_page, cluster)
+
+    headings = quiet_page.locator("h2").all_text_contents()
+    order = ["Logging nodes", "Hazelcast members", "The last five minutes", "Messages live", "What happened"]
+    assert [*order, "Send a message", "Other processes"] == headings
+    for address in (*cluster.settings.service_ips.logging_service, *cluster.settings.hazelcast.clients):
+        expect(quiet_page.get_by_role("rowheader", name=address)).to_be_visible()
+    assert 2 == quiet_page.locator("figure canvas").count()
+    assert {cluster.settings.facade.address} == {urlsplit(one).netloc for one in asked if not one.startswith("data:")}
+    loaded = {one for one in asked if one == url(cluster) or "/assets/" in one}
+    assert {url(cluster), url(cluster, "/assets/app.js"), url(cluster, "/assets/preact.module.js")} <= loaded
+    assert sum(map(weight, loaded)) <= WEIGHT_BYTES
+
+
+def weight(address: str) -> int:
+    """Bytes of a file as it is sent to a browser, which is compressed."""
+    asked = urllib.request.Request(address, headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        body: bytes = answer.read()
+        assert "gzip" == answer.headers["Content-Encoding"]
+    assert gzip.decompress(body)
+    return len(body)
+
+
+def test_a_message_is_sent_and_seen_as_text_with_its_node(quiet_page: Page, cluster: Cluster) -> None:
+    """Also by keyboard alone; a script in it does not run; the curl line sends the same; the filter finds it."""
+    opened(quiet_page, cluster)
+    text = "it's <script>document.title='owned'</script> & more"
+    quiet_page.get_by_label("Message", exact=True).focus()
+    quiet_page.keyboard.type(text)
+    expect(quiet_page.locator("pre code")).to_have_text(
+        f"curl -X POST {url(cluster, '/v1/messages')} -H 'Content-Type: application/json' "
+        "-d '{\"msg\":\"it'\\''s <script>document.title='\\''owned'\\''</script> & more\"}'"
+    )
+    quiet_page.keyboard.press("Enter")
+
+    expect(quiet_page.get_by_text("stored as ")).to_be_visible()
+    line = quiet_page.locator(".tail li", has_text=text)
+    expect(line).to_have_count(1)
+    assert line.locator(".node").text_content() in cluster.settings.service_ips.logging_service
+    assert "Threefold" == quiet_page.title()
+    quiet_page.get_by_label("Filter").fill("owned")
+    expect(line).to_have_count(1)
+    quiet_page.get_by_label("Filter").fill("no message has this")
+    expect(line).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1_280])
+def test_the_page_is_accessible_and_fits(browser: Browser, cluster: Cluster, scheme: Any, width: int) -> None:
+    """In the light and in the dark, on a phone and on a screen: nothing serious for axe, nothing beside the edge."""
+    with browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800}) as context:
+        page = opened(context.new_page(), cluster)
+        expect(page.locator(".events li").first).to_be_visible()
+        found = Axe().run(page).response["violations"]
+
+        assert [] == [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+        assert width == page.evaluate("document.documentElement.scrollWidth")
+
+
+def test_a_death_turns_it_amber_and_a_return_green(quiet_page: Page, own_cluster: Cluster) -> None:
+    """Within two seconds the banner says so, in words and in colour; the timeline tells what happened."""
+    opened(quiet_page, own_cluster)
+    began = time.monotonic()
+    own_cluster.kill([2])
+    expect(quiet_page.locator(".banner.warn")).to_contain_text("2/3 nodes", timeout=10_000)
+    took_s = time.monotonic() - began
+
+    assert took_s < AMBER_S
+    address = own_cluster.settings.service_ips.logging_service[1]
+    expect(quiet_page.locator(".banner.warn")).to_contain_text(f"not safe {address} is down")
+    expect(quiet_page.locator(".events")).to_contain_text(f"node {address} does not answer")
+    expect(quiet_page.locator(".events")).to_contain_text("left, 2 are left", timeout=10_000)
+    own_cluster.start([2], lambda _line: None)
+    expect(quiet_page.locator(".banner.good")).to_contain_text("3/3 nodes, 3/3 members, safe", timeout=10_000)
+    expect(quiet_page.locator(".events")).to_contain_text(f"node {address} is ready")
+
+
+def test_a_silent_facade_is_told(page: Page, embedded_cluster: Cluster) -> None:
+    """When the facade dies the page does not go on showing green."""
+    page.goto(url(embedded_cluster))
+    expect(page.locator(".banner.warn")).to_contain_text("the nodes share one file on one disk", timeout=10_000)
+    embedded_cluster.down()
+
+    expect(page.locator(".banner.bad")).to_contain_text("this facade does not answer", timeout=10_000)
+
+
+def test_files_of_others_are_those_that_are_named() -> None:
+    """Each vendored file has its package, version, licence and hash in the table beside it."""
+    row = r"^\| (\S+) \| \S+ [\d.]+ \| \[\S+\]\((\S+)\) \| (\w{64}) \|$"
+    rows = re.findall(row, (VENDOR / "README.md").read_text(), re.MULTILINE)
+    files = {file.name for file in VENDOR.iterdir() if file.suffix in (".js", ".css")}
+
+    assert files == {name for name, *_ in rows}
+    for name, licence, digest in rows:
+        assert digest == hashlib.sha256((VENDOR / name).read_bytes()).hexdigest(), name
+        assert (VENDOR / licence).exists()
