@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from common import codec, origin
+from common import codec, origin, spans
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, ThreefoldError
 from common.wire import Code, Failure
@@ -18,7 +18,7 @@ async def answer(handler: Handler, frame: bytes) -> Reply:
     """The reply to one frame."""
     try:
         request, source = codec.decode_request(frame)
-        with origin.of(source):
+        with origin.of(source), spans.served(type(request).__name__):
             return await handler(request)
     except InvalidMessageError as error:
         return Failure(code=Code.INVALID, reason=str(error)[:1_000])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
-from common import logs
+from common import logs, spans
 from common.errors import FatalError
 
 P = ParamSpec("P")
@@ -24,6 +24,7 @@ def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         logs.configure(name)
         try:
+            spans.record(name)
             main(*args, **kwargs)
         except FatalError as error:
             sys.exit(f"{name}: {error}")

@@ -2,7 +2,7 @@
 
 from typing import Protocol, TypeVar
 
-from common import wire
+from common import spans, wire
 from common.codec import Reply, Request
 from common.errors import FailedError, RefusedError
 from common.wire import Code, Failure
@@ -29,7 +29,8 @@ def ask(
     Raises:
         PeerError: any of its kinds; a Failure in the reply becomes RefusedError or FailedError.
     """
-    reply = transport.call(address, request, timeout_s=timeout_s)
+    with spans.asked(type(request).__name__, address):
+        reply = transport.call(address, request, timeout_s=timeout_s)
     if isinstance(reply, expect):
         return reply
     if not isinstance(reply, Failure):

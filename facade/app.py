@@ -1,5 +1,6 @@
 """HTTP on one side, `facade.client` on the other: the only module that imports falcon."""
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
@@ -9,7 +10,7 @@ import falcon
 import msgspec
 import structlog
 
-from common import ids, origin
+from common import ids, origin, spans
 from common.errors import (
     MissingError,
     OutcomeUnknownError,
@@ -18,7 +19,7 @@ from common.errors import (
     ThreefoldError,
 )
 from common.wire import PAGE_MESSAGES, Page, Stored
-from facade import batch, body, problem, query, streams
+from facade import batch, body, problem, query, schema, streams
 from facade.client import Client
 from facade.documents import Make
 from facade.follow import Live
@@ -72,6 +73,8 @@ class Middleware:
         """From now on this thread works on this request."""
         source = origin.received(request.get_header("X-Request-ID"), request.get_header("traceparent"))
         origin.begin(source)
+        request.context.span = contextlib.ExitStack()
+        request.context.span.enter_context(spans.served(f"HTTP {request.method}"))
         response.set_header("X-Request-ID", source.request_id)
         response.set_header("X-Content-Type-Options", "nosniff")
         request.context.timing = Timing()
@@ -84,6 +87,7 @@ class Middleware:
         """Tell it, of an answer that goes on as far as its begin."""
         response.set_header("Server-Timing", request.context.timing.header())
         spent_s = time.perf_counter() - request.context.began_s
+        request.context.span.close()
         self._metrics.ended(request.method, request.uri_template, response.status_code, spent_s)
 
 
@@ -99,7 +103,7 @@ class FacadeResource:
         """Store one message; answered when it is stored."""
         text = body.message(request.content_type, request.bounded_stream.read(body.BODY_BYTES + 1))
         stored = _append(self._client, self._new_id, text, request, response)
-        response.data = _json({"status": "success", "uuid": stored.id})
+        response.data = _json(schema.StoredOnce("success", stored.id))
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Stream all messages in the order of their ids; the first page is read before the status is sent."""
@@ -128,7 +132,7 @@ class MessagesResource:
             stored = _append(self._client, self._new_id, found, request, response)
             response.status = falcon.HTTP_201
             response.location = f"/v1/messages/{stored.id}"
-            response.data = _json({"id": stored.id, "time": ids.time_text(stored.id)})
+            response.data = _json(schema.Stored(stored.id, ids.time_text(stored.id)))
             return
         if _key(request) is not None:
             raise RequestError("Idempotency-Key belongs to one message: many have none")
@@ -157,7 +161,7 @@ class MessagesResource:
 
     def _page(self, request: falcon.Request, response: falcon.Response, wanted: query.Query) -> None:
         page = self._read(request, response, wanted, wanted.limit)
-        response.data = _json({"messages": [streams.form(entry) for entry in page.entries], "next": page.next})
+        response.data = _json(schema.MessagePage([streams.form(entry) for entry in page.entries], page.next))
         if page.next:
             response.append_link(f"/v1/messages?{wanted.following(page.next)}", "next")
 

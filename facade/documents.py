@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from common.wire import State
-from facade import problem, query
+from facade import openapi, problem
 from facade.client import Client
 from facade.metrics import FacadeMetrics
 from facade.view import HistoryView
@@ -52,13 +52,19 @@ def of_facade(
     """
     return {
         "/livez": lambda _: Document(msgspec.json.encode({"status": "alive"}), headers=NOT_KEPT),
-        "/readyz": lambda params: ready(client, draining(), verbose="verbose" in query.single(params)),
+        "/readyz": lambda params: ready(client, draining(), verbose="verbose" in params),
         "/v1/cluster": lambda _: cluster(watch),
         "/v1/history": lambda _: Document(
             msgspec.json.encode(HistoryView(samples=watch.traffic.samples())), headers=NOT_KEPT
         ),
+        "/openapi.json": always(Document(openapi.description(), headers={"Cache-Control": "no-cache"})),
         "/metrics": lambda _: Document(metrics.text(), metrics.MEDIA_TYPE, headers=NOT_KEPT),
     }
+
+
+def always(document: Document) -> Make:
+    """The same whatever is asked for."""
+    return lambda _: document
 
 
 def ready(client: Client, draining: bool, *, verbose: bool) -> Document:

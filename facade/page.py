@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from facade.documents import Document, Make, failure
+from facade.documents import Document, Make, always, failure
 
 FOLDER = Path(__file__).with_name("page")
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
@@ -24,11 +24,7 @@ def documents() -> dict[str, Make]:
     def asset(params: Mapping[str, Any]) -> Document:
         return assets.get(params["name"]) or failure(404, f"there is nothing at /assets/{params['name'][:100]}")
 
-    return {"/assets/{name}": asset, **{path: _always(_document(FOLDER / name)) for path, name in PAGES.items()}}
-
-
-def _always(document: Document) -> Make:
-    return lambda _: document
+    return {"/assets/{name}": asset, **{path: always(_document(FOLDER / name)) for path, name in PAGES.items()}}
 
 
 def _document(file: Path) -> Document:

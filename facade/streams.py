@@ -4,10 +4,11 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from common import ids
 from common.errors import ServiceError
@@ -15,6 +16,7 @@ from common.wire import Entry, Page
 from facade.client import Client
 from facade.follow import Heard, Live
 from facade.query import Query
+from facade.schema import Message
 
 log = structlog.get_logger()
 
@@ -24,10 +26,10 @@ LOOK_S = 0.5  # between two looks whether the client is still there
 OVERLAP_MS = 60_000  # of what history had and may come again: what was made so long before the follower came
 
 
-def form(entry: Entry | Heard) -> dict[str, Any]:
+def form(entry: Entry | Heard) -> Message:
     """A message as JSON has it; one that has just come has its node."""
-    node = {"node": entry.node} if isinstance(entry, Heard) and entry.node else {}
-    return {"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg, **node}
+    node = entry.node if isinstance(entry, Heard) and entry.node else UNSET
+    return Message(entry.id, ids.time_text(entry.id), entry.msg, node)
 
 
 class Slots:

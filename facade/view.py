@@ -70,11 +70,8 @@ class HazelcastView(Struct, frozen=True, kw_only=True):
     members: list[MemberView]
 
 
-class EventView(Struct, frozen=True, kw_only=True):
-    """Something that changed."""
-
-    time: Annotated[str, Meta(description="when this facade noticed it (RFC 3339)")]
-    kind: Literal[
+Kind = Annotated[
+    Literal[
         "node-up",
         "node-down",
         "node-suspect",
@@ -87,7 +84,16 @@ class EventView(Struct, frozen=True, kw_only=True):
         "view-fenced",
         "safe",
         "not-safe",
-    ]
+    ],
+    Meta(description="what happened"),
+]
+
+
+class EventView(Struct, frozen=True, kw_only=True):
+    """Something that changed."""
+
+    time: Annotated[str, Meta(description="when this facade noticed it (RFC 3339)")]
+    kind: Kind
     subject: Annotated[str, Meta(description="of whom it is told: host:port, or empty for the whole")]
     text: Annotated[str, Meta(description="one sentence")]
 

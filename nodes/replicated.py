@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
-from common import ids
+from common import ids, spans
 from common.errors import StoreError
 from common.replication import Fetched
 from common.wire import Entry
@@ -235,7 +235,8 @@ class ReplicatedStore:
         """Whether the map took it."""
         began_s = time.perf_counter()
         try:
-            await self._soon(append, *args, **kwargs)
+            with spans.asked("put into the map", "hazelcast"):
+                await self._soon(append, *args, **kwargs)
         except StoreError:
             self._observers.unmapped()
             return False

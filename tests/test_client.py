@@ -12,7 +12,7 @@ from common.wire import Append, Lookup, Ping
 from facade import prober
 from facade.app import create_app
 from facade.client import Client
-from facade.documents import of_facade
+from facade.documents import Make, of_facade
 from facade.follow import Live
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
@@ -57,6 +57,11 @@ class World:
             sleep=self._sleep,
             shuffled=self._in_order,
         )
+
+    @property
+    def documents(self) -> dict[str, Make]:
+        """Whole answers of a facade."""
+        return of_facade(self.client, self.watch, self.metrics)
 
     def http(
         self,

@@ -16,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from facade import page as pages
+from facade.operations import OPERATIONS
 from scripts.launcher import Cluster
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -144,6 +145,17 @@ def test_a_silent_facade_is_told(page: Page, embedded_cluster: Cluster) -> None:
     embedded_cluster.down()
 
     expect(page.locator(".banner.bad")).to_contain_text("this facade does not answer", timeout=10_000)
+
+
+def test_the_page_of_the_api_shows_every_operation(quiet_page: Page, cluster: Cluster) -> None:
+    """It is made of the description, by files of ours, and sends what one tries."""
+    quiet_page.goto(url(cluster, "/api"))
+    expect(quiet_page.locator(".opblock")).to_have_count(sum(map(len, OPERATIONS.values())), timeout=20_000)
+    quiet_page.get_by_role("button", name="GET /livez", exact=False).first.click()
+    quiet_page.get_by_role("button", name="Try it out").click()
+    quiet_page.get_by_role("button", name="Execute").click()
+
+    expect(quiet_page.locator(".live-responses-table .response .response-col_status").first).to_contain_text("200")
 
 
 def test_files_of_others_are_those_that_are_named() -> None:

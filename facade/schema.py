@@ -1,0 +1,113 @@
+"""The bodies of requests and answers about messages. The texts beside the fields are those of the API's description."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from common.wire import UUID
+
+Id = Annotated[
+    str,
+    Meta(
+        description="UUIDv7: the order of the ids is the order of the times at which they were made",
+        pattern=f"^{UUID}$",
+        examples=["01a20c21-40b9-743e-8cff-65c316df4a96"],
+    ),
+]
+Time = Annotated[
+    str, Meta(description="RFC 3339, in UTC: when the id was made", extra_json_schema={"format": "date-time"})
+]
+Text = Annotated[str, Meta(description="the text: at most 65,536 bytes of UTF-8", min_length=1, max_length=65_536)]
+
+
+class Post(Struct, frozen=True):
+    """A message to store."""
+
+    msg: Text
+
+
+class StoredOnce(Struct, frozen=True):
+    """What `POST /facade` answers."""
+
+    status: Annotated[Literal["success"], Meta(description="always `success`: else the answer is a problem")]
+    uuid: Id
+
+
+class Logs(Struct, frozen=True):
+    """What `GET /facade` answers."""
+
+    logs: Annotated[list[str], Meta(description="the texts of all messages, in the order of their ids")]
+    message: Annotated[str, Meta(description="the static text of the messages service")]
+
+
+class Stored(Struct, frozen=True):
+    """A message that is stored."""
+
+    id: Id
+    time: Time
+
+
+class Message(Struct, frozen=True):
+    """A message."""
+
+    id: Id
+    time: Time
+    msg: Annotated[str, Meta(description="its text")]
+    node: Annotated[str, Meta(description="host:port of the node that took it; only of one that has just come")] | (
+        UnsetType
+    ) = UNSET
+
+
+class MessagePage(Struct, frozen=True):
+    """Some messages in the order that was asked for."""
+
+    messages: Annotated[list[Message], Meta(description="at most `limit`, and about 1 MiB of text")]
+    next: Annotated[
+        str | None, Meta(description="the cursor of the next page, for `after`; null when there are no more")
+    ]
+
+
+class Result(Struct, frozen=True):
+    """What became of one message of a batch: an id and a time if it is, or perhaps is, stored; else what is wrong."""
+
+    id: Id | UnsetType = UNSET
+    time: Time | UnsetType = UNSET
+    index: Annotated[int, Meta(description="its place in the batch, from 0", ge=0)] | UnsetType = UNSET
+    message: Annotated[str, Meta(description="why it is not stored, in one sentence")] | UnsetType = UNSET
+
+
+class Results(Struct, frozen=True):
+    """What became of a batch."""
+
+    results: Annotated[list[Result], Meta(description="one for each message, in their order")]
+
+
+class Health(Struct, frozen=True):
+    """That a facade lives, or is ready."""
+
+    status: Annotated[Literal["alive", "ready"], Meta(description="what was asked for is so")]
+    draining: Annotated[bool, Meta(description="with `verbose`: this facade was told to stop")] | UnsetType = UNSET
+    logging_nodes: (
+        Annotated[dict[str, str], Meta(description="with `verbose`: what each logging node says that it can do")]
+        | UnsetType
+    ) = UNSET
+
+
+class Problem(Struct, frozen=True):
+    """Any answer that is no success (RFC 9457)."""
+
+    type: Annotated[str, Meta(description="always `about:blank`: the status says what kind it is")]
+    title: Annotated[str, Meta(description="the phrase of the HTTP status")]
+    status: Annotated[Literal["failure"], Meta(description="always `failure`; older clients read it")]
+    message: Annotated[str, Meta(description="one sentence: what is wrong, and what is allowed")]
+    request_id: Annotated[str, Meta(description="by which the request is found in the logs")]
+    traceparent: Annotated[str, Meta(description="its trace (W3C Trace Context)")]
+    uuid: (
+        Annotated[str, Meta(description="of a message that was sent to a node and may still be stored")] | UnsetType
+    ) = UNSET
+    results: Annotated[list[Result], Meta(description="of a batch of which not all is stored")] | UnsetType = UNSET
+    draining: Annotated[bool, Meta(description="of `/readyz?verbose`")] | UnsetType = UNSET
+    logging_nodes: Annotated[dict[str, str], Meta(description="of `/readyz?verbose`")] | UnsetType = UNSET
+
+
+Lines = Annotated[Any, Meta(description="one JSON object per line")]

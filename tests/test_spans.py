@@ -1,0 +1,114 @@
+"""Tests of common.spans: one trace from a client's POST to the map."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from falcon import testing
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from common import rpc, spans
+from common.codec import Reply, Request
+from common.errors import FatalError
+from common.loopback import MemoryTransport
+from facade.app import create_app
+from facade.client import Client
+from facade.follow import Live
+from facade.meter import Meter
+from facade.metrics import FacadeMetrics
+from facade.routing import Limits, Suspects
+from facade.streams import Slots
+from facade.traffic import Traffic
+from nodes import grid
+from nodes.journal import Journal
+from nodes.log import LoggingNode
+from nodes.peers import Peers
+from nodes.replicated import ReplicatedStore
+from registry.directory import Directory
+from scripts.launcher import Cluster
+from tests.support import eventually, serving
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.fixture
+def recorded() -> Iterator[InMemorySpanExporter]:
+    """The spans of this process from now on."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    yield exporter
+    provider.shutdown()
+
+
+class Node:
+    """A logging node on a map of a real cluster, opened in the loop that asks it first."""
+
+    def __init__(self, cluster: Cluster, journal: Journal) -> None:
+        self._settings = cluster.settings.hazelcast
+        self._journal = journal
+        self._node = LoggingNode("127.0.0.1:1")
+
+    async def handle(self, request: Request) -> Reply:
+        """Answer, and leave the cluster."""
+        store = await grid.HazelcastStore.connect(self._settings.cluster_name, self._settings.clients)
+        peers = Peers(MemoryTransport({}), [], address="127.0.0.1:1", journal=self._journal)
+        self._node.open(ReplicatedStore(self._journal, store, peers))
+        try:
+            return await self._node.handle(request)
+        finally:
+            peers.close()
+            await store.close()
+
+
+def test_one_trace_leads_from_the_post_over_req_to_the_map(
+    cluster: Cluster, tmp_path: Path, recorded: InMemorySpanExporter
+) -> None:
+    """Each span is below that of who asked, the first one below that of the client."""
+    journal = Journal(tmp_path / "x.sqlite", "test")
+    with ExitStack() as stack:
+        stack.callback(journal.close)
+        transport = rpc.ZmqTransport()
+        stack.callback(transport.close)
+        node = stack.enter_context(serving(Node(cluster, journal).handle))
+        registry = stack.enter_context(serving(Directory({"logging-service": (node,)}, {}).handle))
+        suspects, meter = Suspects(), Meter()
+        client = Client(transport, [registry], Limits(5.0, 10.0), suspects=suspects, meter=meter)
+        metrics = FacadeMetrics(meter, suspects, Traffic())
+        http = testing.TestClient(create_app(client, Live(client), Slots(1), {}, metrics=metrics))
+        posted = http.simulate_post("/facade", json={"msg": "hi"}, headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
+        assert 200 == posted.status_code
+        eventually(lambda: "HTTP POST" in names(recorded))
+        found = {span.name: span for span in recorded.get_finished_spans()}
+
+    assert {int(TRACE, 16)} == {span.context.trace_id for span in found.values() if span.context}
+    assert ["HTTP POST", "Append", "Append", "put into the map"] == chain(recorded, found["put into the map"])
+    assert posted.headers["x-request-id"] == (found["HTTP POST"].attributes or {})["request.id"]
+
+
+def names(recorded: InMemorySpanExporter) -> list[str]:
+    """Of the spans that have ended."""
+    return [span.name for span in recorded.get_finished_spans()]
+
+
+def chain(recorded: InMemorySpanExporter, last: ReadableSpan) -> list[str]:
+    """The names of the spans above one, from the first one on; that one is below the client's."""
+    by_id = {span.context.span_id: span for span in recorded.get_finished_spans() if span.context}
+    above = [last.name]
+    while (parent := last.parent) and parent.span_id in by_id:
+        last = by_id[parent.span_id]
+        above.append(last.name)
+    assert last.parent
+    assert last.parent.trace_id == int(TRACE, 16)
+    return above[::-1]
+
+
+def test_who_wants_spans_and_lacks_the_packages_is_told() -> None:
+    """Nothing is silently not recorded."""
+    with pytest.raises(FatalError, match="OpenTelemetry is not installed: pip install"):
+        spans.record("x", {spans.ENDPOINT: "http://127.0.0.1:1"}, installed=False)
+    spans.record("x", {})
