@@ -22,54 +22,101 @@ Seconds = Annotated[float, Meta(gt=0, le=600)]
 
 
 class ServiceIps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """`[service_ips]`: the addresses (host:port) at which each service listens, the start of the registry's list."""
+    """Where each service listens: the start of the registry's list."""
 
-    messages_service: Addresses
-    logging_service: Addresses
+    messages_service: Annotated[Addresses, Meta(description="host:port of each messages node")]
+    logging_service: Annotated[Addresses, Meta(description="host:port of each logging node")]
 
 
 class Hazelcast(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[hazelcast]`: the cluster that keeps the messages."""
+    """The cluster that keeps what is recent."""
 
-    cluster_name: Annotated[str, Meta(min_length=1, max_length=64)] = field(name="hazelcast-cluster-name")
-    clients: Addresses = field(name="hazelcast-clients")  # the members: number N belongs to logging node N
-    launch: bool = True  # False: the members run already, a logging node starts none
-    heap_mb: Annotated[int, Meta(ge=64, le=1_048_576)] = (
-        256  # of each member; 100,000 messages of 60 characters take 40 MB
-    )
+    cluster_name: Annotated[
+        str,
+        Meta(min_length=1, max_length=64, description="the name that members and clients of one cluster share"),
+    ] = field(name="hazelcast-cluster-name")
+    clients: Annotated[
+        Addresses, Meta(description="host:port of each member; number N is started by logging node N")
+    ] = field(name="hazelcast-clients")
+    launch: Annotated[
+        bool, Meta(description="whether a logging node starts its member; if not, the members must run already")
+    ] = True
+    heap_mb: Annotated[
+        int,
+        Meta(
+            ge=64,
+            le=1_048_576,
+            description="Java heap of each member, in MiB; 100,000 messages of 60 characters take 40",
+        ),
+    ] = 256
 
 
 class Registry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[registry]`: where the registries listen; they share nothing, any of them answers."""
+    """Who says who serves what."""
 
-    addresses: Addresses = ("127.0.0.1:5005",)
+    addresses: Annotated[
+        Addresses,
+        Meta(description="host:port of each registry; they share nothing, the next is asked when one is silent"),
+    ] = ("127.0.0.1:5005",)
 
 
 class Facade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[facade]`: the HTTP side."""
+    """The HTTP side."""
 
-    address: Address = "127.0.0.1:5000"
-    threads: Annotated[int, Meta(ge=1, le=64)] = 16  # each works on one request
-    workers: Annotated[int, Meta(ge=1, le=64)] = 1  # processes that share the address; each has its own threads
-    streams: Annotated[int, Meta(ge=1, le=256)] = 32  # answers that go on at once, in threads beside the others
-    attempt_timeout_s: Seconds = 1.0  # for one attempt at one address; cheap, for what is sent again is idempotent
-    deadline_s: Seconds = 10.0  # for all attempts of one request
+    address: Annotated[Address, Meta(description="host:port at which the facade listens")] = "127.0.0.1:5000"
+    threads: Annotated[
+        int, Meta(ge=1, le=64, description="requests that it works on at once, also while all `streams` are taken")
+    ] = 16
+    workers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="processes that share the address; each has threads, streams, suspects and counts of its own",
+        ),
+    ] = 1
+    streams: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="answers that go on (lines, events, long reads) at once, beside the others; one more is 503",
+        ),
+    ] = 32
+    attempt_timeout_s: Annotated[
+        Seconds, Meta(description="seconds for one attempt at one node; then the next node is asked")
+    ] = 1.0
+    deadline_s: Annotated[Seconds, Meta(description="seconds for all attempts of one request; then 503")] = 10.0
 
 
 class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[storage]`: the engine, and where files go."""
+    """The engine, and where files go."""
 
-    engine: Literal["hazelcast", "embedded"] = "hazelcast"
-    directory: str = "data"  # relative to the folder of config.toml
-    retention_days: Annotated[float, Meta(ge=0, le=36_500)] = 0.0  # then a message is removed; 0: never
-    hot_minutes: Annotated[float, Meta(gt=1, le=525_600)] = 60.0  # that the map keeps what is on all disks ...
-    hot_messages: Annotated[int, Meta(ge=1_000)] = 50_000  # ... and how many of these at most
+    engine: Annotated[
+        Literal["hazelcast", "embedded"],
+        Meta(description="embedded: one SQLite file that all nodes of this machine share, where there is no Java"),
+    ] = "hazelcast"
+    directory: Annotated[
+        str,
+        Meta(description="for journals, logs, and what the launcher notes; relative to the folder of config.toml"),
+    ] = "data"
+    retention_days: Annotated[
+        float, Meta(ge=0, le=36_500, description="days after which a message is removed everywhere; 0: never")
+    ] = 0.0
+    hot_minutes: Annotated[
+        float,
+        Meta(gt=1, le=525_600, description="minutes for which the map keeps a message that is on all disks"),
+    ] = 60.0
+    hot_messages: Annotated[int, Meta(ge=1_000, description="how many of these the map keeps at most")] = 50_000
 
 
 class Metrics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """`[metrics]`: where Prometheus finds those of the nodes; those of a facade are at its `/metrics`."""
+    """Where Prometheus finds what each node counts; a facade has that at its `/metrics`."""
 
-    logging_service: Annotated[tuple[Address, ...], Meta(max_length=100)] = ()  # number N of node N; none: off
+    logging_service: Annotated[
+        tuple[Address, ...],
+        Meta(max_length=100, description="host:port of the metrics of each logging node, in their order; none: off"),
+    ] = ()
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
