@@ -18,8 +18,15 @@ async def answer(handler: Handler, frame: bytes) -> Reply:
     """The reply to one frame."""
     try:
         request, source = codec.decode_request(frame)
-        with origin.of(source), spans.served(type(request).__name__):
-            return await handler(request)
+    except InvalidMessageError as error:
+        return Failure(code=Code.INVALID, reason=str(error)[:1_000])
+    with origin.of(source), spans.served(type(request).__name__):
+        return await _answer(handler, request)
+
+
+async def _answer(handler: Handler, request: Request) -> Reply:
+    try:
+        return await handler(request)
     except InvalidMessageError as error:
         return Failure(code=Code.INVALID, reason=str(error)[:1_000])
     except ThreefoldError as error:

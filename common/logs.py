@@ -1,9 +1,11 @@
 """How a line of the log looks: for a person on a terminal, one JSON object per line everywhere else."""
 
+import contextlib
 import json
 import logging
 import sys
-from typing import BinaryIO, TextIO
+import threading
+from typing import TextIO
 
 import msgspec
 import structlog
@@ -21,20 +23,36 @@ def configure(service: str, stream: TextIO | None = None) -> None:
         _with_origin,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
+    lines = _Lines(stream)
     rendering = _for_person() if stream.isatty() else _for_machine()
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream)
-        if stream.isatty()
-        else structlog.BytesLoggerFactory(_binary(stream)),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     _of_libraries(stream, shared, rendering)
 
 
+class _Lines:
+    """Writes whole lines; one that cannot be written (a full disk, a pipe that nobody reads) is lost, and no more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream.buffer
+        self._lock = threading.Lock()
+
+    def msg(self, line: str | bytes) -> None:
+        """Write a line."""
+        whole = (line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")) + b"\n"
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stream.write(whole)
+            self._stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
 def _for_person() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(timestamp_key="time")]
+    return [structlog.dev.ConsoleRenderer(timestamp_key="time", repr_native_str=True)]  # no escape codes of a client
 
 
 def _for_machine() -> list[Processor]:
@@ -89,7 +107,3 @@ def _text(renderer: Processor) -> Processor:
         return rendered.decode() if isinstance(rendered, bytes) else str(rendered)
 
     return render
-
-
-def _binary(stream: TextIO) -> BinaryIO:
-    return stream.buffer

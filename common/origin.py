@@ -18,8 +18,8 @@ _ZEROS = re.compile("00-(0{32}|[0-9a-f]{32}-0{16})")  # ids of zeros mean: not v
 class Origin(NamedTuple):
     """Of one request of a client: what it is called, and the trace and the span that it belongs to."""
 
-    request_id: Annotated[str, Meta(pattern=f"^{REQUEST_ID}$")]
-    traceparent: Annotated[str, Meta(pattern=f"^{TRACEPARENT}$")]
+    request_id: Annotated[str, Meta(pattern=rf"^{REQUEST_ID}\Z")]
+    traceparent: Annotated[str, Meta(pattern=rf"^{TRACEPARENT}\Z")]
 
 
 _current: ContextVar[Origin | None] = ContextVar("origin", default=None)

@@ -6,6 +6,8 @@ A trace goes from process to process in the origin of a request.
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
 
 from common import origin
 from common.errors import FatalError
@@ -40,32 +42,58 @@ def record(service: str, environ: Mapping[str, str] = os.environ, *, installed: 
 
 
 @contextlib.contextmanager
-def served(name: str) -> Iterator[None]:
-    """The block answers the current request: a span below that of who asked, which its origin names."""
-    if not _recorded() or (source := origin.current()) is None:
-        yield
+def begun(name: str, request_id: str | None, traceparent: str | None) -> Iterator[origin.Origin]:
+    """From now on this thread works on the request of a client with these headers; the block is its span."""
+    if not _recorded():
+        origin.begin(source := origin.received(request_id, traceparent))
+        yield source
         return
-    parent = propagate.extract({"traceparent": source.traceparent})
-    attributes = {"request.id": source.request_id}
-    with (
-        trace.get_tracer("threefold").start_as_current_span(
-            name, context=parent, kind=trace.SpanKind.SERVER, attributes=attributes
-        ),
-        _handed_on(source),
-    ):
+    parent = propagate.extract({"traceparent": traceparent or ""})
+    with _tracer().start_as_current_span(name, context=parent, kind=trace.SpanKind.SERVER) as span:
+        current = _traceparent()
+        source = origin.received(request_id, current)._replace(traceparent=current)
+        span.set_attribute("request.id", source.request_id)
+        origin.begin(source)
+        yield source
+
+
+def answered(status: int) -> None:
+    """The current request has this HTTP status."""
+    if _recorded():
+        span = trace.get_current_span()
+        span.set_attribute("http.response.status_code", status)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            span.set_status(trace.StatusCode.ERROR)
+
+
+@contextlib.contextmanager
+def served(name: str) -> Iterator[None]:
+    """The block answers the current request, for another process, whose span its origin names."""
+    with _below(name, trace.SpanKind.SERVER if _INSTALLED else None, {}, remote=True):
         yield
 
 
 @contextlib.contextmanager
 def asked(name: str, address: str) -> Iterator[None]:
-    """The block asks another process for the current request: a span below the current one."""
+    """The block asks another process for the current request."""
+    with _below(name, trace.SpanKind.CLIENT if _INSTALLED else None, {"server.address": address}, remote=False):
+        yield
+
+
+@contextlib.contextmanager
+def _below(name: str, kind: Any, attributes: dict[str, str], *, remote: bool) -> Iterator[None]:
+    """A span below the current one, or, when there is none or it is `remote`, below that which the origin names.
+
+    In the block the origin names this span.
+    """
     if not _recorded() or (source := origin.current()) is None:
         yield
         return
-    attributes = {"server.address": address}
+    within = not remote and trace.get_current_span().get_span_context().is_valid
+    parent = None if within else propagate.extract({"traceparent": source.traceparent})
     with (
-        trace.get_tracer("threefold").start_as_current_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes),
-        _handed_on(source),
+        _tracer().start_as_current_span(name, context=parent, kind=kind, attributes=attributes),
+        origin.of(source._replace(traceparent=_traceparent())),
     ):
         yield
 
@@ -74,10 +102,12 @@ def _recorded() -> bool:
     return _INSTALLED and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
-@contextlib.contextmanager
-def _handed_on(source: origin.Origin) -> Iterator[None]:
-    """From now on the origin names the current span."""
+def _tracer() -> "trace.Tracer":
+    return trace.get_tracer("threefold")
+
+
+def _traceparent() -> str:
+    """That of the current span."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
-    with origin.of(source._replace(traceparent=carrier.get("traceparent", source.traceparent))):
-        yield
+    return carrier["traceparent"]

@@ -196,6 +196,11 @@ class Tailed(Wire, frozen=True, kw_only=True):
     node: Name
     nodes: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=PAGE_MESSAGES)] = ()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nodes and len(self.nodes) != len(self.entries):
+            raise InvalidMessageError(f"Tailed: {len(self.nodes)} nodes for {len(self.entries)} entries")
+
 
 class StoredAll(Wire, frozen=True, kw_only=True):
     """All `count` messages are stored: `node` (host:port) took them."""

@@ -10,7 +10,7 @@ import falcon
 import msgspec
 import structlog
 
-from common import ids, origin, spans
+from common import ids, spans
 from common.errors import (
     MissingError,
     OutcomeUnknownError,
@@ -71,10 +71,9 @@ class Middleware:
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """From now on this thread works on this request."""
-        source = origin.received(request.get_header("X-Request-ID"), request.get_header("traceparent"))
-        origin.begin(source)
-        request.context.span = contextlib.ExitStack()
-        request.context.span.enter_context(spans.served(f"HTTP {request.method}"))
+        request.context.span = span = contextlib.ExitStack()
+        named, traceparent = request.get_header("X-Request-ID"), request.get_header("traceparent")
+        source = span.enter_context(spans.begun(f"HTTP {request.method}", named, traceparent))
         response.set_header("X-Request-ID", source.request_id)
         response.set_header("X-Content-Type-Options", "nosniff")
         request.context.timing = Timing()
@@ -87,6 +86,7 @@ class Middleware:
         """Tell it, of an answer that goes on as far as its begin."""
         response.set_header("Server-Timing", request.context.timing.header())
         spent_s = time.perf_counter() - request.context.began_s
+        spans.answered(response.status_code)
         request.context.span.close()
         self._metrics.ended(request.method, request.uri_template, response.status_code, spent_s)
 
@@ -226,17 +226,17 @@ class DocumentResource:
         response.content_type = document.media_type
         for name, value in document.headers.items():
             response.set_header(name, value)
+        if document.gzipped:
+            response.append_header("Vary", "Accept-Encoding")
         if document.etag:
             response.etag = falcon.ETag.loads(f'{"W/" if document.weak else ""}"{document.etag}"')
             if any(known in ("*", document.etag) for known in request.if_none_match or ()):
                 response.status = falcon.HTTP_304
                 return
         response.data = document.body
-        if document.gzipped:
-            response.append_header("Vary", "Accept-Encoding")
-            if "gzip" in (request.get_header("Accept-Encoding") or ""):
-                response.data = document.gzipped
-                response.set_header("Content-Encoding", "gzip")
+        if document.gzipped and "gzip" in (request.get_header("Accept-Encoding") or ""):
+            response.data = document.gzipped
+            response.set_header("Content-Encoding", "gzip")
 
     on_head = on_get
 
@@ -271,6 +271,8 @@ def _on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _
     more = {"uuid": error.message_id} if isinstance(error, OutcomeUnknownError) else {}
     if (status := problem.status_of(error)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", status=status, reason=error)
+    else:
+        log.info("request refused", status=status, reason=error)
     _answer(response, status, str(error), **more)
 
 

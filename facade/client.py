@@ -203,9 +203,10 @@ class Client:
                         with timing.measured("node"):
                             reply = self._try(address, request, expect, timeout_s)
                     except PeerError as error:
-                        self._meter.note(address, timing.clock() - began, error.kind)
                         if isinstance(error, RefusedError) and error.code == Code.CONFLICT:
+                            self._meter.note(address, timing.clock() - began)
                             raise  # no other node would do otherwise
+                        self._meter.note(address, timing.clock() - began, error.kind)
                         failures.append(error)
                         log.warning("fallback", asked_for=service, node=address, reason=error.reason)
                     else:

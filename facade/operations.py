@@ -10,6 +10,7 @@ from common.wire import PAGE_MESSAGES, UUID
 from facade.body import BATCH_MESSAGES, JSON, NDJSON, TEXT
 from facade.query import LIMIT
 from facade.schema import (
+    Events,
     Health,
     Id,
     Lines,
@@ -95,16 +96,16 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
         "get": Operation(
             "listMessages",
             "A page; with `Accept: application/x-ndjson` everything; with `text/event-stream` what comes",
-            {200: {JSON: MessagePage, NDJSON: Lines, EVENTS: Lines}},
+            {200: {JSON: MessagePage, NDJSON: Lines, EVENTS: Events}},
             (400, 503),
             query={
-                "after": (_Cursor, "on from the message with this id"),
+                "after": (_Cursor, "on from the message with this id; the only parameter for server-sent events"),
                 "order": (Literal["asc", "desc"], "of the ids"),
                 "from": (_Moment, "what was made then or later (RFC 3339)"),
                 "to": (_Moment, "what was made before then"),
                 "limit": (
                     Annotated[int, Meta(ge=1, le=PAGE_MESSAGES)],
-                    f"messages in a page, {LIMIT} when nothing is said; not for NDJSON, where all come",
+                    f"messages in a page, {LIMIT} when nothing is said; only for JSON",
                 ),
             },
             says=_NODE,

@@ -34,7 +34,9 @@ def _document(file: Path) -> Document:
         headers["Content-Security-Policy"] = policy(body)
         headers["Referrer-Policy"] = "no-referrer"
     etag = hashlib.sha256(body).hexdigest()[:32]
-    return Document(body, TYPES[file.suffix], headers=headers, etag=etag, gzipped=gzip.compress(body, 9, mtime=0))
+    return Document(
+        body, TYPES[file.suffix], headers=headers, etag=etag, weak=True, gzipped=gzip.compress(body, 9, mtime=0)
+    )
 
 
 def policy(page: bytes) -> str:

@@ -10,10 +10,16 @@ from common.wire import Leased, Leave, Register
 
 HEARTBEAT_S = 1.0  # a lease lasts three of them
 ANSWER_S = 0.25  # for one registry
+EVERYWHERE = ("0.0.0.0", "*", "::")
 
 
 def run(transport: rpc.Transport, registries: Sequence[str], own: str, stop: threading.Event) -> None:
-    """Renew the lease of `own` (host:port) until `stop` is set, then give it back; for a thread of its own."""
+    """Renew the lease of `own` (host:port) until `stop` is set, then give it back; for a thread of its own.
+
+    One that listens at every address of its host has none by which it could be told from others.
+    """
+    if own.rpartition(":")[0] in EVERYWHERE:
+        return
     while not stop.wait(HEARTBEAT_S):
         tell(transport, registries, Register(name="facade", address=own))
     tell(transport, registries, Leave(name="facade", address=own))

@@ -110,4 +110,11 @@ class Problem(Struct, frozen=True):
     logging_nodes: Annotated[dict[str, str], Meta(description="of `/readyz?verbose`")] | UnsetType = UNSET
 
 
-Lines = Annotated[Any, Meta(description="one JSON object per line")]
+Lines = Annotated[Any, Meta(description="a Message as JSON in each line")]
+Events = Annotated[
+    Any,
+    Meta(
+        description="server-sent events: `id` is that of a message, `data` a Message as JSON; a client that comes back "
+        "sends `Last-Event-ID`"
+    ),
+]

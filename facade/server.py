@@ -43,10 +43,14 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
     def execute(self) -> None:
         """Write the problem document and close the connection."""
         error = self.request.error
-        origin.begin(origin.received(None, None))
+        headers = getattr(self.request, "headers", {})
+        source = origin.received(headers.get("X_REQUEST_ID"), headers.get("TRACEPARENT"))
+        origin.begin(source)
+        log.info("request refused", status=error.code, reason=error.body)
         body = problem.body(error.code, _OVER_LIMIT.get(error.code, f"this is not valid HTTP: {error.body}"))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
+        self.response_headers += [("X-Request-ID", source.request_id), ("X-Content-Type-Options", "nosniff")]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)

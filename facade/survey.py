@@ -79,12 +79,13 @@ class Survey:
         nodes = [self._node(lease, answers.get(lease.address)) for lease in self._of(LOGGING)]
         reports = {node.address: answers[node.address].report for node in nodes if node.address in answers}
         hazelcast = _hazelcast(reports, self._members)
-        reason = next(why_not_safe(nodes, hazelcast, registry_answers=bool(rolls)), "")
+        engine = next((report.engine for report in reports.values() if report.engine), "")
+        reason = next(why_not_safe(nodes, hazelcast, engine=engine, registry_answers=bool(rolls)), "")
         return ClusterView(
             safe=not reason,
             reason=reason or "any two nodes may die",
             time=ids.text_of_ms(ids.now_ms()),
-            engine=next((report.engine for report in reports.values() if report.engine), ""),
+            engine=engine,
             registries=[self._server(address, answers.get(address), address in rolls) for address in self._registries],
             facades=[self._facade(lease) for lease in self._of(FACADE)],
             messages_nodes=[
@@ -120,6 +121,7 @@ class Survey:
     def _learn(self, rolls: Sequence[Called]) -> None:
         """Who there is: what any registry says; without one, who there was."""
         if not rolls:
+            self._known = {key: lease._replace(renewed_s=-1.0) for key, lease in self._known.items()}
             return
         self._known = {}
         for lease in (lease for called in rolls for lease in called.leases):
@@ -128,6 +130,8 @@ class Survey:
             if known is None or (lease.listed, lease.alive) > (known.listed, known.alive):
                 self._known[key] = lease
         self._members = rolls[0].members
+        there = {*self._registries, *(address for _, address in self._known)}
+        self._standing = {address: last for address, last in self._standing.items() if address in there}
 
     def _of(self, service: str) -> list[Lease]:
         return [lease for (name, _), lease in self._known.items() if name == service]
@@ -195,8 +199,10 @@ def _age_s(lease: Lease | None) -> float | None:
 
 
 def _hazelcast(reports: Mapping[str, Report], configured: Sequence[str]) -> HazelcastView:
-    """The members: those that are configured, and those that any node sees, each as most of its own node says."""
+    """The members: those that are configured, and those that any node sees, each as its own node says, if it does."""
     seen = {member.address: member for report in reports.values() for member in report.members}
+    for report in reports.values():  # in a split each side has partitions of its own
+        seen |= {member.address: member for member in report.members if member.address == report.own_member}
     owners = {report.own_member: address for address, report in reports.items() if report.own_member}
     members = [
         MemberView(
@@ -210,13 +216,15 @@ def _hazelcast(reports: Mapping[str, Report], configured: Sequence[str]) -> Haze
     ]
     entries = max((report.entries for report in reports.values()), default=-1)
     return HazelcastView(
-        partitions=sum(member.partitions for member in members),
+        partitions=max((sum(one.partitions for one in report.members) for report in reports.values()), default=0),
         entries=entries if entries >= 0 else None,
         members=members if any(report.members for report in reports.values()) else [],
     )
 
 
-def why_not_safe(nodes: Sequence[NodeView], hazelcast: HazelcastView, *, registry_answers: bool) -> Iterator[str]:
+def why_not_safe(
+    nodes: Sequence[NodeView], hazelcast: HazelcastView, *, engine: str, registry_answers: bool
+) -> Iterator[str]:
     """Each reason why not any two nodes may die now, the weightiest first."""
     if not registry_answers:
         yield "no registry answers"
@@ -226,7 +234,7 @@ def why_not_safe(nodes: Sequence[NodeView], hazelcast: HazelcastView, *, registr
         yield f"{', '.join(unlisted)} is not handed out"
     if len(nodes) <= MAY_DIE:
         yield f"there are only {len(nodes)} logging nodes"
-    if not hazelcast.members:
-        yield "the nodes share one file on one disk"  # the embedded engine
+    if engine == "embedded":
+        yield "the nodes share one file on one disk"
     if unseen := [member.address for member in hazelcast.members if len(member.seen_by) < len(nodes)]:
         yield f"not every node sees the Hazelcast member {', '.join(unseen)}"

@@ -5,6 +5,7 @@ the writers. Each message has a sequence number, the order in which this file go
 """
 
 import asyncio
+import contextvars
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -106,7 +107,7 @@ class Journal:
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((Record(message_id, text, key), done))
         if self._commits is None:
-            self._commits = asyncio.create_task(self._commit_all())
+            self._commits = asyncio.create_task(self._commit_all(), context=contextvars.Context())  # for many requests
         await done
 
     async def append_all(self, entries: Sequence[Entry]) -> None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Lately(Generic[T]):
-    """Asks at most once in OLD_S.
+    """Asks when it is asked, at most once in OLD_S.
 
     Args:
         ask: for the figure; it may raise StoreError.
@@ -32,7 +32,7 @@ class Lately(Generic[T]):
         self._asking: asyncio.Task[None] | None = None
 
     async def value(self) -> T:
-        """The figure; at most OLD_S older than its asking takes."""
+        """The figure, or the last one, when this one takes long."""
         if self._asking is None and self._clock() - self._asked_s >= OLD_S:
             self._asking = asyncio.create_task(self._renew())
         if self._asking:
@@ -40,6 +40,8 @@ class Lately(Generic[T]):
         return self._last
 
     async def _renew(self) -> None:
-        with contextlib.suppress(StoreError):
-            self._last = await self._ask()
-        self._asked_s, self._asking = self._clock(), None
+        try:
+            with contextlib.suppress(StoreError):
+                self._last = await self._ask()
+        finally:
+            self._asked_s, self._asking = self._clock(), None

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from common import config
 from common.codec import Reply, Request
-from common.errors import FatalError
+from common.errors import FatalError, ThreefoldError
 from common.handling import Handler
 from common.inspection import Report
 from common.wire import Failure, State
@@ -128,7 +128,7 @@ class _Now(Collector):
         asking = asyncio.run_coroutine_threadsafe(_of(self._report), self._loop)
         try:
             found = asking.result(REPORT_S)
-        except TimeoutError:
+        except (TimeoutError, ThreefoldError):
             asking.cancel()
             return
         state = GaugeMetricFamily("threefold_node_state", "1 for the state that the node is in", labels=["state"])

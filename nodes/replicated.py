@@ -7,6 +7,7 @@ read is answered from the journal, once that has all that the peers' have, and f
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -101,7 +102,7 @@ class ReplicatedStore:
         """See Store. What is old (an import) goes to the disks of the live nodes, and not to the map."""
         old = ids.last_id(self._now_ms() - int(1_000 * OLD_S))
         fresh = [entry for entry in entries if entry.id > old]
-        _, in_map = await asyncio.gather(self._journal.append_all(entries), self._in_map(self._grid.append_all, fresh))
+        _, in_map = await asyncio.gather(self._journal.append_all(entries), self._all_in_map(fresh))
         if not in_map or (entries and self._is_late(min(entry.id for entry in entries))):
             await self._peers.replicate()
 
@@ -231,6 +232,9 @@ class ReplicatedStore:
             log.info("compared", messages_to_map=to_map, messages_to_journal=to_journal)
         return to_journal == listed
 
+    async def _all_in_map(self, entries: Sequence[Entry]) -> bool:
+        return not entries or await self._in_map(self._grid.append_all, entries)
+
     async def _in_map(self, append: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether the map took it."""
         began_s = time.perf_counter()
@@ -284,6 +288,6 @@ class ReplicatedStore:
         log.info("the map answers again", after_s=self._clock() - began_s)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(work, context=contextvars.Context())  # it outlives the request that began it
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

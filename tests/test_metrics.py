@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common import ids
 from common.codec import Reply, Request
-from common.errors import FatalError, StoreError
+from common.errors import FatalError, KeyConflictError, StoreError
 from common.inspection import Report, report
 from common.wire import Append, Code, Failure, Ping, State
 from facade.traffic import KEPT, TIMES, Traffic
@@ -21,7 +21,7 @@ from nodes.metrics import NodeMetrics
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses
 from scripts.processes import ROOT
-from tests.test_client import NODES, REGISTRY, World
+from tests.test_client import NODES, OTHER_REGISTRY, REGISTRY, World
 
 FOLDER = ROOT / "docs" / "prometheus"
 
@@ -117,13 +117,16 @@ def test_rules_and_configuration_are_valid(promtool: str) -> None:
 
 
 def test_labels_are_bounded() -> None:
-    """Whatever clients ask for, unknown paths and methods are one series."""
+    """Whatever clients ask for, unknown paths are one series, and unknown methods."""
     http = World().http()
+    for method in ("PATCH", "DELETE"):
+        http.simulate_request(method, "/facade")
     for path in ("/a", "/b/c", "/v1/messages/not-an-id", "/v1/messages/01a20c21-40b9-743e-8cff-65c316df4a96"):
         http.simulate_get(path)
     found = http.simulate_get("/metrics").text
 
-    assert 'route="none",status="404"} 2.0' in found
+    assert 'method="GET",route="none",status="404"} 2.0' in found
+    assert 'method="other",route="/facade",status="405"} 2.0' in found
     assert 'route="/v1/messages/{message_id}",status="404"} 1.0' in found
     assert 'route="/v1/messages/{message_id}",status="400"} 1.0' in found
 
@@ -134,12 +137,19 @@ def test_what_fails_is_counted_by_node_and_reason() -> None:
     world.client.append(ids.new_id(), "a")
     world.transport.kill(NODES[0])
     world.client.append(ids.new_id(), "b")
-    world.transport.kill(REGISTRY)
+    for registry in (REGISTRY, OTHER_REGISTRY):
+        world.transport.kill(registry)
     world.client.append(ids.new_id(), "c")
+    world.client.append(ids.new_id(), "d", "key")
+    with pytest.raises(KeyConflictError):
+        world.client.append(ids.new_id(), "e", "key")
     found = samples(world.metrics.text().decode())
 
     assert 1.0 == found[f'threefold_node_fallbacks_total{{node="{NODES[0]}",reason="unreachable"}}']
-    assert 3.0 == found['threefold_registry_lookups_total{outcome="answered"}']
+    assert (2.0, 3.0) == tuple(
+        found[f'threefold_registry_lookups_total{{outcome="{outcome}"}}'] for outcome in ("answered", "stale")
+    )
+    assert not [series for series in found if "conflict" in series]
 
 
 def test_a_node_counts_its_answers_by_outcome_and_serves_what_it_knows() -> None:

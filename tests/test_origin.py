@@ -146,3 +146,24 @@ def test_lines_are_for_a_person_on_a_terminal() -> None:
     assert "stored" in run.stdout
     assert "order-7" in run.stdout
     assert "{" not in run.stdout.splitlines()[0]
+
+
+def test_a_line_that_cannot_be_written_breaks_nothing() -> None:
+    """A full disk under the log: the work goes on without it."""
+    script = LOGGING.replace("sys.stdout", "open('/dev/full', 'w')") + "print('done')"
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert run.stdout == "done\n"
+
+
+def test_a_client_cannot_write_to_the_terminal_of_an_operator() -> None:
+    """Control characters in a text are shown, not sent."""
+    script = f"import sys\nsys.stdout.isatty = lambda: True\n{LOGGING}log.info('stored', msg='\\x1b[2Jx')"
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert "\\x1b[2Jx" in run.stdout
+    assert "\x1b[2J" not in run.stdout

@@ -87,6 +87,8 @@ def test_one_trace_leads_from_the_post_over_req_to_the_map(
 
     assert {int(TRACE, 16)} == {span.context.trace_id for span in found.values() if span.context}
     assert ["HTTP POST", "Append", "Append", "put into the map"] == chain(recorded, found["put into the map"])
+    begun = http.simulate_get("/livez").headers["x-request-id"]
+    assert begun in {f"{span.context.trace_id:032x}" for span in recorded.get_finished_spans() if span.context}
     assert posted.headers["x-request-id"] == (found["HTTP POST"].attributes or {})["request.id"]
 
 

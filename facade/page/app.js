@@ -20,7 +20,7 @@ function useCluster() {
     let timer;
     async function poll() {
       try {
-        const view = await jsonOf("/v1/cluster", { signal: AbortSignal.timeout(ANSWER_MS) });
+        const view = await jsonOf("/v1/cluster", { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
         setLook({ view, error: "" });
       } catch (error) {
         setLook((last) => ({ view: last.view, error: `this facade does not answer: ${error.message}` }));
@@ -39,22 +39,30 @@ function useTail() {
   const [live, setLive] = useState(false);
   useEffect(() => {
     let source, timer;
+    let newest = "";
     const add = (found) =>
       setMessages((known) => {
         const ids = new Set(known.map((one) => one.id));
         return [...found.filter((one) => !ids.has(one.id)), ...known].slice(0, SHOWN);
       });
     function follow() {
-      source = new EventSource("/v1/messages");
+      source = new EventSource(newest ? `/v1/messages?after=${newest}` : "/v1/messages");
       source.onopen = () => setLive(true);
-      source.onmessage = (event) => add([JSON.parse(event.data)]);
+      source.onmessage = (event) => {
+        newest = event.lastEventId;
+        add([JSON.parse(event.data)]);
+      };
       source.onerror = () => {
         setLive(false);
         if (source.readyState === EventSource.CLOSED) timer = setTimeout(follow, AGAIN_MS);
       };
     }
     jsonOf(`/v1/messages?order=desc&limit=${RECENT}`)
-      .then((page) => setMessages((known) => [...known, ...page.messages].slice(0, SHOWN)))
+      .then((page) =>
+        setMessages((known) => {
+          const ids = new Set(known.map((one) => one.id));
+          return [...known, ...page.messages.filter((one) => !ids.has(one.id))].slice(0, SHOWN);
+        }))
       .catch(() => {});
     follow();
     return () => {
@@ -95,6 +103,11 @@ function Table({ caption, columns, rows }) {
   </table>`;
 }
 
+/** What a node says of itself, when it says something. */
+function said(node, text) {
+  return node.version ? text : "unknown";
+}
+
 function Nodes({ view }) {
   const columns = ["address", "state", "since", "requests", "errors", "p50 / p99", "round trip", "lease", "messages", "journal", "flushed", "version"];
   const rows = view.logging_nodes.map((node) => ({
@@ -103,15 +116,15 @@ function Nodes({ view }) {
       node.address,
       html`<${Badge} status=${node.state === "ready" ? node.status : node.status === "down" ? "down" : "suspect"} text=${node.status === "suspect" ? "suspect" : node.state} />`,
       ago(node.since, view.time),
-      number(node.total),
+      said(node, number(node.total)),
       number(node.errors),
       `${milliseconds(node.p50_ms)} / ${milliseconds(node.p99_ms)}`,
       milliseconds(node.round_trip_ms),
       node.lease_age_s === null ? "none" : `${node.lease_age_s} s`,
-      number(node.messages),
-      bytes(node.journal_bytes),
-      node.synced ? ago(node.synced, view.time) : "never",
-      node.version || "unknown",
+      said(node, number(node.messages)),
+      said(node, bytes(node.journal_bytes)),
+      said(node, node.synced ? ago(node.synced, view.time) : "not since its start"),
+      said(node, node.version),
     ],
   }));
   return html`<section><h2>Logging nodes</h2><${Table} caption="What each says of itself, and what this facade saw of it" columns=${columns} rows=${rows} /></section>`;
@@ -120,7 +133,7 @@ function Nodes({ view }) {
 function Members({ view }) {
   const { partitions, entries, members } = view.hazelcast;
   if (!members.length) return html`<section><h2>Storage</h2><p>Engine ${view.engine || "unknown"}: no Hazelcast members.</p></section>`;
-  const nodes = view.logging_nodes.length;
+  const nodes = view.logging_nodes.filter((node) => node.status !== "down").length;
   let at = 0;
   const parts = members.map((member, index) => {
     const part = { member, index, x: at, width: partitions ? (1000 * member.partitions) / partitions : 0 };
