@@ -56,7 +56,13 @@ class Operation:
     links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-_Key = Annotated[str, Meta(pattern="^([!#-~][!-~]{0,253}[!#-~]|[!#-~])$", description="1 to 255 visible characters")]
+_Key = Annotated[
+    str,
+    Meta(
+        pattern='^("[!-~]{1,255}"|[!#-~][!-~]{0,254}|"[!-~]{0,253}[!#-~]|")$',
+        description="1 to 255 visible ASCII characters; one pair of quotes around them is left out",
+    ),
+]
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _Cursor = Annotated[str, Meta(pattern=f"^({UUID})?$")]
 _Batch = Annotated[list[Any], Meta(min_length=1, max_length=BATCH_MESSAGES)]
