@@ -9,7 +9,9 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
-REQUEST_ID = r"[A-Za-z0-9._:/+=@~-]{1,128}"  # what a header can carry, and a line or a URL without quoting
+REQUEST_ID_CHARACTERS = 128
+# What a header can carry, and a line or a URL without quoting.
+REQUEST_ID = rf"[A-Za-z0-9._:/+=@~-]{{1,{REQUEST_ID_CHARACTERS}}}"
 TRACEPARENT = "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"  # W3C Trace Context, level 1: trace, span, flags
 
 _ZEROS = re.compile("00-(0{32}|[0-9a-f]{32}-0{16})")  # ids of zeros mean: not valid

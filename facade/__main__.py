@@ -18,6 +18,7 @@ from facade.app import create_app
 from facade.client import Client
 from facade.documents import of_facade
 from facade.follow import Live
+from facade.limits import of as limits_of
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
@@ -64,10 +65,16 @@ def _serve(settings: config.Config, listening: socket.socket, own: str) -> None:
     traffic, slots = Traffic(), streams.Slots(settings.facade.streams)
     metrics = FacadeMetrics(meter, suspects, traffic)
     watch = Watch(Survey(transport, registries, suspects, meter, traffic=traffic, own=own))
-    documents = of_facade(client, watch, metrics, draining=stop.is_set) | page.documents()
+    taken = limits_of(deadline_s=settings.facade.deadline_s, streams=slots.count)
+    documents = of_facade(client, watch, metrics, taken, draining=stop.is_set) | page.documents()
     app = create_app(client, live, slots, documents, metrics=metrics)
     serving = server.create(app, listening, threads=settings.facade.threads + settings.facade.streams)
     metrics.gauge("threefold_http_queue_length", "Requests that wait for a thread", lambda: server.queued(serving))
+    metrics.gauge(
+        "threefold_http_refused",
+        "Requests refused as too many waited, since the start",
+        lambda: server.refused(serving),
+    )
     metrics.gauge("threefold_streams_open", "Answers that go on", lambda: slots.taken)
     for run in (
         partial(prober.run, transport, suspects, stop),

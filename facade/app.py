@@ -75,7 +75,7 @@ class Middleware:
         named, traceparent = request.get_header("X-Request-ID"), request.get_header("traceparent")
         source = span.enter_context(spans.begun(f"HTTP {request.method}", named, traceparent))
         response.set_header("X-Request-ID", source.request_id)
-        response.set_header("X-Content-Type-Options", "nosniff")
+        response.set_headers(problem.SECURITY)
         request.context.timing = Timing()
         request.context.began_s = time.perf_counter()
         self._metrics.began()

@@ -10,6 +10,7 @@ from common.wire import State
 from facade import openapi, problem
 from facade.client import Client
 from facade.metrics import FacadeMetrics
+from facade.schema import Limits
 from facade.view import HistoryView
 from facade.watch import Watch
 
@@ -40,7 +41,12 @@ NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 def of_facade(
-    client: Client, watch: Watch, metrics: FacadeMetrics, *, draining: Callable[[], bool] = lambda: False
+    client: Client,
+    watch: Watch,
+    metrics: FacadeMetrics,
+    limits: Limits,
+    *,
+    draining: Callable[[], bool] = lambda: False,
 ) -> dict[str, Make]:
     """The documents by path.
 
@@ -48,6 +54,7 @@ def of_facade(
         client: asks the nodes what they can do.
         watch: looks at the whole cluster.
         metrics: of this facade.
+        limits: of this facade.
         draining: whether this facade was told to stop.
     """
     return {
@@ -57,6 +64,7 @@ def of_facade(
         "/v1/history": lambda _: Document(
             msgspec.json.encode(HistoryView(samples=watch.traffic.samples())), headers=NOT_KEPT
         ),
+        "/v1/limits": always(Document(msgspec.json.encode(limits), headers={"Cache-Control": "no-cache"})),
         "/openapi.json": always(Document(openapi.description(), headers={"Cache-Control": "no-cache"})),
         "/metrics": lambda _: Document(metrics.text(), metrics.MEDIA_TYPE, headers=NOT_KEPT),
     }

@@ -13,6 +13,7 @@ from facade.schema import (
     Events,
     Health,
     Id,
+    Limits,
     Lines,
     Logs,
     Message,
@@ -122,6 +123,7 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     },
     "/v1/cluster": {"get": Operation("getCluster", "How the cluster is now", {200: {JSON: ClusterView}})},
     "/v1/history": {"get": Operation("getHistory", "The last five minutes", {200: {JSON: HistoryView}})},
+    "/v1/limits": {"get": Operation("getLimits", "What is taken", {200: {JSON: Limits}})},
     "/livez": {"get": Operation("live", "That the process is alive", {200: {JSON: Health}})},
     "/readyz": {
         "get": Operation(

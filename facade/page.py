@@ -32,7 +32,6 @@ def _document(file: Path) -> Document:
     headers = {"Cache-Control": "no-cache"}  # asked for again, and answered 304: a new version is seen at once
     if file.suffix == ".html":
         headers["Content-Security-Policy"] = policy(body)
-        headers["Referrer-Policy"] = "no-referrer"
     etag = hashlib.sha256(body).hexdigest()[:32]
     return Document(
         body, TYPES[file.suffix], headers=headers, etag=etag, weak=True, gzipped=gzip.compress(body, 9, mtime=0)

@@ -23,6 +23,12 @@ from common.errors import (
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1  # with every 503: a killed node costs less, a restarted cluster is up in 6 s
 
+SECURITY = (  # headers of every answer; a page for people has a policy of its own
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+)
+
 STATUS: dict[type[ThreefoldError], int] = {
     RequestError: 400,
     MissingError: 404,

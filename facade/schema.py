@@ -93,6 +93,25 @@ class Health(Struct, frozen=True):
     ) = UNSET
 
 
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a facade takes; what is over a limit is refused with a sentence that names it."""
+
+    message_bytes: Annotated[int, Meta(description="of one text in UTF-8")]
+    body_bytes: Annotated[int, Meta(description="of the body of one message")]
+    batch_bytes: Annotated[int, Meta(description="of the body of many messages")]
+    batch_messages: Annotated[int, Meta(description="in one request")]
+    page_messages: Annotated[int, Meta(description="most that `limit` may be")]
+    url_bytes: Annotated[int, Meta(description="of the first line of a request")]
+    header_bytes: Annotated[int, Meta(description="of all headers of a request")]
+    idempotency_key_characters: Annotated[int, Meta(description="of an `Idempotency-Key`")]
+    request_id_characters: Annotated[int, Meta(description="of an `X-Request-ID`; a longer one is not taken")]
+    receive_s: Annotated[float, Meta(description="seconds from the first byte of a request to its last")]
+    deadline_s: Annotated[float, Meta(description="seconds for an answer; then 503")]
+    streams: Annotated[int, Meta(description="answers that go on at once; one more is 503")]
+    queued: Annotated[int, Meta(description="requests that may wait for a thread; one more is 503 at once")]
+    connections: Annotated[int, Meta(description="at once; one more waits")]
+
+
 class Problem(Struct, frozen=True):
     """Any answer that is no success (RFC 9457)."""
 

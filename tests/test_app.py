@@ -240,6 +240,19 @@ def test_health_tells_whether_it_lives_and_can_store(world: World) -> None:
     assert (200, {"status": "alive"}) == ((alive := http.simulate_get("/livez")).status_code, alive.json)
 
 
+def test_every_answer_has_headers_that_keep_browsers_careful(http: testing.TestClient) -> None:
+    """Also that of an error; and the limits are told."""
+    for answered in (http.simulate_get("/facade"), http.simulate_get("/none"), http.simulate_get("/v1/limits")):
+        assert ("nosniff", "default-src 'none'; frame-ancestors 'none'") == (
+            answered.headers["x-content-type-options"],
+            answered.headers["content-security-policy"],
+        )
+    limits = http.simulate_get("/v1/limits").json
+    assert (65_536, 10_485_760, 10_000, 5.0) == tuple(
+        limits[name] for name in ("message_bytes", "batch_bytes", "batch_messages", "receive_s")
+    )
+
+
 def test_registry_gone_from_the_start_is_503(world: World, http: testing.TestClient) -> None:
     """Without any answer of the registry the service is unavailable, and it says so."""
     world.transport.kill(REGISTRY)

@@ -9,7 +9,7 @@ from common import config, ids
 from common.errors import OutcomeUnknownError, UnavailableError
 from common.loopback import MemoryTransport
 from common.wire import Append, Lookup, Ping
-from facade import prober
+from facade import limits, prober
 from facade.app import create_app
 from facade.client import Client
 from facade.documents import Make, of_facade
@@ -27,6 +27,8 @@ from registry.directory import Directory
 
 NODES = ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")
 REGISTRY, OTHER_REGISTRY, MESSAGES = "127.0.0.1:5005", "127.0.0.1:5105", "127.0.0.1:5001"
+
+LIMITS = limits.of(deadline_s=10.0, streams=4)
 
 
 class World:
@@ -61,7 +63,7 @@ class World:
     @property
     def documents(self) -> dict[str, Make]:
         """Whole answers of a facade."""
-        return of_facade(self.client, self.watch, self.metrics)
+        return of_facade(self.client, self.watch, self.metrics, LIMITS)
 
     def http(
         self,
@@ -71,7 +73,7 @@ class World:
         draining: Callable[[], bool] = lambda: False,
     ) -> testing.TestClient:
         """A facade in front of it."""
-        documents = of_facade(self.client, self.watch, self.metrics, draining=draining)
+        documents = of_facade(self.client, self.watch, self.metrics, LIMITS, draining=draining)
         live = Live(self.client)
         return testing.TestClient(
             create_app(self.client, live, slots or Slots(4), documents, metrics=self.metrics, new_id=new_id)

@@ -3,8 +3,10 @@
 import contextlib
 import http.client
 import json
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,13 +29,17 @@ def hello(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[
 
 
 @contextmanager
-def serving(application: Application, *, stalled_s: float = 60.0) -> Iterator[str]:
+def serving(
+    application: Application, *, stalled_s: float = 60.0, receive_s: float = 60.0, queued: int = 100
+) -> Iterator[str]:
     """A server in a thread; its address."""
     (address,) = free_addresses(1)
     host, port = split(address)
-    made = server.create(application, server.listen(host, port), threads=2)
+    made = server.create(application, server.listen(host, port), threads=2, queued=queued)
     stop = threading.Event()
-    thread = threading.Thread(target=server.run, args=(made, stop), kwargs={"drain_s": 10.0, "stalled_s": stalled_s})
+    thread = threading.Thread(
+        target=server.run, args=(made, stop), kwargs={"drain_s": 10.0, "stalled_s": stalled_s, "receive_s": receive_s}
+    )
     thread.start()
     try:
         yield address
@@ -90,6 +96,27 @@ def test_a_request_is_answered(address: str) -> None:
             "this is not valid HTTP: Content-Length is invalid",
         ),
         (b"nonsense\r\n\r\n", 400, "this is not valid HTTP: "),
+        (b"GET /" + b"x" * 8_192 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "the URL is over the limit of 8192 bytes"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "HTTP/1.1 needs a host header"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, "host is given more than once"),
+        (b"GET / HTTP/1.1\nHost: x\n\n", 400, "a line of the headers does not end with CR LF"),
+        (b"GET / HTTP/1.1\r\nHost: x\rX: y\r\n\r\n", 400, "a line of the headers does not end with CR LF"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: y\r\n z\r\n\r\n", 400, "a header goes on in a second line"),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "content-length and transfer-encoding exclude each other",
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "transfer-encoding is given more than once",
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+            400,
+            "content-length is given more than once",
+        ),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
             501,
@@ -106,6 +133,68 @@ def test_what_waitress_refuses_has_the_form_of_every_error(
     assert (status, "application/problem+json") == (answered, headers["content-type"])
     assert {"type", "title", "status", "message", "request_id", "traceparent"} == json.loads(body).keys()
     assert message in json.loads(body)["message"]
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET / HT",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET",
+    ],
+)
+def test_a_request_that_does_not_come_to_its_end_is_closed(begin: bytes) -> None:
+    """A slow header, a slow body, a slow second request: others are answered meanwhile, it is cut in time."""
+    with serving(hello, receive_s=0.3) as listening, socket.create_connection(split(listening), timeout=10.0) as slow:
+        slow.sendall(begin)
+        connection = http.client.HTTPConnection(*split(listening), timeout=10.0)
+        connection.request("GET", "/")
+        assert 200 == connection.getresponse().status
+        connection.close()
+        while slow.recv(1_000):
+            pass
+
+
+def test_who_is_one_too_many_is_told_at_once_and_health_always() -> None:
+    """Two are at work and one waits; the next is 503 within 50 ms, /livez is answered, the others in their turn."""
+    go, at_work = threading.Event(), threading.Semaphore(0)
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["PATH_INFO"] != "/livez":
+            at_work.release()
+            go.wait(10.0)
+        return hello(environ, start_response)
+
+    with serving(slow, queued=1) as listening, contextlib.ExitStack() as stack:
+        clients = [http.client.HTTPConnection(*split(listening), timeout=10.0) for _ in range(5)]
+        for client in clients:
+            stack.callback(client.close)
+        for client in clients[:2]:
+            client.request("GET", "/")
+            assert at_work.acquire(timeout=5.0)
+        for client in clients[2:4]:
+            client.request("GET", "/")
+        began = time.perf_counter()
+        told, _, _ = select.select([client.sock for client in clients[2:4]], [], [], 5.0)
+        took_s = time.perf_counter() - began
+        (refused,) = [client for client in clients[2:4] if client.sock in told]
+        answer = refused.getresponse()
+        clients[4].request("GET", "/livez")
+        assert 200 == clients[4].getresponse().status
+        go.set()
+        waited = [client.getresponse().status for client in clients[:4] if client is not refused]
+
+    assert [200] * 3 == waited
+    assert (503, "1") == (answer.status, answer.headers["retry-after"])
+    assert took_s < 0.05
+
+
+def test_a_request_in_small_pieces_is_answered(address: str) -> None:
+    """What is slow but whole in time is as good as any; a CR at the end of a piece is not yet a bare one."""
+    with socket.create_connection(split(address), timeout=10.0) as connection:
+        for byte in b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\n\n\r\n":
+            connection.sendall(bytes([byte]))
+        assert connection.recv(12) == b"HTTP/1.1 200"
 
 
 def test_a_body_that_breaks_off_is_not_whole(address: str) -> None:
