@@ -23,6 +23,7 @@ except ImportError:  # pragma: no cover (tests have them)
 else:
     _INSTALLED = True
 
+_NOTHING = contextlib.nullcontext()
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # in the environment, as the specification of OpenTelemetry has it
 
 
@@ -41,43 +42,39 @@ def record(service: str, environ: Mapping[str, str] = os.environ, *, installed: 
     trace.set_tracer_provider(provider)
 
 
-@contextlib.contextmanager
-def begun(name: str, request_id: str | None, traceparent: str | None) -> Iterator[origin.Origin]:
-    """From now on this thread works on the request of a client with these headers; the block is its span."""
+def begun(name: str, request_id: str | None, traceparent: str | None) -> contextlib.ExitStack | None:
+    """From now on this thread works on the request of a client with these headers; what to give to `ended`."""
     if not _recorded():
-        origin.begin(source := origin.received(request_id, traceparent))
-        yield source
-        return
-    parent = propagate.extract({"traceparent": traceparent or ""})
-    with _tracer().start_as_current_span(name, context=parent, kind=trace.SpanKind.SERVER) as span:
+        origin.begin(origin.received(request_id, traceparent))
+        return None
+    with contextlib.ExitStack() as stack:
+        parent = propagate.extract({"traceparent": traceparent or ""})
+        span = stack.enter_context(_tracer().start_as_current_span(name, context=parent, kind=trace.SpanKind.SERVER))
         current = _traceparent()
         source = origin.received(request_id, current)._replace(traceparent=current)
         span.set_attribute("request.id", source.request_id)
         origin.begin(source)
-        yield source
+        return stack.pop_all()
 
 
-def answered(status: int) -> None:
-    """The current request has this HTTP status."""
-    if _recorded():
+def ended(begun_: contextlib.ExitStack | None, status: int) -> None:
+    """The request is answered with this HTTP status."""
+    if begun_:
         span = trace.get_current_span()
         span.set_attribute("http.response.status_code", status)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             span.set_status(trace.StatusCode.ERROR)
+        begun_.close()
 
 
-@contextlib.contextmanager
-def served(name: str) -> Iterator[None]:
+def served(name: str) -> contextlib.AbstractContextManager[None]:
     """The block answers the current request, for another process, whose span its origin names."""
-    with _below(name, trace.SpanKind.SERVER if _INSTALLED else None, {}, remote=True):
-        yield
+    return _below(name, trace.SpanKind.SERVER, {}, remote=True) if _recorded() else _NOTHING
 
 
-@contextlib.contextmanager
-def asked(name: str, address: str) -> Iterator[None]:
+def asked(name: str, address: str) -> contextlib.AbstractContextManager[None]:
     """The block asks another process for the current request."""
-    with _below(name, trace.SpanKind.CLIENT if _INSTALLED else None, {"server.address": address}, remote=False):
-        yield
+    return _below(name, trace.SpanKind.CLIENT, {"server.address": address}, remote=False) if _recorded() else _NOTHING
 
 
 @contextlib.contextmanager
@@ -86,7 +83,7 @@ def _below(name: str, kind: Any, attributes: dict[str, str], *, remote: bool) ->
 
     In the block the origin names this span.
     """
-    if not _recorded() or (source := origin.current()) is None:
+    if (source := origin.current()) is None:
         yield
         return
     within = not remote and trace.get_current_span().get_span_context().is_valid

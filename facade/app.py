@@ -1,6 +1,5 @@
 """HTTP on one side, `facade.client` on the other: the only module that imports falcon."""
 
-import contextlib
 import time
 from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
@@ -10,7 +9,7 @@ import falcon
 import msgspec
 import structlog
 
-from common import ids, spans
+from common import ids, origin, spans
 from common.errors import (
     MissingError,
     OutcomeUnknownError,
@@ -71,10 +70,10 @@ class Middleware:
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """From now on this thread works on this request."""
-        request.context.span = span = contextlib.ExitStack()
         named, traceparent = request.get_header("X-Request-ID"), request.get_header("traceparent")
-        source = span.enter_context(spans.begun(f"HTTP {request.method}", named, traceparent))
-        response.set_header("X-Request-ID", source.request_id)
+        request.context.span = spans.begun(f"HTTP {request.method}", named, traceparent)
+        if source := origin.current():
+            response.set_header("X-Request-ID", source.request_id)
         response.set_headers(problem.SECURITY)
         request.context.timing = Timing()
         request.context.began_s = time.perf_counter()
@@ -86,8 +85,7 @@ class Middleware:
         """Tell it, of an answer that goes on as far as its begin."""
         response.set_header("Server-Timing", request.context.timing.header())
         spent_s = time.perf_counter() - request.context.began_s
-        spans.answered(response.status_code)
-        request.context.span.close()
+        spans.ended(request.context.span, response.status_code)
         self._metrics.ended(request.method, request.uri_template, response.status_code, spent_s)
 
 

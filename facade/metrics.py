@@ -1,6 +1,7 @@
 """What Prometheus scrapes from a facade."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -29,6 +30,7 @@ class FacadeMetrics:
 
     def __init__(self, meter: Meter, suspects: Suspects, traffic: Traffic) -> None:
         self._traffic = traffic
+        self._series = cache(self._find)  # to find them by their labels takes as long as to count
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "threefold_http_requests",
@@ -60,13 +62,16 @@ class FacadeMetrics:
 
     def ended(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """It is answered: `route` is the template of the path, None when there is none."""
-        method = method if method in METHODS else "other"
         route = route or "none"
+        requests, request_s = self._series(method if method in METHODS else "other", route, status)
         self._in_flight.dec()
-        self._requests.labels(method, route, str(status)).inc()
-        self._request_s.labels(method, route).observe(seconds)
+        requests.inc()
+        request_s.observe(seconds)
         if route.startswith(MESSAGES):
             self._traffic.note(seconds)
+
+    def _find(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        return self._requests.labels(method, route, str(status)), self._request_s.labels(method, route)
 
     def text(self) -> bytes:
         """All of it as Prometheus reads it."""

@@ -7,7 +7,6 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -124,12 +123,12 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 def _refuse_ambiguous(first_line: bytes, lines: Sequence[bytes]) -> None:
     if any(line[:1] in (b" ", b"\t") for line in lines):
         raise ParsingError("a header goes on in a second line")
-    names = Counter(line.partition(b":")[0].lower() for line in lines)
-    if doubled := [name.decode("latin-1") for name in _ONCE if names[name] > 1]:
+    names = [line.partition(b":")[0].lower() for line in lines]
+    if doubled := [name.decode("latin-1") for name in _ONCE if names.count(name) > 1]:
         raise ParsingError(f"{doubled[0]} is given more than once")
-    if names[b"content-length"] and names[b"transfer-encoding"]:
+    if b"content-length" in names and b"transfer-encoding" in names:
         raise ParsingError("content-length and transfer-encoding exclude each other")
-    if first_line.endswith(b" HTTP/1.1") and not names[b"host"]:
+    if first_line.endswith(b" HTTP/1.1") and b"host" not in names:
         raise ParsingError("HTTP/1.1 needs a host header")
 
 
