@@ -70,10 +70,8 @@ def _serve(settings: config.Config, listening: socket.socket, own: str) -> None:
     app = create_app(client, live, slots, documents, metrics=metrics)
     serving = server.create(app, listening, threads=settings.facade.threads + settings.facade.streams)
     metrics.gauge("threefold_http_queue_length", "Requests that wait for a thread", lambda: server.queued(serving))
-    metrics.gauge(
-        "threefold_http_refused",
-        "Requests refused as too many waited, since the start",
-        lambda: server.refused(serving),
+    metrics.counter(
+        "threefold_http_refused", "Requests refused because too many waited", lambda: server.refused(serving)
     )
     metrics.gauge("threefold_streams_open", "Answers that go on", lambda: slots.taken)
     for run in (

@@ -56,7 +56,7 @@ def _node(last: NodeView | None, node: NodeView) -> Iterator[Change]:
     elif node.state == "ready" and node.status == "up":
         yield "node-up", node.address, f"node {node.address} is ready"
     elif node.state != "ready":
-        yield "node-down", node.address, f"node {node.address} is {node.state}"
+        yield "node-changed", node.address, f"node {node.address} is {node.state}"
     else:
         yield "node-suspect", node.address, f"node {node.address} did not answer a request lately"
 
@@ -64,9 +64,9 @@ def _node(last: NodeView | None, node: NodeView) -> Iterator[Change]:
 def _members(before: ClusterView, after: ClusterView) -> Iterator[Change]:
     was, now = _seen(before), _seen(after)
     for address in was.keys() - now.keys():
-        yield "member-left", address, f"Hazelcast member {address} left, {len(now)} are left"
+        yield "member-left", address, f"Hazelcast member {address} left; members now: {len(now)}"
     for address in now.keys() - was.keys():
-        yield "member-joined", address, f"Hazelcast member {address} joined, there are {len(now)}"
+        yield "member-joined", address, f"Hazelcast member {address} joined; members now: {len(now)}"
     moved = {
         address: (was[address].partitions, member.partitions)
         for address, member in now.items()

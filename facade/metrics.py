@@ -56,6 +56,10 @@ class FacadeMetrics:
         """One more figure, asked for at each scrape."""
         Gauge(name, documentation, registry=self._registry).set_function(value)
 
+    def counter(self, name: str, documentation: str, value: Callable[[], float]) -> None:
+        """The same of what is counted elsewhere since the start; its name ends with `_total` when it is read."""
+        self._registry.register(_Counted(name, documentation, value))
+
     def began(self) -> None:
         """A request has come."""
         self._in_flight.inc()
@@ -76,6 +80,19 @@ class FacadeMetrics:
     def text(self) -> bytes:
         """All of it as Prometheus reads it."""
         return prometheus_client.generate_latest(self._registry)
+
+
+class _Counted(Collector):
+    """A counter of somebody else's."""
+
+    def __init__(self, name: str, documentation: str, value: Callable[[], float]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._value = value
+
+    def collect(self) -> Iterator[Metric]:
+        """How much it is now."""
+        yield CounterMetricFamily(self._name, self._documentation, self._value())
 
 
 class _Asked(Collector):

@@ -12,6 +12,7 @@ import msgspec
 
 from common import VERSION
 from facade import problem
+from facade.metrics import MESSAGES
 from facade.operations import IN_PATHS, OPERATIONS, Named, Operation
 from facade.schema import Problem
 
@@ -59,6 +60,7 @@ def _operation(path: str, operation: Operation, schemas: _Schemas) -> dict[str, 
     return {
         "operationId": operation.id,
         "summary": operation.summary,
+        "tags": ["messages" if path.startswith(MESSAGES) else "operation"],
         "parameters": [
             *_parameters("path", in_path, schemas),
             *_parameters("query", operation.query, schemas),

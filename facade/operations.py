@@ -102,7 +102,7 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
         ),
         "get": Operation(
             "listMessages",
-            "A page; with `Accept: application/x-ndjson` everything; with `text/event-stream` what comes",
+            "A page; with Accept: application/x-ndjson everything; with text/event-stream what comes",
             {200: {JSON: MessagePage, NDJSON: Lines, EVENTS: Events}},
             (400, 503),
             query={

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from common import ids, rpc
+from common import VERSION, ids, rpc
 from common.codec import Request
 from common.errors import PeerError
 from common.inspection import Called, Inspect, Lease, Report, Roll
@@ -162,6 +162,7 @@ class Survey:
             address=lease.address,
             status=status,
             since=self._since(lease.address, status),
+            version=VERSION if lease.address == self._own else "",
             lease_age_s=_age_s(lease),
         )
 
@@ -188,8 +189,8 @@ class Survey:
             listed=lease.listed,
             served=seen.served,
             errors=seen.errors,
-            p50_ms=round(seen.quantile_ms(0.5), 2),
-            p99_ms=round(seen.quantile_ms(0.99), 2),
+            p50_ms=round(seen.quantile_ms(0.5), 2) if seen.recent_s else None,
+            p99_ms=round(seen.quantile_ms(0.99), 2) if seen.recent_s else None,
             **said,
         )
 
@@ -218,7 +219,7 @@ def _hazelcast(reports: Mapping[str, Report], configured: Sequence[str]) -> Haze
     return HazelcastView(
         partitions=max((sum(one.partitions for one in report.members) for report in reports.values()), default=0),
         entries=entries if entries >= 0 else None,
-        members=members if any(report.members for report in reports.values()) else [],
+        members=members if not reports or any(report.members for report in reports.values()) else [],
     )
 
 

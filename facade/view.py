@@ -17,7 +17,7 @@ LeaseAge = Annotated[
     Meta(description="seconds since it registered last (each does so once a second); null: it never did"),
 ]
 RoundTrip = Annotated[float | None, Meta(description="milliseconds for its answer just now; null: there was none")]
-Version = Annotated[str, Meta(description="of the program; empty when it does not answer")]
+Version = Annotated[str, Meta(description="of the program; empty when it is not known")]
 Listed = Annotated[bool, Meta(description="a registry hands it out, so that it gets requests")]
 
 
@@ -42,8 +42,8 @@ class NodeView(ServerView, frozen=True, kw_only=True):
     started: Annotated[str, Meta(description="when its process started (RFC 3339); empty when it does not answer")] = ""
     served: Annotated[int, Meta(description="requests of this facade that it answered")] = 0
     errors: Annotated[int, Meta(description="requests of this facade that it did not answer, or refused")] = 0
-    p50_ms: Annotated[float, Meta(description="median of its last 1,000 answers to this facade, in milliseconds")] = 0.0
-    p99_ms: Annotated[float, Meta(description="99 of 100 of these took at most so long, in milliseconds")] = 0.0
+    p50_ms: Annotated[float | None, Meta(description="median of its last 1,000 answers here, in ms; null: none")] = None
+    p99_ms: Annotated[float | None, Meta(description="99 of 100 of these took at most so long; null: none")] = None
     total: Annotated[int, Meta(description="requests of all facades that it answered since it started")] = 0
     member: Annotated[str, Meta(description="host:port of the Hazelcast member that it started")] = ""
     members: Annotated[int, Meta(description="Hazelcast members that it sees")] = 0
@@ -75,6 +75,7 @@ Kind = Annotated[
         "node-up",
         "node-down",
         "node-suspect",
+        "node-changed",
         "member-joined",
         "member-left",
         "partitions-moved",

@@ -46,7 +46,11 @@ def cluster(found: dict[str, Any], form: Format) -> None:
         _document(found)
         return
     click.secho(f"{'safe' if found['safe'] else 'NOT SAFE'}: {found['reason']}", fg="green" if found["safe"] else "red")
-    rows(_NODE_COLUMNS, [[str(node[column]) for column in _NODE_COLUMNS] for node in found["logging_nodes"]])
+    rows(_NODE_COLUMNS, [_cells(node, _NODE_COLUMNS) for node in found["logging_nodes"]])
+
+
+def _cells(node: dict[str, Any], columns: Iterable[str]) -> list[str]:
+    return ["" if node[column] is None else str(node[column]) for column in columns]
 
 
 def top(
@@ -62,7 +66,7 @@ def top(
         _document({**after, "logging_nodes": nodes})
         return
     columns = ("address", "state", "rate", *_NODE_COLUMNS[2:])
-    cells = [[str(node[column]) for column in columns] for node in nodes]
+    cells = [_cells(node, columns) for node in nodes]
     if update:
         update(_table(columns, cells, title=f"{'safe' if after['safe'] else 'NOT SAFE'}: {after['reason']}"))
     else:

@@ -132,7 +132,7 @@ def test_a_death_turns_it_amber_and_a_return_green(quiet_page: Page, own_cluster
     address = own_cluster.settings.service_ips.logging_service[1]
     expect(quiet_page.locator(".banner.warn")).to_contain_text(f"not safe {address} is down")
     expect(quiet_page.locator(".events")).to_contain_text(f"node {address} does not answer")
-    expect(quiet_page.locator(".events")).to_contain_text("left, 2 are left", timeout=10_000)
+    expect(quiet_page.locator(".events")).to_contain_text("left; members now: 2", timeout=10_000)
     own_cluster.start([2], lambda _line: None)
     expect(quiet_page.locator(".banner.good")).to_contain_text("3/3 nodes, 3/3 members, safe", timeout=10_000)
     expect(quiet_page.locator(".events")).to_contain_text(f"node {address} is ready")

@@ -236,7 +236,7 @@ def test_a_survey_is_there_in_time_whoever_hangs() -> None:
         (
             whole(),
             whole(logging_nodes=[node(NODES[0], state="behind"), *WELL[1:]]),
-            [("node-down", NODES[0], f"node {NODES[0]} is behind")],
+            [("node-changed", NODES[0], f"node {NODES[0]} is behind")],
         ),
         (
             whole(),
@@ -270,14 +270,14 @@ def test_a_survey_is_there_in_time_whoever_hangs() -> None:
             whole(),
             whole(hazelcast=seen_as(member("m:1", *NODES, partitions=136), member("m:2", *NODES, partitions=135))),
             [
-                ("member-left", "m:3", "Hazelcast member m:3 left, 2 are left"),
+                ("member-left", "m:3", "Hazelcast member m:3 left; members now: 2"),
                 ("partitions-moved", "", "partitions moved: m:1 90 -> 136, m:2 90 -> 135"),
             ],
         ),
         (
             whole(hazelcast=seen_as(*SEEN.members[:2], member("m:3"))),
             whole(),
-            [("member-joined", "m:3", "Hazelcast member m:3 joined, there are 3")],
+            [("member-joined", "m:3", "Hazelcast member m:3 joined; members now: 3")],
         ),
     ],
 )

@@ -82,7 +82,7 @@ function Banner({ view, error }) {
   const counts = `${ready}/${view.logging_nodes.length} nodes, ${seen}/${members.length} members`;
   return html`<header class="banner ${level}" role="status">
     <h1>Threefold</h1>
-    <p><strong>${counts}, ${error ? "unknown" : view.safe ? "safe" : "not safe"}</strong> <span>${error || view.reason}</span></p>
+    <p><strong>${counts}, ${error ? "unknown" : view.safe ? "safe" : "not safe"}</strong> <span>${error || (ready ? "" : "nothing can be stored or read: ") + view.reason}</span></p>
   </header>`;
 }
 
@@ -127,7 +127,7 @@ function Nodes({ view }) {
       said(node, node.version),
     ],
   }));
-  return html`<section><h2>Logging nodes</h2><${Table} caption="What each says of itself, and what this facade saw of it" columns=${columns} rows=${rows} /></section>`;
+  return html`<section><h2>Logging nodes</h2><${Table} caption="What each says of itself (messages are counted every 10 s), and what this facade saw of it" columns=${columns} rows=${rows} /></section>`;
 }
 
 function Members({ view }) {
@@ -151,7 +151,7 @@ function Members({ view }) {
       rows=${members.map((member) => ({
         key: member.address,
         cells: [
-          member.address,
+          html`<span class=${`swatch part${members.indexOf(member) % 5}`}></span> ${member.address}`,
           html`<${Badge} status=${member.seen_by.length === nodes ? "up" : member.seen_by.length ? "suspect" : "down"} />`,
           `${member.partitions} of ${partitions}`,
           `${member.seen_by.length} of ${nodes} nodes`,

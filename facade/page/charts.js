@@ -1,6 +1,6 @@
 // Requests and their latency in the last five minutes.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { jsonOf } from "/assets/format.js";
+import { clock, jsonOf } from "/assets/format.js";
 
 const KEPT_S = 300;
 
@@ -41,8 +41,8 @@ function Chart({ html, title, series, data }) {
           legend: { show: false },
           cursor: { show: false },
           scales: { y: { range: (_, low, high) => [0, Math.max(high, 1) * 1.1] } },
-          axes: [axis, { ...axis, size: 56 }],
-          series: [{}, ...series.map(({ label, stroke }) => ({ label, stroke: colour(stroke), width: 2, spanGaps: true, points: { show: false } }))],
+          axes: [{ ...axis, space: 90, values: (_, times) => times.map((seconds) => clock(1000 * seconds)) }, { ...axis, size: 56 }],
+          series: [{}, ...series.map(({ label, stroke }) => ({ label, stroke: colour(stroke), width: 2, points: { size: 4 } }))],
         },
         data,
         place.current,
