@@ -38,8 +38,8 @@ class Report(Wire, frozen=True, kw_only=True):
         served, failed: requests that it answered, and that it could not, since then.
         engine: "hazelcast" or "embedded".
         members: the cluster as it sees it; `own_member` (host:port) is the one that it started.
-        entries: in the map; -1 when the map did not say.
-        messages: in its journal, as it was at most 10 s ago, of `journal_bytes`.
+        entries: in the map, as it was about 10 s ago; -1 when the map did not say.
+        messages: in its journal, as it was about 10 s ago, of `journal_bytes`.
         synced_ms: when the journal was flushed to the disk last.
     """
 

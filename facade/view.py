@@ -47,7 +47,7 @@ class NodeView(ServerView, frozen=True, kw_only=True):
     total: Annotated[int, Meta(description="requests of all facades that it answered since it started")] = 0
     member: Annotated[str, Meta(description="host:port of the Hazelcast member that it started")] = ""
     members: Annotated[int, Meta(description="Hazelcast members that it sees")] = 0
-    messages: Annotated[int, Meta(description="messages on its disk, counted at most 10 s ago")] = 0
+    messages: Annotated[int, Meta(description="messages on its disk, counted about 10 s ago")] = 0
     journal_bytes: Annotated[int, Meta(description="size of its journal")] = 0
     synced: Annotated[str, Meta(description="when its journal was flushed to the disk last (RFC 3339)")] = ""
 
@@ -66,7 +66,9 @@ class HazelcastView(Struct, frozen=True, kw_only=True):
     """The map: what is recent, in memory."""
 
     partitions: Annotated[int, Meta(description="of the map, all together; 271 as a rule")]
-    entries: Annotated[int | None, Meta(description="messages in the map; null when it does not say so now")]
+    entries: Annotated[
+        int | None, Meta(description="messages in the map, counted about 10 s ago; null: it does not say")
+    ]
     members: list[MemberView]
 
 

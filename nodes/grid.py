@@ -4,7 +4,6 @@ Settings that are not explained here were measured on three real members: ../doc
 """
 
 import asyncio
-import contextlib
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from common import ids
 from common.errors import FatalError, StoreError
 from common.inspection import Member
 from common.wire import MESSAGE_BYTES, PAGE_MESSAGES, UUID, Entry
+from nodes.lately import Lately
 from nodes.store import KEY_S, Claim, Figures
 
 log = structlog.get_logger()
@@ -28,7 +28,6 @@ MAP, KEYS_MAP = "messages-map", "idempotency-keys"
 OPERATION_S = (
     0.9  # for one step of a store; below the facade's attempt timeout (1 s), so that the node says what is wrong
 )
-FIGURES_S = 0.1  # for an operator: 1 ms as a rule
 CONNECT_S = 30.0  # to reach a cluster, at the start and again later; then this node gives up
 WINDOW_MS = 64  # of the first window of a page: about one page of messages at full load
 WINDOW_MESSAGES = 128  # that a window read from its end may have in any case
@@ -61,6 +60,7 @@ class HazelcastStore:
         self._client = client
         self._map = messages
         self._keys = keys
+        self._entries = Lately(self._size, -1)
         self.lost = lost  # set when the cluster was out of reach for CONNECT_S: this store is of no use any more
 
     @classmethod
@@ -121,14 +121,11 @@ class HazelcastStore:
             Member(str(member.uuid), f"{member.address.host}:{member.address.port}", owned[member.uuid])
             for member in self._client.cluster_service.get_members()
         )
-        return Figures(engine="hazelcast", members=members, entries=await self._size())
+        return Figures(engine="hazelcast", members=members, entries=await self._entries.value())
 
     async def _size(self) -> int:
-        """How many messages the map has; -1 when it does not say so at once."""
-        with contextlib.suppress(HazelcastError, OSError):
-            async with asyncio.timeout(FIGURES_S):
-                return int(await self._map.size())
-        return -1
+        """How many messages the map has: asks all partitions."""
+        return int(await _within(self._map.size()))
 
     async def _up(
         self, window: Callable[[str, str, int], Awaitable[list[T]]], after: str, before: str, limit: int
