@@ -16,6 +16,7 @@ from common.errors import ConfigError
 DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
 
 HIGHEST_PORT = 65_535
+EVERYWHERE = ("0.0.0.0", "*", "::")  # hosts to listen on, and not addresses at which anybody is reached
 Address = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+:([1-9][0-9]{0,4})$", max_length=64)]  # host:port
 Addresses = Annotated[tuple[Address, ...], Meta(min_length=1, max_length=100)]
 Seconds = Annotated[float, Meta(gt=0, le=600)]

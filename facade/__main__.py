@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-import prometheus_client
 import structlog
 
 from common import config, process, rpc
@@ -52,7 +51,6 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
 
 def _serve(settings: config.Config, listening: socket.socket, own: str) -> None:
     """Answer requests at `own` (host:port) until this process is told to stop."""
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -23,11 +23,10 @@ from facade.client import Client
 from facade.documents import Make
 from facade.follow import Live
 from facade.metrics import FacadeMetrics
+from facade.operations import EVENTS
 from facade.timing import Timing
 
 log = structlog.get_logger()
-
-EVENTS = "text/event-stream"
 
 
 def create_app(

@@ -8,13 +8,12 @@ import msgspec
 
 from common.wire import State
 from facade import openapi, problem
+from facade.body import JSON
 from facade.client import Client
 from facade.metrics import FacadeMetrics
 from facade.schema import Limits
 from facade.view import HistoryView
 from facade.watch import Watch
-
-JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,7 @@ class Document:
 Make = Callable[[Mapping[str, Any]], Document]  # of the parameters in path and query
 
 NOT_KEPT = {"Cache-Control": "no-store"}
+ASKED_AGAIN = {"Cache-Control": "no-cache"}  # and answered 304, or with what is new
 
 
 def of_facade(
@@ -64,8 +64,8 @@ def of_facade(
         "/v1/history": lambda _: Document(
             msgspec.json.encode(HistoryView(samples=watch.traffic.samples())), headers=NOT_KEPT
         ),
-        "/v1/limits": always(Document(msgspec.json.encode(limits), headers={"Cache-Control": "no-cache"})),
-        "/openapi.json": always(Document(openapi.description(), headers={"Cache-Control": "no-cache"})),
+        "/v1/limits": always(Document(msgspec.json.encode(limits), headers=ASKED_AGAIN)),
+        "/openapi.json": always(Document(openapi.description(), headers=ASKED_AGAIN)),
         "/metrics": lambda _: Document(metrics.text(), metrics.MEDIA_TYPE, headers=NOT_KEPT),
     }
 
@@ -87,7 +87,7 @@ def ready(client: Client, draining: bool, *, verbose: bool) -> Document:
 def cluster(watch: Watch) -> Document:
     """How the cluster is now."""
     look = watch.look()
-    return Document(msgspec.json.encode(look.view), etag=look.etag, weak=True, headers={"Cache-Control": "no-cache"})
+    return Document(msgspec.json.encode(look.view), etag=look.etag, weak=True, headers=ASKED_AGAIN)
 
 
 def failure(status: int, message: str, **more: Any) -> Document:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from common.scraping import new_registry
 from facade.meter import Meter
 from facade.routing import Suspects
 from facade.traffic import Traffic
@@ -31,7 +32,7 @@ class FacadeMetrics:
     def __init__(self, meter: Meter, suspects: Suspects, traffic: Traffic) -> None:
         self._traffic = traffic
         self._series = cache(self._find)  # to find them by their labels takes as long as to count
-        self._registry = CollectorRegistry()
+        self._registry = new_registry()
         self._requests = Counter(
             "threefold_http_requests",
             "Requests by method, route and status",
@@ -49,8 +50,6 @@ class FacadeMetrics:
             "threefold_http_requests_in_flight", "Requests that are being answered", registry=self._registry
         )
         self._registry.register(_Asked(meter, suspects))
-        for kind in (prometheus_client.ProcessCollector, prometheus_client.PlatformCollector):
-            kind(registry=self._registry)
 
     def gauge(self, name: str, documentation: str, value: Callable[[], float]) -> None:
         """One more figure, asked for at each scrape."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from facade.documents import Document, Make, always, failure
+from facade.documents import ASKED_AGAIN, Document, Make, always, failure
 
 FOLDER = Path(__file__).with_name("page")
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
@@ -29,7 +29,7 @@ def documents() -> dict[str, Make]:
 
 def _document(file: Path) -> Document:
     body = file.read_bytes()
-    headers = {"Cache-Control": "no-cache"}  # asked for again, and answered 304: a new version is seen at once
+    headers = dict(ASKED_AGAIN)  # so that a new version is seen at once
     if file.suffix == ".html":
         headers["Content-Security-Policy"] = policy(body)
     etag = hashlib.sha256(body).hexdigest()[:32]

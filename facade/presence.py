@@ -3,14 +3,13 @@
 import threading
 from collections.abc import Sequence
 
-from common import rpc
+from common import config, rpc
 from common.codec import Request
 from common.errors import PeerError
 from common.wire import Leased, Leave, Register
 
 HEARTBEAT_S = 1.0  # a lease lasts three of them
 ANSWER_S = 0.25  # for one registry
-EVERYWHERE = ("0.0.0.0", "*", "::")
 
 
 def run(transport: rpc.Transport, registries: Sequence[str], own: str, stop: threading.Event) -> None:
@@ -18,7 +17,7 @@ def run(transport: rpc.Transport, registries: Sequence[str], own: str, stop: thr
 
     One that listens at every address of its host has none by which it could be told from others.
     """
-    if own.rpartition(":")[0] in EVERYWHERE:
+    if config.split(own)[0] in config.EVERYWHERE:
         return
     while not stop.wait(HEARTBEAT_S):
         tell(transport, registries, Register(name="facade", address=own))

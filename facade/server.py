@@ -246,24 +246,23 @@ def run(
     request is not whole `receive_s` after its first byte.
     """
     while not stop.is_set():
-        _turn(server)
-        _cut_stalled(server, stalled_s)
-        _cut_late(server, receive_s)
+        _turn(server, stalled_s, receive_s)
     stopping_too()
     _stop_accepting(server)
     ends, quiet_since = time.monotonic() + drain_s, time.monotonic()
     while (now := time.monotonic()) < min(ends, quiet_since + QUIET_S):
-        _turn(server)
-        _cut_stalled(server, stalled_s)
-        _cut_late(server, receive_s)
+        _turn(server, stalled_s, receive_s)
         if any(channel.busy for channel in server.active_channels.values()):
             quiet_since = now
     server.task_dispatcher.shutdown(timeout=QUIET_S)
     wasyncore.close_all(server._map)
 
 
-def _turn(server: Any) -> None:
+def _turn(server: Any, stalled_s: float, receive_s: float) -> None:
+    """Read and write what can be, then cut who takes too long."""
     wasyncore.loop(timeout=TURN_S, use_poll=True, map=server._map, count=1)
+    _cut_stalled(server, stalled_s)
+    _cut_late(server, receive_s)
 
 
 def _cut_stalled(server: Any, stalled_s: float) -> None:

@@ -3,8 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,11 +25,10 @@ LOGGING, MESSAGES, FACADE = "logging-service", "messages-service", "facade"
 ReplyType = TypeVar("ReplyType", bound=Wire)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple, Generic[ReplyType]):
     """What a server said, and how many milliseconds that took."""
 
-    report: Report
+    reply: ReplyType
     round_trip_ms: float
 
 
@@ -70,14 +68,11 @@ class Survey:
     def take(self) -> ClusterView:
         """How it is now, without events; at most 2 * ANSWER_S, and what its making takes."""
         rolls = self._ask_all(self._registries, Roll(), Called)
-        self._learn([called for called, _ in rolls.values()])
+        self._learn([answer.reply for answer in rolls.values()])
         asked = {address: None for service, address in self._known if service != FACADE} | dict.fromkeys(rolls)
-        answers = {
-            address: Answer(report, round_trip_ms)
-            for address, (report, round_trip_ms) in self._ask_all(asked, Inspect(), Report).items()
-        }
+        answers = self._ask_all(asked, Inspect(), Report)
         nodes = [self._node(lease, answers.get(lease.address)) for lease in self._of(LOGGING)]
-        reports = {node.address: answers[node.address].report for node in nodes if node.address in answers}
+        reports = {node.address: answers[node.address].reply for node in nodes if node.address in answers}
         hazelcast = _hazelcast(reports, self._members)
         engine = next((report.engine for report in reports.values() if report.engine), "")
         reason = next(why_not_safe(nodes, hazelcast, engine=engine, registry_answers=bool(rolls)), "")
@@ -100,16 +95,16 @@ class Survey:
 
     def _ask_all(
         self, addresses: Iterable[str], request: Request, expect: type[ReplyType]
-    ) -> dict[str, tuple[ReplyType, float]]:
+    ) -> dict[str, Answer[ReplyType]]:
         """Who answered within ANSWER_S, what, and after how many milliseconds."""
 
-        def ask(address: str) -> tuple[ReplyType, float] | None:
+        def ask(address: str) -> Answer[ReplyType] | None:
             began = time.perf_counter()
             try:
                 reply = rpc.ask(self._transport, address, request, expect, timeout_s=ANSWER_S)
             except PeerError:
                 return None
-            return reply, round(1_000 * (time.perf_counter() - began), 2)
+            return Answer(reply, round(1_000 * (time.perf_counter() - began), 2))
 
         asking = {address: self._threads.submit(ask, address) for address in addresses}
         done, late = wait(asking.values(), ANSWER_S)
@@ -144,13 +139,13 @@ class Survey:
             self._standing[address] = last = (status, since_ms)
         return ids.text_of_ms(last[1])
 
-    def _server(self, address: str, answer: Answer | None, up: bool, lease: Lease | None = None) -> ServerView:
+    def _server(self, address: str, answer: Answer[Report] | None, up: bool, lease: Lease | None = None) -> ServerView:
         status: Standing = "down" if not up else "suspect" if address in self._suspects else "up"
         return ServerView(
             address=address,
             status=status,
-            since=self._since(address, status, answer.report if answer else None),
-            version=answer.report.version if answer else "",
+            since=self._since(address, status, answer.reply if answer else None),
+            version=answer.reply.version if answer else "",
             round_trip_ms=answer.round_trip_ms if answer else None,
             lease_age_s=_age_s(lease),
         )
@@ -166,9 +161,9 @@ class Survey:
             lease_age_s=_age_s(lease),
         )
 
-    def _node(self, lease: Lease, answer: Answer | None) -> NodeView:
+    def _node(self, lease: Lease, answer: Answer[Report] | None) -> NodeView:
         address, seen = lease.address, self._meter.seen(lease.address)
-        report = answer.report if answer else None
+        report = answer.reply if answer else None
         server = self._server(address, answer, answer is not None, lease)
         said: dict[str, Any] = (
             {

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import prometheus_client
 import structlog
 import uvloop
 
@@ -38,8 +37,6 @@ _config = click.option(
 @click.group()
 def main() -> None:
     """Run one node."""
-    # A series more for each that there is.
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     logging.getLogger("hazelcast").setLevel(logging.ERROR)  # it tells each lost connection several times
 
 
@@ -80,7 +77,7 @@ def run_logging(*, port: int, host: str, path: Path, name: str | None, member: s
 
 def _reachable(host: str, port: int) -> str:
     """The address under which the node is handed out, which is the one that it binds."""
-    if host in ("0.0.0.0", "*", "::"):
+    if host in config.EVERYWHERE:
         raise FatalError(f"--host {host} is no address at which others reach this node: give the one that they use")
     return f"{host}:{port}"
 

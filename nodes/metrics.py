@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -15,13 +16,14 @@ from common.codec import Reply, Request
 from common.errors import FatalError, ThreefoldError
 from common.handling import Handler
 from common.inspection import Report
+from common.scraping import new_registry
 from common.wire import Failure, State
 from nodes.observers import Observers
 
 REPORT_S = 1.0  # for the node to say how it is, then a scrape goes without that
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)  # an append has 0.9 s
 
-Ask = Callable[[], Awaitable[Report]]
+Ask = Callable[[], Coroutine[Any, Any, Report]]
 
 
 class NodeMetrics:
@@ -32,7 +34,7 @@ class NodeMetrics:
     """
 
     def __init__(self, report: Ask) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         self._report = report
         self._requests = Counter(
             "threefold_node_requests", "Requests by type and outcome", ["type", "outcome"], registry=self.registry
@@ -62,8 +64,6 @@ class NodeMetrics:
         self._unmapped = Counter(
             "threefold_map_appends_missed", "Appends that the map did not take in time", registry=self.registry
         )
-        for kind in (prometheus_client.ProcessCollector, prometheus_client.PlatformCollector):
-            kind(registry=self.registry)
 
     @property
     def observers(self) -> Observers:
@@ -125,7 +125,7 @@ class _Now(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """How the node is now; nothing when it does not say so in time."""
-        asking = asyncio.run_coroutine_threadsafe(_of(self._report), self._loop)
+        asking = asyncio.run_coroutine_threadsafe(self._report(), self._loop)
         try:
             found = asking.result(REPORT_S)
         except (TimeoutError, ThreefoldError):
@@ -142,7 +142,3 @@ class _Now(Collector):
         if found.engine == "hazelcast":
             yield GaugeMetricFamily("threefold_map_entries", "Messages in the map; -1: not known", found.entries)
             yield GaugeMetricFamily("threefold_hazelcast_members", "Members that it sees", len(found.members))
-
-
-async def _of(report: Ask) -> Report:
-    return await report()
