@@ -4,6 +4,7 @@
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,12 +13,14 @@ import tomli
 from msgspec import Meta, Struct, field
 
 from common.errors import ConfigError
+from common.wire import MESSAGE_BYTES
 
 DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
 
 HIGHEST_PORT = 65_535
 EVERYWHERE = ("0.0.0.0", "*", "::")  # hosts to listen on, and not addresses at which anybody is reached
-Address = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+:([1-9][0-9]{0,4})$", max_length=64)]  # host:port
+ADDRESS = re.compile(r"^[A-Za-z0-9._-]+:([1-9][0-9]{0,4})$")
+Address = Annotated[str, Meta(pattern=ADDRESS.pattern, max_length=64)]  # host:port
 Addresses = Annotated[tuple[Address, ...], Meta(min_length=1, max_length=100)]
 Seconds = Annotated[float, Meta(gt=0, le=600)]
 
@@ -120,6 +123,46 @@ class Metrics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ren
     ] = ()
 
 
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much a facade takes of its clients, who find it at `/v1/limits`."""
+
+    message_bytes: Annotated[int, Meta(ge=1, le=MESSAGE_BYTES, description="of one message in UTF-8")] = MESSAGE_BYTES
+    body_bytes: Annotated[
+        int, Meta(ge=1_024, le=1_048_576, description="of the body of one message; escaped, a text is 6 times as long")
+    ] = 1_048_576
+    batch_messages: Annotated[int, Meta(ge=1, le=10_000, description="messages in one request")] = 10_000
+    batch_bytes: Annotated[int, Meta(ge=1_024, le=104_857_600, description="of the body of many")] = 10_485_760
+    key_characters: Annotated[int, Meta(ge=1, le=255, description="of an Idempotency-Key")] = 255
+    url_bytes: Annotated[int, Meta(ge=256, le=65_536, description="of the first line of a request")] = 8_192
+    header_bytes: Annotated[int, Meta(ge=1_024, le=65_536, description="of all headers of a request")] = 16_384
+    receive_s: Annotated[Seconds, Meta(description="from a request's first byte to its last; then it is cut")] = 5.0
+    stalled_s: Annotated[Seconds, Meta(description="in which a client takes nothing of its answer")] = 15.0
+    queued: Annotated[int, Meta(ge=1, le=10_000, description="requests that wait; one more is 503 at once")] = 512
+    connections: Annotated[
+        int, Meta(ge=8, le=100_000, description="at once; beyond them some for health and status alone")
+    ] = 2_048
+    client_rate: Annotated[
+        str,
+        Meta(max_length=64, description="requests of one client (a token, or else an IP address), as `100/second`"),
+    ] = ""
+
+
+class Security(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may talk to whom; what is not given is open to everybody who reaches the port."""
+
+    keys: Annotated[
+        str,
+        Meta(
+            description="folder of the keys of our processes (CURVE), made by `python -m scripts.keys`; relative to "
+            "that of config.toml"
+        ),
+    ] = ""
+    tokens: Annotated[
+        str,
+        Meta(description="file of the clients' tokens, made by `python -m scripts.tokens`; relative like `keys`"),
+    ] = ""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of config.toml; every table but `service_ips` and `hazelcast` may be left out."""
 
@@ -129,6 +172,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     facade: Facade = Facade()
     storage: Storage = Storage()
     metrics: Metrics = Metrics()
+    limits: Limits = Limits()
+    security: Security = Security()
 
 
 def load(path: Path = DEFAULT_PATH) -> Config:
@@ -220,6 +265,9 @@ def _refuse_inconsistent(config: Config) -> None:
             f"[facade] attempt_timeout_s is {config.facade.attempt_timeout_s}, over deadline_s, which is "
             f"{config.facade.deadline_s}"
         )
+    for less, more in (("message_bytes", "body_bytes"), ("body_bytes", "batch_bytes")):
+        if (small := getattr(config.limits, less)) > (large := getattr(config.limits, more)):
+            raise ConfigError(f"[limits] {less} is {small}, over {more}, which is {large}")
     listeners = [
         *((address, "[service_ips] messages-service") for address in config.service_ips.messages_service),
         *((address, "[service_ips] logging-service") for address in nodes),

@@ -1,6 +1,7 @@
 """How a request is answered, whatever is in its frame and whatever the handler does."""
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import structlog
 
@@ -12,6 +13,14 @@ from common.wire import Code, Failure
 log = structlog.get_logger()
 
 Handler = Callable[[Request], Awaitable[Reply]]
+
+
+class Heard(NamedTuple):
+    """What came: from where, what, and, where there are keys, from whom ("" for somebody who is known no more)."""
+
+    envelope: list[bytes]
+    body: list[bytes]
+    caller: str | None
 
 
 async def answer(handler: Handler, frame: bytes) -> Reply:

@@ -1,4 +1,4 @@
-"""The in-memory twin of `rpc.ZmqTransport`: for tests, and for anything that wants the whole system in one process."""
+"""The in-memory twin of `pool.ZmqTransport`: for tests, and for anything that wants the whole system in one process."""
 
 import asyncio
 import time

@@ -241,6 +241,7 @@ class Code(enum.StrEnum):
     UNKNOWN_NAME = "unknown-name"  # the registry has nothing under that name
     OVERLOADED = "overloaded"  # too many requests in flight: nothing was done
     STARTING = "starting"  # not ready, for whatever reason: nothing was done
+    FORBIDDEN = "forbidden"  # its key does not speak for the address that it names, or went: nothing was done
     CONFLICT = "conflict"  # the idempotency key belongs to another text: nothing was done, and nothing ever will be
     FAILED = "failed"  # it broke on the way: it may have been done
 

@@ -4,13 +4,15 @@ import ctypes
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import click
 import structlog
 
-from common import config, process, rpc
+from common import config, keyring, process
+from common.pool import ZmqTransport
 from facade import page, presence, prober, server, streams
 from facade import workers as processes
 from facade.app import create_app
@@ -41,7 +43,8 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     host, configured = config.split(settings.facade.address)
     listening = server.listen(host, port or configured)
     log.info("listening", address=f"{host}:{port or configured}")
-    work = partial(_serve, settings, listening, f"{host}:{port or configured}")
+    own = f"{host}:{port or configured}"
+    work = partial(_serve, settings, listening, own, partial(keyring.opened, settings, path.parent, own))
     count = workers or settings.facade.workers
     if count == 1:
         work()
@@ -49,14 +52,16 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
         processes.run(count, work, stopping_too=listening.close)  # else the kernel would go on accepting for it
 
 
-def _serve(settings: config.Config, listening: socket.socket, own: str) -> None:
+def _serve(
+    settings: config.Config, listening: socket.socket, own: str, keys: Callable[[], keyring.Keyring | None]
+) -> None:
     """Answer requests at `own` (host:port) until this process is told to stop."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     _share_memory_between_threads()
     limits = Limits(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
-    transport, registries = rpc.ZmqTransport(), settings.registry.addresses
+    transport, registries = ZmqTransport(keys()), settings.registry.addresses
     suspects, meter = Suspects(), Meter()
     client = Client(transport, registries, limits, suspects=suspects, meter=meter)
     live = Live(client, settle_ms=int(2_000 * limits.deadline_s))

@@ -12,8 +12,10 @@ import click
 import structlog
 import uvloop
 
-from common import config, process, rpc
+from common import config, keyring, process, rpc
 from common.errors import FatalError
+from common.pool import ZmqTransport
+from common.serving import Server
 from nodes import engine, grid, messages, retention
 from nodes.audit import Audit
 from nodes.lease import Lease
@@ -47,7 +49,9 @@ def main() -> None:
 def run_messages(port: int, host: str, path: Path) -> None:
     """Answer a static text."""
     settings = config.load(path)
-    uvloop.run(_run_messages(_reachable(host, port), settings.registry.addresses))
+    address = _reachable(host, port)
+    keys = keyring.opened(settings, path.parent, address)
+    uvloop.run(_run_messages(address, settings.registry.addresses, keys))
 
 
 @main.command("logging")
@@ -72,7 +76,8 @@ def run_logging(*, port: int, host: str, path: Path, name: str | None, member: s
         )
 
     metrics = metrics or config.metrics_of(settings, address)
-    uvloop.run(_run_logging(rpc.ZmqTransport(), address, settings, opening, metrics))
+    keys = keyring.opened(settings, path.parent, address)
+    uvloop.run(_run_logging(ZmqTransport(keys), address, settings, opening, keys=keys, scraped=metrics))
 
 
 def _reachable(host: str, port: int) -> str:
@@ -82,35 +87,43 @@ def _reachable(host: str, port: int) -> str:
     return f"{host}:{port}"
 
 
-async def _run_messages(address: str, registries: Sequence[str]) -> None:
+async def _run_messages(address: str, registries: Sequence[str], keys: keyring.Keyring | None) -> None:
     told, stop = process.stop_on_signal(), asyncio.Event()
-    serving = asyncio.create_task(_serve(rpc.Server(address, messages.handle), address, stop))
-    async with Lease(rpc.ZmqTransport(), registries, name="messages-service", address=address).held():
+    serving = asyncio.create_task(_serve(Server(address, messages.handle, keys), address, stop))
+    async with Lease(ZmqTransport(keys), registries, name="messages-service", address=address).held():
         await asyncio.wait({asyncio.create_task(told.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     await serving
 
 
-async def _serve(server: rpc.Server, address: str, stop: asyncio.Event) -> None:
+async def _serve(server: Server, address: str, stop: asyncio.Event) -> None:
     log.info("listening", address=address)
     await server.serve(stop)
 
 
 async def _run_logging(
-    transport: rpc.Transport, address: str, settings: config.Config, opening: Opening, scraped: str | None = None
+    transport: rpc.Transport,
+    address: str,
+    settings: config.Config,
+    opening: Opening,
+    *,
+    keys: keyring.Keyring | None = None,
+    scraped: str | None = None,
 ) -> None:
     """A logging node, and at host:port `scraped` what Prometheus wants to know of it."""
     asyncio.get_running_loop().set_exception_handler(grid.quiet_abandoned_calls)
     node = LoggingNode(address)
     metrics = NodeMetrics(node.report)
+    server = Server(address, metrics.measured(node.handle), keys)
     with metrics.served(scraped):
-        await _run_node(transport, node, metrics, address=address, settings=settings, opening=opening)
+        await _run_node(transport, node, metrics, server, address=address, settings=settings, opening=opening)
 
 
 async def _run_node(
     transport: rpc.Transport,
     node: LoggingNode,
     metrics: NodeMetrics,
+    server: Server,
     *,
     address: str,
     settings: config.Config,
@@ -118,7 +131,7 @@ async def _run_node(
 ) -> None:
     stop = asyncio.Event()
     told = asyncio.create_task(process.stop_on_signal().wait())
-    serving = asyncio.create_task(_serve(rpc.Server(address, metrics.measured(node.handle)), address, stop))
+    serving = asyncio.create_task(_serve(server, address, stop))
 
     async def store() -> None:
         async with opening(transport, node, metrics.observers) as opened:

@@ -6,7 +6,8 @@ import click
 import structlog
 import uvloop
 
-from common import config, process, rpc
+from common import config, keyring, process
+from common.serving import Server
 from registry.directory import Directory, parse_service_ips
 
 log = structlog.get_logger()
@@ -25,11 +26,13 @@ def main(port: int | None, host: str | None, service_ips: str | None, path: Path
     if service_ips is not None:
         settings = config.with_service_ips(settings, parse_service_ips(service_ips))
     first_host, first_port = config.split(settings.registry.addresses[0])
-    uvloop.run(_serve(f"{host or first_host}:{port or first_port}", Directory.from_config(settings)))
+    address = f"{host or first_host}:{port or first_port}"
+    uvloop.run(_serve(address, settings, keyring.opened(settings, path.parent, address)))
 
 
-async def _serve(address: str, directory: Directory) -> None:
-    server = rpc.Server(address, directory.handle)
+async def _serve(address: str, settings: config.Config, keys: keyring.Keyring | None) -> None:
+    directory = Directory.from_config(settings, knows=keys.knows if keys else lambda _address: True)
+    server = Server(address, directory.handle, keys)
     log.info("listening", address=address)
     await server.serve(process.stop_on_signal())
 

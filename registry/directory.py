@@ -34,6 +34,7 @@ class Directory:
         services: the configured addresses by service; each is handed out for a first lease, and longer when its
             node renews it.
         settings: what is known under other names.
+        knows: whether an address is one of ours; others are not handed out.
         clock: the time now, in seconds from any start.
     """
 
@@ -42,8 +43,10 @@ class Directory:
         services: Mapping[str, tuple[str, ...]],
         settings: Mapping[str, tuple[str, ...]],
         *,
+        knows: Callable[[str], bool] = lambda _address: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._knows = knows
         self._clock = clock
         self._configured = dict(services)
         self._settings = dict(settings)
@@ -54,7 +57,7 @@ class Directory:
         }
 
     @classmethod
-    def from_config(cls, config: Config) -> "Directory":
+    def from_config(cls, config: Config, *, knows: Callable[[str], bool] = lambda _address: True) -> "Directory":
         """Everything that `[service_ips]` and `[hazelcast]` name."""
         return cls(
             {
@@ -67,6 +70,7 @@ class Directory:
                 "hazelcast-clients": config.hazelcast.clients,
                 "configured-logging-service": config.service_ips.logging_service,
             },
+            knows=knows,
         )
 
     async def handle(self, request: Request) -> Reply:
@@ -118,8 +122,12 @@ class Directory:
     def _serving(self, name: str) -> tuple[str, ...]:
         """The addresses with a lease, of the largest group that sees one cluster; all configured ones if none has."""
         now = self._clock()
-        alive = {address: lease for address, lease in self._leases[name].items() if lease.ends_s > now}
-        return largest_group(alive) if alive else self._configured[name]
+        alive = {
+            address: lease
+            for address, lease in self._leases[name].items()
+            if lease.ends_s > now and self._knows(address)
+        }
+        return largest_group(alive) if alive else tuple(filter(self._knows, self._configured[name]))
 
     def _register(self, name: str, address: str, view: frozenset[str]) -> Reply:
         if name not in self._leases:

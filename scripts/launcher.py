@@ -10,8 +10,9 @@ from typing import Self
 
 import psutil
 
-from common import config, ids, rpc
+from common import config, ids, keyring, rpc
 from common.errors import FatalError, PeerError
+from common.pool import ZmqTransport
 from common.replication import Verified, Verify
 from common.wire import Ping, State, Status
 from scripts import ports, processes
@@ -83,7 +84,7 @@ class Cluster:
         self._processes = processes.Processes(self._path.parent / self.settings.storage.directory)
         self.engine = self._processes.engine() or engine or self.settings.storage.engine
         self.parts = (*self._all_parts(), *more)
-        self._transport = rpc.ZmqTransport()
+        self.transport = ZmqTransport(keyring.opened(self.settings, self._path.parent, keyring.OPERATOR))
 
     def up(self, progress: Progress) -> None:
         """Start what does not run and return when all is ready.
@@ -152,7 +153,7 @@ class Cluster:
         nodes = [part for part in self.parts if part.name.startswith("logging-") and self._process(part)]
         try:
             return [
-                rpc.ask(self._transport, node.address, Verify(until=until), Verified, timeout_s=VERIFY_S)
+                rpc.ask(self.transport, node.address, Verify(until=until), Verified, timeout_s=VERIFY_S)
                 for node in nodes
             ]
         except PeerError as error:
@@ -201,7 +202,7 @@ class Cluster:
 
     def close(self) -> None:
         """Close the sockets of this object; the processes go on."""
-        self._transport.close()
+        self.transport.close()
 
     def _all_parts(self) -> Iterable[Part]:
         settings, file = self.settings, ("--config", str(self._path))
@@ -253,7 +254,7 @@ class Cluster:
         if part.name.startswith("facade"):
             return PartStatus(part, process.pid, State.READY if _answers_http(part.address) else "", 0)
         try:
-            status = rpc.ask(self._transport, part.address, Ping(), Status, timeout_s=PING_S)
+            status = rpc.ask(self.transport, part.address, Ping(), Status, timeout_s=PING_S)
         except PeerError:
             return PartStatus(part, process.pid, "", 0)
         return PartStatus(part, process.pid, status.state, status.members)

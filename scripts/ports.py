@@ -22,15 +22,15 @@ def free_addresses(count: int) -> list[str]:
     return found
 
 
-def write_config(path: Path, *, nodes: int = 3, registries: int = 1) -> None:
-    """A config.toml with free ports for a cluster of its own, as tests and the demo want it; data goes beside it."""
+def write_config(path: Path, *, nodes: int = 3, registries: int = 1, more: str = "") -> None:
+    """A config.toml with free ports for a cluster of its own, and `more` tables; data goes beside it."""
     messages, facade, *others = free_addresses(2 + 3 * nodes + registries)
     path.write_text(
         f"[service_ips]\nmessages-service = {_toml([messages])}\nlogging-service = {_toml(others[:nodes])}\n"
         f'[hazelcast]\nhazelcast-cluster-name = "threefold-{path.parent.name}"\n'
         f"hazelcast-clients = {_toml(others[nodes : 2 * nodes])}\n"
         f"[metrics]\nlogging-service = {_toml(others[2 * nodes : 3 * nodes])}\n"
-        f'[registry]\naddresses = {_toml(others[3 * nodes :])}\n[facade]\naddress = "{facade}"\n'
+        f'[registry]\naddresses = {_toml(others[3 * nodes :])}\n[facade]\naddress = "{facade}"\n{more}'
     )
 
 

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from common import process, rpc, wire
 from common.errors import FatalError, PeerError
+from common.pool import ZmqTransport
 from scripts import checker, disk_faults, faults, history, network_faults
 from scripts.checker import Outcome, Verdict
 from scripts.launcher import Cluster
@@ -242,7 +243,7 @@ def _outages_ms(stage: Stage) -> dict[str, float]:
 
 def _differing(cluster: Cluster, texts: set[str]) -> int:
     """How many nodes have not exactly these messages, when each is asked alone."""
-    transport = rpc.ZmqTransport()
+    transport = ZmqTransport()
     try:
         nodes = cluster.settings.service_ips.logging_service
         return sum(set(_texts_of(transport, node)) != texts for node in nodes)

@@ -8,8 +8,8 @@ import pytest
 import structlog
 from structlog.typing import EventDict
 
-from common import rpc
 from common.errors import FatalError
+from common.pool import ZmqTransport
 from nodes.java import Runtime
 from scripts.launcher import Cluster
 from scripts.prepare import prepare
@@ -64,8 +64,8 @@ def embedded_cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def transport() -> Iterator[rpc.ZmqTransport]:
+def transport() -> Iterator[ZmqTransport]:
     """Real sockets, closed at the end."""
-    made = rpc.ZmqTransport()
+    made = ZmqTransport()
     yield made
     made.close()

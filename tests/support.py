@@ -11,8 +11,12 @@ from typing import Any, TypeVar
 
 import psutil
 
-from common import ids, rpc
+from common import config, ids, rpc
+from common.handling import Handler
+from common.pool import ZmqTransport
+from common.serving import IN_FLIGHT, Server
 from common.wire import Append, Stored
+from scripts import keys
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses, write_config
 from scripts.processes import gone
@@ -23,15 +27,15 @@ T = TypeVar("T")
 
 
 @contextmanager
-def serving(handler: rpc.Handler, *, in_flight: int = rpc.IN_FLIGHT, address: str | None = None) -> Iterator[str]:
-    """A real rpc.Server in a thread of its own; its address. Drained at the end."""
+def serving(handler: Handler, *, in_flight: int = IN_FLIGHT, address: str | None = None) -> Iterator[str]:
+    """A real Server in a thread of its own; its address. Drained at the end."""
     listening = address or free_addresses(1)[0]
     started = threading.Event()
     control: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
         stop = asyncio.Event()
-        server = rpc.Server(listening, handler, in_flight=in_flight)
+        server = Server(listening, handler, in_flight=in_flight)
         control.append((asyncio.get_running_loop(), stop))
         started.set()
         await server.serve(stop)
@@ -48,9 +52,17 @@ def serving(handler: rpc.Handler, *, in_flight: int = rpc.IN_FLIGHT, address: st
 
 
 @contextmanager
-def running_cluster(folder: Path, *, engine: str, **kwargs: Any) -> Iterator[Cluster]:
-    """A whole cluster on free ports, with its files in `folder`; every process of it is gone at the end."""
-    write_config(folder / "config.toml")
+def running_cluster(
+    folder: Path, *, engine: str, keyed: bool = False, more: str = "", **kwargs: Any
+) -> Iterator[Cluster]:
+    """A whole cluster on free ports, with its files in `folder`; every process of it is gone at the end.
+
+    `keyed`: its processes have keys. `more` is what is added to its configuration.
+    """
+    write_config(folder / "config.toml", more=f'[security]\nkeys = "keys"\n{more}' if keyed else more)
+    if keyed:
+        for name in keys.all_names(config.load(folder / "config.toml")):
+            keys.write_pair(folder / "keys", name)
     cluster = Cluster(folder / "config.toml", engine=engine, **kwargs)
     try:
         cluster.up(lambda _line: None)
@@ -64,7 +76,7 @@ def running_cluster(folder: Path, *, engine: str, **kwargs: Any) -> Iterator[Clu
 
 def fill(cluster: Cluster, texts: list[str]) -> None:
     """Store the texts in their order, past the facade, many at once."""
-    transport = rpc.ZmqTransport()
+    transport = ZmqTransport()
     nodes = cluster.settings.service_ips.logging_service
     requests = [Append(id=ids.new_id(), msg=text) for text in texts]
 

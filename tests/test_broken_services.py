@@ -14,6 +14,7 @@ import pytest
 from common import ids, rpc
 from common.codec import Reply, Request
 from common.errors import OutcomeUnknownError, PeerError, StoreError, ThreefoldError, UnavailableError
+from common.handling import Handler
 from common.loopback import MemoryTransport
 from common.replication import Fetched
 from common.wire import Append, Entry, Known, Leased, Lookup, Register, Stored
@@ -181,7 +182,7 @@ class World:
         self.now_s += 0.01
         self.reads.append(Read(texts, began_s, self.now_s))
 
-    def _node(self, number: int) -> rpc.Handler:
+    def _node(self, number: int) -> Handler:
         async def handle(request: Request) -> Reply:
             node = LoggingNode(NODES[number])
             node.open(self.stores[number])

@@ -19,6 +19,7 @@ import pytest
 from common import rpc
 from common.config import split
 from common.errors import FatalError
+from common.pool import ZmqTransport
 from common.wire import Known, Lookup, Page, Read, State
 from nodes.lease import HEARTBEAT_S
 from scripts.launcher import Cluster
@@ -88,7 +89,7 @@ def test_nodes_that_nobody_configured_join_and_leave(own_cluster: Cluster, tmp_p
             stack.enter_context(started(*command, "--config", str(tmp_path / "config.toml")))
         eventually(lambda: nodes <= taken_by(http_client), timeout_s=60.0)
         assert {5} == {status.members for status in own_cluster.status() if status.part.member}
-        transport = rpc.ZmqTransport()
+        transport = ZmqTransport()
         stack.callback(transport.close)
         for node in nodes:
             page = rpc.ask(transport, node, Read(after="", limit=1), Page, timeout_s=2.0)
@@ -98,12 +99,12 @@ def test_nodes_that_nobody_configured_join_and_leave(own_cluster: Cluster, tmp_p
         assert sorted(sent) == sorted(http_client.read())
 
 
-def served(transport: rpc.ZmqTransport, registry: str) -> tuple[str, ...]:
+def served(transport: ZmqTransport, registry: str) -> tuple[str, ...]:
     """The logging nodes that a registry hands out."""
     return rpc.ask(transport, registry, Lookup(name="logging-service"), Known, timeout_s=1.0).values
 
 
-def test_a_killed_node_is_handed_out_no_more(embedded_cluster: Cluster, transport: rpc.ZmqTransport) -> None:
+def test_a_killed_node_is_handed_out_no_more(embedded_cluster: Cluster, transport: ZmqTransport) -> None:
     """The registry notices by itself that a node is gone, and that it is back."""
     (registry,) = embedded_cluster.settings.registry.addresses
     nodes = embedded_cluster.settings.service_ips.logging_service
@@ -116,7 +117,7 @@ def test_a_killed_node_is_handed_out_no_more(embedded_cluster: Cluster, transpor
 
 
 def test_a_registry_that_restarts_is_right_within_a_heartbeat(
-    embedded_cluster: Cluster, transport: rpc.ZmqTransport, tmp_path: Path
+    embedded_cluster: Cluster, transport: ZmqTransport, tmp_path: Path
 ) -> None:
     """It was away for longer than a lease, and a node died meanwhile: a heartbeat later it hands out the living."""
     (registry,) = embedded_cluster.settings.registry.addresses
@@ -334,7 +335,7 @@ def test_all_ports_listen_on_tcp(cluster: Cluster) -> None:
     assert set() == expected - listening
 
 
-def test_the_registry_answers_for_hazelcast_too(cluster: Cluster, transport: rpc.ZmqTransport) -> None:
+def test_the_registry_answers_for_hazelcast_too(cluster: Cluster, transport: ZmqTransport) -> None:
     """The settings that nodes take from it are there under their names."""
     registry = cluster.settings.registry.addresses[0]
     known = rpc.ask(transport, registry, Lookup(name="hazelcast-clients"), Known, timeout_s=1.0)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from common import ids, rpc
+from common import ids
 from common.codec import Reply, Request
 from common.errors import StoreError
+from common.pool import ZmqTransport
 from common.replication import Fetch, Fetched, Record, Scope, Sync
+from common.serving import Server
 from common.wire import Code, Entry, Failure, Known, Lookup, Ping
 from nodes.audit import Audit
 from nodes.journal import Cursor, Journal
@@ -40,12 +42,12 @@ class Node:
 async def node(folder: Path, address: str, others: Sequence[str]) -> AsyncIterator[Node]:
     """A node that answers its peers at a real address until the block ends."""
     journal = Journal(folder / f"{address.rpartition(':')[2]}.sqlite", "test")
-    transport, stop = rpc.ZmqTransport(), asyncio.Event()
+    transport, stop = ZmqTransport(), asyncio.Event()
     peers = Peers(transport, [], address=address, journal=journal)
     peers.meet(others)
     logging_node = LoggingNode(address)
     logging_node.meet(peers, Audit(journal, peers))
-    serving = asyncio.create_task(rpc.Server(address, logging_node.handle).serve(stop))
+    serving = asyncio.create_task(Server(address, logging_node.handle).serve(stop))
     try:
         yield Node(address, journal, peers)
     finally:
@@ -251,7 +253,7 @@ def test_peers_are_whom_the_registry_knows(tmp_path: Path) -> None:
                 return Failure(code=Code.INVALID, reason="")
 
     async def run(address: str) -> None:
-        journal, transport = Journal(tmp_path / "x.sqlite", "test"), rpc.ZmqTransport()
+        journal, transport = Journal(tmp_path / "x.sqlite", "test"), ZmqTransport()
         peers = Peers(transport, ["127.0.0.1:3", address], address="127.0.0.1:9", journal=journal)
         await peers.learn()
         assert {"127.0.0.1:1", "127.0.0.1:2"} == set(peers.known())
@@ -272,7 +274,7 @@ def test_who_comes_back_has_what_those_accepted_that_are_handed_out(tmp_path: Pa
     """It waits for them, and for nobody else."""
 
     async def run(registry: str, one: str, two: str) -> None:
-        journal, transport = Journal(tmp_path / "x.sqlite", "test"), rpc.ZmqTransport()
+        journal, transport = Journal(tmp_path / "x.sqlite", "test"), ZmqTransport()
         peers = Peers(transport, [registry], address=one, journal=journal)
         peers.meet([two, "127.0.0.1:1"])
         assert not await peers.fetch()

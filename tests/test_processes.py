@@ -12,6 +12,7 @@ import pytest
 
 from common import rpc
 from common.errors import PeerError
+from common.pool import ZmqTransport
 from common.wire import Describe, Description, Known, Lookup, Ping, State, Status
 from scripts.ports import free_addresses, write_config
 from scripts.processes import ROOT
@@ -46,7 +47,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
                 process.kill()
 
 
-def wait_for(transport: rpc.ZmqTransport, address: str, state: State) -> Status:
+def wait_for(transport: ZmqTransport, address: str, state: State) -> Status:
     """The status of a server when it has reached a state."""
 
     def probe() -> Status | None:
@@ -114,7 +115,7 @@ def test_a_node_is_not_handed_out_under_an_address_that_means_all(tmp_path: Path
     assert (1, expected) == (ended.returncode, ended.stderr)
 
 
-def test_the_registry_answers_from_its_options(tmp_path: Path, transport: rpc.ZmqTransport) -> None:
+def test_the_registry_answers_from_its_options(tmp_path: Path, transport: ZmqTransport) -> None:
     """--port and --service-ips replace what config.toml says."""
     write_config(tmp_path / "config.toml")
     (address,) = free_addresses(1)
@@ -126,7 +127,7 @@ def test_the_registry_answers_from_its_options(tmp_path: Path, transport: rpc.Zm
     assert ("127.0.0.1:7002", "127.0.0.1:7003") == known.values
 
 
-def test_the_messages_node_answers(tmp_path: Path, transport: rpc.ZmqTransport) -> None:
+def test_the_messages_node_answers(tmp_path: Path, transport: ZmqTransport) -> None:
     """`python -m nodes messages` serves its static text."""
     write_config(tmp_path / "config.toml")
     (address,) = free_addresses(1)
@@ -149,7 +150,7 @@ def test_a_logging_node_without_a_registry_says_so(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_logging_node_that_nobody_configured_says_so(tmp_path: Path, transport: rpc.ZmqTransport) -> None:
+def test_a_logging_node_that_nobody_configured_says_so(tmp_path: Path, transport: ZmqTransport) -> None:
     """A node whose address the registry does not know has no member, and names those that are known."""
     write_config(tmp_path / "config.toml")
     file = ("--config", str(tmp_path / "config.toml"))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from common import rpc
+from common.pool import ZmqTransport
 from common.wire import PAGE_MESSAGES, Page, Read
 from scripts.launcher import Cluster
 from scripts.processes import ROOT
@@ -41,7 +42,7 @@ def stored(cluster: Cluster, number: int) -> int:
 
 
 def test_all_nodes_die_and_one_disk_is_lost_and_everything_is_back(
-    own_cluster: Cluster, tmp_path: Path, transport: rpc.ZmqTransport
+    own_cluster: Cluster, tmp_path: Path, transport: ZmqTransport
 ) -> None:
     """Nodes and members are killed, one journal is wiped, all are started: any one of them has everything, in order."""
     with client(own_cluster.settings.facade.address) as http_client:

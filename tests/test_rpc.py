@@ -24,6 +24,8 @@ from common.errors import (
     UnreachableError,
 )
 from common.loopback import MemoryTransport
+from common.pool import ZmqTransport
+from common.serving import Server
 from common.wire import Code, Describe, Description, Failure, Lookup, Ping, State, Status
 from scripts.ports import free_addresses
 from tests.support import eventually, serving
@@ -61,7 +63,7 @@ Calling = Callable[[], AbstractContextManager[tuple[rpc.Transport, str]]]
 @contextmanager
 def real() -> Iterator[tuple[rpc.Transport, str]]:
     """Real sockets and a real server."""
-    transport = rpc.ZmqTransport()
+    transport = ZmqTransport()
     with serving(handle) as address:
         yield transport, address
         transport.close()
@@ -125,7 +127,7 @@ def test_no_reply_in_time_is_timed_out_and_the_late_one_is_not_taken_for_the_nex
             return Description(text="late")
         return READY
 
-    transport = rpc.ZmqTransport()
+    transport = ZmqTransport()
     with serving(slow) as address:
         with pytest.raises(TimedOutError, match=r"no reply in 0\.1 s"):
             transport.call(address, Describe(), timeout_s=0.1)
@@ -136,7 +138,7 @@ def test_no_reply_in_time_is_timed_out_and_the_late_one_is_not_taken_for_the_nex
 
 def test_a_peer_that_leaves_with_the_request_is_known_at_once() -> None:
     """A connection that breaks before the reply does not cost the timeout."""
-    transport = rpc.ZmqTransport()
+    transport = ZmqTransport()
     (address,) = free_addresses(1)
     with zmq.Context() as context, context.socket(zmq.ROUTER) as peer:
         peer.setsockopt(zmq.LINGER, 0)
@@ -158,7 +160,7 @@ def test_a_peer_that_leaves_with_the_request_is_known_at_once() -> None:
     transport.close()
 
 
-def test_a_server_that_comes_back_is_reached_again(transport: rpc.ZmqTransport) -> None:
+def test_a_server_that_comes_back_is_reached_again(transport: ZmqTransport) -> None:
     """A connection is made again by itself within the reconnect interval."""
     with serving(handle) as address:
         assert READY == transport.call(address, Ping(), timeout_s=1.0)
@@ -175,7 +177,7 @@ def test_connections_to_the_dead_that_nobody_uses_cost_the_others_nothing() -> N
         await asyncio.to_thread(release.wait, 10.0)
         return READY
 
-    transport = rpc.ZmqTransport(reconnect_ms=(1, 1), idle_s=2.0)
+    transport = ZmqTransport(reconnect_ms=(1, 1), idle_s=2.0)
     with serving(handle) as living:
         with serving(hold) as dying:
             callers = [
@@ -195,7 +197,7 @@ def test_connections_to_the_dead_that_nobody_uses_cost_the_others_nothing() -> N
 
 def test_a_connection_that_nobody_uses_is_closed() -> None:
     """The next call makes a new one."""
-    transport = rpc.ZmqTransport(idle_s=0.0)
+    transport = ZmqTransport(idle_s=0.0)
     with serving(handle) as one, serving(handle) as other:
         for address in (one, other, one):
             assert READY == transport.call(address, Ping(), timeout_s=5.0)
@@ -203,7 +205,7 @@ def test_a_connection_that_nobody_uses_is_closed() -> None:
     transport.close()
 
 
-def test_a_peer_that_answers_nonsense_has_failed(transport: rpc.ZmqTransport) -> None:
+def test_a_peer_that_answers_nonsense_has_failed(transport: ZmqTransport) -> None:
     """A reply that is no message, or more than one frame, is the peer's failure; a huge one breaks the connection."""
     replies = [[b"\xc1"], [b"a", b"b"], [bytes(wire.REPLY_BYTES + 1)]]
     with zmq.Context() as context, context.socket(zmq.ROUTER) as peer:
@@ -227,7 +229,7 @@ def test_a_peer_that_answers_nonsense_has_failed(transport: rpc.ZmqTransport) ->
         answering.join()
 
 
-def test_over_its_limit_a_server_refuses_at_once_and_recovers(transport: rpc.ZmqTransport) -> None:
+def test_over_its_limit_a_server_refuses_at_once_and_recovers(transport: ZmqTransport) -> None:
     """One request more than may be in flight is answered OVERLOADED, not queued."""
     release = threading.Event()
     entered = threading.Semaphore(0)
@@ -262,7 +264,7 @@ def test_a_stopping_server_answers_what_it_took() -> None:
         await asyncio.to_thread(release.wait, 10.0)
         return READY
 
-    transport = rpc.ZmqTransport()
+    transport = ZmqTransport()
     with serving(slow) as address:
         caller = threading.Thread(target=lambda: got.append(transport.call(address, Ping(), timeout_s=10.0)))
         caller.start()
@@ -274,7 +276,7 @@ def test_a_stopping_server_answers_what_it_took() -> None:
     assert [READY] == got
 
 
-def test_garbage_frames_get_an_error_and_the_server_goes_on(transport: rpc.ZmqTransport) -> None:
+def test_garbage_frames_get_an_error_and_the_server_goes_on(transport: ZmqTransport) -> None:
     """Whatever a socket sends, it is told what is wrong, and the others are served."""
     with serving(handle) as address, zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, 0)
@@ -288,7 +290,7 @@ def test_garbage_frames_get_an_error_and_the_server_goes_on(transport: rpc.ZmqTr
         assert READY == transport.call(address, Ping(), timeout_s=1.0)
 
 
-def test_a_frame_over_the_limit_closes_the_connection_and_the_server_goes_on(transport: rpc.ZmqTransport) -> None:
+def test_a_frame_over_the_limit_closes_the_connection_and_the_server_goes_on(transport: ZmqTransport) -> None:
     """Libzmq cuts who announces too much before it takes memory for it; also raw bytes do no harm."""
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16 + 32)  # ZMTP 3.0 without security
     ready = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
@@ -314,7 +316,7 @@ class _Oversized(wire.Wire, frozen=True, kw_only=True):
 def test_a_taken_port_is_one_sentence() -> None:
     """A second server at an address says what is wrong."""
     with serving(handle) as address, pytest.raises(FatalError, match=f"cannot listen at {address}: the port is taken"):
-        rpc.Server(address, handle)
+        Server(address, handle)
 
 
 def test_the_twin_can_kill_hang_cut_and_revive_an_address() -> None:

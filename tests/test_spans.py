@@ -11,10 +11,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from common import rpc, spans
+from common import spans
 from common.codec import Reply, Request
 from common.errors import FatalError
 from common.loopback import MemoryTransport
+from common.pool import ZmqTransport
 from facade.app import create_app
 from facade.client import Client
 from facade.follow import Live
@@ -72,7 +73,7 @@ def test_one_trace_leads_from_the_post_over_req_to_the_map(
     journal = Journal(tmp_path / "x.sqlite", "test")
     with ExitStack() as stack:
         stack.callback(journal.close)
-        transport = rpc.ZmqTransport()
+        transport = ZmqTransport()
         stack.callback(transport.close)
         node = stack.enter_context(serving(Node(cluster, journal).handle))
         registry = stack.enter_context(serving(Directory({"logging-service": (node,)}, {}).handle))

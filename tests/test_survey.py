@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from common import ids, rpc
+from common import ids
 from common.codec import Reply, Request
 from common.inspection import Called, Inspect, Lease, Member, Report
+from common.pool import ZmqTransport
 from common.wire import State
 from facade.events import BURST, changes
 from facade.meter import RECENT, LookedUp, Meter
@@ -193,7 +194,7 @@ def test_a_survey_is_there_in_time_whoever_hangs() -> None:
         leases = tuple(Lease("logging-service", address, True, True, True, 0.1, 0) for address in (silent, other))
         return Called(leases=leases, members=())
 
-    transport = rpc.ZmqTransport()
+    transport = ZmqTransport()
     with serving(hang) as silent, serving(hang) as other, serving(hang) as registry, serving(answer) as good:
         survey = Survey(transport, [registry, good], Suspects(), Meter())
         survey.take()  # connects

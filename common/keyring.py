@@ -1,0 +1,120 @@
+"""Who may talk to whom: the keys of all processes, as files in a folder. Pure but for reading them.
+
+`ADDRESS.pub` (host:port, or `operator` for commands) has a public key, 40 characters of Z85: who has its other half is
+that address. `ADDRESS.key` has the secret one, and is only where that process runs. A file that comes admits, and one
+that goes shuts out, without a restart.
+"""
+
+import re
+import stat
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from common.config import Config
+from common.errors import ConfigError
+
+log = structlog.get_logger()
+
+OPERATOR = "operator"  # the name of commands: they ask, and nobody asks them
+PUBLIC, SECRET = ".pub", ".key"
+LOOK_S = 1.0  # between two looks at the folder
+KEYS = 10_000  # public keys that are read; more are a mistake
+
+_Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+_Seen = tuple[tuple[str, int, int], ...]  # names, times and sizes of the files
+
+
+class Keyring:
+    """The keys of this process, and the public ones of all that it knows.
+
+    Args:
+        folder: where the files are.
+        own: host:port at which this process serves, or OPERATOR.
+        clock: the time now, in seconds from any start.
+
+    Raises:
+        ConfigError: a key of this process is missing, wrong, or may be read by others.
+    """
+
+    def __init__(self, folder: Path, own: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._clock = clock
+        self.own = own
+        self.secret = _secret(folder / f"{own}{SECRET}")
+        self._seen: _Seen = ()
+        self._looked_s = clock()
+        self._keys: Mapping[str, str] = {}
+        self._names: Mapping[str, str] = {}
+        self._look()
+        if own not in self._keys:
+            raise ConfigError(f"there is no valid {folder / (own + PUBLIC)}: `python -m scripts.keys make` makes it")
+
+    @property
+    def public(self) -> str:
+        """The public key of this process."""
+        return self._keys.get(self.own, "")
+
+    def key_of(self, name: str) -> str | None:
+        """The public key of an address; None for one that is not known."""
+        self._refresh()
+        return self._keys.get(name)
+
+    def name_of(self, key: str | None) -> str | None:
+        """Whose public key that is; None for nobody's."""
+        self._refresh()
+        return self._names.get(key or "")
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a public key of an address."""
+        return self.key_of(name) is not None
+
+    def _refresh(self) -> None:
+        if (now_s := self._clock()) - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            self._look()
+
+    def _look(self) -> None:
+        """Read the public keys, if any file came, went or changed."""
+        try:
+            files = sorted(self._folder.glob(f"*{PUBLIC}"))[:KEYS]
+            seen = tuple((file.name, (found := file.stat()).st_mtime_ns, found.st_size) for file in files)
+            if seen == self._seen:
+                return
+            keys = {file.name.removesuffix(PUBLIC): file.read_text(errors="replace").strip() for file in files}
+        except OSError as error:  # a file went meanwhile, or the folder cannot be read: what was known is kept
+            log.warning("keys not read again", folder=str(self._folder), reason=error.strerror)
+            return
+        for name in [name for name, key in keys.items() if not _Z85.fullmatch(key)]:
+            log.warning("no valid public key in a file", file=f"{name}{PUBLIC}")
+            del keys[name]
+        if self._seen:
+            came, went = keys.keys() - self._keys.keys(), self._keys.keys() - keys.keys()
+            log.info("keys changed", came=sorted(came), went=sorted(went))
+        self._seen, self._keys, self._names = seen, keys, {key: name for name, key in keys.items()}
+
+
+def opened(settings: Config, folder: Path, own: str) -> Keyring | None:
+    """The keyring of the process at `own` (host:port, or OPERATOR), if the configuration in `folder` has keys.
+
+    Raises:
+        ConfigError: as Keyring.
+    """
+    return Keyring(folder / settings.security.keys, own) if settings.security.keys else None
+
+
+def _secret(file: Path) -> str:
+    try:
+        mode, key = file.stat().st_mode, file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(
+            f"cannot read the secret key {file}: {reason}; `python -m scripts.keys make` makes it"
+        ) from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"others may read the secret key {file}: chmod 600 it")
+    if not _Z85.fullmatch(key):
+        raise ConfigError(f"{file} has no secret key: it must be 40 characters of Z85")
+    return key

@@ -1,0 +1,147 @@
+"""What a process answers with: each request its one reply, and a limit on everything."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+import structlog
+
+from common import codec
+from common.codec import Reply, Request
+from common.handling import Handler, Heard, answer
+from common.keyring import Keyring
+from common.replication import Fetch, Sync
+from common.rpc import CONNECTIONS, Listener
+from common.wire import Code, Failure, Leave, Register
+
+log = structlog.get_logger()
+
+IN_FLIGHT = 1_024  # requests that a server works on at once: 64 threads of 16 facades
+PEER_IN_FLIGHT = 16  # of one connection: a REQ socket has one, and those that it gave up within a deadline of 10 s
+DRAIN_S = 5.0  # for what is in flight when a server is told to stop
+DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
+LAST_REPLIES_S = 0.1  # before a server closes: libzmq drops a reply that arrives together with the end of a connection
+LOOK_S = 1.0  # between two looks at the connections, beside those at their news
+TOLD_S = 10.0  # between two lines about connections that were refused
+
+
+class Server:
+    """A listener in an asyncio loop: one task per request, exactly one reply to each.
+
+    Args:
+        address: host:port to bind.
+        handler: answers one valid request; what it raises becomes a Failure.
+        keyring: who may ask, and speak for whom; None: everybody, for anybody.
+        in_flight, peer_in_flight: most requests at once, of all and of one connection; one more is answered OVERLOADED
+            at once.
+        connections: most at once; one more is not taken.
+
+    Raises:
+        FatalError: the address cannot be bound.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        handler: Handler,
+        keyring: Keyring | None = None,
+        *,
+        in_flight: int = IN_FLIGHT,
+        peer_in_flight: int = PEER_IN_FLIGHT,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        self._address = address
+        self._handler = handler
+        self._in_flight = in_flight
+        self._peer_in_flight = peer_in_flight
+        self._listener = Listener(address, keyring, connections=connections)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._of_peer: Counter[bytes] = Counter()
+        self._stopping = False
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Connections that were refused, by the reason."""
+        return self._listener.refused
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Answer until `stop` is set, then finish what is in flight, for at most DRAIN_S, and close."""
+        loop, (requests, news) = asyncio.get_running_loop(), self._listener.descriptors
+        loop.add_reader(requests, self._drain)
+        loop.add_reader(news, self._listener.take_news)
+        looking = asyncio.create_task(self._look())
+        self._drain()
+        try:
+            await stop.wait()
+        finally:
+            looking.cancel()
+            for descriptor in (requests, news):
+                loop.remove_reader(descriptor)
+            self._stopping = True
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=DRAIN_S)
+            await asyncio.sleep(LAST_REPLIES_S)
+            self._listener.close()
+
+    async def _look(self) -> None:
+        """Say in a line what was refused, at most each TOLD_S: whoever knocks must not fill the log."""
+        told, next_s = self._listener.refused.copy(), 0.0
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self._listener.take_news()
+            now, now_s = self._listener.refused.copy(), asyncio.get_running_loop().time()
+            if now != told and now_s >= next_s:
+                more = {reason: count - told[reason] for reason, count in now.items() if count != told[reason]}
+                log.warning("connections refused", address=self._address, **more)
+                told, next_s = now, now_s + TOLD_S
+
+    def _drain(self) -> None:
+        """Take what has arrived. The descriptor is edge-triggered, so this also runs after each send."""
+        for _ in range(DRAIN_FRAMES):
+            if self._stopping or (heard := self._listener.receive()) is None:
+                return
+            self._accept(heard)
+        asyncio.get_running_loop().call_soon(self._drain)
+
+    def _accept(self, heard: Heard) -> None:
+        peer = heard.envelope[0]
+        if len(self._tasks) >= self._in_flight:
+            self._refuse(heard, Code.OVERLOADED, f"{self._in_flight} requests are in flight")
+        elif self._of_peer[peer] >= self._peer_in_flight:
+            self._refuse(heard, Code.OVERLOADED, f"{self._peer_in_flight} requests of yours are in flight")
+        elif heard.caller == "":
+            self._refuse(heard, Code.FORBIDDEN, "your key is known here no more")
+        else:
+            self._of_peer[peer] += 1
+            task = asyncio.get_running_loop().create_task(self._answer(heard))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, heard: Heard) -> None:
+        handler = self._handler if heard.caller is None else _only_for_itself(heard.caller, self._handler)
+        try:
+            reply = await answer(handler, heard.body[0] if len(heard.body) == 1 else b"")
+        finally:
+            self._done(heard.envelope[0])
+        self._listener.send(heard.envelope, codec.encode(reply))
+        self._drain()
+
+    def _done(self, peer: bytes) -> None:
+        self._of_peer[peer] -= 1
+        if not self._of_peer[peer]:
+            del self._of_peer[peer]
+
+    def _refuse(self, heard: Heard, code: Code, reason: str) -> None:
+        self._listener.send(heard.envelope, codec.encode(Failure(code=code, reason=reason)))
+
+
+def _only_for_itself(caller: str, handler: Handler) -> Handler:
+    """The same handler, for requests that do not say that they come from another address than they do."""
+
+    async def handle(request: Request) -> Reply:
+        match request:
+            case Register(address=said) | Leave(address=said) | Fetch(node=said) | Sync(node=said) if said != caller:
+                return Failure(code=Code.FORBIDDEN, reason=f"the key of {caller} does not speak for {said}")
+        return await handler(request)
+
+    return handle

@@ -1,0 +1,119 @@
+"""`python -m scripts.keys make|list|remove`: the key pairs with which processes know each other (CURVE)."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from common import config, process, rpc
+from common.errors import FatalError
+from common.keyring import OPERATOR, PUBLIC, SECRET
+
+FOLDER = "keys"  # beside config.toml, when [security] keys does not say where
+
+_config = click.option(
+    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration."
+)
+
+
+@click.group()
+def main() -> None:
+    """Make, list and remove keys; processes that run notice it within a second.
+
+    A name is the host:port at which a process listens, or `operator` for commands.
+    """
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--replace", is_flag=True, help="New keys also for those that have some: then start them again.")
+@_config
+def make(names: tuple[str, ...], replace: bool, path: Path) -> None:
+    """Make key pairs for NAMES, or for all that the configuration names and the operator.
+
+    Copy to each host all `.pub` files, and of the `.key` files only those of its own processes.
+    """
+    settings = config.load(path)
+    folder = _folder(settings, path)
+    for name in names or all_names(settings):
+        made = write_pair(folder, _checked(name), replace=replace)
+        click.echo(f"{'made' if made else 'kept'} {folder / name}{PUBLIC} and {SECRET}")
+    if not settings.security.keys:
+        click.echo(f'nothing uses them yet: add to {path}\n\n[security]\nkeys = "{FOLDER}"')
+
+
+@main.command("list")
+@_config
+def list_keys(path: Path) -> None:
+    """Show who is known."""
+    folder = _folder(config.load(path), path)
+    table = Table("name", "public key", "secret key here")
+    for file in sorted(folder.glob(f"*{PUBLIC}")):
+        name = file.name.removesuffix(PUBLIC)
+        table.add_row(name, file.read_text().strip(), "yes" if (folder / f"{name}{SECRET}").exists() else "no")
+    Console().print(table)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True)
+@_config
+def remove(names: tuple[str, ...], path: Path) -> None:
+    """Forget the public keys of NAMES on this host: from then on they are let in no more."""
+    folder = _folder(config.load(path), path)
+    if missing := [name for name in names if not (folder / f"{_checked(name)}{PUBLIC}").exists()]:
+        raise FatalError(f"{missing[0]} is not known in {folder}")
+    for name in names:
+        (folder / f"{name}{PUBLIC}").unlink()
+        click.echo(f"removed {folder / name}{PUBLIC}")
+
+
+def write_pair(folder: Path, name: str, *, replace: bool = False) -> bool:
+    """Write a new key pair, the secret one for its owner alone; False if there was one that is not to be replaced.
+
+    Raises:
+        FatalError: a file cannot be written.
+    """
+    public_file, secret_file = folder / f"{name}{PUBLIC}", folder / f"{name}{SECRET}"
+    if public_file.exists() and not replace:
+        return False
+    public, secret = rpc.key_pair()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        secret_file.unlink(missing_ok=True)  # an old one keeps its rights
+        with os.fdopen(os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{secret}\n")
+        draft = public_file.with_suffix(".new")
+        draft.write_text(f"{public}\n")
+        draft.replace(public_file)  # whole or not at all for who reads it now
+    except OSError as error:
+        raise FatalError(f"cannot write {error.filename}: {error.strerror}") from error
+    return True
+
+
+def _folder(settings: config.Config, path: Path) -> Path:
+    return path.parent / (settings.security.keys or FOLDER)
+
+
+def all_names(settings: config.Config) -> Iterable[str]:
+    """Whom a configuration names: all that listen, and the operator."""
+    services = settings.service_ips
+    return (
+        *settings.registry.addresses,
+        *services.messages_service,
+        *services.logging_service,
+        settings.facade.address,
+        OPERATOR,
+    )
+
+
+def _checked(name: str) -> str:
+    if name != OPERATOR and not config.ADDRESS.fullmatch(name):
+        raise FatalError(f"{name[:80]} is no name of a process: it is host:port, or {OPERATOR}")
+    return name
+
+
+if __name__ == "__main__":
+    process.entry("keys", main)()
