@@ -143,7 +143,10 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 2_048
     client_rate: Annotated[
         str,
-        Meta(max_length=64, description="requests of one client (a token, or else an IP address), as `100/second`"),
+        Meta(
+            pattern="^([1-9][0-9]{0,8}/(second|minute|hour|day))?$",
+            description="requests of one client (a token, or else an IP address), as `100/second`; more are 429",
+        ),
     ] = ""
 
 

@@ -14,12 +14,15 @@ ThreefoldError
 ├── StoreError                  the store of this node could not do it, or not in time
 ├── RequestError                the client's request is wrong: changing it is the only cure
 │   ├── MediaTypeError          its body is announced as something that is not taken here
+│   ├── UnauthenticatedError    it has no token, or one that nobody has
+│   ├── ForbiddenError          its token does not allow that
 │   ├── MissingError            it asks for a message that is not there
 │   ├── TooLargeError           over a limit
 │   └── KeyConflictError        its idempotency key came with another text before
 └── ServiceError                all attempts failed: the same request may be sent again
     ├── UnavailableError        certainly nothing was done
     ├── OverloadError           nothing was done, because too much goes on already
+    ├── RateError               nothing was done, because this client has sent too much
     └── OutcomeUnknownError     a write that may, or may not, be stored
 """
 
@@ -99,6 +102,14 @@ class MediaTypeError(RequestError):
     """Raised when a body is not announced as one of the types that are taken."""
 
 
+class UnauthenticatedError(RequestError):
+    """Raised when a request has no bearer token, or one that is not known."""
+
+
+class ForbiddenError(RequestError):
+    """Raised when the token of a request does not allow what it asks for."""
+
+
 class MissingError(RequestError):
     """Raised when no message has the id that was asked for."""
 
@@ -126,6 +137,14 @@ class UnavailableError(ServiceError):
 
 class OverloadError(ServiceError):
     """Raised when a limit of what may go on at once is reached: the text names it."""
+
+
+class RateError(ServiceError):
+    """Raised when a client has sent as much as it may: it may send again after `retry_after_s`."""
+
+    def __init__(self, reason: str, retry_after_s: int) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 class OutcomeUnknownError(ServiceError):

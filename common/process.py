@@ -3,16 +3,23 @@
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
-from common import logs, spans
+import structlog
+
+from common import logs, rpc, spans, versions
 from common.errors import FatalError
 
+log = structlog.get_logger()
+
 P = ParamSpec("P")
+
+DESCRIPTORS = 16_384  # 4,096 connections of a server, three for each that it asks through, 2,048 of clients, files
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
@@ -24,12 +31,24 @@ def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         logs.configure(name)
         try:
+            versions.refuse_known_bad(rpc.LIBZMQ)
+            allow_descriptors()
             spans.record(name)
             main(*args, **kwargs)
         except FatalError as error:
             sys.exit(f"{name}: {error}")
 
     return run
+
+
+def allow_descriptors() -> None:
+    """Let this process open as many files and sockets as the system allows it to: shells begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < DESCRIPTORS:
+        log.warning("few descriptors are allowed: connections may be refused", allowed=wanted, wanted=DESCRIPTORS)
 
 
 def stop_on_signal() -> asyncio.Event:

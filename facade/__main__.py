@@ -4,9 +4,10 @@ import ctypes
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import structlog
@@ -15,15 +16,18 @@ from common import config, keyring, process
 from common.pool import ZmqTransport
 from facade import page, presence, prober, server, streams
 from facade import workers as processes
+from facade.access import Access, warnings
 from facade.app import create_app
 from facade.client import Client
 from facade.documents import of_facade
 from facade.follow import Live
+from facade.intake import Intake
 from facade.limits import of as limits_of
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
 from facade.survey import Survey
+from facade.tokens import Tokens
 from facade.traffic import Traffic
 from facade.watch import Watch
 
@@ -41,10 +45,15 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     """Take messages and give them back, over HTTP."""
     settings = config.load(path)
     host, configured = config.split(settings.facade.address)
-    listening = server.listen(host, port or configured)
-    log.info("listening", address=f"{host}:{port or configured}")
     own = f"{host}:{port or configured}"
-    work = partial(_serve, settings, listening, own, partial(keyring.opened, settings, path.parent, own))
+    tokens = Tokens(path.parent / settings.security.tokens) if settings.security.tokens else None
+    guards = Guards(tokens, keyring.opened(settings, path.parent, own))
+    warned = warnings(own, tokens=tokens is not None)
+    listening = server.listen(host, port or configured)
+    log.info("listening", address=own)
+    for warning in warned:
+        log.warning(warning)
+    work = partial(_serve, settings, listening, own, guards, warned)
     count = workers or settings.facade.workers
     if count == 1:
         work()
@@ -52,26 +61,32 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
         processes.run(count, work, stopping_too=listening.close)  # else the kernel would go on accepting for it
 
 
-def _serve(
-    settings: config.Config, listening: socket.socket, own: str, keys: Callable[[], keyring.Keyring | None]
-) -> None:
+class Guards(NamedTuple):
+    """By what clients are known, and by what the other processes."""
+
+    tokens: Tokens | None
+    keys: keyring.Keyring | None
+
+
+def _serve(settings: config.Config, listening: socket.socket, own: str, guards: Guards, warned: Sequence[str]) -> None:
     """Answer requests at `own` (host:port) until this process is told to stop."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     _share_memory_between_threads()
     limits = Limits(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
-    transport, registries = ZmqTransport(keys()), settings.registry.addresses
+    transport, registries = ZmqTransport(guards.keys), settings.registry.addresses
     suspects, meter = Suspects(), Meter()
     client = Client(transport, registries, limits, suspects=suspects, meter=meter)
     live = Live(client, settle_ms=int(2_000 * limits.deadline_s))
     traffic, slots = Traffic(), streams.Slots(settings.facade.streams)
     metrics = FacadeMetrics(meter, suspects, traffic)
-    watch = Watch(Survey(transport, registries, suspects, meter, traffic=traffic, own=own))
-    taken = limits_of(deadline_s=settings.facade.deadline_s, streams=slots.count)
-    documents = of_facade(client, watch, metrics, taken, draining=stop.is_set) | page.documents()
-    app = create_app(client, live, slots, documents, metrics=metrics)
-    serving = server.create(app, listening, threads=settings.facade.threads + settings.facade.streams)
+    watch = Watch(Survey(transport, registries, suspects, meter, traffic=traffic, own=own, warnings=warned))
+    documents = of_facade(client, watch, metrics, limits_of(settings), draining=stop.is_set) | page.documents()
+    access, intake = Access(guards.tokens, settings.limits.client_rate), Intake(client, settings.limits)
+    app = create_app(client, live, slots, documents, metrics=metrics, access=access, intake=intake)
+    threads = settings.facade.threads + settings.facade.streams
+    serving = server.create(app, listening, threads=threads, limits=settings.limits)
     metrics.gauge("threefold_http_queue_length", "Requests that wait for a thread", lambda: server.queued(serving))
     metrics.counter(
         "threefold_http_refused", "Requests refused because too many waited", lambda: server.refused(serving)

@@ -1,7 +1,7 @@
 """HTTP on one side, `facade.client` on the other: the only module that imports falcon."""
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -10,18 +10,14 @@ import msgspec
 import structlog
 
 from common import ids, origin, spans
-from common.errors import (
-    MissingError,
-    OutcomeUnknownError,
-    OverloadError,
-    RequestError,
-    ThreefoldError,
-)
+from common.errors import MissingError, OutcomeUnknownError, OverloadError, RateError, RequestError, ThreefoldError
 from common.wire import PAGE_MESSAGES, Page, Stored
-from facade import batch, body, problem, query, schema, streams
+from facade import body, problem, query, schema, streams
+from facade.access import Access
 from facade.client import Client
 from facade.documents import Make
 from facade.follow import Live
+from facade.intake import Intake
 from facade.metrics import FacadeMetrics
 from facade.operations import EVENTS
 from facade.timing import Timing
@@ -36,7 +32,8 @@ def create_app(
     documents: Mapping[str, Make],
     *,
     metrics: FacadeMetrics,
-    new_id: Callable[[], str] = ids.new_id,
+    access: Access | None = None,
+    intake: Intake | None = None,
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """The WSGI application.
 
@@ -46,15 +43,17 @@ def create_app(
         slots: for answers that go on.
         documents: whole answers by path.
         metrics: told of each request.
-        new_id: makes message ids whose order is the order of time.
+        access: who may do what; None: everybody everything.
+        intake: what is taken of posts; None: with the usual limits.
     """
-    app = falcon.App(middleware=[Middleware(metrics)])
+    app = falcon.App(middleware=[Middleware(metrics, access or Access())])
     app.req_options.keep_blank_qs_values = True
     app.set_error_serializer(_serialize_http_error)
     app.add_error_handler(Exception, _on_defect)
     app.add_error_handler(ThreefoldError, _on_error)
-    app.add_route("/facade", FacadeResource(client, slots, new_id))
-    app.add_route("/v1/messages", MessagesResource(client, live, slots, new_id))
+    intake = intake or Intake(client)
+    app.add_route("/facade", FacadeResource(client, slots, intake))
+    app.add_route("/v1/messages", MessagesResource(client, live, slots, intake))
     app.add_route("/v1/messages/{message_id}", MessageResource(client))
     for path, make in documents.items():
         app.add_route(path, DocumentResource(make))
@@ -62,10 +61,11 @@ def create_app(
 
 
 class Middleware:
-    """Counts requests; tells in each reply what the request is called, and where its time went."""
+    """Counts requests; tells in each reply what the request is called, and where its time went; asks who may."""
 
-    def __init__(self, metrics: FacadeMetrics) -> None:
+    def __init__(self, metrics: FacadeMetrics, access: Access) -> None:
         self._metrics = metrics
+        self._access = access
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """From now on this thread works on this request."""
@@ -77,6 +77,11 @@ class Middleware:
         request.context.timing = Timing()
         request.context.began_s = time.perf_counter()
         self._metrics.began()
+
+    def process_resource(self, request: falcon.Request, _response: Any, _resource: object, _params: Any) -> None:
+        """Refuse it, if it may not be."""
+        path = f"{request.uri_template}{'?verbose' if 'verbose' in request.params else ''}"
+        self._access.admit(request.method, path, request.auth, request.remote_addr)
 
     def process_response(
         self, request: falcon.Request, response: falcon.Response, _resource: object, _succeeded: bool
@@ -91,15 +96,15 @@ class Middleware:
 class FacadeResource:
     """`/facade`: the interface that existing clients use."""
 
-    def __init__(self, client: Client, slots: streams.Slots, new_id: Callable[[], str]) -> None:
+    def __init__(self, client: Client, slots: streams.Slots, intake: Intake) -> None:
         self._client = client
         self._slots = slots
-        self._new_id = new_id
+        self._intake = intake
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message; answered when it is stored."""
-        text = body.message(request.content_type, request.bounded_stream.read(body.BODY_BYTES + 1))
-        stored = _append(self._client, self._new_id, text, request, response)
+        text = self._intake.message(request.content_type, request.bounded_stream.read)
+        stored = _store(self._intake, text, request, response)
         response.data = _json(schema.StoredOnce("success", stored.id))
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -116,24 +121,24 @@ class FacadeResource:
 class MessagesResource:
     """`/v1/messages`: one or many in; a page, everything, or what comes out."""
 
-    def __init__(self, client: Client, live: Live, slots: streams.Slots, new_id: Callable[[], str]) -> None:
+    def __init__(self, client: Client, live: Live, slots: streams.Slots, intake: Intake) -> None:
         self._client = client
         self._live = live
         self._slots = slots
-        self._new_id = new_id
+        self._intake = intake
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message, or many."""
-        found = body.messages(request.content_type, request.bounded_stream.read(body.BATCH_BYTES + 1))
+        found = self._intake.messages(request.content_type, request.bounded_stream.read)
         if isinstance(found, str):
-            stored = _append(self._client, self._new_id, found, request, response)
+            stored = _store(self._intake, found, request, response)
             response.status = falcon.HTTP_201
             response.location = f"/v1/messages/{stored.id}"
             response.data = _json(schema.Stored(stored.id, ids.time_text(stored.id)))
             return
-        if _key(request) is not None:
+        if request.get_header("Idempotency-Key") is not None:
             raise RequestError("Idempotency-Key belongs to one message: many have none")
-        outcome = batch.store(self._client, found, self._new_id, request.context.timing)
+        outcome = self._intake.store_all(found, request.context.timing)
         response.set_header("X-Logging-Node", ", ".join(outcome.nodes))
         if outcome.failure is None:
             response.data = _json({"results": outcome.results})
@@ -238,20 +243,13 @@ class DocumentResource:
     on_head = on_get
 
 
-def _append(
-    client: Client, new_id: Callable[[], str], text: str, request: falcon.Request, response: falcon.Response
-) -> Stored:
+def _store(intake: Intake, text: str, request: falcon.Request, response: falcon.Response) -> Stored:
     """Store one message, and say in the headers by which node, and whether it was there."""
-    key = _key(request)
-    stored = client.append(new_id(), text, key, request.context.timing)
+    stored = intake.store(text, request.get_header("Idempotency-Key"), request.context.timing)
     response.set_header("X-Logging-Node", stored.node)
     if stored.replayed:
         response.set_header("Idempotent-Replayed", "true")
     return stored
-
-
-def _key(request: falcon.Request) -> str | None:
-    return body.idempotency_key(request.get_header("Idempotency-Key"))
 
 
 def _stream(response: falcon.Response, chunks: Generator[bytes, None, None], slots: streams.Slots | None) -> None:
@@ -271,6 +269,8 @@ def _on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _
     else:
         log.info("request refused", status=status, reason=error)
     _answer(response, status, str(error), **more)
+    if isinstance(error, RateError):
+        response.set_header("Retry-After", str(error.retry_after_s))
 
 
 def _on_defect(_request: Any, response: falcon.Response, error: Exception, _params: Any) -> None:

@@ -6,20 +6,18 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from common.config import Limits
 from common.errors import InvalidMessageError, MediaTypeError, RequestError, TooLargeError
-from common.wire import MESSAGE_BYTES, text_bytes
+from common.wire import text_bytes
 
-KEY_CHARACTERS = 255  # as in the wire's IdempotencyKey
-BODY_BYTES = 1_048_576  # of one message: a text of MESSAGE_BYTES with every character escaped is 6 times as long
-BATCH_BYTES = 10_485_760  # of many: as many as there may be, of 1 kB each
-BATCH_MESSAGES = 10_000
+DEFAULT = Limits()
 
 JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
 
 Item = TypeVar("Item")
 
 
-def message(content_type: str | None, body: bytes) -> str:
+def message(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> str:
     """The text to store.
 
     Raises:
@@ -28,10 +26,10 @@ def message(content_type: str | None, body: bytes) -> str:
         RequestError: the body is not a JSON object with a text under `msg`.
     """
     _media_type(content_type, (JSON,))
-    return _text(_parsed(_within(body, BODY_BYTES)))
+    return _text(_parsed(_within(body, limits.body_bytes)), limits)
 
 
-def messages(content_type: str | None, body: bytes) -> str | list[str | RequestError]:
+def messages(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> str | list[str | RequestError]:
     """The text of one message, or the texts of many; among these, what is wrong with one is in its place.
 
     One message is a JSON object or plain text (without the newline at its end), many are a JSON array of objects or
@@ -44,19 +42,19 @@ def messages(content_type: str | None, body: bytes) -> str | list[str | RequestE
     """
     match _media_type(content_type, (JSON, NDJSON, TEXT)):
         case "text/plain":
-            return _nonempty(_decoded(_within(body, BODY_BYTES)).removesuffix("\n").removesuffix("\r"))
+            return _nonempty(_decoded(_within(body, limits.body_bytes)).removesuffix("\n").removesuffix("\r"), limits)
         case "application/x-ndjson":
-            lines = [line for line in _within(body, BATCH_BYTES).split(b"\n") if line.strip()]
-            return _each(lines, lambda line: _text(_parsed(line)))
+            lines = [line for line in _within(body, limits.batch_bytes).split(b"\n") if line.strip()]
+            return _each(lines, lambda line: _text(_parsed(line), limits), limits)
         case _:
-            if _within(body, BATCH_BYTES).lstrip()[:1] == b"[":
-                return _each(_items(body), lambda item: _text(_parsed(bytes(item))))
-            return _text(_parsed(_within(body, BODY_BYTES)))
+            if _within(body, limits.batch_bytes).lstrip()[:1] == b"[":
+                return _each(_items(body), lambda item: _text(_parsed(bytes(item)), limits), limits)
+            return _text(_parsed(_within(body, limits.body_bytes)), limits)
 
 
-def _each(found: list[Item], read: Callable[[Item], str]) -> list[str | RequestError]:
-    if not 1 <= len(found) <= BATCH_MESSAGES:
-        raise RequestError(f"a batch has 1 to {BATCH_MESSAGES} messages, not {len(found)}")
+def _each(found: list[Item], read: Callable[[Item], str], limits: Limits) -> list[str | RequestError]:
+    if not 1 <= len(found) <= limits.batch_messages:
+        raise RequestError(f"a batch has 1 to {limits.batch_messages} messages, not {len(found)}")
     texts: list[str | RequestError] = []
     for item in found:
         try:
@@ -66,18 +64,18 @@ def _each(found: list[Item], read: Callable[[Item], str]) -> list[str | RequestE
     return texts
 
 
-def idempotency_key(header: str | None) -> str | None:
+def idempotency_key(header: str | None, limits: Limits = DEFAULT) -> str | None:
     """The key in an `Idempotency-Key` header, with or without the quotes of the IETF draft.
 
     Raises:
-        RequestError: it is empty, over 255 characters, or not visible ASCII.
+        RequestError: it is empty, over its limit, or not visible ASCII.
     """
     if header is None:
         return None
     quoted = len(header) > 1 and header[0] == header[-1] == '"'
     key = header[1:-1] if quoted else header
-    if not 1 <= len(key) <= KEY_CHARACTERS or not all("!" <= character <= "~" for character in key):
-        raise RequestError(f"Idempotency-Key must be 1 to {KEY_CHARACTERS} visible ASCII characters")
+    if not 1 <= len(key) <= limits.key_characters or not all("!" <= character <= "~" for character in key):
+        raise RequestError(f"Idempotency-Key must be 1 to {limits.key_characters} visible ASCII characters")
     return key
 
 
@@ -94,17 +92,17 @@ def _within(body: bytes, limit_bytes: int) -> bytes:
     return body
 
 
-def _text(fields: object) -> str:
+def _text(fields: object, limits: Limits) -> str:
     """The text in a JSON object."""
     if not isinstance(fields, dict):
         raise RequestError(f"the body must be a JSON object, not {_json_type(fields)}")
     text = fields.get("msg", "")
     if not isinstance(text, str):
         raise RequestError(f"msg must be a JSON string, not {_json_type(text)}")
-    return _nonempty(text)
+    return _nonempty(text, limits)
 
 
-def _nonempty(text: str) -> str:
+def _nonempty(text: str, limits: Limits) -> str:
     """The text, which is within its limit."""
     if not text:
         raise RequestError("No message provided")
@@ -112,8 +110,8 @@ def _nonempty(text: str) -> str:
         length = text_bytes(text)
     except InvalidMessageError as error:
         raise RequestError(str(error)) from error
-    if length > MESSAGE_BYTES:
-        raise TooLargeError(f"msg has {length} bytes of UTF-8, over the limit of {MESSAGE_BYTES}")
+    if length > limits.message_bytes:
+        raise TooLargeError(f"msg has {length} bytes of UTF-8, over the limit of {limits.message_bytes}")
     return text
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 from common import VERSION
-from facade import problem
+from facade import access, problem
 from facade.metrics import MESSAGES
 from facade.operations import IN_PATHS, OPERATIONS, Named, Operation
 from facade.schema import Problem
+
+_BEARER = "where `[security] tokens` is set; without it there is no need of one"
 
 
 def description() -> bytes:
@@ -34,7 +36,10 @@ def description() -> bytes:
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
             "paths": paths,
-            "components": {"schemas": schemas.found},
+            "components": {
+                "schemas": schemas.found,
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _BEARER}},
+            },
         }
     )
 
@@ -67,7 +72,8 @@ def _operation(path: str, operation: Operation, schemas: _Schemas) -> dict[str, 
             *_parameters("header", operation.headers, schemas),
         ],
         **body,
-        "responses": {**_successes(operation, schemas), **_failures(operation, schemas)},
+        **({} if path in access.OPEN else {"security": [{}, {"token": []}]}),
+        "responses": {**_successes(operation, schemas), **_failures(path, operation, schemas)},
     }
 
 
@@ -92,11 +98,12 @@ def _successes(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     }
 
 
-def _failures(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+def _failures(path: str, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    guarded = () if path in access.OPEN else (401, 403, 429)
     return {
         str(status): {
             "description": HTTPStatus(status).phrase,
             "content": schemas.content({problem.MEDIA_TYPE: Problem}),
         }
-        for status in (*operation.fails, 500)
+        for status in (*operation.fails, *guarded, 500)
     }

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from common.wire import PAGE_MESSAGES, UUID
-from facade.body import BATCH_MESSAGES, JSON, NDJSON, TEXT
+from facade.body import DEFAULT, JSON, NDJSON, TEXT
 from facade.query import LIMIT
 from facade.schema import (
     Events,
@@ -66,7 +66,7 @@ _Key = Annotated[
 ]
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _Cursor = Annotated[str, Meta(pattern=f"^({UUID})?$")]
-_Batch = Annotated[list[Any], Meta(min_length=1, max_length=BATCH_MESSAGES)]
+_Batch = Annotated[list[Any], Meta(min_length=1, max_length=DEFAULT.batch_messages)]
 
 _NODE: Named = {"X-Logging-Node": (str, "host:port of the logging node that answered")}
 _KEY: Named = {"Idempotency-Key": (_Key, "a post that is repeated with the same key stores nothing more")}

@@ -9,14 +9,17 @@ from typing import Any
 
 from common import origin
 from common.errors import (
+    ForbiddenError,
     KeyConflictError,
     MediaTypeError,
     MissingError,
     OutcomeUnknownError,
     OverloadError,
+    RateError,
     RequestError,
     ThreefoldError,
     TooLargeError,
+    UnauthenticatedError,
     UnavailableError,
 )
 
@@ -31,10 +34,13 @@ SECURITY = (  # headers of every answer; a page for people has a policy of its o
 
 STATUS: dict[type[ThreefoldError], int] = {
     RequestError: 400,
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
     MissingError: 404,
     TooLargeError: 413,
     MediaTypeError: 415,
     KeyConflictError: 422,
+    RateError: 429,
     UnavailableError: 503,
     OutcomeUnknownError: 503,
     OverloadError: 503,
@@ -61,7 +67,12 @@ def body(status: int, message: str, **more: Any) -> bytes:
 
 def headers(status: int) -> list[tuple[str, str]]:
     """The headers that belong to a problem document of this status."""
-    return [
-        ("Content-Type", MEDIA_TYPE),
-        *([("Retry-After", str(RETRY_AFTER_S))] if status == http.HTTPStatus.SERVICE_UNAVAILABLE else []),
-    ]
+    found = [("Content-Type", MEDIA_TYPE)]
+    match status:
+        case http.HTTPStatus.SERVICE_UNAVAILABLE | http.HTTPStatus.TOO_MANY_REQUESTS:
+            found.append(("Retry-After", str(RETRY_AFTER_S)))
+        case http.HTTPStatus.UNAUTHORIZED:
+            found.append(("WWW-Authenticate", 'Bearer realm="threefold"'))
+        case http.HTTPStatus.FORBIDDEN:
+            found.append(("WWW-Authenticate", 'Bearer realm="threefold", error="insufficient_scope"'))
+    return found

@@ -2,12 +2,12 @@
 
 import errno
 import logging
-import re
 import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -20,30 +20,21 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest, Error
 
 from common import origin
+from common.config import Limits
 from common.errors import FatalError
-from facade import problem
-from facade.body import BATCH_BYTES
-from facade.limits import CONNECTIONS, HEADER_BYTES, QUEUED, RECEIVE_S, URL_BYTES
+from facade import problem, strictness
 
 log = structlog.get_logger()
 
+DEFAULT = Limits()
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
 QUICK = ("/livez", "/readyz", "/metrics", "/v1/cluster", "/v1/history", "/v1/limits")  # answered under any load ...
 QUICK_THREADS = 4  # ... by these, as are errors; a look at a cluster in which all hang takes one for 0.4 s
 TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
-STALLED_S = 15.0  # without taking any of its answer, then a client is cut: it holds a thread
+BACKLOG = 2_048  # connections that the kernel has made and that are not taken yet
+SPARE = 32  # connections beyond the limit, for what is quick ...
+SPARE_S = 1.0  # ... and for so long each, so that there is soon another one
 QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
-
-
-_ONCE = (b"host", b"content-length", b"transfer-encoding")  # headers of which a second one may mean another request
-_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")  # a line that does not end with both
-
-_OVER_LIMIT = {
-    HTTPStatus.SERVICE_UNAVAILABLE: "too many requests wait already, nothing was done",
-    HTTPStatus.REQUEST_URI_TOO_LONG: f"the URL is over the limit of {URL_BYTES} bytes",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is over the limit of {BATCH_BYTES} bytes",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the headers are over the limit of {HEADER_BYTES} bytes",
-}
 
 
 class UrlTooLong(Error):  # type: ignore[misc]  # noqa: N818 (waitress names its own so)
@@ -68,7 +59,7 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         queued: requests that may wait for one of these; one more is refused at once.
     """
 
-    def __init__(self, threads: int, *, queued: int = QUEUED) -> None:
+    def __init__(self, threads: int, *, queued: int) -> None:
         super().__init__()
         self.refused = 0
         self._queued = queued
@@ -79,9 +70,10 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
     def add_task(self, channel: Any) -> None:
         """A connection has a request."""
         request = channel.requests[0]
-        if not request.error and request.path not in QUICK and len(self.queue) >= self._queued:
+        if not request.error and request.path not in QUICK and (channel.spare or len(self.queue) >= self._queued):
             self.refused += 1
-            request.error = Overload("")
+            what = "connections are open" if channel.spare else "requests wait"
+            request.error = Overload(f"too many {what} already, nothing was done")
         if request.error or request.path in QUICK:
             self._quick.add_task(channel)
         else:
@@ -94,23 +86,28 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Refuses what servers and proxies read in different ways: with it one request can be hidden in another."""
+    """Refuses what is not clear, and a first line of over `url_bytes`."""
+
+    def __init__(self, adjustments: Any, *, url_bytes: int) -> None:
+        super().__init__(adjustments)
+        self._url_bytes = url_bytes
 
     def received(self, data: bytes) -> int:
         """Take more of the request; how much of it was taken."""
         if not (self.completed or self.headers_finished):
             head = (self.header_plus + data).partition(b"\r\n\r\n")[0]
-            if _BARE.search(head[:HEADER_BYTES]):
+            if strictness.has_bare_ends(head[: self.adj.max_request_header_size]):
                 return self._refuse(BadRequest("a line of the headers does not end with CR LF"), len(data))
         return int(super().received(data))
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the first line and the headers; raises ParsingError."""
         first_line, *lines = header_plus.split(b"\r\n")
-        if len(first_line) > URL_BYTES:
+        if len(first_line) > self._url_bytes:
             self._refuse(UrlTooLong(""), 0)
             return
-        _refuse_ambiguous(first_line, [line for line in lines if line])
+        if unclear := strictness.ambiguity(first_line, [line for line in lines if line]):
+            raise ParsingError(unclear)
         super().parse_header(header_plus)
 
     def _refuse(self, error: Error, taken: int) -> int:
@@ -118,18 +115,6 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         self.error = error
         self.completed = True
         return taken
-
-
-def _refuse_ambiguous(first_line: bytes, lines: Sequence[bytes]) -> None:
-    if any(line[:1] in (b" ", b"\t") for line in lines):
-        raise ParsingError("a header goes on in a second line")
-    names = [line.partition(b":")[0].lower() for line in lines]
-    if doubled := [name.decode("latin-1") for name in _ONCE if names.count(name) > 1]:
-        raise ParsingError(f"{doubled[0]} is given more than once")
-    if b"content-length" in names and b"transfer-encoding" in names:
-        raise ParsingError("content-length and transfer-encoding exclude each other")
-    if first_line.endswith(b" HTTP/1.1") and b"host" not in names:
-        raise ParsingError("HTTP/1.1 needs a host header")
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
@@ -143,7 +128,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         origin.begin(source)
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # that would be a flood
             log.info("request refused", status=error.code, reason=error.body)
-        body = problem.body(error.code, _OVER_LIMIT.get(error.code, f"this is not valid HTTP: {error.body}"))
+        body = problem.body(error.code, _reason(error, self.channel.limits))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
         self.response_headers += [("X-Request-ID", source.request_id), *problem.SECURITY]
@@ -152,23 +137,42 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         self.write(body)
 
 
+def _reason(error: Error, limits: Limits) -> str:
+    match error.code:
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return str(error.body)
+        case HTTPStatus.REQUEST_URI_TOO_LONG:
+            return f"the URL is over the limit of {limits.url_bytes} bytes"
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return f"the body is over the limit of {limits.batch_bytes} bytes"
+        case HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            return f"the headers are over the limit of {limits.header_bytes} bytes"
+        case _:
+            return f"this is not valid HTTP: {error.body}"
+
+
 class LastTask(WSGITask):  # type: ignore[misc]
-    """Answers a request; while the server drains, the connection is closed after it."""
+    """Answers a request; while the server drains, and beyond the limit of connections, this one is closed after it."""
 
     def start(self) -> None:
         """Begin the answer."""
         super().start()
-        if not self.channel.server.accepting:
+        if self.channel.spare or not self.channel.server.accepting:
             self.set_close_on_finish()
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection of a client."""
+    """A connection of a client; `spare` is one beyond the limit."""
 
-    parser_class = Parser
     task_class = LastTask
     error_task_class = ProblemTask
-    began_s = 0.0  # when the first byte of the request came that is being read
+
+    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.limits = limits
+        self.parser_class = partial(Parser, url_bytes=limits.url_bytes)
+        self.spare = len(self.server.active_channels) > limits.connections
+        self.began_s = time.monotonic()  # when the first byte of the request came that is being read
 
     def received(self, data: bytes) -> bool:
         """Take more of the requests of this connection."""
@@ -178,9 +182,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.began_s = time.monotonic()
         return bool(taken)
 
-    def late(self, receive_s: float) -> bool:
-        """Whether a request takes longer than that to come; the time of an answer before it is not counted."""
-        return bool(self.request is not None and not self.requests and time.monotonic() - self.began_s > receive_s)
+    @property
+    def late(self) -> bool:
+        """Whether a request takes too long to come; the time of an answer before it is not counted."""
+        if self.requests or (self.request is None and not self.spare):
+            return False
+        return bool(time.monotonic() - self.began_s > (SPARE_S if self.spare else self.limits.receive_s))
+
+    @property
+    def stalled(self) -> bool:
+        """Whether its client has taken nothing of an answer for too long."""
+        since = time.time() - self.limits.stalled_s  # the clock of waitress' last_activity
+        return bool(self.total_outbufs_len and self.last_activity < since)
 
     @property
     def busy(self) -> bool:
@@ -191,7 +204,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket, which several servers may share; raises FatalError when it cannot be bound."""
     try:
-        return socket.create_server((host, port), backlog=CONNECTIONS)
+        return socket.create_server((host, port), backlog=BACKLOG)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise FatalError(
@@ -199,7 +212,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def create(application: Callable[..., Any], listening: socket.socket, *, threads: int, queued: int = QUEUED) -> Any:
+def create(application: Callable[..., Any], listening: socket.socket, *, threads: int, limits: Limits = DEFAULT) -> Any:
     """A waitress server on a bound socket.
 
     waitress' own defaults are a body of 1 GiB, headers of 256 KiB, 16 MiB unsent, 100 connections and 4 threads.
@@ -207,16 +220,16 @@ def create(application: Callable[..., Any], listening: socket.socket, *, threads
     server = create_server(
         application,
         sockets=[listening],
-        _dispatcher=Dispatcher(threads, queued=queued),
+        _dispatcher=Dispatcher(threads, queued=limits.queued),
         ident=None,
-        connection_limit=CONNECTIONS,
-        max_request_body_size=BATCH_BYTES,
+        connection_limit=limits.connections + SPARE,
+        max_request_body_size=limits.batch_bytes,
         channel_request_lookahead=1,  # so that a client that left is noticed while it is answered
-        max_request_header_size=HEADER_BYTES,
+        max_request_header_size=limits.header_bytes,
         outbuf_high_watermark=UNSENT_BYTES,
         log_socket_errors=False,  # a client that left is not our error
     )
-    server.channel_class = Channel
+    server.channel_class = partial(Channel, limits=limits)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
     return server
 
@@ -237,46 +250,32 @@ def run(
     *,
     drain_s: float,
     stopping_too: Callable[[], object] = lambda: None,
-    stalled_s: float = STALLED_S,
-    receive_s: float = RECEIVE_S,
 ) -> None:
     """Serve until `stop` is set; then answer what was accepted, for at most `drain_s`, and return.
 
-    `stopping_too` is called then. A client that takes nothing of its answer for `stalled_s` is cut, and one whose
-    request is not whole `receive_s` after its first byte.
+    `stopping_too` is called then. A client that takes nothing of its answer for too long is cut, and one whose request
+    takes too long to come.
     """
     while not stop.is_set():
-        _turn(server, stalled_s, receive_s)
+        _turn(server)
     stopping_too()
     _stop_accepting(server)
     ends, quiet_since = time.monotonic() + drain_s, time.monotonic()
     while (now := time.monotonic()) < min(ends, quiet_since + QUIET_S):
-        _turn(server, stalled_s, receive_s)
+        _turn(server)
         if any(channel.busy for channel in server.active_channels.values()):
             quiet_since = now
     server.task_dispatcher.shutdown(timeout=QUIET_S)
     wasyncore.close_all(server._map)
 
 
-def _turn(server: Any, stalled_s: float, receive_s: float) -> None:
-    """Read and write what can be, then cut who takes too long."""
+def _turn(server: Any) -> None:
+    """Read and write what can be, then cut who takes too long: waitress itself would wait."""
     wasyncore.loop(timeout=TURN_S, use_poll=True, map=server._map, count=1)
-    _cut_stalled(server, stalled_s)
-    _cut_late(server, receive_s)
-
-
-def _cut_stalled(server: Any, stalled_s: float) -> None:
-    """Waitress itself waits for such a client as long as it stays connected."""
-    since = time.time() - stalled_s  # the clock of waitress' last_activity
     for channel in list(server.active_channels.values()):
-        if channel.total_outbufs_len and channel.last_activity < since:
+        if channel.stalled:
             log.warning("client cut, it takes nothing of its answer", unsent_bytes=channel.total_outbufs_len)
-            channel.handle_close()
-
-
-def _cut_late(server: Any, receive_s: float) -> None:
-    for channel in list(server.active_channels.values()):
-        if channel.late(receive_s):
+        if channel.stalled or channel.late:
             channel.handle_close()
 
 
@@ -284,7 +283,7 @@ def _stop_accepting(server: Any) -> None:
     """Take the connections that the kernel has made already, then refuse new ones."""
     with selectors.DefaultSelector() as waiting:
         waiting.register(server.socket, selectors.EVENT_READ)
-        for _ in range(CONNECTIONS):
+        for _ in range(BACKLOG):
             if not waiting.select(timeout=0):
                 break
             server.handle_accept()

@@ -42,6 +42,7 @@ class Survey:
         meter: what the facade saw of each node.
         traffic: what this facade answered.
         own: host:port of this facade.
+        warnings: of how this facade is exposed.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Survey:
         *,
         traffic: Traffic | None = None,
         own: str = "",
+        warnings: Sequence[str] = (),
     ) -> None:
         self._transport = transport
         self._registries = tuple(registries)
         self._suspects = suspects
         self._meter = meter
         self._own = own
+        self._warnings = list(warnings)
         self.traffic = traffic or Traffic()
         self._threads = ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="survey")
         self._standing: dict[str, tuple[Standing, int]] = {}
@@ -90,6 +93,7 @@ class Survey:
             logging_nodes=nodes,
             hazelcast=hazelcast,
             traffic=self.traffic.last(),
+            warnings=self._warnings,
             events=[],
         )
 

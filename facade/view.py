@@ -129,4 +129,5 @@ class ClusterView(Struct, frozen=True, kw_only=True):
     logging_nodes: list[NodeView]
     hazelcast: HazelcastView
     traffic: TrafficView
+    warnings: Annotated[list[str], Meta(description="what is open that should not be: each one sentence")]
     events: Annotated[list[EventView], Meta(description="the last 200, the newest first")]

@@ -25,12 +25,12 @@ class ApiError(FatalError):
 
 
 class Api:
-    """A facade at a URL, over one connection; `pause_s` between two tries to follow it."""
+    """A facade at a URL, over one connection, with a bearer token if one is given; `pause_s` between two tries."""
 
-    def __init__(self, url: str, *, pause_s: float = PAUSE_S) -> None:
+    def __init__(self, url: str, token: str = "", *, pause_s: float = PAUSE_S) -> None:
         self._pause_s = pause_s
         self.address = _address(url)
-        self._http = HttpClient(self.address)
+        self._http = HttpClient(self.address, token)
         self._used_s = time.monotonic()
 
     def close(self) -> None:

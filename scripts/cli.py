@@ -24,10 +24,11 @@ REFRESH_S = 1.0  # of `top`
 class Terminal:
     """What every command needs: a facade, and how to print."""
 
-    def __init__(self, url: str, form: show.Format) -> None:
+    def __init__(self, url: str, token: str, form: show.Format) -> None:
         self.url = url
+        self.token = token
         self.form = form
-        self.api = Api(url)
+        self.api = Api(url, token)
 
 
 @click.group()
@@ -38,16 +39,17 @@ class Terminal:
     envvar="FACADE_URL",
     help="Of a facade; also from the environment as FACADE_URL.",
 )
+@click.option("--token", default="", envvar="FACADE_TOKEN", help="Bearer token; better from the environment.")
 @click.option(
     "-o", "--output", "form", type=click.Choice(show.FORMATS), default="table", show_default=True, help="How to print."
 )
 @click.pass_context
-def main(context: click.Context, url: str, form: show.Format) -> None:
+def main(context: click.Context, url: str, token: str, form: show.Format) -> None:
     """Talk to a Threefold cluster over HTTP.
 
     Exit codes: 0, 1 failed, 2 wrong usage, 3 degraded (`status`, `top`).
     """
-    context.obj = Terminal(url, form)
+    context.obj = Terminal(url, token, form)
     context.call_on_close(context.obj.api.close)
 
 
@@ -143,7 +145,7 @@ def top(terminal: Terminal, seconds: float | None) -> None:
 @click.pass_obj
 def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
     """Store messages of 60 characters as fast as one process of Python can; they stay in the log."""
-    found = load.run(terminal.url, clients=clients, seconds=seconds, batch=batch)
+    found = load.run(terminal.url, terminal.token, clients=clients, seconds=seconds, batch=batch)
     show.record(found, terminal.form)
     if found["errors"]:
         raise api.ApiError(f"{found['errors']} errors, the first: {found['first error']}")

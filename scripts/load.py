@@ -10,14 +10,14 @@ from scripts.api import Api, ApiError
 TEXT = "a message of an ordinary length, some 60 characters of text."
 
 
-def run(url: str, *, clients: int, seconds: float, batch: int) -> dict[str, Any]:
+def run(url: str, token: str = "", *, clients: int, seconds: float, batch: int) -> dict[str, Any]:
     """Store messages for some seconds; messages a second, milliseconds of a request, and errors."""
     took_s: list[float] = []
     errors: list[str] = []
     ends = time.perf_counter() + seconds
 
     def post() -> None:
-        made = Api(url)
+        made = Api(url, token)
         while (began := time.perf_counter()) < ends:
             try:
                 bad = [result["message"] for result in made.send([TEXT] * batch) if "message" in result]

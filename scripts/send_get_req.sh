@@ -4,7 +4,8 @@
 reply=$(mktemp)
 trap 'rm -f "$reply"' EXIT
 status=0
-curl --silent --show-error --fail-with-body --max-time 60 --output "$reply" "$url" || status=$?
+curl --silent --show-error --fail-with-body --max-time 60 --output "$reply" \
+    ${FACADE_TOKEN:+--header "Authorization: Bearer $FACADE_TOKEN"} "$url" || status=$?
 cat "$reply"
 echo
 append_reply get_replies.log <"$reply"

@@ -6,6 +6,7 @@ reply=$(mktemp)
 trap 'rm -f "$reply"' EXIT
 for number in 1 2 3 4 5 6 7 8 9 10; do
     if curl --silent --show-error --fail-with-body --max-time 15 --output "$reply" \
+        ${FACADE_TOKEN:+--header "Authorization: Bearer $FACADE_TOKEN"} \
         --header 'Content-Type: application/json' --data "{\"msg\": \"msg$number\"}" "$url"; then
         echo "Sent: msg$number - SUCCESS"
     else

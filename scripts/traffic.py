@@ -34,14 +34,15 @@ class RefusedError(http.client.HTTPException):
 
 
 class HttpClient:
-    """One kept connection to the facade at host:port.
+    """One kept connection to the facade at host:port, with a bearer token if one is given.
 
     Raises:
         OSError, http.client.HTTPException: from each call, when there is no whole reply.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: str = "") -> None:
         self._connection = http.client.HTTPConnection(*split(address), timeout=TIMEOUT_S)
+        self._always = {"Authorization": f"Bearer {token}"} if token else {}
 
     def post(self, text: str, *, key: str | None = None) -> Reply:
         """Send one message, with an idempotency key if there is one."""
@@ -63,7 +64,7 @@ class HttpClient:
     def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
         """One request, and the JSON document that answers it."""
         try:
-            self._connection.request(method, path, body, headers or {})
+            self._connection.request(method, path, body, self._always | (headers or {}))
             response = self._connection.getresponse()
             document = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError):
@@ -74,7 +75,7 @@ class HttpClient:
     def lines(self, path: str, headers: dict[str, str]) -> Iterator[str]:
         """The lines of an answer that goes on, as they come, without their ends; raises HTTPException for an error."""
         try:
-            self._connection.request("GET", path, headers=headers)
+            self._connection.request("GET", path, headers=self._always | headers)
             response = self._connection.getresponse()
             if response.status != http.client.OK:
                 raise RefusedError(response.status, str(json.loads(response.read()).get("message")))

@@ -210,7 +210,7 @@ def test_a_defect_is_500_without_details(world: World, logged: list[EventDict]) 
 
 def test_every_error_that_a_client_can_see_has_its_status() -> None:
     """The table covers the leaves of the tree that the facade raises to clients."""
-    assert {400, 404, 413, 415, 422, 503} == set(problem.STATUS.values())
+    assert {400, 401, 403, 404, 413, 415, 422, 429, 503} == set(problem.STATUS.values())
     assert all(issubclass(kind, ThreefoldError) for kind in problem.STATUS)
 
 

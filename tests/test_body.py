@@ -64,7 +64,7 @@ def test_limits_are_named() -> None:
     with pytest.raises(TooLargeError, match="msg has 65537 bytes of UTF-8, over the limit of 65536"):
         body.message(JSON, json.dumps({"msg": text + "x"}).encode())
     with pytest.raises(TooLargeError, match="the body has 1048577 bytes, over the limit of 1048576"):
-        body.message(JSON, b" " * (body.BODY_BYTES + 1))
+        body.message(JSON, b" " * (body.DEFAULT.body_bytes + 1))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 from falcon import testing
 
@@ -9,11 +10,13 @@ from common import config, ids
 from common.errors import OutcomeUnknownError, UnavailableError
 from common.loopback import MemoryTransport
 from common.wire import Append, Lookup, Ping
-from facade import limits, prober
+from facade import body, limits, prober
+from facade.access import Access
 from facade.app import create_app
 from facade.client import Client
 from facade.documents import Make, of_facade
 from facade.follow import Live
+from facade.intake import Intake
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
@@ -28,7 +31,7 @@ from registry.directory import Directory
 NODES = ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")
 REGISTRY, OTHER_REGISTRY, MESSAGES = "127.0.0.1:5005", "127.0.0.1:5105", "127.0.0.1:5001"
 
-LIMITS = limits.of(deadline_s=10.0, streams=4)
+LIMITS = limits.of(msgspec.structs.replace(config.load(), facade=config.Facade(streams=4)))
 
 
 class World:
@@ -71,12 +74,22 @@ class World:
         *,
         new_id: Callable[[], str] = ids.new_id,
         draining: Callable[[], bool] = lambda: False,
+        access: Access | None = None,
+        taken: config.Limits = body.DEFAULT,
     ) -> testing.TestClient:
         """A facade in front of it."""
         documents = of_facade(self.client, self.watch, self.metrics, LIMITS, draining=draining)
         live = Live(self.client)
         return testing.TestClient(
-            create_app(self.client, live, slots or Slots(4), documents, metrics=self.metrics, new_id=new_id)
+            create_app(
+                self.client,
+                live,
+                slots or Slots(4),
+                documents,
+                metrics=self.metrics,
+                access=access,
+                intake=Intake(self.client, taken, new_id),
+            )
         )
 
     def asked(self) -> list[str]:

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from common.config import split
+from common.config import Limits, split
 from common.errors import FatalError
 from facade import server
-from facade.body import BATCH_BYTES
 from scripts.ports import free_addresses
 
 Application = Callable[..., Any]
@@ -29,17 +28,13 @@ def hello(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[
 
 
 @contextmanager
-def serving(
-    application: Application, *, stalled_s: float = 60.0, receive_s: float = 60.0, queued: int = 100
-) -> Iterator[str]:
+def serving(application: Application, limits: Limits = server.DEFAULT) -> Iterator[str]:
     """A server in a thread; its address."""
     (address,) = free_addresses(1)
     host, port = split(address)
-    made = server.create(application, server.listen(host, port), threads=2, queued=queued)
+    made = server.create(application, server.listen(host, port), threads=2, limits=limits)
     stop = threading.Event()
-    thread = threading.Thread(
-        target=server.run, args=(made, stop), kwargs={"drain_s": 10.0, "stalled_s": stalled_s, "receive_s": receive_s}
-    )
+    thread = threading.Thread(target=server.run, args=(made, stop), kwargs={"drain_s": 10.0})
     thread.start()
     try:
         yield address
@@ -81,7 +76,7 @@ def test_a_request_is_answered(address: str) -> None:
     ("sent", "status", "message"),
     [
         (
-            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BATCH_BYTES + 1),
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (server.DEFAULT.batch_bytes + 1),
             413,
             "the body is over the limit of 10485760 bytes",
         ),
@@ -145,7 +140,10 @@ def test_what_waitress_refuses_has_the_form_of_every_error(
 )
 def test_a_request_that_does_not_come_to_its_end_is_closed(begin: bytes) -> None:
     """A slow header, a slow body, a slow second request: others are answered meanwhile, it is cut in time."""
-    with serving(hello, receive_s=0.3) as listening, socket.create_connection(split(listening), timeout=10.0) as slow:
+    with (
+        serving(hello, Limits(receive_s=0.3)) as listening,
+        socket.create_connection(split(listening), timeout=10.0) as slow,
+    ):
         slow.sendall(begin)
         connection = http.client.HTTPConnection(*split(listening), timeout=10.0)
         connection.request("GET", "/")
@@ -165,7 +163,7 @@ def test_who_is_one_too_many_is_told_at_once_and_health_always() -> None:
             go.wait(10.0)
         return hello(environ, start_response)
 
-    with serving(slow, queued=1) as listening, contextlib.ExitStack() as stack:
+    with serving(slow, Limits(queued=1)) as listening, contextlib.ExitStack() as stack:
         clients = [http.client.HTTPConnection(*split(listening), timeout=10.0) for _ in range(5)]
         for client in clients:
             stack.callback(client.close)
@@ -187,6 +185,19 @@ def test_who_is_one_too_many_is_told_at_once_and_health_always() -> None:
     assert [200] * 3 == waited
     assert (503, "1") == (answer.status, answer.headers["retry-after"])
     assert took_s < 0.05
+
+
+def test_health_is_told_when_all_connections_are_taken() -> None:
+    """Clients that say nothing hold all connections: another one gets 503, /livez is answered, then both are closed."""
+    with serving(hello, Limits(connections=8)) as listening, contextlib.ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(socket.create_connection(split(listening), timeout=10.0))
+        answers = [raw(listening, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()) for path in ("/livez", "/facade")]
+        silent = stack.enter_context(socket.create_connection(split(listening), timeout=10.0))
+        assert b"" == silent.recv(1)  # one that says nothing does not stay there
+
+    assert [200, 503] == [status for status, _, _ in answers]
+    assert b"too many connections are open already" in answers[1][2]
 
 
 def test_a_request_in_small_pieces_is_answered(address: str) -> None:
@@ -248,7 +259,7 @@ def test_a_client_that_takes_nothing_is_cut_and_its_thread_serves_others() -> No
         for _ in range(1_000):
             yield b"x" * 100_000
 
-    with serving(endless, stalled_s=0.5) as listening:
+    with serving(endless, Limits(stalled_s=0.5)) as listening:
         stalled = [socket.create_connection(split(listening), timeout=10.0) for _ in range(2)]
         for connection in stalled:
             connection.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -54,6 +54,7 @@ def whole(**different: Any) -> ClusterView:
         "logging_nodes": WELL,
         "hazelcast": SEEN,
         "traffic": TrafficView(time=TIME, requests_per_s=0.0, p50_ms=None, p99_ms=None),
+        "warnings": [],
         "events": [],
     }
     return ClusterView(**well | different)

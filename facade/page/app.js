@@ -2,8 +2,9 @@
 import { h, render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import htm from "htm";
+import { follow, hasToken, jsonOf, signIn } from "/assets/access.js";
 import { Charts } from "/assets/charts.js";
-import { ago, bytes, clock, curl, jsonOf, milliseconds, number } from "/assets/format.js";
+import { ago, bytes, clock, curl, milliseconds, number } from "/assets/format.js";
 
 const html = htm.bind(h);
 
@@ -11,19 +12,28 @@ const POLL_MS = 1000; // between two looks at the cluster
 const ANSWER_MS = 3000; // for one of them
 const SHOWN = 200; // messages in the tail
 const RECENT = 20; // that are there already when the page opens
-const AGAIN_MS = 5000; // after the stream was refused
+const AGAIN_MS = 2000; // after the stream ended
+const [UNKNOWN, FORBIDDEN] = [401, 403]; // HTTP: asking again with the same token is of no use
+
+function isFinal(error) {
+  return error.status === UNKNOWN || error.status === FORBIDDEN;
+}
 
 /** What the cluster is like, and why it is not known, when it is not. */
 function useCluster() {
-  const [look, setLook] = useState({ view: null, error: "" });
+  const [look, setLook] = useState({ view: null, error: "", locked: false });
   useEffect(() => {
     let timer;
     async function poll() {
       try {
         const view = await jsonOf("/v1/cluster", { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
-        setLook({ view, error: "" });
+        setLook({ view, error: "", locked: false });
       } catch (error) {
-        setLook((last) => ({ view: last.view, error: `this facade does not answer: ${error.message}` }));
+        if (isFinal(error)) {
+          setLook({ view: null, error: error.message, locked: true });
+          return;
+        }
+        setLook((last) => ({ view: last.view, error: `this facade does not answer: ${error.message}`, locked: false }));
       }
       timer = setTimeout(poll, POLL_MS);
     }
@@ -38,24 +48,27 @@ function useTail() {
   const [messages, setMessages] = useState([]);
   const [live, setLive] = useState(false);
   useEffect(() => {
-    let source, timer;
+    const leaving = new AbortController();
+    let timer;
     let newest = "";
     const add = (found) =>
       setMessages((known) => {
         const ids = new Set(known.map((one) => one.id));
         return [...found.filter((one) => !ids.has(one.id)), ...known].slice(0, SHOWN);
       });
-    function follow() {
-      source = new EventSource(newest ? `/v1/messages?after=${newest}` : "/v1/messages");
-      source.onopen = () => setLive(true);
-      source.onmessage = (event) => {
-        newest = event.lastEventId;
-        add([JSON.parse(event.data)]);
+    async function go() {
+      const came = (message) => {
+        newest = message.id;
+        add([message]);
       };
-      source.onerror = () => {
+      try {
+        await follow("/v1/messages", newest, leaving.signal, { opened: () => setLive(true), came });
+      } catch (error) {
+        if (isFinal(error) || leaving.signal.aborted) return;
+      } finally {
         setLive(false);
-        if (source.readyState === EventSource.CLOSED) timer = setTimeout(follow, AGAIN_MS);
-      };
+      }
+      timer = setTimeout(go, AGAIN_MS);
     }
     jsonOf(`/v1/messages?order=desc&limit=${RECENT}`)
       .then((page) =>
@@ -64,10 +77,10 @@ function useTail() {
           return [...known, ...page.messages.filter((one) => !ids.has(one.id))].slice(0, SHOWN);
         }))
       .catch(() => {});
-    follow();
+    go();
     return () => {
       clearTimeout(timer);
-      source.close();
+      leaving.abort();
     };
   }, []);
   return { messages, live };
@@ -230,16 +243,34 @@ function Send() {
       <button>Send</button>
     </form>
     <p role="status">${told}</p>
-    <pre tabindex="0" aria-label="The same with curl"><code ref=${line}>${curl(location.origin, text || "hi")}</code></pre>
+    <pre tabindex="0" aria-label="The same with curl"><code ref=${line}>${curl(location.origin, text || "hi", hasToken())}</code></pre>
     <button type="button" onClick=${copy}>Copy</button>
   </section>`;
 }
 
+function SignIn() {
+  const [token, setToken] = useState("");
+  function enter(event) {
+    event.preventDefault();
+    signIn(token);
+  }
+  return html`<section>
+    <h2>Sign in</h2>
+    <form onSubmit=${enter}>
+      <label>Token <input type="password" name="token" required autocomplete="current-password" value=${token} onInput=${(event) => setToken(event.target.value)} /></label>
+      <button>Sign in</button>
+    </form>
+    <p>The status of the cluster needs a token with the scope admin; reading and sending messages, one with read or write.</p>
+  </section>`;
+}
+
 function App() {
-  const { view, error } = useCluster();
+  const { view, error, locked } = useCluster();
   return html`
     <${Banner} view=${view} error=${error} />
     <main>
+      ${locked && html`<${SignIn} />`}
+      ${view && view.warnings.map((warning) => html`<p class="notice" role="note" key=${warning}>${warning}</p>`)}
       ${view && html`<${Nodes} view=${view} /><${Members} view=${view} />`}
       <${Charts} html=${html} sample=${view && view.traffic} />
       <${Tail} />

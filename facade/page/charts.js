@@ -1,6 +1,7 @@
 // Requests and their latency in the last five minutes.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { clock, jsonOf } from "/assets/format.js";
+import { jsonOf } from "/assets/access.js";
+import { clock } from "/assets/format.js";
 
 const KEPT_S = 300;
 

@@ -1,12 +1,4 @@
-// Numbers, times and commands as people read them, and JSON as the facade gives it.
-
-/** The JSON of a good answer; else an error with the sentence of the problem. */
-export async function jsonOf(url, options) {
-  const answer = await fetch(url, options);
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.message || `${answer.status}`);
-  return found;
-}
+// Numbers, times and commands as people read them.
 
 export function number(value) {
   return value.toLocaleString("en");
@@ -37,8 +29,9 @@ export function ago(time, now) {
   return `${Math.round(seconds / 86400)} d`;
 }
 
-/** The command that sends the same message. */
-export function curl(origin, text) {
+/** The command that sends the same message; a token is for the reader to put in. */
+export function curl(origin, text, withToken) {
   const body = JSON.stringify({ msg: text }).replaceAll("'", "'\\''");
-  return `curl -X POST ${origin}/v1/messages -H 'Content-Type: application/json' -d '${body}'`;
+  const token = withToken ? ` -H "Authorization: Bearer $FACADE_TOKEN"` : "";
+  return `curl -X POST ${origin}/v1/messages${token} -H 'Content-Type: application/json' -d '${body}'`;
 }

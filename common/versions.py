@@ -1,0 +1,45 @@
+"""Libraries with known holes: a process that would run on one of them does not start."""
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import NamedTuple
+
+from common.errors import FatalError
+
+
+class Floor(NamedTuple):
+    """The first version that is good, and the advisory against those before."""
+
+    version: tuple[int, ...]
+    advisory: str
+
+
+# Of what reads bytes of strangers; the last advisories against each, as of 2026-11.
+FLOORS: Mapping[str, Floor] = {
+    "libzmq": Floor((4, 3, 3), "CVE-2020-15166: a peer that does not finish its handshake blocks the server"),
+    "msgpack": Floor((1, 2, 1), "CVE-2026-57585: an Unpacker that is used after an error crashes the process"),
+    "waitress": Floor((3, 0, 1), "CVE-2024-49768 and CVE-2024-49769: requests hidden in others, and a busy loop"),
+}
+
+
+def refuse_known_bad(libzmq: str, floors: Mapping[str, Floor] = FLOORS) -> None:
+    """Return if no library is older than its floor; `libzmq` is the version of that.
+
+    Raises:
+        FatalError: one is: the sentence names it, the advisory and the version that is needed.
+    """
+    for name, floor in floors.items():
+        found = libzmq if name == "libzmq" else metadata.version(name)
+        if _numbers(found) < floor.version:
+            needed = ".".join(map(str, floor.version))
+            raise FatalError(f"{name} {found} is not safe ({floor.advisory}): install {needed} or newer")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: 3.0.2 of "3.0.2.post1"."""
+    numbers = []
+    for part in version.split("."):
+        if not part.isdecimal():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)

@@ -1,0 +1,87 @@
+"""Who may do what, and how often: asked for each request, before anything is done. Pure."""
+
+import ipaddress
+import math
+import time
+from collections.abc import Callable
+
+import limits
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from common import config
+from common.errors import ForbiddenError, RateError, UnauthenticatedError
+from facade.tokens import Scope, Tokens
+
+OPEN = ("/livez", "/readyz", "/v1/limits", "/openapi.json", "/", "/api", "/assets/{name}")  # of them nothing is secret
+STATUS = ("/v1/cluster", "/v1/history", "/metrics")
+
+Admit = Callable[[str, str, str | None, str], None]
+
+
+class Access:
+    """The rules of one facade.
+
+    Args:
+        tokens: of the clients; None: everybody may do everything.
+        rate: requests of one client, as `100/second`; "" for no limit.
+    """
+
+    def __init__(self, tokens: Tokens | None = None, rate: str = "") -> None:
+        self._tokens = tokens
+        self._rate = limits.parse(rate) if rate else None
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage()) if rate else None
+
+    def admit(self, method: str, path: str, authorization: str | None, address: str) -> None:
+        """Return if a request is to be answered.
+
+        Args:
+            method: in capitals.
+            path: as a route has it, `/v1/messages/{message_id}`; with `?verbose` when that is asked for.
+            authorization: the header.
+            address: the client's IP address.
+
+        Raises:
+            UnauthenticatedError, ForbiddenError: the token is missing or wrong, or does not allow that.
+            RateError: the client had as many as it may have.
+        """
+        if path in OPEN:
+            return
+        client = self._client(_needed(method, path), authorization) if self._tokens else address
+        if self._rate and self._limiter and not self._limiter.hit(self._rate, client):
+            reset_s, _ = self._limiter.get_window_stats(self._rate, client)
+            raise RateError(f"{client} has sent over {self._rate}", max(1, math.ceil(reset_s - time.time())))
+
+    def _client(self, scope: Scope, authorization: str | None) -> str:
+        """The name of the token, which allows that."""
+        kind, _, sent = (authorization or "").partition(" ")
+        if not sent or kind.lower() != "bearer":
+            raise UnauthenticatedError("a token is needed: Authorization: Bearer TOKEN")
+        token = self._tokens.find(sent.strip()) if self._tokens else None
+        if token is None:
+            raise UnauthenticatedError("the token is not known here")
+        if not token.allows(scope):
+            raise ForbiddenError(f"the token {token.name} does not allow this: it needs the scope {scope}")
+        return token.name
+
+
+def warnings(address: str, *, tokens: bool) -> tuple[str, ...]:
+    """What an operator should know of a facade that listens at host:port."""
+    if tokens or is_loopback(address):
+        return ()
+    return (f"everybody who reaches {address} may read and write: [security] tokens is not set",)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches a host:port."""
+    host = config.split(address)[0]
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
+
+
+def _needed(method: str, path: str) -> Scope:
+    if path in STATUS or path.endswith("?verbose"):
+        return Scope.ADMIN
+    return Scope.WRITE if method == "POST" else Scope.READ
