@@ -12,11 +12,11 @@ from typing import NamedTuple
 import click
 import structlog
 
-from common import config, keyring, process
+from common import config, exposure, keyring, process
 from common.pool import ZmqTransport
 from facade import page, presence, prober, server, streams
 from facade import workers as processes
-from facade.access import Access, warnings
+from facade.access import Access
 from facade.app import create_app
 from facade.client import Client
 from facade.documents import of_facade
@@ -48,7 +48,7 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     own = f"{host}:{port or configured}"
     tokens = Tokens(path.parent / settings.security.tokens) if settings.security.tokens else None
     guards = Guards(tokens, keyring.opened(settings, path.parent, own))
-    warned = warnings(own, tokens=tokens is not None)
+    warned = exposure.of_facade(own, tokens=tokens is not None)
     listening = server.listen(host, port or configured)
     log.info("listening", address=own)
     for warning in warned:

@@ -1,6 +1,5 @@
 """Who may do what, and how often: asked for each request, before anything is done. Pure."""
 
-import ipaddress
 import math
 import time
 from collections.abc import Callable
@@ -9,7 +8,6 @@ import limits
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from common import config
 from common.errors import ForbiddenError, RateError, UnauthenticatedError
 from facade.tokens import Scope, Tokens
 
@@ -63,22 +61,6 @@ class Access:
         if not token.allows(scope):
             raise ForbiddenError(f"the token {token.name} does not allow this: it needs the scope {scope}")
         return token.name
-
-
-def warnings(address: str, *, tokens: bool) -> tuple[str, ...]:
-    """What an operator should know of a facade that listens at host:port."""
-    if tokens or is_loopback(address):
-        return ()
-    return (f"everybody who reaches {address} may read and write: [security] tokens is not set",)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches a host:port."""
-    host = config.split(address)[0]
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return host == "localhost"
 
 
 def _needed(method: str, path: str) -> Scope:

@@ -12,7 +12,7 @@ import click
 import structlog
 import uvloop
 
-from common import config, keyring, process, rpc
+from common import config, exposure, keyring, process, rpc
 from common.errors import FatalError
 from common.pool import ZmqTransport
 from common.serving import Server
@@ -51,6 +51,8 @@ def run_messages(port: int, host: str, path: Path) -> None:
     settings = config.load(path)
     address = _reachable(host, port)
     keys = keyring.opened(settings, path.parent, address)
+    for warning in exposure.of_server(address, keys=keys is not None):
+        log.warning(warning)
     uvloop.run(_run_messages(address, settings.registry.addresses, keys))
 
 
@@ -77,6 +79,8 @@ def run_logging(*, port: int, host: str, path: Path, name: str | None, member: s
 
     metrics = metrics or config.metrics_of(settings, address)
     keys = keyring.opened(settings, path.parent, address)
+    for warning in exposure.of_server(address, keys=keys is not None):
+        log.warning(warning)
     uvloop.run(_run_logging(ZmqTransport(keys), address, settings, opening, keys=keys, scraped=metrics))
 
 

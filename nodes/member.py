@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from common import exposure
 from common.config import split
 from common.errors import FatalError
 from common.process import dying_with_this
@@ -114,6 +115,8 @@ async def running(
     Raises:
         FatalError: Java cannot be run, or the log file cannot be written.
     """
+    for warning in exposure.of_member(address):
+        log.warning(warning)
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         with log_path.open("wb") as output:

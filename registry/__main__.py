@@ -6,7 +6,7 @@ import click
 import structlog
 import uvloop
 
-from common import config, keyring, process
+from common import config, exposure, keyring, process
 from common.serving import Server
 from registry.directory import Directory, parse_service_ips
 
@@ -34,6 +34,8 @@ async def _serve(address: str, settings: config.Config, keys: keyring.Keyring | 
     directory = Directory.from_config(settings, knows=keys.knows if keys else lambda _address: True)
     server = Server(address, directory.handle, keys)
     log.info("listening", address=address)
+    for warning in exposure.of_server(address, keys=keys is not None):
+        log.warning(warning)
     await server.serve(process.stop_on_signal())
 
 

@@ -53,13 +53,17 @@ def serving(handler: Handler, *, in_flight: int = IN_FLIGHT, address: str | None
 
 @contextmanager
 def running_cluster(
-    folder: Path, *, engine: str, keyed: bool = False, more: str = "", **kwargs: Any
+    folder: Path, *, engine: str, keyed: bool = False, everywhere: bool = False, more: str = "", **kwargs: Any
 ) -> Iterator[Cluster]:
     """A whole cluster on free ports, with its files in `folder`; every process of it is gone at the end.
 
-    `keyed`: its processes have keys. `more` is what is added to its configuration.
+    `keyed`: its processes have keys; `everywhere`: its facade listens at all addresses. `more` is what is added to its
+    configuration.
     """
     write_config(folder / "config.toml", more=f'[security]\nkeys = "keys"\n{more}' if keyed else more)
+    if everywhere:
+        path = folder / "config.toml"
+        path.write_text(path.read_text().replace('[facade]\naddress = "127.0.0.1:', '[facade]\naddress = "0.0.0.0:'))
     if keyed:
         for name in keys.all_names(config.load(folder / "config.toml")):
             keys.write_pair(folder / "keys", name)

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from structlog.typing import EventDict
 
 from common.errors import ConfigError, FatalError, ForbiddenError, RateError, UnauthenticatedError
-from facade.access import Access, warnings
+from facade.access import Access
 from facade.operations import OPERATIONS
 from facade.tokens import LOOK_S, Scope, Token, Tokens, digest_of
 from scripts import tokens
@@ -173,26 +173,6 @@ def test_over_its_rate_a_client_is_told_when_to_come_again(world: World) -> None
     assert 429 == answered.status_code
     assert 1 <= int(answered.headers["retry-after"]) <= 60
     assert "1 per 1 minute" in answered.json["message"]
-
-
-@pytest.mark.parametrize(
-    ("address", "with_tokens", "count"),
-    [
-        ("127.0.0.1:5000", False, 0),
-        ("localhost:5000", False, 0),
-        ("127.8.8.8:5000", False, 0),
-        ("0.0.0.0:5000", False, 1),
-        ("10.0.0.1:5000", False, 1),
-        ("facade.example:5000", False, 1),
-        ("0.0.0.0:5000", True, 0),
-    ],
-)
-def test_a_facade_that_others_reach_without_tokens_warns(address: str, with_tokens: bool, count: int) -> None:
-    """One sentence that names the address and the key of the configuration."""
-    found = warnings(address, tokens=with_tokens)
-
-    assert count == len(found)
-    assert all(address in one and "[security] tokens" in one for one in found)
 
 
 def run(*arguments: str, config: Path) -> tuple[int, str]:

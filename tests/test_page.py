@@ -17,7 +17,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from facade import page as pages
 from facade.operations import OPERATIONS
+from facade.tokens import Scope, Token, digest_of
+from scripts import tokens
 from scripts.launcher import Cluster
+from tests.support import running_cluster
 
 CHROMIUM = Path("/usr/bin/chromium")
 WEIGHT_BYTES = 60_000  # of all that the page loads, compressed
@@ -168,3 +171,28 @@ def test_files_of_others_are_those_that_are_named() -> None:
     for name, licence, digest in rows:
         assert digest == hashlib.sha256((VENDOR / name).read_bytes()).hexdigest(), name
         assert (VENDOR / licence).exists()
+
+
+def test_the_page_asks_for_a_token(page: Page, tmp_path: Path) -> None:
+    """Where tokens are needed it shows nothing without one; with one of an operator it shows all, and it sends it."""
+    tokens.write(tmp_path / "tokens.toml", [Token("boss", (Scope.ADMIN,), digest_of("open sesame"))])
+    with running_cluster(tmp_path, engine="embedded", more='[security]\ntokens = "tokens.toml"\n') as cluster:
+        page.goto(url(cluster))
+        expect(page.locator(".banner.bad")).to_contain_text("a token is needed")
+        assert 0 == page.locator("table").count()
+
+        page.get_by_label("Token").fill("open sesame")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator(".banner")).to_contain_text("3/3 nodes", timeout=10_000)
+        expect(page.locator("h2", has_text="Messages")).to_contain_text("live")
+        page.get_by_label("Message", exact=True).fill("with a token")
+        page.keyboard.press("Enter")
+        expect(page.locator(".tail")).to_contain_text("with a token")
+        expect(page.locator("pre")).to_contain_text("Authorization: Bearer")
+
+
+def test_the_page_tells_what_is_open(quiet_page: Page, tmp_path: Path) -> None:
+    """A facade that listens everywhere without tokens says so in a line."""
+    with running_cluster(tmp_path, engine="embedded", everywhere=True) as cluster:
+        quiet_page.goto(url(cluster).replace("0.0.0.0", "127.0.0.1"))
+        expect(quiet_page.locator(".notice")).to_contain_text("everybody who reaches 0.0.0.0")
