@@ -6,6 +6,8 @@ one each way; what is in them is made and read by `common.codec`.
 
 import contextlib
 import logging
+import os
+import socket
 import time
 from types import SimpleNamespace
 
@@ -41,7 +43,7 @@ REFUSALS: dict[int, str] = {  # of a connection, by the event or the error of th
     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "another key of this server",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "no handshake",
 }
-GARBAGE = "not ZeroMQ"
+GARBAGE, SURPLUS = "not ZeroMQ", "too many connections"
 _DOMAIN = "threefold"  # of ZAP; it must have some name
 _HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -151,7 +153,7 @@ class Listener:
     Args:
         address: host:port to bind.
         keyring: whose keys are admitted; None: everybody is.
-        connections: most at once; over it the address is left until some have gone.
+        connections: most at once; one more is closed as soon as it is there.
 
     Attributes:
         refused: connections that did not become one, by the reason.
@@ -161,12 +163,10 @@ class Listener:
     """
 
     def __init__(self, address: str, keyring: Keyring | None = None, *, connections: int = CONNECTIONS) -> None:
-        self.refused = dict.fromkeys([*REFUSALS.values(), GARBAGE], 0)
-        self._address = address
+        self.refused = dict.fromkeys([*REFUSALS.values(), GARBAGE, SURPLUS], 0)
         self._keyring = keyring
         self._connections = connections
         self._open = 0
-        self._bound = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._admission = _admitting(self._context, keyring) if keyring else None
         self._socket = _limited(self._context.socket(zmq.ROUTER), wire.REQUEST_BYTES)
@@ -175,7 +175,7 @@ class Listener:
             _encrypted(self._socket, keyring, server=True)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED)
         try:
-            self._bind()
+            self._socket.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
             self.close()
             taken = error.errno == zmq.EADDRINUSE
@@ -209,24 +209,20 @@ class Listener:
             log.warning("reply dropped", reason=error.strerror)
 
     def take_news(self) -> None:
-        """Count connections and what was refused; leave the address, or come back to it."""
+        """Count connections and what was refused, and close those that are too many."""
         while _readable(self._monitor):
             news = recv_monitor_message(self._monitor)
             match news["event"]:
                 case zmq.EVENT_ACCEPTED:
                     self._open += 1
+                    if self._open > self._connections:
+                        self.refused[SURPLUS] += 1
+                        _shut_down(news["value"])
                 case zmq.EVENT_DISCONNECTED:
                     self._open -= 1
                 case event:
                     why = news["value"] if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL else event
                     self.refused[REFUSALS.get(why, GARBAGE)] += 1
-        if self._bound and self._open >= self._connections:
-            log.warning("no more connections are taken for now", open=self._open)
-            self._socket.unbind(f"tcp://{self._address}")
-            self._bound = False
-        elif not self._bound and self._open < self._connections * 0.9:  # not at each one that goes
-            with contextlib.suppress(zmq.ZMQError):  # the socket that was left is not closed yet: at the next news
-                self._bind()
 
     def close(self) -> None:
         """Send what is to be sent, and close."""
@@ -236,10 +232,6 @@ class Listener:
         if self._admission:
             self._admission.stop()
         self._context.term()
-
-    def _bind(self) -> None:
-        self._socket.bind(f"tcp://{self._address}")
-        self._bound = True
 
 
 def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
@@ -253,6 +245,12 @@ def key_pair() -> tuple[str, str]:
     """A new public key and its secret one, in Z85."""
     public, secret = zmq.curve_keypair()
     return public.decode(), secret.decode()
+
+
+def _shut_down(descriptor: int) -> None:
+    """End a connection that libzmq has; it notices. If it was gone already, this ends another new one, or nothing."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as doubled:
+        doubled.shutdown(socket.SHUT_RDWR)
 
 
 def _admitting(context: "zmq.Context[zmq.Socket[bytes]]", keyring: Keyring) -> ThreadAuthenticator:

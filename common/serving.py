@@ -57,6 +57,7 @@ class Server:
         self._listener = Listener(address, keyring, connections=connections)
         self._tasks: set[asyncio.Task[None]] = set()
         self._of_peer: Counter[bytes] = Counter()
+        self._to_drain = False
         self._stopping = False
 
     @property
@@ -96,12 +97,19 @@ class Server:
                 told, next_s = now, now_s + TOLD_S
 
     def _drain(self) -> None:
-        """Take what has arrived. The descriptor is edge-triggered, so this also runs after each send."""
+        """Take what has arrived."""
+        self._to_drain = False
         for _ in range(DRAIN_FRAMES):
             if self._stopping or (heard := self._listener.receive()) is None:
                 return
             self._accept(heard)
-        asyncio.get_running_loop().call_soon(self._drain)
+        self._drain_soon()
+
+    def _drain_soon(self) -> None:
+        """Once, when what was taken before has had its turn; also after each send: the descriptor is edge-triggered."""
+        if not self._to_drain:
+            self._to_drain = True
+            asyncio.get_running_loop().call_soon(self._drain)
 
     def _accept(self, heard: Heard) -> None:
         peer = heard.envelope[0]
@@ -124,7 +132,7 @@ class Server:
         finally:
             self._done(heard.envelope[0])
         self._listener.send(heard.envelope, codec.encode(reply))
-        self._drain()
+        self._drain_soon()
 
     def _done(self, peer: bytes) -> None:
         self._of_peer[peer] -= 1

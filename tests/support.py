@@ -14,7 +14,7 @@ import psutil
 from common import config, ids, rpc
 from common.handling import Handler
 from common.pool import ZmqTransport
-from common.serving import IN_FLIGHT, Server
+from common.serving import Server
 from common.wire import Append, Stored
 from scripts import keys
 from scripts.launcher import Cluster
@@ -27,15 +27,15 @@ T = TypeVar("T")
 
 
 @contextmanager
-def serving(handler: Handler, *, in_flight: int = IN_FLIGHT, address: str | None = None) -> Iterator[str]:
-    """A real Server in a thread of its own; its address. Drained at the end."""
+def serving(handler: Handler, *, address: str | None = None, **limits: Any) -> Iterator[str]:
+    """A real Server, perhaps with other limits, in a thread of its own; its address. Drained at the end."""
     listening = address or free_addresses(1)[0]
     started = threading.Event()
     control: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
         stop = asyncio.Event()
-        server = Server(listening, handler, in_flight=in_flight)
+        server = Server(listening, handler, **limits)
         control.append((asyncio.get_running_loop(), stop))
         started.set()
         await server.serve(stop)
