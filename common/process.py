@@ -59,6 +59,12 @@ def stop_on_signal() -> asyncio.Event:
     return stop
 
 
+def exit_on_signal(name: str) -> None:
+    """Let SIGTERM and SIGHUP end this process like an exception, so that what it started is ended, too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(f"{name}: told to stop"))
+
+
 def dying_with_this() -> Callable[[], None] | None:
     """Code for a child: ask Linux to kill it when this process dies, however that happens; None on other systems."""
     if sys.platform != "linux":

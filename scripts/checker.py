@@ -3,6 +3,7 @@
 A text is `client-counter rest`; each client writes one after the other, so its counters must appear in their order.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -140,9 +141,8 @@ def check(writes: Sequence[Write], reads: Sequence[Read]) -> Verdict:
 
 def outage_s(times_s: Sequence[float], since_s: float = 0.0, until_s: float = float("inf")) -> float:
     """The longest time between two of these (ascending) that ended after `since_s` and began before `until_s`."""
-    return max(
-        (after - before for before, after in pairwise(times_s) if after > since_s and before < until_s), default=0.0
-    )
+    overlapping = times_s[max(0, bisect_right(times_s, since_s) - 1) : bisect_left(times_s, until_s) + 1]
+    return max((after - before for before, after in pairwise(overlapping)), default=0.0)
 
 
 def _latency(milliseconds: Sequence[float]) -> Latency:

@@ -2,7 +2,6 @@
 
 import http.client
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -32,8 +31,7 @@ TRAFFIC_S = 10.0  # longest wait for as many
 def main(keep: bool, engine: str | None) -> None:
     """Show the whole product on free ports and in a temporary folder; exit with 1 when anything is lost."""
     console = Console()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit("demo: told to stop"))  # so that what it started is ended
+    process.exit_on_signal("demo")
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="threefold-demo-"))
         stack.callback(shutil.rmtree, folder)

@@ -10,18 +10,39 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from scripts.checker import Outcome, Read, Write
 from scripts.traffic import TIMEOUT_S, HttpClient, Reply, client
 
-WRITERS = 4
-READ_PAUSE_S = 0.3  # between two reads of everything
 CURL_PAUSE_S = 0.2  # between two requests of curl: it is what users have, and a process for each
-SLOW_PAUSE_S = 0.02  # between two writes of a writer that is there for what it is told, not for load
 ERROR_PAUSE_S = 0.05  # after a request that was not answered
 VOLLEY = 100  # requests at once with one idempotency key
 _ERRORS = (OSError, http.client.HTTPException, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a recorder does to its facade.
+
+    Attributes:
+        writers: on kept connections.
+        write_every_s: from the begin of a writer's post to that of its next one, at least.
+        read_pause_s: between two reads of everything; None: there are none.
+        look_pause_s: between two reads of the message that was acknowledged last; None: there are none.
+        curl: whether curl writes and reads, too.
+    """
+
+    writers: int = 4
+    write_every_s: float = 0.0
+    read_pause_s: float | None = 0.3
+    look_pause_s: float | None = None
+    curl: bool = True
+
+
+FULL = Load()
+ONE_SLOW_WRITER = Load(writers=1, write_every_s=0.02, read_pause_s=None, curl=False)  # for what it is told, not as load
 
 
 @dataclass(slots=True)
@@ -31,28 +52,28 @@ class Recorder:
     Attributes:
         address: host:port of the facade.
         name: begins the name of each writer.
-        whole: also reads, and has more writers, one of them curl.
+        load: who writes and reads, and how often.
+        looks: when (monotonic seconds) an acknowledged message was read alone, and was as it was sent.
         errors: what was answered neither by 200 nor by a whole read.
         marks: when (monotonic seconds) what was done to the cluster.
     """
 
     address: str
     name: str = "w"
-    whole: bool = True
+    load: Load = FULL
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
+    looks: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     marks: list[tuple[float, str]] = field(default_factory=list)
     excused: set[str] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _texts: dict[str, str] = field(default_factory=dict)  # each text once, or the reads of an hour take gigabytes
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Load while the block runs: writers and a reader on kept connections, and curl for both."""
-        writers = range(WRITERS if self.whole else 1)
-        threads = [threading.Thread(target=self._write, args=(f"{self.name}{number}",)) for number in writers]
-        if self.whole:
-            threads += [threading.Thread(target=self._read_all), threading.Thread(target=self._curl)]
+        """Load while the block runs, each writer and reader in its own thread."""
+        threads = [threading.Thread(target=work) for work in self._work()]
         for thread in threads:
             thread.start()
         try:
@@ -68,6 +89,10 @@ class Recorder:
             return self.writes, self.reads
         reads = [replace(read, texts=[text for text in read.texts if text not in self.excused]) for read in self.reads]
         return [write for write in self.writes if write.text not in self.excused], reads
+
+    def acknowledged_s(self) -> list[float]:
+        """When (monotonic seconds) writes were acknowledged, in order."""
+        return sorted(write.ended_s for write in self.writes if write.outcome is Outcome.OK)
 
     def excuse(self, seconds: float) -> None:
         """What was acknowledged in the last seconds may be lost, and is left out of the history."""
@@ -124,17 +149,47 @@ class Recorder:
         else:
             self.writes.append(Write(text, began, time.monotonic(), Outcome.INFO))
 
+    def _work(self) -> Iterator[Callable[[], None]]:
+        """What the threads do."""
+        for number in range(self.load.writers):
+            yield partial(self._write, f"{self.name}{number}")
+        if self.load.read_pause_s is not None:
+            yield partial(self._read_all, self.load.read_pause_s)
+        if self.load.look_pause_s is not None:
+            yield partial(self._look_on, self.load.look_pause_s)
+        if self.load.curl:
+            yield self._curl
+
     def _write(self, name: str) -> None:
         with client(self.address) as own:
-            counter = 0
-            while not self._stop.wait(0 if self.whole else SLOW_PAUSE_S):
+            counter, due = 0, time.monotonic() + self.load.write_every_s
+            while not self._stop.wait(max(0.0, due - time.monotonic())):
+                due = time.monotonic() + self.load.write_every_s  # what an outage delayed is not made up for
                 self._note_write(own.post, f"{name}-{counter} payload")
                 counter += 1
 
-    def _read_all(self) -> None:
+    def _read_all(self, pause_s: float) -> None:
         with client(self.address) as own:
-            while not self._stop.wait(READ_PAUSE_S):
+            while not self._stop.wait(pause_s):
                 self._note_read(own.read)
+
+    def _look_on(self, pause_s: float) -> None:
+        with client(self.address) as own:
+            while not self._stop.wait(pause_s):
+                if newest := next((write for write in reversed(self.writes) if write.ids), None):
+                    self._look(own, newest)
+
+    def _look(self, http_client: HttpClient, write: Write) -> None:
+        """One read of one message: it is there, as it was sent, or that is an error."""
+        try:
+            reply = http_client.call("GET", f"/v1/messages/{write.ids[0]}")
+        except _ERRORS as error:
+            self.errors.append(f"look for {write.text}: {error!r}")
+        else:
+            if reply.document.get("msg") == write.text:
+                self.looks.append(time.monotonic())
+            else:
+                self.errors.append(f"look for {write.text}: {reply.status} {reply.document}")
 
     def _curl(self) -> None:
         counter = 0
@@ -159,6 +214,7 @@ class Recorder:
         return document
 
     def _note_write(self, post: Callable[[str], Reply], text: str) -> Write:
+        self._texts[text] = text
         began = time.monotonic()
         outcome, message_id = self._answered(lambda: post(text), text)
         written = Write(text, began, time.monotonic(), outcome, (message_id,) if message_id else ())
@@ -172,7 +228,8 @@ class Recorder:
         except (*_ERRORS, KeyError) as error:
             self.errors.append(f"read: {error!r}")
         else:
-            self.reads.append(Read(texts, began, time.monotonic()))
+            ended = time.monotonic()
+            self.reads.append(Read([self._texts.setdefault(text, text) for text in texts], began, ended))
 
     def _answered(self, send: Callable[[], Reply], text: str) -> tuple[Outcome, str]:
         """How a post ended, and the uuid that its answer named, if any."""

@@ -14,7 +14,7 @@ from scripts import processes
 from scripts.hosts import Hosts
 from scripts.launcher import Cluster, Part
 from scripts.ports import write_config
-from scripts.recorder import Recorder
+from scripts.recorder import FULL, ONE_SLOW_WRITER, Load, Recorder
 
 DEAD_S = 3.0  # that what was killed stays dead: as long as a lease
 NODES = (1, 2, 3)
@@ -94,11 +94,11 @@ def stopped(victims: Sequence[psutil.Process]) -> Iterator[None]:
 
 
 @contextmanager
-def on_this_machine(folder: Path, chance: random.Random, hang_s: float) -> Iterator[Stage]:
+def on_this_machine(folder: Path, chance: random.Random, hang_s: float, load: Load = FULL) -> Iterator[Stage]:
     """A cluster on free ports; its load begins when the block does, and every process of it is killed at the end."""
     write_config(folder / "config.toml", registries=2)
     with ExitStack() as at_last, Cluster(folder / "config.toml").running(quiet) as cluster:
-        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, at_last)
+        yield Stage(cluster, Recorder(cluster.settings.facade.address, load=load), chance, hang_s, at_last)
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def on_hosts(folder: Path, chance: random.Random, hang_s: float) -> Iterator[Sta
         cluster = Cluster(folder / "config.toml", more=beside, within=hosts.within)
         stack.enter_context(cluster.running(quiet))
         recorders = tuple(
-            Recorder(part.address, f"host{number}w", whole=False) for number, part in enumerate(beside, 1)
+            Recorder(part.address, f"host{number}w", load=ONE_SLOW_WRITER) for number, part in enumerate(beside, 1)
         )
         yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, stack, hosts, recorders)
 

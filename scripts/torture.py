@@ -1,39 +1,30 @@
 """`python -m scripts.torture`: faults on real clusters under load, and the checker's verdict on what clients saw."""
 
-import http.client
 import itertools
 import json
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
-import psutil
 from rich.console import Console
 from rich.table import Table
 
-from common import process, rpc, wire
-from common.errors import FatalError, PeerError
-from common.pool import ZmqTransport
-from scripts import checker, disk_faults, faults, history, network_faults
-from scripts.checker import Outcome, Verdict
-from scripts.launcher import Cluster
+from common import process
+from scripts import aftermath, checker, disk_faults, faults, history, network_faults
+from scripts.checker import Verdict
 from scripts.prepare import prepare
 from scripts.stage import Stage, on_hosts, on_this_machine
 from scripts.traffic import client
 
 BEFORE_S = 1.5  # of load before a fault
-STEADY_S, HEAL_S = 5.0, 60.0  # every node sees every member for as long: Hazelcast looks each 2 s for a side to merge
 LOAD_S = 60.0  # at most, for the acknowledgements that are wanted
-PAGE_S = 5.0  # for one page of one node
-LOOK_S = 0.3  # between two looks at the cluster
+LOOK_S = 0.3  # between two looks at what is acknowledged
 TABLE_COLUMNS = 170
 UNREACHABLE = ("facade", "kill3", "wipe")  # no facade, or no node, is there for a while: errors are right
 
@@ -58,10 +49,6 @@ FAULTS: dict[str, Callable[[Stage], None]] = {
     "split": network_faults.split,
     "merge-kill": network_faults.merge_kill,
 }
-FAILURES = (  # of one run; the others go on
-    *(FatalError, PeerError, OSError, http.client.HTTPException, ValueError),
-    *(psutil.Error, subprocess.SubprocessError),
-)
 NETWORK_FAULTS = ("split", "merge-kill")
 
 
@@ -118,13 +105,13 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
                     stack.enter_context(beside.running())
                 time.sleep(BEFORE_S)
                 FAULTS[fault](stage)
-                converged_s = _converge(stage.cluster)
+                converged_s = aftermath.converge(stage.cluster)
             visible_s, ends = time.monotonic(), time.monotonic() + LOAD_S
             while len(recorder.writes) < least and time.monotonic() < ends:
                 time.sleep(LOOK_S)
         with client(stage.cluster.settings.facade.address) as reader:
             recorder.read(reader)
-        differing = _differing(stage.cluster, set(recorder.reads[-1].texts))
+        differing = aftermath.differing(stage.cluster, set(recorder.reads[-1].texts))
     writes, reads = recorder.history()
     writes = [*writes, *(replace(write, visible_s=visible_s) for beside in stage.beside for write in beside.writes)]
     errors = [*recorder.errors, *(error for beside in stage.beside for error in beside.errors)]
@@ -158,8 +145,7 @@ def main(  # noqa: PLR0917 (click names them)
     names = wanted.split(",")
     if unknown := [name for name in names if name not in FAULTS]:
         raise click.BadParameter(f"unknown fault {unknown[0]!r}; known: {', '.join(FAULTS)}", param_hint="--faults")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit("torture: told to stop"))  # so that what it started is ended
+    process.exit_on_signal("torture")
     prepare(click.echo)
     results: list[Result] = []
     failed: list[str] = []
@@ -167,7 +153,7 @@ def main(  # noqa: PLR0917 (click names them)
         try:
             results.append(torture(name, seed + run, hang_s=hang_s, least=least, folder=folder))
             click.echo(_line(results[-1]))
-        except FAILURES as error:
+        except aftermath.FAILURES as error:
             failed.append(f"{name} seed {seed + run}: {error}")
             click.echo(failed[-1])
         if report:  # after each run: a long one may be ended
@@ -235,45 +221,10 @@ def _outages_ms(stage: Stage) -> dict[str, float]:
     watched = [recorder for recorder in (stage.recorder, *stage.beside) if recorder not in stage.cut_off]
     found: dict[str, float] = {}
     for recorder in watched:
-        times = sorted(write.ended_s for write in recorder.writes if write.outcome is Outcome.OK)
+        times = recorder.acknowledged_s()
         for (at, what), (until, _) in itertools.pairwise([*stage.recorder.marks, (float("inf"), "")]):
             found[what] = max(found.get(what, 0.0), 1_000 * checker.outage_s(times, at, until))
     return found
-
-
-def _differing(cluster: Cluster, texts: set[str]) -> int:
-    """How many nodes have not exactly these messages, when each is asked alone."""
-    transport = ZmqTransport()
-    try:
-        nodes = cluster.settings.service_ips.logging_service
-        return sum(set(_texts_of(transport, node)) != texts for node in nodes)
-    finally:
-        transport.close()
-
-
-def _texts_of(transport: rpc.Transport, node: str) -> Iterator[str]:
-    after: str | None = ""
-    while after is not None:
-        page = rpc.ask(transport, node, wire.Read(after=after, limit=wire.PAGE_MESSAGES), wire.Page, timeout_s=PAGE_S)
-        yield from (entry.msg for entry in page.entries)
-        after = page.next
-
-
-def _converge(cluster: Cluster) -> float:
-    """Seconds until every node sees every member, and goes on to for STEADY_S: a merge may come after the heal.
-
-    Raises:
-        FatalError: not so within HEAL_S.
-    """
-    began = since = time.monotonic()
-    while time.monotonic() - since < STEADY_S:
-        if time.monotonic() - began > HEAL_S:
-            raise FatalError(f"the members did not find each other again within {HEAL_S} s")
-        time.sleep(LOOK_S)
-        nodes = [status for status in cluster.status() if status.part.member]
-        if any(status.members != len(nodes) for status in nodes):
-            since = time.monotonic()
-    return since - began
 
 
 if __name__ == "__main__":
