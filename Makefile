@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 TESTABLE := .venv/testable
 
-.PHONY: install demo test check audit sbom torture bench docs screenshots lock clean
+.PHONY: install demo test check audit sbom torture soak bench docs screenshots lock clean
 
 install: $(INSTALLED)
 
@@ -48,6 +48,11 @@ sbom: $(TESTABLE)
 # Faults on real clusters under load, and the checker's verdict: about 25 s a fault.
 torture: $(INSTALLED)
 	$(BIN)/python -m scripts.torture
+
+# A loaded cluster with a random fault every half minute, for so many minutes; a report and a plot in data/.
+MINUTES ?= 60
+soak: $(INSTALLED)
+	$(BIN)/python -m scripts.soak --minutes $(MINUTES) --report data/soak.json --plot data/soak.svg
 
 # Figures beside a bare echo and the store alone, in one run of about 25 minutes; needs wrk (apt-get install wrk).
 bench: $(TESTABLE)

@@ -39,12 +39,8 @@ def converge(cluster: Cluster) -> float:
 
 def differing(cluster: Cluster, texts: set[str]) -> int:
     """How many nodes have not exactly these messages, when each is asked alone."""
-    transport = cluster.transport
-    try:
-        nodes = cluster.settings.service_ips.logging_service
-        return sum(set(_texts_of(transport, node)) != texts for node in nodes)
-    finally:
-        transport.close()
+    nodes = cluster.settings.service_ips.logging_service
+    return sum(set(_texts_of(cluster.transport, node)) != texts for node in nodes)
 
 
 def _texts_of(transport: rpc.Transport, node: str) -> Iterator[str]:
