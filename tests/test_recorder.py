@@ -1,0 +1,100 @@
+"""Tests of scripts.recorder: what is written down of a facade that answers, and of one that forgets."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+
+import pytest
+
+from scripts.checker import Outcome
+from scripts.recorder import Load, Recorder
+from tests.support import eventually
+
+LOAD = Load(writers=1, write_every_s=0.02, read_pause_s=0.02, look_pause_s=0.01, curl=False)
+
+
+class Facade(BaseHTTPRequestHandler):
+    """Keeps texts; each one's uuid is its place."""
+
+    protocol_version = "HTTP/1.1"
+    texts: list[str]
+    forgets: bool
+
+    def do_POST(self) -> None:
+        """Take a message."""
+        self.texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["msg"])
+        self._answer(200, {"status": "success", "uuid": str(len(self.texts) - 1)})
+
+    def do_GET(self) -> None:
+        """All texts, or one."""
+        if self.path == "/facade":
+            self._answer(200, {"logs": self.texts})
+        elif self.forgets:
+            self._answer(404, {"message": "there is no message"})
+        else:
+            self._answer(200, {"msg": self.texts[int(self.path.rpartition("/")[2])]})
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+    def _answer(self, status: int, document: object) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def facade(*, forgets: bool) -> Iterator[str]:
+    """host:port of such a facade."""
+    kind = type("Own", (Facade,), {"texts": [], "forgets": forgets})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_recorder_writes_no_faster_than_it_is_told() -> None:
+    """Between two posts of a writer is at least the time that its load says."""
+    with facade(forgets=False) as address:
+        recorder = Recorder(address, load=LOAD)
+        with recorder.running():
+            eventually(lambda: len(recorder.writes) > 5)
+    began = [write.began_s for write in recorder.writes]
+
+    assert min(after - before for before, after in pairwise(began)) >= LOAD.write_every_s - 0.001
+    assert sorted(recorder.acknowledged_s()) == [write.ended_s for write in recorder.writes]
+    assert {Outcome.OK} == {write.outcome for write in recorder.writes}
+
+
+def test_each_text_of_a_history_is_kept_once() -> None:
+    """A read has the very texts that were sent, not copies: an hour of reads of everything would be gigabytes."""
+    with facade(forgets=False) as address:
+        recorder = Recorder(address, load=LOAD)
+        with recorder.running():
+            eventually(lambda: len(recorder.reads) > 5 and recorder.reads[-1].texts)
+    sent = {id(write.text) for write in recorder.writes}
+
+    assert [] == recorder.errors
+    assert [] == [text for read in recorder.reads for text in read.texts if id(text) not in sent]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_an_acknowledged_message_that_is_not_there_is_an_error(forgets: bool) -> None:
+    """What was acknowledged last is read alone, again and again; a 404 for it is written down, with its text."""
+    with facade(forgets=forgets) as address:
+        recorder = Recorder(address, load=LOAD)
+        with recorder.running():
+            eventually(lambda: len(recorder.errors if forgets else recorder.looks) > 2)
+
+    assert forgets == any("404" in error and "look for w0-" in error for error in recorder.errors)
+    assert forgets == (recorder.looks == [])
+    assert all(at_s < time.monotonic() for at_s in recorder.looks)
