@@ -98,7 +98,10 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             head = (self.header_plus + data).partition(b"\r\n\r\n")[0]
             if strictness.has_bare_ends(head[: self.adj.max_request_header_size]):
                 return self._refuse(BadRequest("a line of the headers does not end with CR LF"), len(data))
-        return int(super().received(data))
+        taken = int(super().received(data))
+        if self.completed:
+            self.expect_continue = False  # waitress would ask for a body that is refused, or that there is none of
+        return taken
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the first line and the headers; raises ParsingError."""
@@ -108,7 +111,10 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             return
         if unclear := strictness.ambiguity(first_line, [line for line in lines if line]):
             raise ParsingError(unclear)
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # of urllib, which waitress lets pass: "http://[" and the like
+            raise ParsingError("the URL is not valid") from error
 
     def _refuse(self, error: Error, taken: int) -> int:
         super().parse_header(b"GET / HTTP/1.0\r\n")  # for what else is read of a request

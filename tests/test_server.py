@@ -97,6 +97,12 @@ def test_a_request_is_answered(address: str) -> None:
         (b"GET / HTTP/1.1\nHost: x\n\n", 400, "a line of the headers does not end with CR LF"),
         (b"GET / HTTP/1.1\r\nHost: x\rX: y\r\n\r\n", 400, "a line of the headers does not end with CR LF"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: y\r\n z\r\n\r\n", 400, "a header goes on in a second line"),
+        (b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "the URL is not valid"),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 999999999\r\n\r\n",
+            413,
+            "the body is over the limit of 10485760 bytes",
+        ),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             400,
@@ -128,6 +134,14 @@ def test_what_waitress_refuses_has_the_form_of_every_error(
     assert (status, "application/problem+json") == (answered, headers["content-type"])
     assert {"type", "title", "status", "message", "request_id", "traceparent"} == json.loads(body).keys()
     assert message in json.loads(body)["message"]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_who_expects_a_continue_without_a_body_is_answered(address: str, method: bytes) -> None:
+    """Without a body, or with one that is refused, nothing is to be continued: the answer comes at once."""
+    expects = b" / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+    assert (200, b"hello") == (answered := raw(address, method + expects))[::2], answered
 
 
 @pytest.mark.parametrize(
