@@ -130,6 +130,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         """Write the problem document and close the connection."""
         error = self.request.error
         headers = getattr(self.request, "headers", {})
+        headers.pop("CONNECTION", None)  # waitress would tell a client of HTTP/1.0 that it is kept, too
         source = origin.received(headers.get("X_REQUEST_ID"), headers.get("TRACEPARENT"))
         origin.begin(source)
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # that would be a flood
@@ -140,7 +141,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         self.response_headers += [("X-Request-ID", source.request_id), *problem.SECURITY]
         self.set_close_on_finish()
         self.content_length = len(body)
-        self.write(body)
+        self.write(b"" if getattr(self.request, "command", "") == "HEAD" else body)
 
 
 def _reason(error: Error, limits: Limits) -> str:
@@ -164,6 +165,7 @@ class LastTask(WSGITask):  # type: ignore[misc]
         """Begin the answer."""
         super().start()
         if self.channel.spare or not self.channel.server.accepting:
+            self.request.headers.pop("CONNECTION", None)
             self.set_close_on_finish()
 
 

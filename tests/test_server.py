@@ -136,6 +136,24 @@ def test_what_waitress_refuses_has_the_form_of_every_error(
     assert message in json.loads(body)["message"]
 
 
+def test_a_refused_client_is_not_told_that_the_connection_is_kept(address: str) -> None:
+    """One that asks in HTTP/1.0 to keep it reads one `Connection` header, and it says that it is closed."""
+    with socket.create_connection(split(address), timeout=10.0) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nNoColon\r\n\r\n")
+        head = connection.makefile("rb").read().partition(b"\r\n\r\n")[0].lower()
+
+    assert [b"connection: close"] == [line for line in head.split(b"\r\n") if line.startswith(b"connection:")]
+
+
+def test_a_refused_head_has_no_body(address: str) -> None:
+    """Its headers are those of the answer to a GET, and nothing follows them."""
+    with socket.create_connection(split(address), timeout=10.0) as connection:
+        connection.sendall(b"HEAD http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+
+    assert (True, b"") == (head.startswith(b"HTTP/1.1 400 Bad Request"), body)
+
+
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 def test_who_expects_a_continue_without_a_body_is_answered(address: str, method: bytes) -> None:
     """Without a body, or with one that is refused, nothing is to be continued: the answer comes at once."""
