@@ -21,10 +21,11 @@ REQUEST_BYTES = 1_048_576  # of one frame to a server: a batch of PAGE_MESSAGES
 REPLY_BYTES = 4_194_304  # of one frame to a client: PAGE_BYTES, one text more, and 64 bytes around each message
 
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-MessageId = Annotated[str, Meta(pattern=f"^{UUID}$")]  # a UUID in its canonical text form
-Cursor = Annotated[str, Meta(pattern=f"^({UUID})?$")]  # a MessageId, or "" before the first
+# `\Z`, for `$` would let a newline follow.
+MessageId = Annotated[str, Meta(pattern=rf"^{UUID}\Z")]  # a UUID in its canonical text form
+Cursor = Annotated[str, Meta(pattern=rf"^({UUID})?\Z")]  # a MessageId, or "" before the first
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
-IdempotencyKey = Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}$")]  # visible ASCII
+IdempotencyKey = Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}\\Z")]  # visible ASCII
 Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
 Milliseconds = Annotated[float, Meta(ge=0)]  # that a node took for a request
 Reason = Annotated[str, Meta(max_length=1_000)]

@@ -140,6 +140,9 @@ def test_a_message_that_exists_is_valid() -> None:
     for build in (
         lambda: Append(id=5, msg="x"),  # type: ignore[arg-type]
         lambda: Append(id="not a uuid", msg="x"),
+        lambda: Append(id=f"{ID}\n", msg="x"),
+        lambda: Append(id=ID, msg="x", key="key\n"),
+        lambda: Read(after=f"{ID}\n", limit=1),
         lambda: Append(id=ID, msg="é" * (wire.MESSAGE_BYTES // 2 + 1)),
         lambda: Append(id=ID, msg="\ud800"),
         lambda: Append(id=ID, msg="", key=""),
