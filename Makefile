@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 TESTABLE := .venv/testable
 
-.PHONY: install demo test check audit sbom torture soak bench docs screenshots lock clean
+.PHONY: install demo test check audit sbom torture soak fuzz overload bench docs screenshots lock clean
 
 install: $(INSTALLED)
 
@@ -53,6 +53,15 @@ torture: $(INSTALLED)
 MINUTES ?= 60
 soak: $(INSTALLED)
 	$(BIN)/python -m scripts.soak --minutes $(MINUTES) --report data/soak.json --plot data/soak.svg
+
+# What nobody expects, over HTTP and the wire, in one run of about 20 minutes; what it finds becomes a test.
+SEED ?= 1
+fuzz: $(TESTABLE)
+	$(BIN)/python -m tests.fuzz.run --http 200000 --frames 1000000 --seconds-of-coverage 300 --seed $(SEED)
+
+# Two and five times what a facade can; draws docs/overload.svg.
+overload: $(TESTABLE)
+	$(BIN)/python -m tests.overload
 
 # Figures beside a bare echo and the store alone, in one run of about 25 minutes; needs wrk (apt-get install wrk).
 bench: $(TESTABLE)

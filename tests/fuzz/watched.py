@@ -1,0 +1,79 @@
+"""A cluster before and after: what its processes hold, that it still serves, and that no log has a traceback."""
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+from common import config
+from scripts.launcher import Cluster
+from tests.fuzz.outcome import Outcome
+from tests.support import eventually
+
+HEALTHY_S = 30.0  # until what was sent has no effect any more: a lease of a nonsense address lapses after 3 s
+WAIT_S = 15.0  # for one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a process holds."""
+
+    pid: int
+    rss_mb: float
+    descriptors: int
+    threads: int
+
+
+def held(cluster: Cluster) -> dict[str, Held]:
+    """By the name of the part, for all that run."""
+    return {status.part.name: _held(status.pid) for status in cluster.status() if status.pid}
+
+
+def _held(pid: int) -> Held:
+    process = psutil.Process(pid)
+    with process.oneshot():
+        return Held(pid, round(process.memory_info().rss / 1e6, 1), process.num_fds(), process.num_threads())
+
+
+def compared(before: Mapping[str, Held], after: Mapping[str, Held]) -> dict[str, Any]:
+    """For the report."""
+    return {
+        name: {"before": asdict(one), "after": asdict(after[name]) if name in after else None}
+        for name, one in before.items()
+    }
+
+
+def look(cluster: Cluster, before: Mapping[str, Held]) -> Outcome:
+    """Whether it is as healthy as before: the same processes, it stores a message, and no log has a traceback."""
+    outcome = Outcome("the cluster afterwards", 0)
+    try:
+        eventually(lambda: _serves(cluster.settings.facade.address), timeout_s=HEALTHY_S)
+    except AssertionError:
+        outcome.found(f"it does not store a message within {HEALTHY_S} s", b"")
+    after = held(cluster)
+    for name, one in before.items():
+        if name not in after or after[name].pid != one.pid:
+            outcome.found(f"{name} has died: {cluster.last_line(name)}", b"")
+    for path in sorted((cluster.folder / "logs").glob("*.log")):
+        _, found, after_it = path.read_bytes().partition(b"Traceback")
+        if found:
+            outcome.found(f"a traceback in {path.name}", found + after_it)
+    return outcome.done()
+
+
+def _serves(address: str) -> bool:
+    """Whether the facade is ready and stores a message."""
+    connection = http.client.HTTPConnection(*config.split(address), timeout=WAIT_S)
+    try:
+        connection.request("GET", "/readyz")
+        ready = connection.getresponse()
+        ready.read()
+        connection.request("POST", "/v1/messages", json.dumps({"msg": "x"}), {"Content-Type": "application/json"})
+        return (http.HTTPStatus.OK, http.HTTPStatus.CREATED) == (ready.status, connection.getresponse().status)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
