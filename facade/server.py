@@ -92,6 +92,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         super().__init__(adjustments)
         self._url_bytes = url_bytes
 
+    path = command = ""  # until the first line is read; waitress names the path when the client has left before
+
     def received(self, data: bytes) -> int:
         """Take more of the request; how much of it was taken."""
         if not (self.completed or self.headers_finished):
@@ -141,7 +143,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         self.response_headers += [("X-Request-ID", source.request_id), *problem.SECURITY]
         self.set_close_on_finish()
         self.content_length = len(body)
-        self.write(b"" if getattr(self.request, "command", "") == "HEAD" else body)
+        self.write(b"" if self.request.command == "HEAD" else body)
 
 
 def _reason(error: Error, limits: Limits) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waitress.adjustments import Adjustments
 
 from common.config import Limits, split
 from common.errors import FatalError
@@ -143,6 +144,14 @@ def test_a_refused_client_is_not_told_that_the_connection_is_kept(address: str) 
         head = connection.makefile("rb").read().partition(b"\r\n\r\n")[0].lower()
 
     assert [b"connection: close"] == [line for line in head.split(b"\r\n") if line.startswith(b"connection:")]
+
+
+def test_a_request_without_a_first_line_has_a_path() -> None:
+    """None: for waitress logs it when the client has left, and without it the connection would never be given up."""
+    parser = server.Parser(Adjustments())
+    parser.received(b"GET / HTTP/1.1\r\nNoColon\r\n\r\n")
+
+    assert ("Invalid header", "", "") == (parser.error.body, parser.path, parser.command)
 
 
 def test_a_refused_head_has_no_body(address: str) -> None:
