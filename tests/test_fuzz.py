@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import zmq
 from hypothesis import given, settings
+from structlog.typing import EventDict
 
 from common import codec
 from common.wire import Ping, State, Status
@@ -177,8 +178,8 @@ def test_a_broken_server_is_told(replies: Callable[[list[bytes]], list[list[byte
     assert all(found.problem.startswith(begin) for found, begin in zip(outcome.findings, told, strict=True))
 
 
-def test_a_handler_that_breaks_is_told() -> None:
-    """The reply "internal error" is a finding: behind it there is a traceback."""
+def test_a_handler_that_breaks_is_told(logged: list[EventDict]) -> None:
+    """The reply "internal error" is a finding: behind it there is a traceback in the log."""
 
     async def broken(_request: Any) -> Any:
         raise ZeroDivisionError
@@ -187,3 +188,4 @@ def test_a_handler_that_breaks_is_told() -> None:
         outcome = frame_phase.run([address], [PING], count=40, seed=SEED)
 
     assert "internal error: the log has the traceback" in {found.problem for found in outcome.findings}
+    assert {"a handler broke"} == {line["event"] for line in logged}

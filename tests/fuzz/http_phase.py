@@ -47,7 +47,7 @@ def expected(sent: bytes) -> Expected:
         if not parser.completed:
             return Expected(tuple(methods), unfinished=True)
         if not parser.empty:
-            methods.append(getattr(parser, "command", "GET"))
+            methods.append(parser.command)
             if parser.error or parser.connection_close:
                 break
     return Expected(tuple(methods), unfinished=not methods)
