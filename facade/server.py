@@ -88,11 +88,11 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
 class Parser(HTTPRequestParser):  # type: ignore[misc]
     """Refuses what is not clear, and a first line of over `url_bytes`."""
 
-    def __init__(self, adjustments: Any, *, url_bytes: int) -> None:
+    path = command = ""  # until the first line is read; waitress names the path when the client has left before
+
+    def __init__(self, adjustments: Any, *, url_bytes: int = DEFAULT.url_bytes) -> None:
         super().__init__(adjustments)
         self._url_bytes = url_bytes
-
-    path = command = ""  # until the first line is read; waitress names the path when the client has left before
 
     def received(self, data: bytes) -> int:
         """Take more of the request; how much of it was taken."""
@@ -137,27 +137,13 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         origin.begin(source)
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # that would be a flood
             log.info("request refused", status=error.code, reason=error.body)
-        body = problem.body(error.code, _reason(error, self.channel.limits))
+        body = problem.body(error.code, strictness.reason(error.code, str(error.body), self.channel.limits))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
         self.response_headers += [("X-Request-ID", source.request_id), *problem.SECURITY]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(b"" if self.request.command == "HEAD" else body)
-
-
-def _reason(error: Error, limits: Limits) -> str:
-    match error.code:
-        case HTTPStatus.SERVICE_UNAVAILABLE:
-            return str(error.body)
-        case HTTPStatus.REQUEST_URI_TOO_LONG:
-            return f"the URL is over the limit of {limits.url_bytes} bytes"
-        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return f"the body is over the limit of {limits.batch_bytes} bytes"
-        case HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-            return f"the headers are over the limit of {limits.header_bytes} bytes"
-        case _:
-            return f"this is not valid HTTP: {error.body}"
 
 
 class LastTask(WSGITask):  # type: ignore[misc]

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
+
+from common.config import Limits
 
 _ONCE = (b"host", b"content-length", b"transfer-encoding")  # headers of which a second one may mean another request
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")  # a line that does not end with both
@@ -24,3 +27,18 @@ def ambiguity(first_line: bytes, lines: Sequence[bytes]) -> str | None:
     if first_line.endswith(b" HTTP/1.1") and b"host" not in names:
         return "HTTP/1.1 needs a host header"
     return None
+
+
+def reason(status: int, found: str, limits: Limits) -> str:
+    """One sentence for a client whose request is refused before it is read: what was found, or which limit it is over."""
+    match status:
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return found
+        case HTTPStatus.REQUEST_URI_TOO_LONG:
+            return f"the URL is over the limit of {limits.url_bytes} bytes"
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return f"the body is over the limit of {limits.batch_bytes} bytes"
+        case HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            return f"the headers are over the limit of {limits.header_bytes} bytes"
+        case _:
+            return f"this is not valid HTTP: {found}"

@@ -47,8 +47,8 @@ class Mark:
     name: str
 
 
-def plot(title: str, panels: Sequence[Panel], marks: Sequence[Mark], minutes: float) -> str:
-    """The SVG, from minute 0 to the last one."""
+def plot(title: str, panels: Sequence[Panel], marks: Sequence[Mark], minutes: float, *, axis: str = "minutes") -> str:
+    """The SVG, from minute 0 (or of what the axis is) to the last one."""
     names = dict.fromkeys(series.name for panel in panels for series in panel.series)
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
     bottom = HEADER + len(panels) * (PANEL + GAP)
@@ -59,7 +59,7 @@ def plot(title: str, panels: Sequence[Panel], marks: Sequence[Mark], minutes: fl
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{bottom + GAP}" font-family="sans-serif" '
         f'font-size="11"><rect width="100%" height="100%" fill="white"/>'
         f"{_text(8, 18, title, anchor='start', bold=True)}"
-        f"{''.join(drawn)}{_text((LEFT + WIDTH - RIGHT) / 2, bottom + 4, 'minutes', anchor='middle')}</svg>\n"
+        f"{''.join(drawn)}{_text((LEFT + WIDTH - RIGHT) / 2, bottom + 4, axis, anchor='middle')}</svg>\n"
     )
 
 

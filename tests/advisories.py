@@ -54,7 +54,7 @@ def read(output: str) -> Found:
         checked=len(asked),
         unknown=tuple(f"{one['name']}: {one['skip_reason']}" for one in packages if "skip_reason" in one),
         holes=tuple(
-            f"{package['name']} {package['version']}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'none'}"
+            f"{package['name']} {package['version']}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or '-'}"
             for package in asked
             for hole in package["vulns"]
         ),

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from waitress.adjustments import Adjustments
 
 from common.config import split
-from facade.body import BATCH_BYTES
-from facade.limits import HEADER_BYTES
-from facade.server import Parser
+from facade.server import DEFAULT, Parser
 from tests.fuzz.answers import Answer, AnswerError, EndedError, Reader
 from tests.fuzz.corpus import changed_request, endless
 from tests.fuzz.outcome import Outcome
@@ -21,7 +19,7 @@ CONNECTIONS = 8  # at once: twice the threads that answer what is quick
 HANG_S = 10.0  # without an answer and without an end; the facade itself gives up after 10 s (deadline_s) with a 503
 PIPELINED = 10  # most requests that are looked for in one input
 
-_LIMITS = Adjustments(max_request_body_size=BATCH_BYTES, max_request_header_size=HEADER_BYTES)
+_LIMITS = Adjustments(max_request_body_size=DEFAULT.batch_bytes, max_request_header_size=DEFAULT.header_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from hypothesis import strategies as st
 
 from common.wire import MESSAGE_BYTES
-from facade.limits import HEADER_BYTES, URL_BYTES
+from facade.server import DEFAULT
 
 ID = "018bcfe5-687b-7fff-bfff-ffffffffffff"
 NESTED = 5_000  # brackets: more than Python's parser goes down
@@ -23,7 +23,7 @@ _ODD_PATHS = (
     *(b"", b"*", b"//", b"/..", b"/../../etc/passwd", b"/assets/%2e%2e/app.py", b"/assets/..%2f..%2fapp.py"),
     *(b"/assets/%00", b"/v1/messages/%ff", b"/v1/messages/" + b"x" * 200, b"http://x/facade", b"http://[/facade"),
     *(b"/f%61cade", b"/facade/", b"/%", b"/%zz", b"/\xff\xfe", b"/v1/messages/%0d%0aX:y", b"//x:y/", b"http://[::1"),
-    b"/" + b"x" * URL_BYTES,
+    b"/" + b"x" * DEFAULT.url_bytes,
 )
 _QUERIES = (
     *(b"after=", b"after=" + ID.encode(), b"after=x", b"after=%00", b"limit=1", b"limit=1000", b"limit=0"),
@@ -51,7 +51,14 @@ _ODD_HEADERS = (
     *(b"Host: y", b" folded: x", b"X: y\r\n\tfolded", b"X: y\nZ: z", b"X: y\rZ: z", b"NoColon", b": nameless"),
     *(b"X : spaced", b"X\x00: y", b"X: \x00", b"X_Y: z", b"\xff: y", b"Content-Length: 5", b"Transfer-Encoding: gzip"),
     *(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked, chunked", b"Transfer-Encoding: \x0bchunked"),
-    *(b"X: " + b"x" * HEADER_BYTES, b"Host: ", b"Host: [", b"Host: x y", b"Content-Type: ", b"Content-Type: \xff"),
+    *(
+        b"X: " + b"x" * DEFAULT.header_bytes,
+        b"Host: ",
+        b"Host: [",
+        b"Host: x y",
+        b"Content-Type: ",
+        b"Content-Type: \xff",
+    ),
 )
 _LENGTHS = (b"-1", b"+5", b"0x5", b"5 5", b"5,5", b"", b"1e1", b"9" * 30, b"\xb2", b"0", b"1", b"1000", b"10485761")
 
