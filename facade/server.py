@@ -22,11 +22,15 @@ from waitress.utilities import BadRequest, Error
 from common import origin
 from common.config import Limits
 from common.errors import FatalError
-from facade import problem, strictness
+from facade import problem, refusal, strictness
 
 log = structlog.get_logger()
 
 DEFAULT = Limits()
+
+MANY_REQUESTS = "too many requests wait already, nothing was done"
+MANY_CONNECTIONS = "too many connections are open already, nothing was done"
+_WAITS = refusal.answer(MANY_REQUESTS)
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
 QUICK = ("/livez", "/readyz", "/metrics", "/v1/cluster", "/v1/history", "/v1/limits")  # answered under any load ...
 QUICK_THREADS = 4  # ... by these, as are errors; a look at a cluster in which all hang takes one for 0.4 s
@@ -67,13 +71,17 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         self._quick.set_thread_count(QUICK_THREADS)
         self.set_thread_count(threads)
 
+    @property
+    def full(self) -> bool:
+        """Whether as many requests wait as may."""
+        return len(self.queue) >= self._queued
+
     def add_task(self, channel: Any) -> None:
         """A connection has a request."""
         request = channel.requests[0]
-        if not request.error and request.path not in QUICK and (channel.spare or len(self.queue) >= self._queued):
+        if not request.error and request.path not in QUICK and (channel.spare or self.full):
             self.refused += 1
-            what = "connections are open" if channel.spare else "requests wait"
-            request.error = Overload(f"too many {what} already, nothing was done")
+            request.error = Overload(MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
         if request.error or request.path in QUICK:
             self._quick.add_task(channel)
         else:
@@ -172,11 +180,22 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def received(self, data: bytes) -> bool:
         """Take more of the requests of this connection."""
+        if self.server.task_dispatcher.full and self._refused_at_once(data):
+            return True
         before = self.request
         taken = super().received(data)
         if self.request is not before:
             self.began_s = time.monotonic()
         return bool(taken)
+
+    def _refused_at_once(self, data: bytes) -> bool:
+        """Whether these bytes were a whole request, and are answered now: nothing is before it on this connection."""
+        if self.request or self.requests or self.total_outbufs_len or not refusal.is_whole(data, QUICK):
+            return False
+        self.server.task_dispatcher.refused += 1
+        if self.send(_WAITS) != len(_WAITS):  # its client does not even read that
+            self.will_close = True
+        return True
 
     @property
     def late(self) -> bool:
@@ -226,6 +245,7 @@ def create(application: Callable[..., Any], listening: socket.socket, *, threads
         log_socket_errors=False,  # a client that left is not our error
     )
     server.channel_class = partial(Channel, limits=limits)
+    server.looked_s = 0.0
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
     return server
 
@@ -268,6 +288,9 @@ def run(
 def _turn(server: Any) -> None:
     """Read and write what can be, then cut who takes too long: waitress itself would wait."""
     wasyncore.loop(timeout=TURN_S, use_poll=True, map=server._map, count=1)
+    if (now_s := time.monotonic()) < server.looked_s + TURN_S:
+        return
+    server.looked_s = now_s
     for channel in list(server.active_channels.values()):
         if channel.stalled:
             log.warning("client cut, it takes nothing of its answer", unsent_bytes=channel.total_outbufs_len)

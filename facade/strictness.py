@@ -30,7 +30,7 @@ def ambiguity(first_line: bytes, lines: Sequence[bytes]) -> str | None:
 
 
 def reason(status: int, found: str, limits: Limits) -> str:
-    """One sentence for a client whose request is refused before it is read: what was found, or which limit it is over."""
+    """A sentence for a client whose request is refused before it is read: what was found, or which limit it is over."""
     match status:
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return found

@@ -149,7 +149,7 @@ def test_a_refused_client_is_not_told_that_the_connection_is_kept(address: str) 
 def test_a_request_without_a_first_line_has_a_path() -> None:
     """None: for waitress logs it when the client has left, and without it the connection would never be given up."""
     parser = server.Parser(Adjustments())
-    parser.received(b"GET / HTTP/1.1\r\nNoColon\r\n\r\n")
+    parser.received(b"GET / HTTP/1.0\r\nNoColon\r\n\r\n")
 
     assert ("Invalid header", "", "") == (parser.error.body, parser.path, parser.command)
 
