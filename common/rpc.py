@@ -30,7 +30,7 @@ LIBZMQ = zmq.zmq_version()
 HANDSHAKE_MS = 2_000  # a peer that connects and then says nothing is cut
 HEARTBEAT_MS = 1_000  # so that a host that vanished is noticed without traffic ...
 HEARTBEAT_TIMEOUT_MS = 3_000  # ... after three missed beats
-QUEUE_FRAMES = 4  # per peer and direction: a REQ socket waits for one; what a peer does not take is dropped
+PEER_IN_FLIGHT = 16  # requests of one connection: a REQ socket has one, and those that it gave up within 10 s
 CONNECT_WAIT_S = 0.25  # for a first connection; on a LAN it takes below 5 ms
 CONNECT_MS = 500  # for one try; the system would wait for seconds after a packet was lost, and notice a heal as late
 SOCKETS = 16_384  # of one process: 3 for each connection, one and its monitor's two ends
@@ -55,8 +55,8 @@ class Connection:
     """One REQ socket and its monitor, which tells at once when the peer goes away.
 
     It is made for a server at host:port, whose public key is given if there is a keyring; `reconnect_ms` are between
-    two tries to connect, at first and at most. Raises UnreachableError when there are too many sockets. When its peer
-    turned out to be none, or did not let it in, it is `given_up`: libzmq does not try again, so a new one is needed.
+    two tries to connect, at first and at most. Raises UnreachableError when that is no address, or there are too many
+    sockets. When its peer is none, or did not let it in, it is `given_up`: libzmq does not try again, a new one must.
     """
 
     _UP = zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -93,7 +93,11 @@ class Connection:
         self.used_s = time.monotonic()
         self.given_up = False
         self._up: bool | None = None  # None: the first connection is still being made
-        self._socket.connect(f"tcp://{address}")
+        try:
+            self._socket.connect(f"tcp://{address}")
+        except zmq.ZMQError as error:
+            self.close()
+            raise UnreachableError(address, f"it is no address: {error.strerror}") from error
 
     def call(self, frame: bytes, timeout_s: float) -> bytes:
         """One round trip. Raises UnreachableError, DisconnectedError, TimedOutError or FailedError."""
@@ -277,8 +281,8 @@ def _encrypted(socket: "zmq.Socket[bytes]", keyring: Keyring, *, server: bool) -
 def _limited(socket: "zmq.Socket[bytes]", frame_bytes: int) -> "zmq.Socket[bytes]":
     """The options that every socket has, on either side."""
     socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes)  # libzmq closes the connection of who announces more
-    socket.setsockopt(zmq.SNDHWM, QUEUE_FRAMES)
-    socket.setsockopt(zmq.RCVHWM, QUEUE_FRAMES)
+    socket.setsockopt(zmq.SNDHWM, PEER_IN_FLIGHT)  # so many replies wait for a peer; what is over it is dropped
+    socket.setsockopt(zmq.RCVHWM, PEER_IN_FLIGHT)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)

@@ -11,13 +11,12 @@ from common.codec import Reply, Request
 from common.handling import Handler, Heard, answer
 from common.keyring import Keyring
 from common.replication import Fetch, Sync
-from common.rpc import CONNECTIONS, Listener
+from common.rpc import CONNECTIONS, PEER_IN_FLIGHT, Listener
 from common.wire import Code, Failure, Leave, Register
 
 log = structlog.get_logger()
 
 IN_FLIGHT = 1_024  # requests that a server works on at once: 64 threads of 16 facades
-PEER_IN_FLIGHT = 16  # of one connection: a REQ socket has one, and those that it gave up within a deadline of 10 s
 DRAIN_S = 5.0  # for what is in flight when a server is told to stop
 DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
 LAST_REPLIES_S = 0.1  # before a server closes: libzmq drops a reply that arrives together with the end of a connection

@@ -49,7 +49,7 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     tokens = Tokens(path.parent / settings.security.tokens) if settings.security.tokens else None
     guards = Guards(tokens, keyring.opened(settings, path.parent, own))
     warned = exposure.of_facade(own, tokens=tokens is not None)
-    listening = server.listen(host, port or configured)
+    listening = processes.listen(host, port or configured)
     log.info("listening", address=own)
     for warning in warned:
         log.warning(warning)

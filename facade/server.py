@@ -1,6 +1,5 @@
 """waitress with our limits, our form of errors, and a stop that answers what was accepted."""
 
-import errno
 import logging
 import selectors
 import socket
@@ -21,8 +20,8 @@ from waitress.utilities import BadRequest, Error
 
 from common import origin
 from common.config import Limits
-from common.errors import FatalError
 from facade import problem, refusal, strictness
+from facade.workers import BACKLOG
 
 log = structlog.get_logger()
 
@@ -35,7 +34,6 @@ UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then re
 QUICK = ("/livez", "/readyz", "/metrics", "/v1/cluster", "/v1/history", "/v1/limits")  # answered under any load ...
 QUICK_THREADS = 4  # ... by these, as are errors; a look at a cluster in which all hang takes one for 0.4 s
 TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
-BACKLOG = 2_048  # connections that the kernel has made and that are not taken yet
 SPARE = 32  # connections beyond the limit, for what is quick ...
 SPARE_S = 1.0  # ... and for so long each, so that there is soon another one
 QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
@@ -216,17 +214,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(self.requests or self.request or self.total_outbufs_len)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket, which several servers may share; raises FatalError when it cannot be bound."""
-    try:
-        return socket.create_server((host, port), backlog=BACKLOG)
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        raise FatalError(
-            f"cannot listen at {host}:{port}: {'the port is taken' if taken else error.strerror}"
-        ) from error
-
-
 def create(application: Callable[..., Any], listening: socket.socket, *, threads: int, limits: Limits = DEFAULT) -> Any:
     """A waitress server on a bound socket.
 
@@ -261,11 +248,7 @@ def refused(server: Any) -> int:
 
 
 def run(
-    server: Any,
-    stop: threading.Event,
-    *,
-    drain_s: float,
-    stopping_too: Callable[[], object] = lambda: None,
+    server: Any, stop: threading.Event, *, drain_s: float, stopping_too: Callable[[], object] = lambda: None
 ) -> None:
     """Serve until `stop` is set; then answer what was accepted, for at most `drain_s`, and return.
 

@@ -1,7 +1,9 @@
-"""Several processes that do the same: one of Python uses one core."""
+"""Several processes that serve at one address: one of Python uses one core."""
 
+import errno
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,12 +11,25 @@ from contextlib import contextmanager, suppress
 import structlog
 
 from common import process
+from common.errors import FatalError
 
 log = structlog.get_logger()
 
+BACKLOG = 2_048  # connections that the kernel has made and that are not taken yet
 RESTART_S = 1.0  # between two starts in the place of workers that ended, so that one that cannot run is not a loop
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, which several servers may share; raises FatalError when it cannot be bound."""
+    try:
+        return socket.create_server((host, port), backlog=BACKLOG)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise FatalError(
+            f"cannot listen at {host}:{port}: {'the port is taken' if taken else error.strerror}"
+        ) from error
 
 
 def run(count: int, work: Callable[[], None], *, stopping_too: Callable[[], object] = lambda: None) -> None:

@@ -57,6 +57,13 @@ def reply_or_none(transport: rpc.Transport, address: str) -> Reply | None:
         return None
 
 
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:", "127.0.0.1:99999", "a b:1", "127.0.0.1:0x"])
+def test_what_is_no_address_cannot_be_reached(transport: ZmqTransport, address: str) -> None:
+    """A registry may hand out anything: it costs an attempt, and nothing breaks."""
+    with pytest.raises(UnreachableError):
+        transport.call(address, Ping(), timeout_s=0.5)
+
+
 Calling = Callable[[], AbstractContextManager[tuple[rpc.Transport, str]]]
 
 

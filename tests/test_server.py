@@ -16,7 +16,7 @@ from waitress.adjustments import Adjustments
 
 from common.config import Limits, split
 from common.errors import FatalError
-from facade import server
+from facade import server, workers
 from scripts.ports import free_addresses
 
 Application = Callable[..., Any]
@@ -33,7 +33,7 @@ def serving(application: Application, limits: Limits = server.DEFAULT) -> Iterat
     """A server in a thread; its address."""
     (address,) = free_addresses(1)
     host, port = split(address)
-    made = server.create(application, server.listen(host, port), threads=2, limits=limits)
+    made = server.create(application, workers.listen(host, port), threads=2, limits=limits)
     stop = threading.Event()
     thread = threading.Thread(target=server.run, args=(made, stop), kwargs={"drain_s": 10.0})
     thread.start()
@@ -317,10 +317,10 @@ def test_a_taken_port_is_one_sentence(address: str) -> None:
     host, port = split(address)
 
     with pytest.raises(FatalError, match=f"cannot listen at {address}: the port is taken"):
-        server.listen(host, port)
+        workers.listen(host, port)
 
 
 def test_an_address_of_another_machine_is_one_sentence() -> None:
     """What the system says is told."""
     with pytest.raises(FatalError, match=r"cannot listen at 192\.0\.2\.1:5000: "):
-        server.listen("192.0.2.1", 5_000)
+        workers.listen("192.0.2.1", 5_000)
