@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, LEFT, RIGHT = 1_100, 64, 130  # pixels: of all, before the panels (values), and after them (names)
-HEADER, PANEL, GAP = 186, 152, 30  # pixels: for the names of marks, of a panel's height, and between two
+HEADER, PANEL, GAP = 200, 152, 38  # pixels: for the names of marks, of a panel's height, and between two
 NAME, SWATCH = 13, 12  # pixels for a name, and for the line before it
 ROW = 78  # pixels: names of marks stand in two rows, in turn, or they would cover each other
 TICKS, MINUTE_TICKS = 5, 15  # at most, of values and of minutes
@@ -71,7 +71,7 @@ def nice_step(span: float, most: int) -> float:
 
 
 def _mark(mark: Mark, row: int, bottom: float, minutes: float) -> str:
-    x, top = _x(mark.at_min, minutes), HEADER - 6 - row * ROW
+    x, top = _x(mark.at_min, minutes), HEADER - 20 - row * ROW
     return (
         f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="#c8c8c8" stroke-width="0.7"/>'
         f'<text transform="translate({x + 3:.1f},{top - 2}) rotate(-90)" font-size="9" fill="#555">'
