@@ -119,6 +119,7 @@ async def _run_logging(
     node = LoggingNode(address)
     metrics = NodeMetrics(node.report)
     server = Server(address, metrics.measured(node.handle), keys)
+    metrics.count_refused(lambda: server.refused)
     with metrics.served(scraped):
         await _run_node(transport, node, metrics, server, address=address, settings=settings, opening=opening)
 

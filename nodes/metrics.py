@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from common import config
@@ -88,6 +88,10 @@ class NodeMetrics:
 
         return handle
 
+    def count_refused(self, refused: Callable[[], Mapping[str, int]]) -> None:
+        """Tell at each scrape how many connections the node has refused, by the reason."""
+        self.registry.register(_Refused(refused))
+
     @contextlib.contextmanager
     def served(self, address: str | None) -> Iterator[None]:
         """Answer scrapes at host:port, if there is one, while the block runs.
@@ -110,6 +114,20 @@ class NodeMetrics:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+class _Refused(Collector):
+    """Connections that a server did not let in."""
+
+    def __init__(self, refused: Callable[[], Mapping[str, int]]) -> None:
+        self._refused = refused
+
+    def collect(self) -> Iterator[Metric]:
+        """As many as there are reasons."""
+        counted = CounterMetricFamily("threefold_connections_refused", "Connections refused", labels=["reason"])
+        for reason, count in self._refused().items():
+            counted.add_metric([reason], count)
+        yield counted
 
 
 class _Now(Collector):

@@ -142,9 +142,9 @@ class _Pool:
         for client in [one for one in self.open if one.due_s is not None and one.due_s < since_s]:
             client.abort()
 
-    async def close(self) -> None:
-        """Wait for the answers that are due, at most DEADLINE_S, then close all."""
-        ends_s = time.perf_counter() + DEADLINE_S
+    async def close(self, deadline_s: float = DEADLINE_S) -> None:
+        """Wait for the answers that are due, at most so long, then close all."""
+        ends_s = time.perf_counter() + deadline_s
         while time.perf_counter() < ends_s and any(one.due_s is not None for one in self.open):
             await asyncio.sleep(TICK_S)
         for client in list(self.open):
@@ -152,7 +152,9 @@ class _Pool:
         await asyncio.sleep(TICK_S)
 
 
-async def open_loop(address: str, *, rate: float, seconds: float, connections: int = CONNECTIONS) -> Load:
+async def open_loop(
+    address: str, *, rate: float, seconds: float, connections: int = CONNECTIONS, deadline_s: float = DEADLINE_S
+) -> Load:
     """Post `rate` times a second to host:port, at even times."""
     load, request = Load(), post(address)
     free: list[Client] = []
@@ -177,9 +179,9 @@ async def open_loop(address: str, *, rate: float, seconds: float, connections: i
                 pool.add()
             else:
                 load.unsent += 1
-        pool.cut(now_s - DEADLINE_S)
+        pool.cut(now_s - deadline_s)
         await asyncio.sleep(TICK_S)
-    await pool.close()
+    await pool.close(deadline_s)
     return load
 
 

@@ -3,11 +3,15 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from common.config import load
+from common.keyring import OPERATOR, Keyring
+from facade.tokens import Tokens
 from scripts.launcher import Cluster
 from scripts.ports import write_config
 from scripts.processes import ROOT
@@ -72,6 +76,27 @@ def test_the_walk_through_works_as_it_is_printed(cluster_of_reader: Cluster, tmp
         printed = iter(map(comparable, ended.stdout.splitlines()))
         for line in map(comparable, output):
             assert line in printed, f"{command}: no {line!r} in its place in:\n{ended.stdout}"
+
+
+def test_what_is_said_about_keys_and_tokens_works(tmp_path: Path) -> None:
+    """The commands that make them, in README.md and docs/security.md, and the lines of config.toml that use them."""
+    texts = [README.partition("## Who may")[2].partition("\n## ")[0], (ROOT / "docs" / "security.md").read_text()]
+    ran = 0
+    for number, text in enumerate(texts):
+        config = tmp_path / str(number) / "config.toml"
+        config.parent.mkdir()
+        write_config(
+            config, more="[security]\n" + "\n".join(re.findall(r'`((?:keys|tokens) = "\w+(?:\.toml)?")`', text))
+        )
+        for line in re.findall(r"^python -m (scripts\.(?:keys|tokens) [^#\n]*)", text, re.MULTILINE):
+            command = [sys.executable, "-m", *line.split(), "--config", str(config)]
+            ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+            assert 0 == ended.returncode, f"{line}\n{ended.stdout}{ended.stderr}"
+            ran += 1
+        settings = load(config)
+        assert Keyring(config.parent / settings.security.keys, OPERATOR).knows(settings.facade.address)
+        assert Tokens(config.parent / settings.security.tokens).find("not a token") is None
+    assert 7 == ran
 
 
 def test_the_readme_names_each_target_of_make() -> None:
