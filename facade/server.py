@@ -1,7 +1,6 @@
 """waitress with our limits, our form of errors, and a stop that answers what was accepted."""
 
 import logging
-import selectors
 import socket
 import threading
 import time
@@ -21,7 +20,6 @@ from waitress.utilities import BadRequest, Error
 from common import origin
 from common.config import Limits
 from facade import problem, refusal, strictness
-from facade.workers import BACKLOG
 
 log = structlog.get_logger()
 
@@ -270,7 +268,10 @@ def run(
 
 def _turn(server: Any) -> None:
     """Read and write what can be, then cut who takes too long: waitress itself would wait."""
+    before = len(server.active_channels)
     wasyncore.loop(timeout=TURN_S, use_poll=True, map=server._map, count=1)
+    if len(server.active_channels) > before:
+        _accept_more(server)
     if (now_s := time.monotonic()) < server.looked_s + TURN_S:
         return
     server.looked_s = now_s
@@ -281,13 +282,16 @@ def _turn(server: Any) -> None:
             channel.handle_close()
 
 
+def _accept_more(server: Any) -> None:
+    """Take all new connections that wait, as far as the limit allows: waitress takes one in each turn."""
+    open_before = -1
+    while open_before < (now_open := len(server.active_channels)) and server.readable():
+        open_before = now_open
+        server.handle_accept()
+
+
 def _stop_accepting(server: Any) -> None:
     """Take the connections that the kernel has made already, then refuse new ones."""
-    with selectors.DefaultSelector() as waiting:
-        waiting.register(server.socket, selectors.EVENT_READ)
-        for _ in range(BACKLOG):
-            if not waiting.select(timeout=0):
-                break
-            server.handle_accept()
+    _accept_more(server)
     server.accepting = False
     wasyncore.dispatcher.close(server)

@@ -324,3 +324,20 @@ def test_an_address_of_another_machine_is_one_sentence() -> None:
     """What the system says is told."""
     with pytest.raises(FatalError, match=r"cannot listen at 192\.0\.2\.1:5000: "):
         workers.listen("192.0.2.1", 5_000)
+
+
+def test_all_connections_that_wait_are_taken_in_one_turn() -> None:
+    """Waitress takes one in each turn of its loop: with many busy threads the last would wait for seconds."""
+    with contextlib.ExitStack() as stack:
+        (address,) = free_addresses(1)
+        host, port = split(address)
+        made = server.create(hello, workers.listen(host, port), threads=2)
+        clients = [stack.enter_context(socket.create_connection((host, port), timeout=10.0)) for _ in range(50)]
+        assert 0 == len(made.active_channels)
+        server._turn(made)
+        taken = len(made.active_channels)
+        stop = threading.Event()
+        stop.set()
+        server.run(made, stop, drain_s=1.0)
+
+    assert len(clients) == taken
