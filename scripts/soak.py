@@ -119,6 +119,8 @@ class Soak:
     def judged(self) -> Findings:
         """The same with the verdict on all that clients saw, when their load has ended.
 
+        What the nodes have is not known when one of them does not answer: that is a failure, and the verdict stands.
+
         Raises:
             one of aftermath.FAILURES: the messages cannot be read.
         """
@@ -128,7 +130,11 @@ class Soak:
             recorder.read(reader)
         if len(recorder.reads) == before:
             raise FatalError(f"the last read failed: {recorder.errors[-1]}")
-        differing = aftermath.differing(cluster, set(recorder.reads[-1].texts))
+        differing = None
+        try:
+            differing = aftermath.differing(cluster, set(recorder.reads[-1].texts))
+        except aftermath.FAILURES as error:
+            self.failures.append(repr(error))
         return replace(self.found(), verdict=checker.check(*recorder.history()), differing=differing)
 
     def _fault(self) -> Event:
