@@ -3,13 +3,18 @@
 import re
 from collections.abc import Sequence
 
+from common import origin
 from facade import problem
 
 LARGEST_BYTES = 8_192  # of a request that is looked at so
 
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,6})[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
-_UNUSUAL = re.compile(rb"\r\n(?:transfer-encoding|expect|connection|upgrade)[ \t]*:|\r\n[ \t]|(?<!\r)\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,4})[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
+_UNUSUAL = re.compile(  # what changes where the request ends, or that may; a name before a blank is none
+    rb"\r\n(?:transfer-encoding|expect|connection|upgrade)|\r\n[ \t]|\r\n[^:\r]*[ \t]:|(?<!\r)\n|\r(?!\n)",
+    re.IGNORECASE,
+)
 _FIRST = re.compile(rb"(?:GET|POST) (/[!-~]*) HTTP/1\.1\r\n")
+_NAMES = re.compile(rb"\r\n(x-request-id|traceparent):[ \t]*([!-~]*)", re.IGNORECASE)
 
 
 def is_whole(data: bytes, spared: Sequence[str]) -> bool:
@@ -24,12 +29,17 @@ def is_whole(data: bytes, spared: Sequence[str]) -> bool:
     if first.group(1).partition(b"?")[0].decode() in spared:
         return False
     lengths = _LENGTH.findall(head)
-    return len(lengths) <= 1 and len(body) == int(lengths[0] if lengths else 0)
+    if len(lengths) > 1 or len(lengths) != head.lower().count(b"content-length"):  # one that is not read here
+        return False
+    return len(body) == int(lengths[0] if lengths else 0)
 
 
-def answer(message: str) -> bytes:
-    """The whole answer, after which the connection goes on."""
-    body = problem.body(503, message)
-    headers = [*problem.headers(503), *problem.SECURITY, ("Content-Length", str(len(body)))]
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+def answer(data: bytes, message: str) -> bytes:
+    """The whole answer to such a request, after which the connection goes on."""
+    named = {name.lower(): value.decode() for name, value in _NAMES.findall(data.partition(b"\r\n\r\n")[0])}
+    source = origin.received(named.get(b"x-request-id"), named.get(b"traceparent"))
+    with origin.of(source):
+        body = problem.body(503, message)
+    headers = [("Content-Length", str(len(body))), ("X-Request-ID", source.request_id)]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (*headers, *problem.headers(503), *problem.SECURITY))
     return f"HTTP/1.1 503 Service Unavailable\r\n{lines}\r\n".encode() + body

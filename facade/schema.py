@@ -120,11 +120,8 @@ class Problem(Struct, frozen=True):
     title: Annotated[str, Meta(description="the phrase of the HTTP status")]
     status: Annotated[Literal["failure"], Meta(description="always `failure`; older clients read it")]
     message: Annotated[str, Meta(description="one sentence: what is wrong, and what is allowed")]
-    request_id: (
-        Annotated[str, Meta(description="by which the request is found in the logs; none of what is refused unread")]
-        | UnsetType
-    ) = UNSET
-    traceparent: Annotated[str, Meta(description="its trace (W3C Trace Context)")] | UnsetType = UNSET
+    request_id: Annotated[str, Meta(description="by which the request is found in the logs")]
+    traceparent: Annotated[str, Meta(description="its trace (W3C Trace Context)")]
     uuid: (
         Annotated[str, Meta(description="of a message that was sent to a node and may still be stored")] | UnsetType
     ) = UNSET

@@ -27,7 +27,6 @@ DEFAULT = Limits()
 
 MANY_REQUESTS = "too many requests wait already, nothing was done"
 MANY_CONNECTIONS = "too many connections are open already, nothing was done"
-_WAITS = refusal.answer(MANY_REQUESTS)
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
 QUICK = ("/livez", "/readyz", "/metrics", "/v1/cluster", "/v1/history", "/v1/limits")  # answered under any load ...
 QUICK_THREADS = 4  # ... by these, as are errors; a look at a cluster in which all hang takes one for 0.4 s
@@ -186,10 +185,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _refused_at_once(self, data: bytes) -> bool:
         """Whether these bytes were a whole request, and are answered now: nothing is before it on this connection."""
-        if self.busy or self.will_close or self.close_when_flushed or not refusal.is_whole(data, QUICK):
+        if (
+            self.busy
+            or not self.server.accepting
+            or self.will_close
+            or self.close_when_flushed
+            or not refusal.is_whole(data, QUICK)
+        ):
             return False
         self.server.task_dispatcher.refused += 1
-        if self.send(_WAITS) != len(_WAITS):  # its client does not even read that
+        told = refusal.answer(data, MANY_REQUESTS)
+        if self.send(told) != len(told):  # its client does not even read that
             self.will_close = True
         return True
 

@@ -31,6 +31,13 @@ def test_a_whole_request_may_be_refused_unread(whole: bytes) -> None:
         GET[:-2],
         POST.replace(b"12", b"1"),
         POST.replace(b"12", b"+12"),
+        *(
+            POST.partition(b'{"')[0].replace(b"12", length)
+            for length in (b"1000000", b"0x50", b"+80", b"12 12", b"12,12")
+        ),
+        POST.partition(b'{"')[0].replace(b"Length: 12", b"Length : 12"),
+        POST.partition(b'{"')[0].replace(b"Length: 12", b"Length:\r\n 12"),
+        POST.partition(b'{"')[0].replace(b"Content-Length", b"X\rContent-Length"),
         POST.replace(b"Host: x", b"Content-Length: 12"),
         POST.replace(b"Host: x", b"Transfer-Encoding: chunked"),
         POST.replace(b"Host: x", b"transfer-encoding : chunked"),
@@ -51,7 +58,19 @@ def test_what_is_unusual_is_left_to_the_parser(other: bytes) -> None:
     assert not refusal.is_whole(other, QUICK)
 
 
-_LINES = (b"Host: x", b"Content-Length: 3", b"Content-Length: 0", b"X: y", b"Expect: x", b" z", b"A:", b"")
+_LINES = (
+    b"Content-Length: 3000000",
+    b"Content-Length : 3",
+    b"content-length:3",
+    b"Content-Length: 0x3",
+    b"Host: x",
+    b"Content-Length: 0",
+    b"X: y",
+    b"Expect: x",
+    b" z",
+    b"A:",
+    b"",
+)
 
 
 @given(st.lists(st.sampled_from(_LINES), max_size=5), st.binary(max_size=5), st.sampled_from([b"\r\n", b"\n"]))
@@ -68,8 +87,10 @@ def test_the_parser_reads_the_same(lines: list[bytes], body: bytes, end: bytes) 
 
 
 def test_the_answer_is_whole() -> None:
-    """Its length is right, it says when to come again, and its connection goes on."""
-    head, _, body = refusal.answer("too many").partition(b"\r\n\r\n")
+    """Its length is right, it says when to come again, its connection goes on, and it has the name that was given."""
+    head, _, body = refusal.answer(GET.replace(b"Host", b"x-request-id: mine\r\nHost"), "too many").partition(
+        b"\r\n\r\n"
+    )
     headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
 
     assert (len(body), "1", problem.MEDIA_TYPE) == (
@@ -77,5 +98,6 @@ def test_the_answer_is_whole() -> None:
         headers["Retry-After"],
         headers["Content-Type"],
     )
-    assert "too many" == json.loads(body)["message"]
+    assert ("too many", "mine") == (json.loads(body)["message"], json.loads(body)["request_id"])
+    assert "mine" == headers["X-Request-ID"]
     assert "Connection" not in headers
