@@ -185,13 +185,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _refused_at_once(self, data: bytes) -> bool:
         """Whether these bytes were a whole request, and are answered now: nothing is before it on this connection."""
-        if (
-            self.busy
-            or not self.server.accepting
-            or self.will_close
-            or self.close_when_flushed
-            or not refusal.is_whole(data, QUICK)
-        ):
+        if self.busy or self.close_when_flushed or not self.server.accepting or not refusal.is_whole(data, QUICK):
             return False
         self.server.task_dispatcher.refused += 1
         told = refusal.answer(data, MANY_REQUESTS)
