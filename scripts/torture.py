@@ -109,8 +109,12 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
             visible_s, ends = time.monotonic(), time.monotonic() + LOAD_S
             while len(recorder.writes) < least and time.monotonic() < ends:
                 time.sleep(LOOK_S)
+        before, ends = len(recorder.reads), time.monotonic() + LOAD_S
         with client(stage.cluster.settings.facade.address) as reader:
-            recorder.read(reader)
+            while (
+                len(recorder.reads) == before and time.monotonic() < ends
+            ):  # one that fails is an error, and no verdict
+                recorder.read(reader)
         differing = aftermath.differing(stage.cluster, set(recorder.reads[-1].texts))
     writes, reads = recorder.history()
     writes = [*writes, *(replace(write, visible_s=visible_s) for beside in stage.beside for write in beside.writes)]
