@@ -5,6 +5,7 @@ makes frames of messages and messages of frames, builds through it.
 """
 
 import enum
+import threading
 from functools import cache
 from typing import Annotated, NamedTuple
 
@@ -29,6 +30,8 @@ IdempotencyKey = Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}\\Z")]  # visib
 Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
 Milliseconds = Annotated[float, Meta(ge=0)]  # that a node took for a request
 Reason = Annotated[str, Meta(max_length=1_000)]
+
+_LOOKING = threading.Lock()
 
 
 class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
@@ -55,8 +58,14 @@ def _plain(value: object) -> object:
 
 @cache
 def _plain_twin(kind: type[Wire]) -> type[Struct]:
-    """A struct of the same fields that checks nothing when it is made; msgspec looks at the types of a struct once."""
-    return msgspec.defstruct(kind.__name__, [(field.name, field.type) for field in msgspec.structs.fields(kind)])
+    """A struct of the same fields that checks nothing when it is made; msgspec looks at the types of a struct once.
+
+    It crashes the process when another thread uses what it has half looked at (0.22), so it looks here, under a lock.
+    """
+    with _LOOKING:
+        twin = msgspec.defstruct(kind.__name__, [(field.name, field.type) for field in msgspec.structs.fields(kind)])
+        msgspec.msgpack.Decoder(twin)
+    return twin
 
 
 class Ping(Wire, frozen=True, kw_only=True):

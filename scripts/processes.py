@@ -43,7 +43,7 @@ class Processes:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._file = directory / "processes.json"
-        self._children: list[subprocess.Popen[bytes]] = []  # those that this object started, to be reaped
+        self._children: dict[str, subprocess.Popen[bytes]] = {}  # those that this object started last, to be reaped
 
     def start(self, name: str, arguments: Sequence[str], *, engine: str, within: Sequence[str] = ()) -> None:
         """Start `python -m arguments` in the background, with a log of its own; it outlives this process.
@@ -64,7 +64,8 @@ class Processes:
                 )
         except OSError as error:
             raise FatalError(f"cannot start {name} with its log in {path}: {error.strerror}") from error
-        self._children.append(child)
+        self._reap()
+        self._children[name] = child
         record = self._record() or _Record(engine, {})
         started = record.started | {name: _Started(child.pid, psutil.Process(child.pid).create_time())}
         draft = self._file.with_suffix(".new")
@@ -89,8 +90,7 @@ class Processes:
 
     def forget(self) -> None:
         """Remove the record, when all have ended."""
-        for child in self._children:
-            child.poll()
+        self._reap()
         self._file.unlink(missing_ok=True)
 
     def log_path(self, name: str) -> Path:
@@ -98,10 +98,16 @@ class Processes:
         return self._directory / "logs" / f"{name}.log"
 
     def last_line(self, name: str) -> str:
-        """What its log said last, and where it is."""
+        """What its log said last, and where it is; if it has ended, with which status (of a signal: its negative)."""
         path = self.log_path(name)
         lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-        return f"{lines[-1] if lines else 'it wrote nothing'} (see {path})"
+        status = self._children[name].poll() if name in self._children else None
+        ended = "" if status is None else f"exit status {status}, "
+        return f"{lines[-1] if lines else 'it wrote nothing'} ({ended}see {path})"
+
+    def _reap(self) -> None:
+        for child in self._children.values():
+            child.poll()
 
     def _record(self) -> _Record | None:
         try:

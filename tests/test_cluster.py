@@ -210,7 +210,9 @@ def test_a_node_that_cannot_start_is_named_with_its_last_words(embedded_cluster:
     embedded_cluster.down()
     (tmp_path / "data" / "messages.sqlite").write_bytes(b"no database" * 1_000)
 
-    with pytest.raises(FatalError, match=r"logging-1 ended: nodes: cannot use .*file is not a database \(see .*log\)"):
+    with pytest.raises(
+        FatalError, match=r"logging-1 ended: nodes: cannot use .*file is not a database \(exit status 1, see .*log\)"
+    ):
         embedded_cluster.up(quiet)
 
 

@@ -1,6 +1,8 @@
 """Tests of common.wire."""
 
 import re
+import subprocess
+import sys
 from typing import Any, get_args
 
 import msgpack
@@ -207,3 +209,37 @@ def test_another_language_can_speak_it(embedded_cluster: Cluster) -> None:
     assert ([[ID, "from afar é"]], None) == (page["entries"], page["next"])
     assert ("failure", "invalid") == (wrong["type"], wrong["code"])
     assert "id" in wrong["reason"]
+
+
+AT_ONCE = """
+import sys, threading
+from typing import NamedTuple
+from common.wire import Name, Wire
+
+sys.setswitchinterval(1e-6)
+for _ in range(40):
+    class Inner(NamedTuple):
+        name: Name
+
+    class Fresh(Wire, frozen=True, kw_only=True):
+        first: Name
+        inner: tuple[Inner, ...]
+
+    def make():
+        barrier.wait()
+        Fresh(first="a", inner=[["b"]])
+
+    barrier = threading.Barrier(8)
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print("alive")
+"""
+
+
+def test_many_threads_may_make_the_first_message_of_a_type_at_once() -> None:
+    """A facade that has just started asks all nodes at once; msgspec crashed it when two answers came together."""
+    ended = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, check=False, timeout=60)
+    assert (0, "alive\n", "") == (ended.returncode, ended.stdout, ended.stderr)
