@@ -3,7 +3,6 @@
 import ctypes
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -35,7 +34,6 @@ from facade.watch import Watch
 log = structlog.get_logger()
 
 SENDING_S = 2.0  # beside the deadline of a request, for its answer to be sent when the facade stops
-SWITCH_S = 0.0005  # that a thread may keep the others waiting: the one that reads all sockets waits at each call of it
 _M_ARENA_MAX = -8  # <malloc.h>
 
 
@@ -76,7 +74,6 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     _share_memory_between_threads()
-    sys.setswitchinterval(SWITCH_S)
     limits = Limits(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
     transport, registries = ZmqTransport(guards.keys), settings.registry.addresses
     suspects, meter = Suspects(), Meter()
