@@ -137,7 +137,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     header_bytes: Annotated[int, Meta(ge=1_024, le=65_536, description="of all headers of a request")] = 16_384
     receive_s: Annotated[Seconds, Meta(description="from a request's first byte to its last; then it is cut")] = 5.0
     stalled_s: Annotated[Seconds, Meta(description="in which a client takes nothing of its answer")] = 15.0
-    queued: Annotated[int, Meta(ge=1, le=10_000, description="requests that wait; one more is 503 at once")] = 512
+    queued: Annotated[int, Meta(ge=1, le=10_000, description="requests that wait; one more is 503 at once")] = 256
     connections: Annotated[
         int, Meta(ge=8, le=100_000, description="at once; beyond them some for health and status alone")
     ] = 2_048

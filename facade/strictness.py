@@ -1,7 +1,7 @@
 """What servers and proxies read in different ways: with it one request can be hidden in another. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from common.config import Limits
@@ -19,13 +19,25 @@ def ambiguity(first_line: bytes, lines: Sequence[bytes]) -> str | None:
     """What is not clear about a request, from its first line and the lines of its headers; None when all is."""
     if any(line[:1] in (b" ", b"\t") for line in lines):
         return "a header goes on in a second line"
-    names = [line.partition(b":")[0].lower() for line in lines]
+    headers = [
+        (name.lower(), value.strip(b" \t").lower()) for name, _, value in (line.partition(b":") for line in lines)
+    ]
+    names = [name for name, _ in headers]
     if doubled := [name.decode("latin-1") for name in _ONCE if names.count(name) > 1]:
         return f"{doubled[0]} is given more than once"
-    if b"content-length" in names and b"transfer-encoding" in names:
-        return "content-length and transfer-encoding exclude each other"
     if first_line.endswith(b" HTTP/1.1") and b"host" not in names:
         return "HTTP/1.1 needs a host header"
+    return _coding(first_line, dict(headers)) if b"transfer-encoding" in names else None
+
+
+def _coding(first_line: bytes, headers: Mapping[bytes, bytes]) -> str | None:
+    """What is not clear about a body that comes in chunks."""
+    if b"content-length" in headers:
+        return "content-length and transfer-encoding exclude each other"
+    if first_line.endswith(b" HTTP/1.0"):
+        return "HTTP/1.0 has no transfer-encoding"
+    if (coding := headers[b"transfer-encoding"]) != b"chunked":  # also "chunked, chunked"
+        return f"transfer-encoding may only be chunked, not {coding[:40].decode('latin-1')!r}"
     return None
 
 

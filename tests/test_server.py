@@ -121,8 +121,18 @@ def test_a_request_is_answered(address: str) -> None:
         ),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
-            501,
-            "this is not valid HTTP: Transfer-Encoding requested is not supported.",
+            400,
+            "this is not valid HTTP: transfer-encoding may only be chunked, not 'gzip'",
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked, chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "transfer-encoding may only be chunked, not 'chunked, chunked'",
+        ),
+        (
+            b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "HTTP/1.0 has no transfer-encoding",
         ),
     ],
 )

@@ -114,8 +114,7 @@ def _finish(connection: socket.socket, reader: Reader, sent: bytes, outcome: Out
 def judge(answer: Answer, sent: bytes, outcome: Outcome) -> None:
     """Count the answer, and say what is wrong with it."""
     outcome.count(str(answer.status))
-    unknown_coding = answer.status == 501 and b"transfer-encoding" in sent.lower()  # as RFC 9112 wants it
-    if answer.status >= 500 and answer.status != 503 and not unknown_coding:
+    if answer.status >= 500 and answer.status != 503:
         outcome.found(f"answered {answer.status}: {answer.body[:300]!r}", sent)
     elif b"Traceback" in answer.body:
         outcome.found(f"answered with a traceback: {answer.body[:300]!r}", sent)
