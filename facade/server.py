@@ -33,7 +33,7 @@ QUICK_THREADS = 4  # ... by these, as are errors; a look at a cluster in which a
 TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
 SPARE = 32  # connections beyond the limit, for what is quick ...
 SPARE_S = 1.0  # ... and for so long each, so that there is soon another one
-QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
+QUIET_S = 0.2  # without any request, then a draining server is done: what is on its way is still answered
 
 
 class UrlTooLong(Error):  # type: ignore[misc]  # noqa: N818 (waitress names its own so)
@@ -91,6 +91,7 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
 class Parser(HTTPRequestParser):  # type: ignore[misc]
     """Refuses what is not clear, and a first line of over `url_bytes`."""
 
+    completed = False
     path = command = ""  # until the first line is read; waitress names the path when the client has left before
 
     def __init__(self, adjustments: Any, *, url_bytes: int = DEFAULT.url_bytes) -> None:
@@ -104,6 +105,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             if strictness.has_bare_ends(head[: self.adj.max_request_header_size]):
                 return self._refuse(BadRequest("a line of the headers does not end with CR LF"), len(data))
         taken = int(super().received(data))
+        if self.chunked and (too_long := strictness.endless(self.body_rcv, self.adj.max_request_header_size)):
+            self.error, self.completed = BadRequest(too_long), True
         if self.completed:
             self.expect_continue = False  # waitress would ask for a body that is refused, or that there is none of
         return taken

@@ -3,10 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from common.config import Limits
 
+CHUNK_LINE_BYTES = 256  # before each chunk: its size, and extensions that nobody uses
 _ONCE = (b"host", b"content-length", b"transfer-encoding")  # headers of which a second one may mean another request
+# waitress would take any other version, or none, for 1.0, in which it does not look for chunks.
+_FIRST = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ \t\r\n]+ HTTP/1\.[01]")
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")  # a line that does not end with both
 
 
@@ -17,6 +21,8 @@ def has_bare_ends(head: bytes) -> bool:
 
 def ambiguity(first_line: bytes, lines: Sequence[bytes]) -> str | None:
     """What is not clear about a request, from its first line and the lines of its headers; None when all is."""
+    if not _FIRST.fullmatch(first_line):
+        return "the first line must be METHOD URL HTTP/1.1 or HTTP/1.0, with one blank between them"
     if any(line[:1] in (b" ", b"\t") for line in lines):
         return "a header goes on in a second line"
     headers = [
@@ -38,6 +44,15 @@ def _coding(first_line: bytes, headers: Mapping[bytes, bytes]) -> str | None:
         return "HTTP/1.0 has no transfer-encoding"
     if (coding := headers[b"transfer-encoding"]) != b"chunked":  # also "chunked, chunked"
         return f"transfer-encoding may only be chunked, not {coding[:40].decode('latin-1')!r}"
+    return None
+
+
+def endless(chunked: Any, trailer_bytes: int) -> str | None:
+    """What of waitress' body in chunks, not yet whole, is over its limit: it reads these anew whenever more comes."""
+    if len(chunked.control_line) > CHUNK_LINE_BYTES:
+        return f"the line before a chunk is over the limit of {CHUNK_LINE_BYTES} bytes"
+    if len(chunked.trailer) > trailer_bytes:
+        return f"what follows the last chunk is over the limit of {trailer_bytes} bytes"
     return None
 
 

@@ -39,6 +39,8 @@ def test_a_whole_request_may_be_refused_unread(whole: bytes) -> None:
         POST.partition(b'{"')[0].replace(b"Length: 12", b"Length:\r\n 12"),
         POST.partition(b'{"')[0].replace(b"Content-Length", b"X\rContent-Length"),
         POST.replace(b"Host: x", b"Content-Length: 12"),
+        POST.replace(b"Host: x\r\n", b""),
+        POST.replace(b"Host: x", b"Host: x\r\nHOST: y"),
         POST.replace(b"Host: x", b"Transfer-Encoding: chunked"),
         POST.replace(b"Host: x", b"transfer-encoding : chunked"),
         POST.replace(b"Host: x", b"Expect: 100-continue"),

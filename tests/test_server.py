@@ -119,6 +119,24 @@ def test_a_request_is_answered(address: str) -> None:
             400,
             "content-length is given more than once",
         ),
+        *(
+            (
+                b"POST / %s\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % rest,
+                400,
+                "the first line must be",
+            )
+            for rest in (b"HTTP/1.0 ", b"HTTP/1.1 ", b"HTTP/1.3", b" HTTP/1.1", b"HTTP/2.0", b"")
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 65_536,
+            400,
+            "the line before a chunk is over the limit of 256 bytes",
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 8_192,
+            400,
+            "what follows the last chunk is over the limit of 16384 bytes",
+        ),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
             400,
