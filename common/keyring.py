@@ -25,6 +25,7 @@ KEYS = 10_000  # public keys that are read; more are a mistake
 
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _Seen = tuple[tuple[str, int, int], ...]  # names, times and sizes of the files
+_AWAY: _Seen = (("", 0, 0),)  # of a folder that is not there
 
 
 class Keyring:
@@ -51,11 +52,7 @@ class Keyring:
         self._look()
         if own not in self._keys:
             raise ConfigError(f"there is no valid {folder / (own + PUBLIC)}: `python -m scripts.keys make` makes it")
-
-    @property
-    def public(self) -> str:
-        """The public key of this process."""
-        return self._keys.get(self.own, "")
+        self.public = self._keys[own]  # for as long as the secret one is kept, whatever becomes of the file
 
     def key_of(self, name: str) -> str | None:
         """The public key of an address; None for one that is not known."""
@@ -77,19 +74,17 @@ class Keyring:
             self._look()
 
     def _look(self) -> None:
-        """Read the public keys, if any file came, went or changed."""
-        try:
-            files = sorted(self._folder.glob(f"*{PUBLIC}"))[:KEYS]
-            seen = tuple((file.name, (found := file.stat()).st_mtime_ns, found.st_size) for file in files)
-            if seen == self._seen:
-                return
-            keys = {file.name.removesuffix(PUBLIC): file.read_text(errors="replace").strip() for file in files}
-        except OSError as error:  # a file went meanwhile, or the folder cannot be read: what was known is kept
-            log.warning("keys not read again", folder=str(self._folder), reason=error.strerror)
+        """Read the public keys, if any file came, went or changed; one that cannot be read admits nobody."""
+        if not self._folder.is_dir():  # a disk that is away for a moment must not end a cluster
+            if self._seen != _AWAY:
+                log.warning("the folder of keys is away, what was known is kept", folder=str(self._folder))
+            self._seen = _AWAY
             return
-        for name in [name for name, key in keys.items() if not _Z85.fullmatch(key)]:
-            log.warning("no valid public key in a file", file=f"{name}{PUBLIC}")
-            del keys[name]
+        files = sorted(self._folder.glob(f"*{PUBLIC}"))[:KEYS]
+        seen = tuple((file.name, *_stamp(file)) for file in files)
+        if seen == self._seen:
+            return
+        keys = {file.name.removesuffix(PUBLIC): key for file in files if (key := _public(file))}
         if self._seen:
             came, went = keys.keys() - self._keys.keys(), self._keys.keys() - keys.keys()
             log.info("keys changed", came=sorted(came), went=sorted(went))
@@ -118,3 +113,24 @@ def _secret(file: Path) -> str:
     if not _Z85.fullmatch(key):
         raise ConfigError(f"{file} has no secret key: it must be 40 characters of Z85")
     return key
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """What changes when a file or its rights do."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, -1
+    return found.st_ctime_ns, found.st_size
+
+
+def _public(file: Path) -> str | None:
+    """The key in a file; None, and a warning, when there is no valid one."""
+    try:
+        key, reason = file.read_text(errors="replace").strip(), "it must be 40 characters of Z85"
+    except OSError as error:
+        key, reason = "", error.strerror or "it cannot be read"
+    if _Z85.fullmatch(key):
+        return key
+    log.warning("no valid public key in a file", file=file.name, reason=reason)
+    return None

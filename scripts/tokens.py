@@ -61,7 +61,7 @@ def list_tokens(path: Path) -> None:
 @click.argument("name")
 @_config
 def remove(name: str, path: Path) -> None:
-    """Remove a token: who sends it is refused from then on."""
+    """Remove a token: who sends it is refused from the next request on."""
     file, known = _known(path)
     rest = [token for token in known if token.name != name]
     if len(rest) == len(known):
@@ -71,7 +71,7 @@ def remove(name: str, path: Path) -> None:
 
 
 def write(file: Path, tokens: Sequence[Token]) -> None:
-    """Write the file anew, whole or not at all, for its owner alone; raises FatalError."""
+    """Write the file anew, whole or not at all, for the owner alone that it has; raises FatalError."""
     draft = file.with_name(f"{file.name}.new")
     tables = [
         f'[[token]]\nname = "{token.name}"\nscopes = {json.dumps(token.scopes)}\nsha256 = "{token.sha256}"\n'
@@ -82,6 +82,8 @@ def write(file: Path, tokens: Sequence[Token]) -> None:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
             opened.write("\n".join(tables))
         read(draft)
+        if file.exists():  # written by root, it is still for the user of the facade
+            os.chown(draft, file.stat().st_uid, file.stat().st_gid)
         draft.replace(file)
     except OSError as error:
         raise FatalError(f"cannot write {error.filename}: {error.strerror}") from error

@@ -47,7 +47,7 @@ def read(output: str) -> Found:
     """What pip-audit says as JSON; nothing at all when it could not even begin."""
     try:
         packages = json.loads(output)["dependencies"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return Found(0, (f"pip-audit itself: {output.strip()[-300:] or 'it says nothing'}",), ())
     asked = [package for package in packages if "vulns" in package and "skip_reason" not in package]
     return Found(

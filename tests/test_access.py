@@ -1,5 +1,7 @@
 """Tests of facade.access, facade.tokens and scripts.tokens: who may do what, and how often."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,16 @@ def test_without_tokens_everybody_may_everything() -> None:
     for path, operations in OPERATIONS.items():
         for method in operations:
             Access().admit(method.upper(), path, None, "127.0.0.1")
+
+
+def test_a_file_that_is_written_anew_keeps_its_owner(tmp_path: Path) -> None:
+    """Else a facade with a user of its own could not read what root changed, and would keep the tokens before."""
+    file, owner = tmp_path / "tokens.toml", 1_234 if os.geteuid() == 0 else os.geteuid()
+    tokens.write(file, [])
+    os.chown(file, owner, -1)
+    tokens.write(file, [Token("new", (Scope.READ,), digest_of("new"))])
+
+    assert (owner, 0o600) == (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode))
 
 
 def test_tokens_change_while_the_facade_runs(file: Path, logged: list[EventDict]) -> None:

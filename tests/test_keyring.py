@@ -86,15 +86,36 @@ def test_a_file_that_is_no_key_admits_nobody(
 
 def test_a_folder_that_vanishes_changes_nothing(tmp_path: Path, ring: Keyring, clock: Clock) -> None:
     """What was known stays known: a disk that is away for a moment must not end a cluster."""
-    tmp_path.joinpath(f"{THERE}.pub").rename(tmp_path.parent / "away.pub")
-    tmp_path.chmod(0o000)
-    broken = tmp_path.joinpath(f"{THERE}.pub")
-    try:
-        broken.symlink_to(tmp_path / "nowhere")  # a file that cannot be read, also for root
-        clock.now_s += LOOK_S
-        assert ring.knows(THERE)
-    finally:
-        tmp_path.chmod(0o700)
+    away = tmp_path.rename(tmp_path.parent / "away")
+    clock.now_s += LOOK_S
+    assert ring.knows(THERE)
+
+    away.rename(tmp_path)
+    tmp_path.joinpath(f"{THERE}.pub").unlink()
+    clock.now_s += LOOK_S
+    assert not ring.knows(THERE)
+
+
+def test_a_file_that_cannot_be_read_keeps_nobody_in(tmp_path: Path, ring: Keyring, clock: Clock) -> None:
+    """One that was removed is shut out although another file is broken; that one admits nobody, and comes back."""
+    key = tmp_path.joinpath(f"{THERE}.pub").read_text()
+    tmp_path.joinpath(f"{THERE}.pub").unlink()
+    other = tmp_path.joinpath("127.0.0.1:9.pub")
+    other.symlink_to(tmp_path / "nowhere")  # also root cannot read it
+    clock.now_s += LOOK_S
+    assert (False, False, True) == (ring.knows(THERE), ring.knows("127.0.0.1:9"), ring.knows(HERE))
+
+    tmp_path.joinpath("nowhere").write_text(key)
+    clock.now_s += LOOK_S
+    assert ring.knows("127.0.0.1:9")
+
+
+def test_the_own_public_key_stays_that_of_the_secret_one(tmp_path: Path, ring: Keyring, clock: Clock) -> None:
+    """A process whose own file goes can still call others until it is stopped."""
+    before = ring.public
+    tmp_path.joinpath(f"{HERE}.pub").unlink()
+    clock.now_s += LOOK_S
+    assert (False, before) == (ring.knows(HERE), ring.public)
 
 
 @pytest.mark.parametrize(
