@@ -198,8 +198,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     @property
     def late(self) -> bool:
-        """Whether a request takes too long to come; the time of an answer before it is not counted."""
-        if self.requests or (self.request is None and not self.spare):
+        """Whether a request takes too long to come, also the first; the time of an answer before it is not counted."""
+        if self.requests or not (self.request or self.spare or self.last_activity == self.creation_time):
             return False
         return bool(time.monotonic() - self.began_s > (SPARE_S if self.spare else self.limits.receive_s))
 

@@ -202,13 +202,14 @@ def test_who_expects_a_continue_without_a_body_is_answered(address: str, method:
 @pytest.mark.parametrize(
     "begin",
     [
+        b"",
         b"GET / HT",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET",
     ],
 )
 def test_a_request_that_does_not_come_to_its_end_is_closed(begin: bytes) -> None:
-    """A slow header, a slow body, a slow second request: others are answered meanwhile, it is cut in time."""
+    """Nothing, a slow header, a slow body, a slow second request: others are answered meanwhile, it is cut in time."""
     with (
         serving(hello, Limits(receive_s=0.3)) as listening,
         socket.create_connection(split(listening), timeout=10.0) as slow,
