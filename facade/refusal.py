@@ -13,7 +13,7 @@ _UNUSUAL = re.compile(  # what changes where the request ends, or that may; a na
     rb"\r\n(?:transfer-encoding|expect|connection|upgrade)|\r\n[ \t]|\r\n[^:\r]*[ \t]:|(?<!\r)\n|\r(?!\n)",
     re.IGNORECASE,
 )
-_HOST = re.compile(rb"(\r\n)host:", re.IGNORECASE)
+_HOST = re.compile(rb"\r\nhost:", re.IGNORECASE)
 _FIRST = re.compile(rb"(?:GET|POST) (/[!-~]*) HTTP/1\.1\r\n")
 _NAMES = re.compile(rb"\r\n(x-request-id|traceparent):[ \t]*([!-~]*)", re.IGNORECASE)
 
@@ -29,9 +29,9 @@ def is_whole(data: bytes, spared: Sequence[str]) -> bool:
         return False
     if first.group(1).partition(b"?")[0].decode() in spared:
         return False
-    lengths = _LENGTH.findall(head)
-    if _HOST.findall(head) != [b"\r\n"]:
+    if len(_HOST.findall(head)) != 1:
         return False
+    lengths = _LENGTH.findall(head)
     if len(lengths) > 1 or len(lengths) != head.lower().count(b"content-length"):  # one that is not read here
         return False
     return len(body) == int(lengths[0] if lengths else 0)

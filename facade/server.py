@@ -33,7 +33,7 @@ QUICK_THREADS = 4  # ... by these, as are errors; a look at a cluster in which a
 TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
 SPARE = 32  # connections beyond the limit, for what is quick ...
 SPARE_S = 1.0  # ... and for so long each, so that there is soon another one
-QUIET_S = 0.2  # without any request, then a draining server is done: what is on its way is still answered
+QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
 
 
 class UrlTooLong(Error):  # type: ignore[misc]  # noqa: N818 (waitress names its own so)
