@@ -145,9 +145,12 @@ def run_command(*command: str, text: str = "") -> None:
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether it has ended; one that nobody has waited for yet has, too."""
+    """Whether it has ended; one that nobody has waited for yet has, too, if only its first thread is left.
+
+    While others end, the first is a zombie already, but nobody can wait for it, and its ports are still taken.
+    """
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        return not process.is_running() or (process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1)
     except psutil.NoSuchProcess:
         return True
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from common import rpc
 from common.errors import PeerError
 from common.pool import ZmqTransport
 from common.wire import Describe, Description, Known, Lookup, Ping, State, Status
+from scripts import processes
 from scripts.ports import free_addresses, write_config
 from scripts.processes import ROOT
 from tests.support import eventually, serving
@@ -178,3 +180,17 @@ def test_no_java_is_one_sentence_and_the_demo_says_what_it_does_instead(tmp_path
     assert 0 == demo.returncode, demo.stdout + demo.stderr
     assert "using the embedded engine instead" in demo.stdout
     assert "0 lost" in demo.stdout
+
+
+def test_a_process_has_ended_when_its_last_thread_has() -> None:
+    """Its first one is a zombie before that; who waited for it then, in vain, left it behind."""
+    program = "import threading\nfor _ in range(200): threading.Thread(target=input).start()\nprint()"
+    for _ in range(6):
+        with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdout
+            child.stdout.readline()
+            child.kill()
+            found = psutil.Process(child.pid)
+            while not processes.gone(found):
+                pass
+            assert -signal.SIGKILL == child.poll()
