@@ -1,7 +1,10 @@
 """Reads the bodies of posts: one JSON object with the text under `msg`, plain text, or many of them. Pure."""
 
+import functools
+import itertools
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -15,6 +18,8 @@ DEFAULT = Limits()
 JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
 
 Item = TypeVar("Item")
+
+_LINE = re.compile(rb"\S[^\n]*")  # the rest of a line that is not blank
 
 
 def message(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> str:
@@ -44,17 +49,19 @@ def messages(content_type: str | None, body: bytes, limits: Limits = DEFAULT) ->
         case "text/plain":
             return _nonempty(_decoded(_within(body, limits.body_bytes)).removesuffix("\n").removesuffix("\r"), limits)
         case "application/x-ndjson":
-            lines = [line for line in _within(body, limits.batch_bytes).split(b"\n") if line.strip()]
-            return _each(lines, lambda line: _text(_parsed(line), limits), limits)
+            found = _LINE.finditer(_within(body, limits.batch_bytes))
+            lines = list(itertools.islice(found, limits.batch_messages + 1))
+            return _each(lines, lambda line: _text(_parsed(line[0]), limits), limits)
         case _:
             if _within(body, limits.batch_bytes).lstrip()[:1] == b"[":
-                return _each(_items(body), lambda item: _text(_parsed(bytes(item)), limits), limits)
+                items = _items(body, limits.batch_messages + 1)
+                return _each(items, lambda item: _text(_parsed(bytes(item)), limits), limits)
             return _text(_parsed(_within(body, limits.body_bytes)), limits)
 
 
-def _each(found: list[Item], read: Callable[[Item], str], limits: Limits) -> list[str | RequestError]:
+def _each(found: Sequence[Item], read: Callable[[Item], str], limits: Limits) -> list[str | RequestError]:
     if not 1 <= len(found) <= limits.batch_messages:
-        raise RequestError(f"a batch has 1 to {limits.batch_messages} messages, not {len(found)}")
+        raise RequestError(f"a batch has 1 to {limits.batch_messages} messages, not {'more' if found else 0}")
     texts: list[str | RequestError] = []
     for item in found:
         try:
@@ -123,12 +130,21 @@ def _parsed(body: bytes) -> Any:
         raise RequestError(f"the body is not valid JSON: {str(error)[:200]}") from error
 
 
-def _items(body: bytes) -> list[msgspec.Raw]:
-    """The items of a JSON array, as they are: what is in them is looked at one by one."""
+def _items(body: bytes, most: int) -> Sequence[msgspec.Raw]:
+    """The first items of a JSON array, as they are: what is in them is looked at one by one."""
     try:
-        return msgspec.json.decode(body, type=list[msgspec.Raw])
+        if body.count(b",") < most:
+            return msgspec.json.decode(body, type=list[msgspec.Raw])
+        found = msgspec.structs.astuple(msgspec.json.decode(body, type=_first(most)))
+        return [item for item in found if item is not None]
     except (msgspec.MsgspecError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {str(error)[:200]}") from error
+
+
+@functools.cache
+def _first(most: int) -> type[msgspec.Struct]:
+    """The first items of an array: what comes after the fields of a struct is passed over without making objects."""
+    return msgspec.defstruct("First", [(f"item_{place}", msgspec.Raw, None) for place in range(most)], array_like=True)
 
 
 def _decoded(body: bytes) -> str:

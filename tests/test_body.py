@@ -1,11 +1,13 @@
 """Tests of facade.body."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.config import Limits
 from common.errors import MediaTypeError, RequestError, TooLargeError
 from common.wire import MESSAGE_BYTES
 from facade import body
@@ -74,3 +76,33 @@ def test_only_json_is_taken(content_type: str | None) -> None:
     """A form, or a body of no announced type, is refused."""
     with pytest.raises(MediaTypeError, match="Content-Type must be application/json, not"):
         body.message(content_type, b'{"msg": "a"}')
+
+
+@pytest.mark.parametrize(
+    ("content_type", "item", "between"), [(JSON, b"1", b","), (JSON, b"[]", b","), (body.NDJSON, b"1", b"\n")]
+)
+def test_too_many_cost_no_more_than_a_batch_at_the_limit(content_type: str, item: bytes, between: bytes) -> None:
+    """Ten mebibytes of the smallest items would otherwise be hundreds of mebibytes before they are counted."""
+    joined = between.join([item] * (body.DEFAULT.batch_bytes // 3))
+    sent = joined if content_type == body.NDJSON else b"[%b]" % joined
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match="a batch has 1 to 10000 messages, not more"):
+            body.messages(content_type, sent)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 16 * 2**20
+
+
+def test_the_count_of_a_batch_is_that_of_its_items() -> None:
+    """Commas and newlines within them are not counted, nor are blank lines; the limit itself is taken."""
+    limits = Limits(batch_messages=3)
+    array = b'[{"msg": "a,b,c", "x": [1, 2, 3]}, {"msg": "d"} , {"msg": "e"}]'
+    lines = b'\n \n{"msg": "a"}\r\n\n\t{"msg": "b"}\n{"msg": "c"}\n\n'
+
+    assert ["a,b,c", "d", "e"] == body.messages(JSON, array, limits)
+    assert ["a", "b", "c"] == body.messages(body.NDJSON, lines, limits)
+    for nothing, content_type in ((b"[]", JSON), (b" \n", body.NDJSON)):
+        with pytest.raises(RequestError, match="a batch has 1 to 3 messages, not 0"):
+            body.messages(content_type, nothing, limits)
