@@ -10,6 +10,7 @@ from common.wire import State
 from facade import openapi, problem
 from facade.body import JSON
 from facade.client import Client
+from facade.fresh import Fresh
 from facade.metrics import FacadeMetrics
 from facade.schema import Limits
 from facade.view import HistoryView
@@ -59,7 +60,7 @@ def of_facade(
     """
     return {
         "/livez": lambda _: Document(msgspec.json.encode({"status": "alive"}), headers=NOT_KEPT),
-        "/readyz": lambda params: ready(client, draining(), verbose="verbose" in params),
+        "/readyz": readiness(client, draining),
         "/v1/cluster": lambda _: cluster(watch),
         "/v1/history": lambda _: Document(
             msgspec.json.encode(HistoryView(samples=watch.traffic.samples())), headers=NOT_KEPT
@@ -75,13 +76,19 @@ def always(document: Document) -> Make:
     return lambda _: document
 
 
-def ready(client: Client, draining: bool, *, verbose: bool) -> Document:
-    """Whether a message can be stored now; when `verbose` also what each logging node says."""
-    states = dict(client.states(all_of_them=verbose))
-    shown = {"draining": draining, "logging_nodes": states} if verbose else {}
-    if draining or State.READY not in states.values():
-        return failure(503, "this facade stops" if draining else "no logging node can store a message", **shown)
-    return Document(msgspec.json.encode({"status": "ready", **shown}), headers=NOT_KEPT)
+def readiness(client: Client, draining: Callable[[], bool]) -> Make:
+    """Whether a message can be stored now; when `verbose` is asked for also what each logging node says."""
+    up_to_one_ready = Fresh(lambda: dict(client.states(all_of_them=False)))
+    of_all = Fresh(lambda: dict(client.states(all_of_them=True)))
+
+    def make(params: Mapping[str, Any]) -> Document:
+        states = (of_all if "verbose" in params else up_to_one_ready).get()
+        shown = {"draining": draining(), "logging_nodes": states} if "verbose" in params else {}
+        if draining() or State.READY not in states.values():
+            return failure(503, "this facade stops" if draining() else "no logging node can store a message", **shown)
+        return Document(msgspec.json.encode({"status": "ready", **shown}), headers=NOT_KEPT)
+
+    return make
 
 
 def cluster(watch: Watch) -> Document:

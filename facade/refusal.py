@@ -2,11 +2,18 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 
 from common import origin
 from facade import problem
 
-LARGEST_BYTES = 8_192  # of a request that is looked at so
+MANY_REQUESTS = "too many requests wait already, nothing was done"
+MANY_CONNECTIONS = "too many connections are open already, nothing was done"
+PROMPT = ("/livez", "/v1/limits")  # never refused, and nobody is asked for them
+ASKING = ("/readyz", "/metrics", "/v1/cluster", "/v1/history")  # nor these, but whom they ask may hang
+QUICK = (*PROMPT, *ASKING)
+LARGEST_BYTES = 8_192  # of a request that is looked at here
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,4})[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 _UNUSUAL = re.compile(  # what changes where the request ends, or that may; a name before a blank is none
@@ -16,6 +23,19 @@ _UNUSUAL = re.compile(  # what changes where the request ends, or that may; a na
 _HOST = re.compile(rb"\r\nhost:", re.IGNORECASE)
 _FIRST = re.compile(rb"(?:GET|POST) (/[!-~]*) HTTP/1\.1\r\n")
 _NAMES = re.compile(rb"\r\n(x-request-id|traceparent):[ \t]*([!-~]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is refused, in the form of waitress' own errors."""
+
+    code: int
+    body: str = ""
+
+    @property
+    def reason(self) -> str:
+        """As the first line of the answer has it."""
+        return HTTPStatus(self.code).phrase
 
 
 def is_whole(data: bytes, spared: Sequence[str]) -> bool:

@@ -15,39 +15,23 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
-from waitress.utilities import BadRequest, Error
+from waitress.utilities import BadRequest
 
 from common import origin
 from common.config import Limits
 from facade import problem, refusal, strictness
+from facade.refusal import MANY_CONNECTIONS, MANY_REQUESTS, PROMPT, QUICK, Refusal
 
 log = structlog.get_logger()
 
 DEFAULT = Limits()
 
-MANY_REQUESTS = "too many requests wait already, nothing was done"
-MANY_CONNECTIONS = "too many connections are open already, nothing was done"
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
-QUICK = ("/livez", "/readyz", "/metrics", "/v1/cluster", "/v1/history", "/v1/limits")  # answered under any load ...
-QUICK_THREADS = 4  # ... by these, as are errors; a look at a cluster in which all hang takes one for 0.4 s
+PROMPT_THREADS, ASKING_THREADS = 1, 3  # for what is answered under any load; errors are prompt
 TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
 SPARE = 32  # connections beyond the limit, for what is quick ...
 SPARE_S = 1.0  # ... and for so long each, so that there is soon another one
 QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
-
-
-class UrlTooLong(Error):  # type: ignore[misc]  # noqa: N818 (waitress names its own so)
-    """Answered as any other error that waitress finds."""
-
-    code = HTTPStatus.REQUEST_URI_TOO_LONG.value
-    reason = HTTPStatus.REQUEST_URI_TOO_LONG.phrase
-
-
-class Overload(Error):  # type: ignore[misc]  # noqa: N818
-    """Answered at once when too many requests wait."""
-
-    code = HTTPStatus.SERVICE_UNAVAILABLE.value
-    reason = HTTPStatus.SERVICE_UNAVAILABLE.phrase
 
 
 class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
@@ -62,8 +46,9 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         super().__init__()
         self.refused = 0
         self._queued = queued
-        self._quick = ThreadedTaskDispatcher()
-        self._quick.set_thread_count(QUICK_THREADS)
+        self._prompt, self._asking = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
+        self._prompt.set_thread_count(PROMPT_THREADS)
+        self._asking.set_thread_count(ASKING_THREADS)
         self.set_thread_count(threads)
 
     @property
@@ -72,19 +57,23 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         return len(self.queue) >= self._queued
 
     def add_task(self, channel: Any) -> None:
-        """A connection has a request."""
+        """A connection has a request; one whose client does not read would hold a thread of those for what is quick."""
         request = channel.requests[0]
-        if not request.error and request.path not in QUICK and (channel.spare or self.full):
+        unread = channel.total_outbufs_len > 0
+        if not request.error and (unread or request.path not in QUICK) and (channel.spare or self.full):
             self.refused += 1
-            request.error = Overload(MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
-        if request.error or request.path in QUICK:
-            self._quick.add_task(channel)
-        else:
+            request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
+        if unread or not (request.error or request.path in QUICK):
             super().add_task(channel)
+        elif request.error or request.path in PROMPT:
+            self._prompt.add_task(channel)
+        else:
+            self._asking.add_task(channel)
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         """End all threads."""
-        self._quick.shutdown(cancel_pending, timeout)
+        for quick in (self._prompt, self._asking):
+            quick.shutdown(cancel_pending, timeout)
         return bool(super().shutdown(cancel_pending, timeout))
 
 
@@ -115,7 +104,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Read the first line and the headers; raises ParsingError."""
         first_line, *lines = header_plus.split(b"\r\n")
         if len(first_line) > self._url_bytes:
-            self._refuse(UrlTooLong(""), 0)
+            self._refuse(Refusal(414), 0)
             return
         if unclear := strictness.ambiguity(first_line, [line for line in lines if line]):
             raise ParsingError(unclear)
@@ -124,7 +113,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         except ValueError as error:  # of urllib, which waitress lets pass: "http://[" and the like
             raise ParsingError("the URL is not valid") from error
 
-    def _refuse(self, error: Error, taken: int) -> int:
+    def _refuse(self, error: BadRequest | Refusal, taken: int) -> int:
         super().parse_header(b"GET / HTTP/1.0\r\n")  # for what else is read of a request
         self.error = error
         self.completed = True

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from facade.events import changes
+from facade.fresh import FRESH_S, Fresh
 from facade.survey import Survey
 from facade.view import ClusterView, EventView
 
@@ -18,7 +19,6 @@ log = structlog.get_logger()
 
 EVENTS = 200  # that are remembered
 LOOK_S = 1.0  # between two looks when nobody asks
-FRESH_S = 0.25  # a look that is not older is shown again
 
 # What differs in each look although nothing has changed: an entity tag is not made of it.
 _RESTLESS = ("time", "round_trip_ms", "lease_age_s", "traffic")
@@ -43,20 +43,13 @@ class Watch:
     def __init__(self, survey: Survey, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._survey = survey
         self.traffic = survey.traffic
-        self._clock = clock
-        self._lock = threading.Lock()
         self._events: deque[EventView] = deque(maxlen=EVENTS)
         self._last: ClusterView | None = None
-        self._look: Look | None = None
-        self._looked_s = 0.0
+        self._looks = Fresh(self._again, clock=clock)
 
     def look(self, *, fresh_s: float = FRESH_S) -> Look:
         """How the cluster is, not older than so many seconds."""
-        with self._lock:
-            if self._look is None or self._clock() - self._looked_s > fresh_s:
-                self._look = self._again()
-                self._looked_s = self._clock()
-            return self._look
+        return self._looks.get(fresh_s=fresh_s)
 
     def run(self, stop: threading.Event) -> None:
         """Look until `stop` is set; for a thread of its own."""

@@ -217,18 +217,20 @@ def test_every_error_that_a_client_can_see_has_its_status() -> None:
 def test_health_tells_whether_it_lives_and_can_store(world: World) -> None:
     """Alive in any case; ready with any node, also when the registries are gone; not without one, nor when it stops."""
     draining: list[bool] = []
-    http = world.http(draining=lambda: bool(draining))
 
-    ready = http.simulate_get("/readyz?verbose")
+    def asked(path: str) -> testing.Result:
+        return world.http(draining=lambda: bool(draining)).simulate_get(path)  # one that has not asked before
+
+    ready = asked("/readyz?verbose")
     assert (200, dict.fromkeys(NODES, "ready")) == (ready.status_code, ready.json["logging_nodes"])
-    assert {"status": "ready"} == http.simulate_get("/readyz").json
+    assert {"status": "ready"} == asked("/readyz").json
     for address in (*NODES[:2], REGISTRY, OTHER_REGISTRY):
         world.transport.kill(address)
-    one_left = http.simulate_get("/readyz?verbose")
+    one_left = asked("/readyz?verbose")
     assert (200, "ready") == (one_left.status_code, one_left.json["logging_nodes"][NODES[2]])
     assert "ready" not in [one_left.json["logging_nodes"][address] for address in NODES[:2]]
     draining.append(True)
-    stopping = http.simulate_get("/readyz")
+    stopping = asked("/readyz")
     assert (503, "this facade stops", "1") == (
         stopping.status_code,
         stopping.json["message"],
@@ -236,8 +238,20 @@ def test_health_tells_whether_it_lives_and_can_store(world: World) -> None:
     )
     draining.clear()
     world.transport.kill(NODES[2])
+    assert 503 == asked("/readyz").status_code
+    assert (200, {"status": "alive"}) == ((alive := asked("/livez")).status_code, alive.json)
+
+
+def test_readiness_is_asked_for_once_in_a_while_and_a_stop_told_at_once(world: World) -> None:
+    """Anybody may ask for it: many who do cost the nodes no more than one."""
+    draining: list[bool] = []
+    http = world.http(draining=lambda: bool(draining))
+    for _ in range(20):
+        assert 200 == http.simulate_get("/readyz").status_code
+
+    assert len(world.asked()) < 20
+    draining.append(True)
     assert 503 == http.simulate_get("/readyz").status_code
-    assert (200, {"status": "alive"}) == ((alive := http.simulate_get("/livez")).status_code, alive.json)
 
 
 def test_every_answer_has_headers_that_keep_browsers_careful(http: testing.TestClient) -> None:

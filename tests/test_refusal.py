@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
 from facade import problem, refusal, server
-from facade.server import QUICK
+from facade.refusal import QUICK
 
 POST = b'POST /facade HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"msg": "a"}'
 GET = b"GET /v1/messages?limit=3 HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -257,6 +257,23 @@ def test_who_is_one_too_many_is_told_at_once_and_health_always() -> None:
     assert took_s < 0.05
 
 
+def test_health_is_told_beside_clients_that_ask_for_it_and_do_not_read() -> None:
+    """Each would hold one of the threads that tell it."""
+
+    def large(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "500000")])
+        return [b"x" * 500_000]
+
+    with serving(large) as listening, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            deaf = stack.enter_context(socket.create_connection(split(listening), timeout=10.0))
+            deaf.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 100 + b"nonsense\r\n\r\n")
+            assert select.select([deaf], [], [], 10.0)[0]
+        for _ in range(20):
+            status, _, _ = raw(listening, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert 200 == status
+
+
 def test_health_is_told_when_all_connections_are_taken() -> None:
     """Clients that say nothing hold all connections: another one gets 503, /livez is answered, then both are closed."""
     with serving(hello, Limits(connections=8)) as listening, contextlib.ExitStack() as stack:
