@@ -9,7 +9,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from common.errors import ForbiddenError, RateError, UnauthenticatedError
-from facade.tokens import Scope, Tokens
+from facade.tokens import Scope, Token, Tokens
 
 OPEN = ("/livez", "/readyz", "/v1/limits", "/openapi.json", "/", "/api", "/assets/{name}")  # of them nothing is secret
 STATUS = ("/v1/cluster", "/v1/history", "/metrics")
@@ -45,22 +45,47 @@ class Access:
         """
         if path in OPEN:
             return
-        client = self._client(_needed(method, path), authorization) if self._tokens else address
-        if self._rate and self._limiter and not self._limiter.hit(self._rate, client):
-            reset_s, _ = self._limiter.get_window_stats(self._rate, client)
+        if self._tokens is None:
+            self._count("address", address)
+            return
+        try:
+            token = _sent(self._tokens, authorization)
+        except UnauthenticatedError:
+            self._count("address", address)  # else tokens could be tried without end
+            raise
+        self._count("token", token.name)
+        _check(token, _needed(method, path))
+
+    def goes_on(self, method: str, path: str, authorization: str | None) -> bool:
+        """Whether a request that was admitted still would be: its token may have been removed."""
+        try:
+            if self._tokens and path not in OPEN:
+                _check(_sent(self._tokens, authorization), _needed(method, path))
+        except (UnauthenticatedError, ForbiddenError):
+            return False
+        return True
+
+    def _count(self, kind: str, client: str) -> None:
+        """One more request of a client; raises RateError."""
+        if self._rate and self._limiter and not self._limiter.hit(self._rate, kind, client):
+            reset_s, _ = self._limiter.get_window_stats(self._rate, kind, client)
             raise RateError(f"{client} has sent over {self._rate}", max(1, math.ceil(reset_s - time.time())))
 
-    def _client(self, scope: Scope, authorization: str | None) -> str:
-        """The name of the token, which allows that."""
-        kind, _, sent = (authorization or "").partition(" ")
-        if not sent or kind.lower() != "bearer":
-            raise UnauthenticatedError("a token is needed: Authorization: Bearer TOKEN")
-        token = self._tokens.find(sent.strip()) if self._tokens else None
-        if token is None:
-            raise UnauthenticatedError("the token is not known here")
-        if not token.allows(scope):
-            raise ForbiddenError(f"the token {token.name} does not allow this: it needs the scope {scope}")
-        return token.name
+
+def _sent(tokens: Tokens, authorization: str | None) -> Token:
+    """The token that was sent; raises UnauthenticatedError."""
+    kind, _, sent = (authorization or "").partition(" ")
+    if not sent or kind.lower() != "bearer":
+        raise UnauthenticatedError("a token is needed: Authorization: Bearer TOKEN")
+    if (token := tokens.find(sent.strip())) is None:
+        raise UnauthenticatedError("the token is not known here")
+    return token
+
+
+def _check(token: Token, scope: Scope) -> None:
+    """Raise ForbiddenError if it does not allow that."""
+    if not token.allows(scope):
+        raise ForbiddenError(f"the token {token.name} does not allow this: it needs the scope {scope}")
 
 
 def _needed(method: str, path: str) -> Scope:

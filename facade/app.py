@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -82,6 +83,9 @@ class Middleware:
         """Refuse it, if it may not be."""
         path = f"{request.uri_template}{'?verbose' if 'verbose' in request.params else ''}"
         self._access.admit(request.method, path, request.auth, request.remote_addr)
+        left = request.env.get("waitress.client_disconnected", lambda: False)
+        goes_on = partial(self._access.goes_on, request.method, path, request.auth)
+        request.context.ended = lambda: left() or not goes_on()  # for an answer that goes on
 
     def process_response(
         self, request: falcon.Request, response: falcon.Response, _resource: object, _succeeded: bool
@@ -180,9 +184,9 @@ class MessagesResource:
         after = query.message_id(given, "Last-Event-ID" if last else "after") if given else None
         response.content_type = EVENTS
         response.cache_control = ["no-store"]
-        left = request.env.get("waitress.client_disconnected", lambda: False)
+        ended = request.context.ended
         if request.method != "HEAD":
-            events = streams.events(self._client, self._live, after=after, again=last is not None, left=left)
+            events = streams.events(self._client, self._live, after=after, again=last is not None, ended=ended)
             _stream(response, events, self._slots)
 
     def _read(self, request: falcon.Request, response: falcon.Response, wanted: query.Query, limit: int) -> Page:
@@ -226,8 +230,7 @@ class DocumentResource:
         document = self._make({**request.params, **found})
         response.status = falcon.code_to_http_status(document.status)
         response.content_type = document.media_type
-        for name, value in document.headers.items():
-            response.set_header(name, value)
+        response.set_headers(document.headers)
         if document.gzipped:
             response.append_header("Vary", "Accept-Encoding")
         if document.etag:
@@ -293,5 +296,4 @@ def _serialize_http_error(request: falcon.Request, response: falcon.Response, er
 def _answer(response: falcon.Response, status: int, message: str, **more: Any) -> None:
     response.status = falcon.code_to_http_status(status)
     response.data = problem.body(status, message, **more)
-    for name, value in problem.headers(status):
-        response.set_header(name, value)
+    response.set_headers(problem.headers(status))

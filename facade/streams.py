@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 NO_DESCRIPTION = "messages-service is not available"  # in the place of its text, so that the log can still be read
 BEAT_S = 10.0  # of silence, then a comment is sent: proxies cut a connection that says nothing for a minute
-LOOK_S = 0.5  # between two looks whether the client is still there
+LOOK_S = 0.5  # between two looks whether the client is still there, and may be
 OVERLAP_MS = 60_000  # of what history had and may come again: what was made so long before the follower came
 
 
@@ -138,7 +138,7 @@ def events(
     *,
     after: str | None,
     again: bool,
-    left: Callable[[], bool],
+    ended: Callable[[], bool],
     beat_s: float = BEAT_S,
     look_s: float = LOOK_S,
 ) -> Generator[bytes, None, None]:
@@ -150,9 +150,9 @@ def events(
         after: where to begin; None for what comes only.
         again: the client was here before. What it was not told, because it was slower than its neighbour, may have an
             id below the last one that it was told: so the last `settle_ms` before that come again.
-        left: whether the client has left.
+        ended: whether the client has left, or may read no more.
         beat_s: of silence, in seconds; then a comment is sent.
-        look_s: between two looks whether the client has left, in seconds.
+        look_s: between two looks whether it has ended, in seconds.
     """
     with live.following() as follower:
         yield b"retry: 1000\n\n"
@@ -164,7 +164,7 @@ def events(
                 told |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > begin_ms}
                 yield _events(page.entries)
         silent_since = time.monotonic()
-        while not left() and (entries := follower.take(look_s)) is not None:
+        while not ended() and (entries := follower.take(look_s)) is not None:
             new = [entry for entry in entries if entry.id not in told]
             told.difference_update(entry.id for entry in entries)
             if new or time.monotonic() - silent_since > beat_s:

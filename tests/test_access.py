@@ -1,7 +1,11 @@
 """Tests of facade.access, facade.tokens and scripts.tokens: who may do what, and how often."""
 
+import contextlib
+import http.client
 import os
 import stat
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from facade.operations import OPERATIONS
 from facade.tokens import LOOK_S, Scope, Token, Tokens, digest_of
 from scripts import tokens
 from scripts.ports import write_config
+from tests.support import running_cluster
 from tests.test_client import World
 
 SECRETS = {"reader": Scope.READ, "writer": Scope.WRITE, "boss": Scope.ADMIN}  # the name is the token, too
@@ -122,6 +127,37 @@ def test_tokens_change_while_the_facade_runs(file: Path, logged: list[EventDict]
     ]
 
 
+def test_an_answer_that_goes_on_ends_when_its_token_is_removed(file: Path) -> None:
+    """Or allows it no more; without tokens it goes on."""
+    clock = Clock()
+    access = Access(Tokens(file, clock=clock))
+    following = partial(access.goes_on, "GET", "/v1/messages")
+    assert following("Bearer reader")
+    assert following("Bearer boss")
+    tokens.write(file, [Token("reader", (Scope.WRITE,), digest_of("reader"))])
+    clock.now_s += LOOK_S
+
+    assert not following("Bearer reader")
+    assert not following("Bearer boss")
+    assert Access().goes_on("GET", "/v1/messages", None)
+
+
+def test_a_real_stream_ends_when_its_token_is_removed(file: Path, tmp_path: Path) -> None:
+    """It is ended as any answer is, and who comes back is not let in."""
+    headers = {"Accept": "text/event-stream", "Authorization": "Bearer reader"}
+    with (
+        running_cluster(tmp_path, engine="embedded", more='[security]\ntokens = "tokens.toml"\n') as cluster,
+        contextlib.closing(http.client.HTTPConnection(cluster.settings.facade.address, timeout=10.0)) as connection,
+    ):
+        connection.request("GET", "/v1/messages", headers=headers)
+        stream = connection.getresponse()
+        assert (200, b"retry: 1000\n") == (stream.status, stream.readline())
+        tokens.write(file, [])
+        assert b"data" not in stream.read()
+        connection.request("GET", "/v1/messages", headers=headers)
+        assert 401 == connection.getresponse().status
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -145,7 +181,7 @@ def test_a_facade_does_not_start_with_a_wrong_file(tmp_path: Path, content: byte
 
 
 def test_each_client_has_a_rate_of_its_own(file: Path) -> None:
-    """By its token or its address; health is not counted; who waits as long as told may go on."""
+    """By its token or its address; health is not counted."""
     by_address, by_token = Access(None, "2/hour"), Access(Tokens(file), "2/hour")
     for access, header in ((by_address, None), (by_token, "Bearer boss")):
         for _ in range(2):
@@ -156,6 +192,28 @@ def test_each_client_has_a_rate_of_its_own(file: Path) -> None:
         access.admit("GET", "/livez", header, "10.0.0.1")
     by_address.admit("POST", "/facade", None, "10.0.0.2")
     by_token.admit("POST", "/facade", "Bearer writer", "10.0.0.1")
+
+
+def test_who_waits_as_long_as_told_may_go_on() -> None:
+    """Really waited for, a second."""
+    access = Access(None, "1/second")
+    access.admit("POST", "/facade", None, "10.0.0.1")
+    with pytest.raises(RateError) as refused:
+        access.admit("POST", "/facade", None, "10.0.0.1")
+    threading.Event().wait(refused.value.retry_after_s)
+    access.admit("POST", "/facade", None, "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("header", "refusal"), [("Bearer no", UnauthenticatedError), ("Bearer reader", ForbiddenError)]
+)
+def test_what_is_refused_is_counted(file: Path, header: str, refusal: type[Exception]) -> None:
+    """So tokens cannot be tried without end; who has one is not kept out by who tries at the same address."""
+    access = Access(Tokens(file), "2/hour")
+    for expected in (refusal, refusal, RateError):
+        with pytest.raises(expected):
+            access.admit("POST", "/facade", header, "10.0.0.1")
+    access.admit("POST", "/facade", "Bearer writer", "10.0.0.1")
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_nobody_to_follow_is_an_error(world: World) -> None:
 def test_events_go_on_after_an_id_and_tell_nothing_twice(world: World, live: Live) -> None:
     """History first, then what comes; what both have is told once."""
     entries = [store(world, str(number)) for number in range(5)]
-    chunks = streams.events(world.client, live, after=entries[1].id, again=False, left=lambda: False)
+    chunks = streams.events(world.client, live, after=entries[1].id, again=False, ended=lambda: False)
     assert next(chunks).startswith(b"retry: ")  # it follows from now on, and has not read what was
     both = store(world, "both")
     told_of(live, both)
@@ -188,7 +188,7 @@ def test_who_comes_back_is_told_what_was_slower(world: World, live: Live) -> Non
     late = ids.new_id()
     seen = store(world, "seen")
     slow = store(world, "slow", late)
-    chunks = streams.events(world.client, live, after=seen.id, again=True, left=lambda: False)
+    chunks = streams.events(world.client, live, after=seen.id, again=True, ended=lambda: False)
 
     assert [slow, seen] == _events(chunks, 2)
     chunks.close()
@@ -198,7 +198,7 @@ def test_silence_is_told_and_a_client_that_left_ends_it(world: World, live: Live
     """A comment keeps the connection; nothing goes on for nobody."""
     left: list[bool] = []
     chunks = streams.events(
-        world.client, live, after=None, again=False, left=lambda: bool(left), beat_s=0.0, look_s=0.01
+        world.client, live, after=None, again=False, ended=lambda: bool(left), beat_s=0.0, look_s=0.01
     )
 
     assert [b"retry: 1000\n\n", b": still here\n\n"] == list(islice(chunks, 2))
