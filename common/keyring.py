@@ -5,15 +5,15 @@ that address. `ADDRESS.key` has the secret one, and is only where that process r
 that goes shuts out, without a restart.
 """
 
-import re
+import functools
 import stat
+import string
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 
-from common.config import Config
 from common.errors import ConfigError
 
 log = structlog.get_logger()
@@ -23,7 +23,9 @@ PUBLIC, SECRET = ".pub", ".key"
 LOOK_S = 1.0  # between two looks at the folder
 KEYS = 10_000  # public keys that are read; more are a mistake
 
-_Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+CHARACTERS = 40  # of a key in Z85: 32 bytes
+
+_Z85 = f"{string.digits}{string.ascii_lowercase}{string.ascii_uppercase}.-:+=^!/*?&<>()[]{{}}@%$#"  # its 85 digits
 _Seen = tuple[tuple[str, int, int], ...]  # names, times and sizes of the files
 _AWAY: _Seen = (("", 0, 0),)  # of a folder that is not there
 
@@ -91,15 +93,6 @@ class Keyring:
         self._seen, self._keys, self._names = seen, keys, {key: name for name, key in keys.items()}
 
 
-def opened(settings: Config, folder: Path, own: str) -> Keyring | None:
-    """The keyring of the process at `own` (host:port, or OPERATOR), if the configuration in `folder` has keys.
-
-    Raises:
-        ConfigError: as Keyring.
-    """
-    return Keyring(folder / settings.security.keys, own) if settings.security.keys else None
-
-
 def _secret(file: Path) -> str:
     try:
         mode, key = file.stat().st_mode, file.read_text().strip()
@@ -110,7 +103,7 @@ def _secret(file: Path) -> str:
         ) from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigError(f"others may read the secret key {file}: chmod 600 it")
-    if not _Z85.fullmatch(key):
+    if not _is_key(key):
         raise ConfigError(f"{file} has no secret key: it must be 40 characters of Z85")
     return key
 
@@ -130,7 +123,18 @@ def _public(file: Path) -> str | None:
         key, reason = file.read_text(errors="replace").strip(), "it must be 40 characters of Z85"
     except OSError as error:
         key, reason = "", error.strerror or "it cannot be read"
-    if _Z85.fullmatch(key):
+    if _is_key(key):
         return key
     log.warning("no valid public key in a file", file=file.name, reason=reason)
     return None
+
+
+def _is_key(text: str) -> bool:
+    """Whether it is so many characters of Z85, of which each five are a number of 32 bits."""
+    if len(text) != CHARACTERS or not set(text) <= set(_Z85):
+        return False
+    return all(_number(text[at : at + 5]) < 2**32 for at in range(0, CHARACTERS, 5))
+
+
+def _number(digits: str) -> int:
+    return functools.reduce(lambda value, digit: value * len(_Z85) + _Z85.index(digit), digits, 0)

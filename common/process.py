@@ -3,23 +3,23 @@
 import asyncio
 import ctypes
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec
 
 import structlog
 
-from common import logs, rpc, spans, versions
-from common.errors import FatalError
+from common import descriptors, logs, rpc, spans, versions
+from common.config import Config
+from common.errors import ConfigError, FatalError
+from common.keyring import PUBLIC, SECRET, Keyring
 
 log = structlog.get_logger()
 
 P = ParamSpec("P")
-
-DESCRIPTORS = 16_384  # 4,096 connections of a server, three for each that it asks through, 2,048 of clients, files
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
@@ -32,7 +32,7 @@ def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
         logs.configure(name)
         try:
             versions.refuse_known_bad(rpc.LIBZMQ)
-            allow_descriptors()
+            descriptors.allow()
             spans.record(name)
             main(*args, **kwargs)
         except FatalError as error:
@@ -41,14 +41,21 @@ def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def allow_descriptors() -> None:
-    """Let this process open as many files and sockets as the system allows it to: shells begin with 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    if wanted < DESCRIPTORS:
-        log.warning("few descriptors are allowed: connections may be refused", allowed=wanted, wanted=DESCRIPTORS)
+def keyring_of(settings: Config, folder: Path, own: str) -> Keyring | None:
+    """The keyring of the process at `own` (host:port, or OPERATOR), if the configuration in `folder` has keys.
+
+    Raises:
+        ConfigError: as Keyring, or its two keys are no pair.
+    """
+    if not settings.security.keys:
+        return None
+    ring = Keyring(folder / settings.security.keys, own)
+    if rpc.public_half(ring.secret) != ring.public:
+        raise ConfigError(
+            f"{own}{PUBLIC} and {own}{SECRET} in {folder / settings.security.keys} are no pair: copy both from where "
+            "they were made, or `python -m scripts.keys make --replace` them"
+        )
+    return ring
 
 
 def stop_on_signal() -> asyncio.Event:

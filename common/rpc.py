@@ -6,8 +6,6 @@ one each way; what is in them is made and read by `common.codec`.
 
 import contextlib
 import logging
-import os
-import socket
 import time
 from types import SimpleNamespace
 
@@ -16,15 +14,15 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
-from common import wire
+from common import descriptors, wire
 from common.errors import DisconnectedError, FailedError, FatalError, TimedOutError, UnreachableError
 from common.handling import Heard
 from common.keyring import Keyring
-from common.transport import Transport, ask
+from common.transport import Transport, ask, left_ms
 
 log = structlog.get_logger()
 
-__all__ = ["Connection", "Listener", "Transport", "ask", "key_pair", "new_context"]
+__all__ = ["Connection", "Listener", "Transport", "ask", "key_pair", "new_context", "public_half"]
 
 LIBZMQ = zmq.zmq_version()
 HANDSHAKE_MS = 2_000  # a peer that connects and then says nothing is cut
@@ -72,10 +70,28 @@ class Connection:
     ) -> None:
         self._address = address
         self.server_key = server_key
+        self.used_s = time.monotonic()
+        self.given_up = False
+        self._up: bool | None = None  # None: the first connection is still being made
         try:
-            self._socket = _limited(context.socket(zmq.REQ), wire.REPLY_BYTES)
+            with contextlib.ExitStack() as undo:
+                self._socket = _limited(context.socket(zmq.REQ), wire.REPLY_BYTES)
+                undo.callback(self._socket.close, linger=0)
+                self._prepare(reconnect_ms)
+                if keyring and server_key:
+                    _encrypted(self._socket, keyring, server=False)
+                    self._socket.setsockopt_string(zmq.CURVE_SERVERKEY, server_key)
+                self._monitor = self._socket.get_monitor_socket(self._UP | self._DOWN)
+                undo.callback(self._monitor.close, linger=0)
+                self._socket.connect(f"tcp://{address}")
+                undo.pop_all()
         except zmq.ZMQError as error:
-            raise UnreachableError(address, f"no socket for it: {error.strerror}") from error
+            raise UnreachableError(address, f"no connection can be made: {error.strerror}") from error
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
+
+    def _prepare(self, reconnect_ms: tuple[int, int]) -> None:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue for a peer that is not there
         self._socket.setsockopt(zmq.REQ_RELAXED, 1)  # a request may follow one that was given up ...
@@ -83,21 +99,6 @@ class Connection:
         self._socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
         self._socket.setsockopt(zmq.RECONNECT_IVL, reconnect_ms[0])
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, reconnect_ms[1])
-        if keyring and server_key:
-            _encrypted(self._socket, keyring, server=False)
-            self._socket.setsockopt_string(zmq.CURVE_SERVERKEY, server_key)
-        self._monitor = self._socket.get_monitor_socket(self._UP | self._DOWN)
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._monitor, zmq.POLLIN)
-        self.used_s = time.monotonic()
-        self.given_up = False
-        self._up: bool | None = None  # None: the first connection is still being made
-        try:
-            self._socket.connect(f"tcp://{address}")
-        except zmq.ZMQError as error:
-            self.close()
-            raise UnreachableError(address, f"it is no address: {error.strerror}") from error
 
     def call(self, frame: bytes, timeout_s: float) -> bytes:
         """One round trip. Raises UnreachableError, DisconnectedError, TimedOutError or FailedError."""
@@ -105,7 +106,7 @@ class Connection:
         ends = self.used_s + timeout_s
         self.take_news()
         connected_ends = min(ends, time.monotonic() + CONNECT_WAIT_S)
-        while self._up is None and self._monitor.poll(_left_ms(connected_ends)):
+        while self._up is None and self._monitor.poll(left_ms(connected_ends)):
             self.take_news()
         if not self._up:
             raise UnreachableError(self._address, "no connection")
@@ -122,7 +123,7 @@ class Connection:
         self._socket.close()
 
     def _await_reply(self, ends: float, timeout_s: float) -> bytes:
-        while ready := dict(self._poller.poll(_left_ms(ends))):
+        while ready := dict(self._poller.poll(left_ms(ends))):
             broke = self._monitor in ready and self.take_news()
             if (frame := self._receive()) is not None:
                 return frame
@@ -178,14 +179,13 @@ class Listener:
         if keyring:
             _encrypted(self._socket, keyring, server=True)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED)
+        self._port = int(address.rpartition(":")[2])
         try:
             self._socket.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
             self.close()
-            taken = error.errno == zmq.EADDRINUSE
-            raise FatalError(
-                f"cannot listen at {address}: {'the port is taken' if taken else error.strerror}"
-            ) from error
+            reason = "the port is taken" if error.errno == zmq.EADDRINUSE else error.strerror
+            raise FatalError(f"cannot listen at {address}: {reason}") from error
 
     @property
     def descriptors(self) -> tuple[int, int]:
@@ -221,7 +221,7 @@ class Listener:
                     self._open += 1
                     if self._open > self._connections:
                         self.refused[SURPLUS] += 1
-                        _shut_down(news["value"])
+                        descriptors.shut_down(news["value"], self._port)
                 case zmq.EVENT_DISCONNECTED:
                     self._open -= 1
                 case event:
@@ -238,6 +238,11 @@ class Listener:
         self._context.term()
 
 
+def public_half(secret: str) -> str:
+    """The public key of a secret one, in Z85."""
+    return zmq.curve_public(secret.encode()).decode()
+
+
 def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
     """For the connections of one process; threads may share it, and a connection may not be shared."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -249,12 +254,6 @@ def key_pair() -> tuple[str, str]:
     """A new public key and its secret one, in Z85."""
     public, secret = zmq.curve_keypair()
     return public.decode(), secret.decode()
-
-
-def _shut_down(descriptor: int) -> None:
-    """End a connection that libzmq has; it notices. If it was gone already, this ends another new one, or nothing."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as doubled:
-        doubled.shutdown(socket.SHUT_RDWR)
 
 
 def _admitting(context: "zmq.Context[zmq.Socket[bytes]]", keyring: Keyring) -> ThreadAuthenticator:
@@ -293,8 +292,3 @@ def _limited(socket: "zmq.Socket[bytes]", frame_bytes: int) -> "zmq.Socket[bytes
 def _readable(socket: "zmq.Socket[bytes]") -> bool:
     """Whether a message can be received now."""
     return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
-
-
-def _left_ms(ends: float) -> int:
-    """Milliseconds until `ends` on the monotonic clock, rounded up, so that a wait is never a busy loop."""
-    return max(0, int((ends - time.monotonic()) * 1_000) + 1)

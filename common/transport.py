@@ -1,5 +1,6 @@
 """What carries a request to an address, and how one is asked through it."""
 
+import time
 from typing import Protocol, TypeVar
 
 from common import spans, wire
@@ -37,3 +38,8 @@ def ask(
         raise FailedError(address, f"answered {type(reply).__name__} where {expect.__name__} belongs")
     reason = f"{reply.code}: {reply.reason}"
     raise FailedError(address, reason) if reply.code is Code.FAILED else RefusedError(address, reason, reply.code)
+
+
+def left_ms(ends: float) -> int:
+    """Milliseconds until `ends` on the monotonic clock, rounded up, so that a wait is never a busy loop."""
+    return max(0, int((ends - time.monotonic()) * 1_000) + 1)

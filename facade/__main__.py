@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import click
 import structlog
+from msgspec.structs import replace
 
-from common import config, exposure, keyring, process
+from common import config, descriptors, exposure, keyring, process
 from common.pool import ZmqTransport
 from facade import page, presence, prober, server, streams
 from facade import workers as processes
@@ -47,7 +48,8 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     host, configured = config.split(settings.facade.address)
     own = f"{host}:{port or configured}"
     tokens = Tokens(path.parent / settings.security.tokens) if settings.security.tokens else None
-    guards = Guards(tokens, keyring.opened(settings, path.parent, own))
+    settings = _within_descriptors(settings)
+    guards = Guards(tokens, process.keyring_of(settings, path.parent, own))
     warned = exposure.of_facade(own, tokens=tokens is not None)
     listening = processes.listen(host, port or configured)
     log.info("listening", address=own)
@@ -59,6 +61,12 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
         work()
     else:
         processes.run(count, work, stopping_too=listening.close)  # else the kernel would go on accepting for it
+
+
+def _within_descriptors(settings: config.Config) -> config.Config:
+    """The same with as many connections of clients as the system allows."""
+    connections = descriptors.for_clients(settings.limits.connections)
+    return replace(settings, limits=replace(settings.limits, connections=connections))
 
 
 class Guards(NamedTuple):

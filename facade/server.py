@@ -26,6 +26,7 @@ log = structlog.get_logger()
 
 DEFAULT = Limits()
 
+BACKLOG = 2_048  # connections that the kernel has made and that are not taken yet
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
 PROMPT_THREADS, ASKING_THREADS = 1, 3  # for what is answered under any load; errors are prompt
 TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
@@ -214,6 +215,7 @@ def create(application: Callable[..., Any], listening: socket.socket, *, threads
         sockets=[listening],
         _dispatcher=Dispatcher(threads, queued=limits.queued),
         ident=None,
+        backlog=BACKLOG,
         connection_limit=limits.connections + SPARE,
         max_request_body_size=limits.batch_bytes,
         channel_request_lookahead=1,  # so that a client that left is noticed while it is answered

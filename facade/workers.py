@@ -12,10 +12,10 @@ import structlog
 
 from common import process
 from common.errors import FatalError
+from facade.server import BACKLOG
 
 log = structlog.get_logger()
 
-BACKLOG = 2_048  # connections that the kernel has made and that are not taken yet
 RESTART_S = 1.0  # between two starts in the place of workers that ended, so that one that cannot run is not a loop
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)

@@ -50,7 +50,7 @@ def run_messages(port: int, host: str, path: Path) -> None:
     """Answer a static text."""
     settings = config.load(path)
     address = _reachable(host, port)
-    keys = keyring.opened(settings, path.parent, address)
+    keys = process.keyring_of(settings, path.parent, address)
     for warning in exposure.of_server(address, keys=keys is not None):
         log.warning(warning)
     uvloop.run(_run_messages(address, settings.registry.addresses, keys))
@@ -78,7 +78,7 @@ def run_logging(*, port: int, host: str, path: Path, name: str | None, member: s
         )
 
     metrics = metrics or config.metrics_of(settings, address)
-    keys = keyring.opened(settings, path.parent, address)
+    keys = process.keyring_of(settings, path.parent, address)
     for warning in exposure.of_server(address, keys=keys is not None):
         log.warning(warning)
     uvloop.run(_run_logging(ZmqTransport(keys), address, settings, opening, keys=keys, scraped=metrics))

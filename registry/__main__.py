@@ -7,6 +7,7 @@ import structlog
 import uvloop
 
 from common import config, exposure, keyring, process
+from common.errors import FatalError
 from common.serving import Server
 from registry.directory import Directory, parse_service_ips
 
@@ -27,7 +28,9 @@ def main(port: int | None, host: str | None, service_ips: str | None, path: Path
         settings = config.with_service_ips(settings, parse_service_ips(service_ips))
     first_host, first_port = config.split(settings.registry.addresses[0])
     address = f"{host or first_host}:{port or first_port}"
-    uvloop.run(_serve(address, settings, keyring.opened(settings, path.parent, address)))
+    if settings.security.keys and config.split(address)[0] in config.EVERYWHERE:
+        raise FatalError(f"{address} is nobody's name: with keys a registry listens at the address that others use")
+    uvloop.run(_serve(address, settings, process.keyring_of(settings, path.parent, address)))
 
 
 async def _serve(address: str, settings: config.Config, keys: keyring.Keyring | None) -> None:

@@ -38,9 +38,12 @@ def make(names: tuple[str, ...], replace: bool, path: Path) -> None:
     """
     settings = config.load(path)
     folder = _folder(settings, path)
-    for name in names or all_names(settings):
-        made = write_pair(folder, _checked(name), replace=replace)
-        click.echo(f"{'made' if made else 'kept'} {folder / name}{PUBLIC} and {SECRET}")
+    for name in map(_checked, names or all_names(settings)):
+        if name.startswith(config.EVERYWHERE) and name != settings.facade.address:
+            raise FatalError(f"{name} is nobody's name: give the address at which others reach that process")
+        made = write_pair(folder, name, replace=replace)
+        secret = SECRET if (folder / f"{name}{SECRET}").exists() else f"no {SECRET}: that belongs on its host alone"
+        click.echo(f"{'made' if made else 'kept'} {folder / name}{PUBLIC} and {secret}")
     if not settings.security.keys:
         click.echo(f'nothing uses them yet: add to {path}\n\n[security]\nkeys = "{FOLDER}"')
 

@@ -10,7 +10,7 @@ from typing import Self
 
 import psutil
 
-from common import config, ids, keyring, rpc
+from common import config, ids, keyring, process, rpc
 from common.errors import FatalError, PeerError
 from common.pool import ZmqTransport
 from common.replication import Verified, Verify
@@ -84,7 +84,7 @@ class Cluster:
         self._processes = processes.Processes(self._path.parent / self.settings.storage.directory)
         self.engine = self._processes.engine() or engine or self.settings.storage.engine
         self.parts = (*self._all_parts(), *more)
-        self.transport = ZmqTransport(keyring.opened(self.settings, self._path.parent, keyring.OPERATOR))
+        self.transport = ZmqTransport(process.keyring_of(self.settings, self._path.parent, keyring.OPERATOR))
 
     def up(self, progress: Progress) -> None:
         """Start what does not run and return when all is ready.

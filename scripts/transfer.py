@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from common import config, ids, keyring
+from common import config, ids, keyring, process
 from common.errors import FatalError, InvalidMessageError, ServiceError
 from common.pool import ZmqTransport
 from common.sequences import chunks
@@ -37,7 +37,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def connected(path: Path) -> Iterator[Client]:
     """A client of the cluster that a config.toml names."""
     settings = config.load(path)
-    transport = ZmqTransport(keyring.opened(settings, path.parent, keyring.OPERATOR))
+    transport = ZmqTransport(process.keyring_of(settings, path.parent, keyring.OPERATOR))
     try:
         yield Client(transport, settings.registry.addresses, LIMITS, suspects=Suspects())
     finally:

@@ -10,7 +10,7 @@ import pytest
 import zmq
 from structlog.typing import EventDict
 
-from common import codec, keyring
+from common import codec, keyring, process
 from common.codec import Reply, Request
 from common.errors import PeerError, RefusedError, UnreachableError
 from common.keyring import Keyring
@@ -178,7 +178,9 @@ def test_a_thousand_connections_with_wrong_keys_get_nowhere(guarded: Guarded) ->
             socket.send_multipart([b"", codec.encode(Ping())])
         transport = stack.enter_context(calling(Keyring(guarded.folder, CLIENT)))
 
-        assert eventually(lambda: guarded.server.refused["unknown key"] >= wrong, timeout_s=60.0)
+        refused = guarded.server.refused  # some take over 2 s for their handshake, when all come at once
+        assert eventually(lambda: refused["unknown key"] + refused["no handshake"] >= wrong, timeout_s=60.0)
+        assert refused["unknown key"] > 0
         assert guarded.reached(transport)
         assert [] == [socket for socket in sockets if socket.poll(0)]
 
@@ -207,7 +209,7 @@ def test_a_whole_cluster_with_keys(runtime: object, tmp_path: Path) -> None:
 
 def known(cluster: Cluster) -> set[str]:
     """The logging nodes that the registry hands out."""
-    ring = keyring.opened(cluster.settings, cluster.folder.parent, keyring.OPERATOR)
+    ring = process.keyring_of(cluster.settings, cluster.folder.parent, keyring.OPERATOR)
     with calling(ring) as transport:
         registry = cluster.settings.registry.addresses[0]
         return set(ask(transport, registry, Lookup(name="logging-service"), Known, timeout_s=2.0).values)

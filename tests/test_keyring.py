@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from structlog.typing import EventDict
 
+from common import config, process
 from common.errors import ConfigError, FatalError
 from common.keyring import LOOK_S, OPERATOR, Keyring
 from scripts import keys
@@ -138,6 +139,29 @@ def test_a_process_without_good_keys_does_not_start(tmp_path: Path, break_it: ob
         Keyring(tmp_path, HERE)
 
 
+def test_keys_that_are_no_pair_are_told(tmp_path: Path) -> None:
+    """Else nobody would let that process in, and nothing would say why."""
+    write_config(tmp_path / "config.toml", more='[security]\nkeys = "keys"\n')
+    settings, folder = config.load(tmp_path / "config.toml"), tmp_path / "keys"
+    keys.write_pair(folder, HERE)
+    assert process.keyring_of(settings, tmp_path, HERE)
+    keys.write_pair(folder, THERE)
+    (folder / f"{THERE}.pub").replace(folder / f"{HERE}.pub")
+
+    with pytest.raises(ConfigError, match=f"{HERE}.pub and {HERE}.key in .* are no pair"):
+        process.keyring_of(settings, tmp_path, HERE)
+
+
+def test_a_number_that_is_too_large_is_no_key(tmp_path: Path, ring: Keyring, clock: Clock) -> None:
+    """Each five characters are 32 bits: libzmq would refuse others when they are used."""
+    (tmp_path / f"{THERE}.pub").write_text("%nSc1" * 8)
+    clock.now_s += LOOK_S
+    assert not ring.knows(THERE)
+    (tmp_path / f"{THERE}.pub").write_text("%nSc0" * 8)
+    clock.now_s += LOOK_S
+    assert ring.knows(THERE)
+
+
 def run(*arguments: str, config: Path) -> tuple[int, str]:
     """Exit code and output of a command of scripts.keys."""
     result = CliRunner().invoke(keys.main, [*arguments, "--config", str(config)])
@@ -171,6 +195,16 @@ def test_one_key_is_made_replaced_and_removed(tmp_path: Path) -> None:
     assert not public.exists()
     assert "is not known" in run("remove", OPERATOR, config=config)[1]
     assert "host:port" in run("make", "../../etc/x", config=config)[1]
+    assert "0.0.0.0:5002 is nobody's name" in run("make", "0.0.0.0:5002", config=config)[1]
+
+
+def test_a_secret_key_that_is_not_here_is_told(tmp_path: Path) -> None:
+    """Of a process on another host there is only the public one."""
+    write_config(tmp_path / "config.toml")
+    assert 0 == run("make", HERE, config=tmp_path / "config.toml")[0]
+    (tmp_path / "keys" / f"{HERE}.key").unlink()
+
+    assert ".pub and no .key: that belongs on its host" in run("make", HERE, config=tmp_path / "config.toml")[1]
 
 
 def test_keys_that_cannot_be_written_are_told(tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def test_what_is_no_address_cannot_be_reached(transport: ZmqTransport, address: 
         transport.call(address, Ping(), timeout_s=0.5)
 
 
+def test_what_there_is_no_room_for_cannot_be_reached() -> None:
+    """Also when only its monitor has none; nothing of it stays open, or the context could not end."""
+    for sockets in (1, 2):
+        context = rpc.new_context()
+        context.set(zmq.MAX_SOCKETS, sockets)
+        with pytest.raises(UnreachableError, match="no connection can be made: Too many open files"):
+            rpc.Connection(context, "127.0.0.1:9", (50, 400), None, None)
+        context.term()
+
+
 Calling = Callable[[], AbstractContextManager[tuple[rpc.Transport, str]]]
 
 
