@@ -72,9 +72,14 @@ def _operation(path: str, operation: Operation, schemas: _Schemas) -> dict[str, 
             *_parameters("header", operation.headers, schemas),
         ],
         **body,
-        **({} if path in access.OPEN else {"security": [{}, {"token": []}]}),
+        **({"security": [{}, {"token": []}]} if _is_guarded(path, operation) else {}),
         "responses": {**_successes(operation, schemas), **_failures(path, operation, schemas)},
     }
+
+
+def _is_guarded(path: str, operation: Operation) -> bool:
+    """Whether it may need a token; of an open path that takes a parameter, with it."""
+    return path not in access.OPEN or bool(operation.query)
 
 
 def _parameters(place: str, named: Named, schemas: _Schemas) -> list[dict[str, Any]]:
@@ -99,7 +104,7 @@ def _successes(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _failures(path: str, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
-    guarded = () if path in access.OPEN else (401, 403, 429)
+    guarded = (401, 403, 429) if _is_guarded(path, operation) else ()
     return {
         str(status): {
             "description": HTTPStatus(status).phrase,

@@ -12,19 +12,16 @@ from typing import Any
 import structlog
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
-from waitress.utilities import BadRequest
 
 from common import origin
 from common.config import Limits
 from facade import problem, refusal, strictness
+from facade.parser import DEFAULT, Parser
 from facade.refusal import MANY_CONNECTIONS, MANY_REQUESTS, PROMPT, QUICK, Refusal
 
 log = structlog.get_logger()
-
-DEFAULT = Limits()
 
 BACKLOG = 2_048  # connections that the kernel has made and that are not taken yet
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
@@ -47,6 +44,8 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         super().__init__()
         self.refused = 0
         self._queued = queued
+        self._begin = threading.Event()
+        self._begin.set()
         self._prompt, self._asking = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
         self._prompt.set_thread_count(PROMPT_THREADS)
         self._asking.set_thread_count(ASKING_THREADS)
@@ -56,6 +55,25 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
     def full(self) -> bool:
         """Whether as many requests wait as may."""
         return len(self.queue) >= self._queued
+
+    def loop_first(self) -> None:
+        """Until `loop_ended`, no thread begins a request.
+
+        While the loop refuses many, each of its reads and sends gives Python's lock away, and 48 threads would take it:
+        half of the refusals at five times the peak took 160 ms, and take 65 so (docs/measurements.md).
+        """
+        self.refused += 1
+        self._begin.clear()
+
+    def loop_ended(self) -> None:
+        """The loop has done what there was to do."""
+        if not self._begin.is_set():
+            self._begin.set()
+
+    def wait_for_loop(self) -> None:
+        """For a thread that is about to begin a request."""
+        if not self._begin.is_set():
+            self._begin.wait(TURN_S)
 
     def add_task(self, channel: Any) -> None:
         """A connection has a request; one whose client does not read would hold a thread of those for what is quick."""
@@ -76,49 +94,6 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         for quick in (self._prompt, self._asking):
             quick.shutdown(cancel_pending, timeout)
         return bool(super().shutdown(cancel_pending, timeout))
-
-
-class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Refuses what is not clear, and a first line of over `url_bytes`."""
-
-    completed = False
-    path = command = ""  # until the first line is read; waitress names the path when the client has left before
-
-    def __init__(self, adjustments: Any, *, url_bytes: int = DEFAULT.url_bytes) -> None:
-        super().__init__(adjustments)
-        self._url_bytes = url_bytes
-
-    def received(self, data: bytes) -> int:
-        """Take more of the request; how much of it was taken."""
-        if not (self.completed or self.headers_finished):
-            head = (self.header_plus + data).partition(b"\r\n\r\n")[0]
-            if strictness.has_bare_ends(head[: self.adj.max_request_header_size]):
-                return self._refuse(BadRequest("a line of the headers does not end with CR LF"), len(data))
-        taken = int(super().received(data))
-        if self.chunked and (too_long := strictness.endless(self.body_rcv, self.adj.max_request_header_size)):
-            self.error, self.completed = BadRequest(too_long), True
-        if self.completed:
-            self.expect_continue = False  # waitress would ask for a body that is refused, or that there is none of
-        return taken
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the first line and the headers; raises ParsingError."""
-        first_line, *lines = header_plus.split(b"\r\n")
-        if len(first_line) > self._url_bytes:
-            self._refuse(Refusal(414), 0)
-            return
-        if unclear := strictness.ambiguity(first_line, [line for line in lines if line]):
-            raise ParsingError(unclear)
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:  # of urllib, which waitress lets pass: "http://[" and the like
-            raise ParsingError("the URL is not valid") from error
-
-    def _refuse(self, error: BadRequest | Refusal, taken: int) -> int:
-        super().parse_header(b"GET / HTTP/1.0\r\n")  # for what else is read of a request
-        self.error = error
-        self.completed = True
-        return taken
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
@@ -176,11 +151,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.began_s = time.monotonic()
         return bool(taken)
 
+    def service(self) -> None:
+        """Answer a request; what is not quick begins when the loop has ended its turn."""
+        if self.requests[0].path not in QUICK:
+            self.server.task_dispatcher.wait_for_loop()
+        super().service()
+
     def _refused_at_once(self, data: bytes) -> bool:
         """Whether these bytes were a whole request, and are answered now: nothing is before it on this connection."""
         if self.busy or self.close_when_flushed or not self.server.accepting or not refusal.is_whole(data, QUICK):
             return False
-        self.server.task_dispatcher.refused += 1
+        self.server.task_dispatcher.loop_first()
         told = refusal.answer(data, MANY_REQUESTS)
         if self.send(told) != len(told):  # its client does not even read that
             self.will_close = True
@@ -264,6 +245,7 @@ def _turn(server: Any) -> None:
     """Read and write what can be, then cut who takes too long: waitress itself would wait."""
     before = len(server.active_channels)
     wasyncore.loop(timeout=TURN_S, use_poll=True, map=server._map, count=1)
+    server.task_dispatcher.loop_ended()
     if len(server.active_channels) > before:
         _accept_more(server)
     if (now_s := time.monotonic()) < server.looked_s + TURN_S:

@@ -3,20 +3,24 @@
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
 
 from common.config import Limits
 
 CHUNK_LINE_BYTES = 256  # before each chunk: its size, and extensions that nobody uses
 _ONCE = (b"host", b"content-length", b"transfer-encoding")  # headers of which a second one may mean another request
 # waitress would take any other version, or none, for 1.0, in which it does not look for chunks.
-_FIRST = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ \t\r\n]+ HTTP/1\.[01]")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_FIRST = re.compile(_TOKEN + rb" [!-~]+ HTTP/1\.[01]")
+_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,16}(;[^\r\n]*)?\r\n")
+_TRAILER = re.compile(rb"(" + _TOKEN + rb":[^\0\r\n]*)?\r\n")
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")  # a line that does not end with both
 
 
-def has_bare_ends(head: bytes) -> bool:
-    """Whether a line in the begin of a request ends with CR or LF alone."""
-    return _BARE.search(head) is not None
+def unclear_begin(head: bytes) -> str | None:
+    """What is not clear about the begin of a request, as far as it has come; blank lines may be before it."""
+    if head.lstrip(b"\r\n")[:1].isspace():
+        return "the first line begins with a blank"
+    return "a line of the headers does not end with CR LF" if _BARE.search(head) else None
 
 
 def ambiguity(first_line: bytes, lines: Sequence[bytes]) -> str | None:
@@ -47,12 +51,22 @@ def _coding(first_line: bytes, headers: Mapping[bytes, bytes]) -> str | None:
     return None
 
 
-def endless(chunked: Any, trailer_bytes: int) -> str | None:
-    """What of waitress' body in chunks, not yet whole, is over its limit: it reads these anew whenever more comes."""
-    if len(chunked.control_line) > CHUNK_LINE_BYTES:
+def wrong_chunk_line(line: bytes) -> str | None:
+    """What is wrong with the line before a chunk, as far as it has come."""
+    if len(line) > CHUNK_LINE_BYTES:
         return f"the line before a chunk is over the limit of {CHUNK_LINE_BYTES} bytes"
-    if len(chunked.trailer) > trailer_bytes:
-        return f"what follows the last chunk is over the limit of {trailer_bytes} bytes"
+    if line.endswith(b"\n") and not _CHUNK.fullmatch(line):
+        return "a chunk does not begin with a line of its size"
+    return None
+
+
+def wrong_trailer(lines: bytes, most_bytes: int) -> str | None:
+    """What is wrong with the lines after the last chunk, as far as they have come."""
+    if len(lines) > most_bytes:
+        return f"what follows the last chunk is over the limit of {most_bytes} bytes"
+    last = lines[lines.rfind(b"\n", 0, -1) + 1 :]
+    if last.endswith(b"\n") and not _TRAILER.fullmatch(last):
+        return "what follows the last chunk is neither a header nor the end"
     return None
 
 

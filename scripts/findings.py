@@ -65,9 +65,10 @@ class Findings:
 
     @property
     def violations(self) -> int:
-        """Promises that were broken: no fault of a soak excuses an error of a client."""
+        """Promises that were broken, and what leaks: no fault of a soak excuses an error of a client."""
         broken: dict[str, int] = asdict(self.verdict.broken) if self.verdict else {}
-        return sum(broken.values()) + (self.differing or 0) + self.errors + len(self.failures)
+        leaks = sum(growth.leaks for growth in self.growths)
+        return sum(broken.values()) + (self.differing or 0) + self.errors + len(self.failures) + leaks
 
 
 def longest(events: Iterable[Event], outage_ms: Callable[[Event], float]) -> dict[str, float]:

@@ -18,6 +18,8 @@ from scripts.processes import Processes, gone
 SAMPLE_EVERY_S = 5.0
 MB = 1_000_000  # bytes
 MEASURES = ("memory_mb", "descriptors", "threads")  # fields of Reading
+LEAK_MIN = 20.0  # minutes that a process runs at least, before what it uses must be level ...
+LEAK_RATIO = 1.5  # ... with less than that; in an hour of faults a facade has 1.1 (docs/measurements.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ class Growth:
     def ratio(self) -> float:
         """After to before; 1.0 is level."""
         return self.after / self.before if self.before else 1.0
+
+    @property
+    def leaks(self) -> bool:
+        """Whether it goes on growing when all that it needs is there."""
+        return self.minutes >= LEAK_MIN and self.ratio > LEAK_RATIO
 
 
 @contextmanager

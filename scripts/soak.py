@@ -250,10 +250,10 @@ def _tell(found: Findings) -> None:
     for name, outage_ms in found.outage_ms.items():
         times = sum(event.fault == name for event in found.events)
         outages.add_row(name, str(times), f"{outage_ms:.0f}", f"{found.read_outage_ms[name]:.0f}")
-    levels = Table("part", "measure", "minutes since its start", "before", "after", "ratio")
+    levels = Table("part", "measure", "minutes since its start", "before", "after", "ratio", "")
     for one in found.growths:
         figures = (f"{one.minutes:.1f}", f"{one.before:.1f}", f"{one.after:.1f}", f"{one.ratio:.2f}")
-        levels.add_row(one.part, one.what, *figures)
+        levels.add_row(one.part, one.what, *figures, "leaks" if one.leaks else "")
     Console(width=110).print(outages, levels)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from scripts.checker import Outcome, Read, Write, check
 from scripts.findings import Event, Findings, drawn, longest, rates
-from scripts.samples import Reading, Sample
+from scripts.samples import Growth, Reading, Sample
 
 EVENTS = [
     Event("kill", 1.0, 1.2, 1.3, 200.0, 80.0),
@@ -67,14 +67,17 @@ def test_the_plot_has_every_series_every_fault_and_every_restart() -> None:
 
 
 def test_whatever_was_broken_is_a_violation() -> None:
-    """What the checker counts, nodes that differ, errors of clients, and what did not heal."""
+    """What the checker counts, nodes that differ, errors of clients, what did not heal, and what leaks."""
     writes = [Write("w-0 payload", 0.0, 1.0, Outcome.OK), Write("w-1 payload", 1.0, 2.0, Outcome.OK)]
     lost = check(writes, [Read(["w-0 payload"], 3.0, 4.0)])
 
-    assert [0, 1, 2, 3, 1] == [
+    leak = Growth("facade", "threads", 60.0, 64.0, 128.0)
+
+    assert [0, 1, 2, 3, 1, 1] == [
         FOUND.violations,
         replace(FOUND, verdict=lost).violations,
         replace(FOUND, differing=2).violations,
         replace(FOUND, errors=3).violations,
         replace(FOUND, failures=["it did not heal"]).violations,
+        replace(FOUND, growths=[leak, replace(leak, after=65.0)]).violations,
     ]

@@ -11,15 +11,18 @@ import pytest
 import zmq
 from hypothesis import given, settings
 from structlog.typing import EventDict
+from waitress.parser import HTTPRequestParser, ParsingError
 
 from common import codec
 from common.wire import Ping, State, Status
 from scripts.launcher import Cluster
-from tests.fuzz import coverage_guided, frame_phase, frames, http_phase, run
+from tests.fuzz import corpus, coverage_guided, frame_phase, frames, http_phase, run, second_opinion
+from tests.fuzz.http_requests import http_requests
+from tests.fuzz.watched import Held, grown
 from tests.support import serving
 
 SEED = 1
-PLAN = run.Plan(seed=SEED, http=1_500, frames=5_000, decoded=5_000, coverage_s=0, examples=200)
+PLAN = run.Plan(seed=SEED, http=1_500, read=5_000, frames=5_000, decoded=5_000, coverage_s=0, examples=200)
 HANG_S = 0.3  # for servers that are made to hang
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 PING = codec.encode(Ping())
@@ -47,7 +50,8 @@ def test_a_cluster_survives_what_nobody_expects(embedded_cluster: Cluster) -> No
 
     assert [] == result.findings
     document = result.document()
-    assert (1_500, 5_000, 5_000) == tuple(document[phase]["sent"] for phase in ("http", "frames", "decoded"))
+    phases = ("http", "second opinion", "frames", "decoded")
+    assert (1_500, 5_000, 5_000, 5_000) == tuple(document[phase]["sent"] for phase in phases)
     assert {"200", "201", "400", "404", "405"} <= document["http"].keys()
     assert {"stored", "page", "leased", "known", "status", "failure invalid"} <= document["frames"].keys()
     assert {part.name for part in embedded_cluster.parts} == document["processes"].keys()
@@ -69,6 +73,35 @@ def test_a_coverage_guided_run_tells_what_breaks() -> None:
 
     assert "ValueError: this decoder is broken" == found.problem
     assert found.sent
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [(Held(1, 160.0, 240, 30), False), (Held(1, 161.0, 40, 10), True), (Held(1, 60.0, 241, 10), True)],
+)
+def test_what_has_grown_is_told(after: Held, told: bool) -> None:
+    """A process whose memory or descriptors do not come back to what they were."""
+    assert told == grown(Held(1, 60.0, 40, 10), after)
+
+
+class Tolerant(HTTPRequestParser):  # type: ignore[misc]
+    """waitress' own parser, but for URLs that it breaks at."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the headers; raises ParsingError."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            raise ParsingError("") from error
+
+
+def test_what_hides_a_request_from_another_server_is_told() -> None:
+    """Of waitress' own parser both kinds: what it takes and h11 refuses, and what ends elsewhere for h11."""
+    made = corpus.examples(http_requests(), PLAN.examples, SEED)
+    outcome = second_opinion.run(made, count=5_000, seed=SEED, parser=Tolerant)
+
+    problems = {found.problem.partition(" at ")[0] for found in outcome.findings}
+    assert {"h11 refuses what is taken here", "the request ends"} == problems
 
 
 @contextmanager

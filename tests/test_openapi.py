@@ -41,6 +41,17 @@ def test_every_path_is_described(document: dict[str, Any]) -> None:
     assert served - pages == set(document["paths"])
 
 
+def test_what_may_need_a_token_says_so(document: dict[str, Any]) -> None:
+    """Also `/readyz`, for what it tells when it is asked for more."""
+    guarded = {
+        path for path, operations in document["paths"].items() for one in operations.values() if "security" in one
+    }
+
+    assert {"/readyz", "/v1/cluster", "/facade", "/metrics"} <= guarded
+    assert {"/livez", "/v1/limits", "/openapi.json"} == document["paths"].keys() - guarded
+    assert {"401", "403", "429"} <= document["paths"]["/readyz"]["get"]["responses"].keys()
+
+
 def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> None:
     """Each has a text of its own, or that of its type."""
     silent = [

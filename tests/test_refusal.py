@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from facade import problem, refusal, server
+from facade import problem, refusal
+from facade.parser import Parser
 from facade.refusal import QUICK
 
 POST = b'POST /facade HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"msg": "a"}'
@@ -80,7 +81,7 @@ def test_the_parser_reads_the_same(lines: list[bytes], body: bytes, end: bytes) 
     """Whatever is refused unread, the parser would have taken for exactly one request, too."""
     sent = b"POST /facade HTTP/1.1\r\n" + end.join(lines) + b"\r\n\r\n" + body
     if refusal.is_whole(sent, QUICK):
-        parser = server.Parser(Adjustments())
+        parser = Parser(Adjustments())
         taken = 0
         while taken < len(sent) and not parser.completed:
             taken += parser.received(sent[taken:])

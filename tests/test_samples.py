@@ -45,6 +45,13 @@ def test_growth_is_the_last_tenth_against_the_second() -> None:
     assert 2.0 == Growth("facade", "memory_mb", 60.0, *tenths(values)).ratio
 
 
+def test_what_goes_on_growing_leaks() -> None:
+    """Half as much again, in a process that has run for long enough to have all that it needs."""
+    assert Growth("facade", "memory_mb", 20.0, 60.0, 91.0).leaks
+    assert not Growth("facade", "memory_mb", 60.0, 60.0, 90.0).leaks
+    assert not Growth("logging-1", "memory_mb", 19.0, 60.0, 200.0).leaks
+
+
 @pytest.mark.parametrize(
     ("values", "expected"), [([7.0], (7.0, 7.0)), ([7.0, 9.0], (9.0, 9.0)), ([1.0, 2.0, 4.0], (2.0, 4.0))]
 )

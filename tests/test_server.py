@@ -17,6 +17,7 @@ from waitress.adjustments import Adjustments
 from common.config import Limits, split
 from common.errors import FatalError
 from facade import server, workers
+from facade.parser import DEFAULT, Parser
 from scripts.ports import free_addresses
 
 Application = Callable[..., Any]
@@ -29,7 +30,7 @@ def hello(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[
 
 
 @contextmanager
-def serving(application: Application, limits: Limits = server.DEFAULT) -> Iterator[str]:
+def serving(application: Application, limits: Limits = DEFAULT) -> Iterator[str]:
     """A server in a thread; its address."""
     (address,) = free_addresses(1)
     host, port = split(address)
@@ -77,7 +78,7 @@ def test_a_request_is_answered(address: str) -> None:
     ("sent", "status", "message"),
     [
         (
-            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (server.DEFAULT.batch_bytes + 1),
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (DEFAULT.batch_bytes + 1),
             413,
             "the body is over the limit of 10485760 bytes",
         ),
@@ -95,6 +96,8 @@ def test_a_request_is_answered(address: str) -> None:
         (b"GET /" + b"x" * 8_192 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "the URL is over the limit of 8192 bytes"),
         (b"GET / HTTP/1.1\r\n\r\n", 400, "HTTP/1.1 needs a host header"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, "host is given more than once"),
+        (b"\r\n GET / HTTP/1.1\r\nHost: x\r\n\r\n", 400, "the first line begins with a blank"),
+        (b"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "the first line must be"),
         (b"GET / HTTP/1.1\nHost: x\n\n", 400, "a line of the headers does not end with CR LF"),
         (b"GET / HTTP/1.1\r\nHost: x\rX: y\r\n\r\n", 400, "a line of the headers does not end with CR LF"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: y\r\n z\r\n\r\n", 400, "a header goes on in a second line"),
@@ -126,6 +129,22 @@ def test_a_request_is_answered(address: str) -> None:
                 "the first line must be",
             )
             for rest in (b"HTTP/1.0 ", b"HTTP/1.1 ", b"HTTP/1.3", b" HTTP/1.1", b"HTTP/2.0", b"")
+        ),
+        *(
+            (
+                b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + line + b"hi\r\n0\r\n\r\n",
+                400,
+                "a chunk does not begin with a line of its size",
+            )
+            for line in (b"2\n", b"\r\n2\r\n", b"+2\r\n", b"0x2\r\n", b"2\n\r\n")
+        ),
+        *(
+            (
+                b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + line + b"\r\n",
+                400,
+                "what follows the last chunk is neither a header nor the end",
+            )
+            for line in (b"GET / HTTP/1.1\r\n", b"X: y\n", b" X: y\r\n", b"X : y\r\n", b"X: \0\r\n")
         ),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 65_536,
@@ -176,7 +195,7 @@ def test_a_refused_client_is_not_told_that_the_connection_is_kept(address: str) 
 
 def test_a_request_without_a_first_line_has_a_path() -> None:
     """None: for waitress logs it when the client has left, and without it the connection would never be given up."""
-    parser = server.Parser(Adjustments())
+    parser = Parser(Adjustments())
     parser.received(b"GET / HTTP/1.0\r\nNoColon\r\n\r\n")
 
     assert ("Invalid header", "", "") == (parser.error.body, parser.path, parser.command)
@@ -255,6 +274,29 @@ def test_who_is_one_too_many_is_told_at_once_and_health_always() -> None:
     assert [200] * 3 == waited
     assert (503, "1") == (answer.status, answer.headers["retry-after"])
     assert took_s < 0.05
+
+
+def test_no_thread_begins_a_request_while_the_loop_refuses_others() -> None:
+    """Refused are those on time; what is begun waits for the end of that turn of the loop, and not for ever."""
+    dispatcher = server.Dispatcher(1, queued=1)
+    began = threading.Event()
+
+    def work() -> None:
+        dispatcher.wait_for_loop()
+        began.set()
+
+    dispatcher.wait_for_loop()  # nobody is refused: it does not wait
+    dispatcher.loop_first()
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert not began.wait(server.TURN_S / 2)
+    dispatcher.loop_ended()
+    assert began.wait(5.0)
+    thread.join()
+    dispatcher.loop_first()
+    dispatcher.wait_for_loop()  # a loop that does not come back
+    assert 2 == dispatcher.refused
+    dispatcher.shutdown()
 
 
 def test_health_is_told_beside_clients_that_ask_for_it_and_do_not_read() -> None:

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from scripts.launcher import Cluster
-from tests.fuzz import corpus, coverage_guided, frame_phase, frames, http_phase, watched
+from tests.fuzz import corpus, coverage_guided, frame_phase, frames, http_phase, second_opinion, watched
 from tests.fuzz.http_requests import http_requests
 from tests.fuzz.outcome import FINDINGS, Outcome
 from tests.support import running_cluster
@@ -25,6 +25,7 @@ class Plan:
 
     Attributes:
         http: requests.
+        read: requests that our parser and another one read in this process.
         frames: to real servers.
         decoded: frames that are decoded in this process.
         coverage_s: of the coverage-guided run, in seconds.
@@ -34,6 +35,7 @@ class Plan:
 
     seed: int
     http: int
+    read: int
     frames: int
     decoded: int
     coverage_s: int
@@ -70,7 +72,7 @@ class Result:
 def main(http: int, count: int, seconds_of_coverage: int, seed: int, engine: str, report: Path | None) -> None:
     """Send what nobody expects to a cluster of its own; exits with 1 when an answer is wrong."""
     real = min(count, max(REAL_LEAST, int(REAL * count)))
-    plan = Plan(seed=seed, http=http, frames=real, decoded=count - real, coverage_s=seconds_of_coverage)
+    plan = Plan(seed=seed, http=http, read=http, frames=real, decoded=count - real, coverage_s=seconds_of_coverage)
     with tempfile.TemporaryDirectory() as folder, running_cluster(Path(folder), engine=engine) as cluster:
         result = on_cluster(cluster, plan)
     shown = msgspec.json.format(msgspec.json.encode(result.document()), indent=2)
@@ -94,6 +96,7 @@ def on_cluster(cluster: Cluster, plan: Plan) -> Result:
     before = watched.held(cluster)
     outcomes = {
         "http": http_phase.run(settings.facade.address, requests, count=plan.http, seed=seed, hang_s=plan.hang_s),
+        "second opinion": second_opinion.run(requests, count=plan.read, seed=seed),
         "frames": frame_phase.run(servers, made, count=plan.frames, seed=seed, hang_s=plan.hang_s),
         "decoded": frame_phase.decode(made, count=plan.decoded, seed=seed),
         "cluster": watched.look(cluster, before),

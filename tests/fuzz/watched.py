@@ -15,6 +15,7 @@ from tests.support import eventually
 
 HEALTHY_S = 30.0  # until what was sent has no effect any more: a lease of a nonsense address lapses after 3 s
 WAIT_S = 15.0  # for one answer
+GROWN_MB, GROWN_DESCRIPTORS, GROWN_THREADS = 100.0, 200, 20  # more than that is a leak: it is told as a finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def compared(before: Mapping[str, Held], after: Mapping[str, Held]) -> dict[str,
 
 
 def look(cluster: Cluster, before: Mapping[str, Held]) -> Outcome:
-    """Whether it is as healthy as before: the same processes, it stores a message, and no log has a traceback."""
+    """Whether it is as healthy as before: the same processes, none grew, a message stored, no traceback in a log."""
     outcome = Outcome("the cluster afterwards", 0)
     try:
         eventually(lambda: _serves(cluster.settings.facade.address), timeout_s=HEALTHY_S)
@@ -57,11 +58,22 @@ def look(cluster: Cluster, before: Mapping[str, Held]) -> Outcome:
     for name, one in before.items():
         if name not in after or after[name].pid != one.pid:
             outcome.found(f"{name} has died: {cluster.last_line(name)}", b"")
+        elif grown(one, after[name]):
+            outcome.found(f"{name} has grown: {one} before, {after[name]} now", b"")
     for path in sorted((cluster.folder / "logs").glob("*.log")):
         _, found, after_it = path.read_bytes().partition(b"Traceback")
         if found:
             outcome.found(f"a traceback in {path.name}", found + after_it)
     return outcome.done()
+
+
+def grown(before: Held, after: Held) -> bool:
+    """Whether a process holds more than what work brings with it."""
+    return (
+        after.rss_mb > before.rss_mb + GROWN_MB
+        or after.descriptors > before.descriptors + GROWN_DESCRIPTORS
+        or after.threads > before.threads + GROWN_THREADS
+    )
 
 
 def _serves(address: str) -> bool:
