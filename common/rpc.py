@@ -179,13 +179,13 @@ class Listener:
         if keyring:
             _encrypted(self._socket, keyring, server=True)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED)
-        self._port = int(address.rpartition(":")[2])
         try:
             self._socket.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
             self.close()
             reason = "the port is taken" if error.errno == zmq.EADDRINUSE else error.strerror
             raise FatalError(f"cannot listen at {address}: {reason}") from error
+        self._port = int(self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
     @property
     def descriptors(self) -> tuple[int, int]:

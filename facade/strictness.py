@@ -26,7 +26,7 @@ def unclear_begin(head: bytes) -> str | None:
 def ambiguity(first_line: bytes, lines: Sequence[bytes]) -> str | None:
     """What is not clear about a request, from its first line and the lines of its headers; None when all is."""
     if not _FIRST.fullmatch(first_line):
-        return "the first line must be METHOD URL HTTP/1.1 or HTTP/1.0, with one blank between them"
+        return "the first line must be METHOD URL HTTP/1.1 or HTTP/1.0, in visible ASCII with one blank between"
     if any(line[:1] in (b" ", b"\t") for line in lines):
         return "a header goes on in a second line"
     headers = [

@@ -32,6 +32,7 @@ from tests.support import running_cluster
 WARM_S = 20.0  # of load before anything is measured: Java compiles meanwhile
 REST_S = 3.0  # between two loads
 PEAK_CONNECTIONS = 32
+ON_TIME_S = 0.05  # for a 503
 PROBE_S = 0.1  # between two questions for health
 PROBED = ("/livez", "/readyz", "/v1/cluster")
 LIGHT_RATE, LIGHT_S = 20.0, 4.0  # posts a second, that tell when latency is back
@@ -40,7 +41,10 @@ BACK_S = 0.5  # windows in which that is looked for
 
 @dataclass(slots=True)
 class Step:
-    """One load and what came of it; rates are a second, times in milliseconds."""
+    """One load and what came of it; rates are a second, times in milliseconds.
+
+    `refused_on_time` is the share of the 503 that were there within ON_TIME_S.
+    """
 
     factor: float
     offered: float
@@ -51,6 +55,7 @@ class Step:
     stored_p99_ms: float
     refused_p50_ms: float
     refused_p99_ms: float
+    refused_on_time: float
     probes: int
     probes_failed: int
     probe_p99_ms: float
@@ -113,7 +118,7 @@ def main(seconds: float, factors: str, report: Path | None, picture: Path) -> No
         steps = [_step(cluster, float(factor), peak, seconds) for factor in factors.split(",")]
         after = uvloop.run(closed_loop(address, connections=PEAK_CONNECTIONS, seconds=seconds)).count(200) / seconds
         click.echo(f"peak afterwards {after:.0f}")
-    Console(width=170).print(_table(steps))
+    Console(width=190).print(_table(steps))
     if report:
         report.write_text(json.dumps({"peak": peak, "after": after, "steps": [_plain(one) for one in steps]}, indent=1))
     picture.write_text(_picture(steps, peak))
@@ -139,12 +144,18 @@ def _step(cluster: Cluster, factor: float, peak: float, seconds: float) -> Step:
         stored_p99_ms=load.quantile_ms(200, 0.99),
         refused_p50_ms=load.quantile_ms(503, 0.5),
         refused_p99_ms=load.quantile_ms(503, 0.99),
+        refused_on_time=_on_time(load),
         probes=len(probes.took_s),
         probes_failed=probes.failed,
         probe_p99_ms=1_000 * quantile(sorted(probes.took_s), 0.99),
         facade_cpu=spent_s / seconds,
         back_s=back_s,
     )
+
+
+def _on_time(load: Load) -> float:
+    took_s = [shot.ended_s - shot.due_s for shot in load.shots if shot.status == http.HTTPStatus.SERVICE_UNAVAILABLE]
+    return sum(one <= ON_TIME_S for one in took_s) / max(1, len(took_s))
 
 
 def _light(address: str) -> Load:
