@@ -153,7 +153,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         """Answer a request; what is not quick begins when the loop has ended its turn."""
-        if self.requests[0].path not in QUICK:
+        request = self.requests[0]
+        if not request.error and request.path not in QUICK:
             self.server.task_dispatcher.wait_for_loop()
         super().service()
 
