@@ -43,7 +43,7 @@ def shut_down(descriptor: int, port: int) -> None:
     with contextlib.suppress(OSError):
         borrowed = socket.socket(fileno=descriptor)
         try:
-            if borrowed.getsockname()[1] == port:
+            if borrowed.getsockname()[1:2] == (port,):  # that of a Unix socket is a text
                 borrowed.shutdown(socket.SHUT_RDWR)
         finally:
             borrowed.detach()

@@ -23,13 +23,15 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress ships no type
     def __init__(self, adjustments: Any, *, url_bytes: int = DEFAULT.url_bytes) -> None:
         super().__init__(adjustments)
         self._url_bytes = url_bytes
+        self._seen = 0  # bytes of the headers that were looked at already
 
     def received(self, data: bytes) -> int:
         """Take more of the request; how much of it was taken."""
         if not (self.completed or self.headers_finished):
-            head = (self.header_plus + data).partition(b"\r\n\r\n")[0]
-            if unclear := strictness.unclear_begin(head[: self.adj.max_request_header_size]):
+            head = (self.header_plus + data).partition(b"\r\n\r\n")[0][: self.adj.max_request_header_size]
+            if unclear := strictness.unclear_begin(head, self._seen):
                 return self._refuse(BadRequest(unclear), len(data))
+            self._seen = max(0, len(head) - 1)  # what a CR at the end means is not known yet
         taken = int(super().received(data))
         if self.completed:
             self.expect_continue = False  # waitress would ask for a body that is refused, or that there is none of
@@ -60,6 +62,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress ships no type
 class Chunks(ChunkedReceiver):  # type: ignore[misc]
     """A body in chunks, given to waitress line by line: it takes what other servers read in another way.
 
+    Headers after the last chunk are looked at, and dropped.
+
     Args:
         buffer: for the body.
         trailer_bytes: most that may follow the last chunk.
@@ -70,27 +74,35 @@ class Chunks(ChunkedReceiver):  # type: ignore[misc]
     def __init__(self, buffer: Any, *, trailer_bytes: int) -> None:
         super().__init__(buffer)
         self._trailer_bytes = trailer_bytes
+        self._trailer_left = trailer_bytes
+        self._line = b""
 
     def received(self, data: bytes) -> int:
         """Take more of it; how much of it was taken."""
         taken = 0
         while taken < len(data) and not (self.completed or self.error):
-            wrong = None
             if self.chunk_remainder:
                 part = data[taken : taken + self.chunk_remainder]
+                super().received(part)
             elif self.validate_chunk_end:
                 part = data[taken : taken + len(b"\r\n") - len(self.chunk_end)]
+                super().received(part)
             else:
                 part = data[taken : data.find(b"\n", taken) + 1 or None]
-                wrong = self._wrong(part)
-            if wrong:
-                self.error = BadRequest(wrong)
-                return len(data)
-            taken += int(super().received(part))
-        return taken
+                self._came(part)
+            taken += len(part)
+        return len(data) if self.error else taken
 
-    def _wrong(self, part: bytes) -> str | None:
-        """What is wrong with a line before a chunk or behind the last one, as far as it has come."""
-        if self.all_chunks_received:
-            return strictness.wrong_trailer(self.trailer + part, self._trailer_bytes)
-        return strictness.wrong_chunk_line(self.control_line + part)
+    def _came(self, part: bytes) -> None:
+        """Take more of a line before a chunk, or behind the last one."""
+        line = self._line = self._line + part
+        last = self.all_chunks_received
+        if last and len(line) > self._trailer_left:
+            self.error = BadRequest(f"what follows the last chunk is over the limit of {self._trailer_bytes} bytes")
+        elif wrong := strictness.wrong_trailer(line) if last else strictness.wrong_chunk_line(line):
+            self.error = BadRequest(wrong)
+        elif line.endswith(b"\n"):
+            self._line = b""
+            self._trailer_left -= len(line) if last else 0
+            if not last or line == b"\r\n":
+                super().received(line)

@@ -10,14 +10,15 @@ from facade import problem
 
 MANY_REQUESTS = "too many requests wait already, nothing was done"
 MANY_CONNECTIONS = "too many connections are open already, nothing was done"
-PROMPT = ("/livez", "/v1/limits")  # never refused, and nobody is asked for them
-ASKING = ("/readyz", "/metrics", "/v1/cluster", "/v1/history")  # nor these, but whom they ask may hang
+PROMPT = ("/livez", "/v1/limits", "/v1/history", "/metrics")  # never refused, and nobody is asked for them
+ASKING = ("/readyz", "/v1/cluster")  # nor these, but whom they ask may hang
 QUICK = (*PROMPT, *ASKING)
 LARGEST_BYTES = 8_192  # of a request that is looked at here
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,4})[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 _UNUSUAL = re.compile(  # what changes where the request ends, or that may; a name before a blank is none
-    rb"\r\n(?:transfer-encoding|expect|connection|upgrade)|\r\n[ \t]|\r\n[^:\r]*[ \t]:|(?<!\r)\n|\r(?!\n)",
+    rb"\r\n(?:transfer-encoding|expect:|connection(?!:[ \t]*keep-alive[ \t]*(?:\r|\Z))|upgrade:)"
+    rb"|\r\n[ \t]|\r\n[^:\r]*[ \t]:|(?<!\r)\n|\r(?!\n)",
     re.IGNORECASE,
 )
 _HOST = re.compile(rb"\r\nhost:", re.IGNORECASE)

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 BACKLOG = 2_048  # connections that the kernel has made and that are not taken yet
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
-PROMPT_THREADS, ASKING_THREADS = 1, 3  # for what is answered under any load; errors are prompt
+PROMPT_THREADS, ASKING_THREADS, ERROR_THREADS = 1, 3, 1  # for what is answered under any load
 TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
 SPARE = 32  # connections beyond the limit, for what is quick ...
 SPARE_S = 1.0  # ... and for so long each, so that there is soon another one
@@ -46,9 +46,10 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         self._queued = queued
         self._begin = threading.Event()
         self._begin.set()
-        self._prompt, self._asking = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
+        self._prompt, self._asking, self._errors = (ThreadedTaskDispatcher() for _ in range(3))
         self._prompt.set_thread_count(PROMPT_THREADS)
         self._asking.set_thread_count(ASKING_THREADS)
+        self._errors.set_thread_count(ERROR_THREADS)
         self.set_thread_count(threads)
 
     @property
@@ -82,16 +83,21 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         if not request.error and (unread or request.path not in QUICK) and (channel.spare or self.full):
             self.refused += 1
             request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
+            if unread:  # not even that would be read
+                channel.will_close = True
+                return
         if unread or not (request.error or request.path in QUICK):
             super().add_task(channel)
-        elif request.error or request.path in PROMPT:
+        elif request.error:
+            self._errors.add_task(channel)
+        elif request.path in PROMPT:
             self._prompt.add_task(channel)
         else:
             self._asking.add_task(channel)
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         """End all threads."""
-        for quick in (self._prompt, self._asking):
+        for quick in (self._prompt, self._asking, self._errors):
             quick.shutdown(cancel_pending, timeout)
         return bool(super().shutdown(cancel_pending, timeout))
 

@@ -161,6 +161,8 @@ def events(
             begin_ms = ids.now_ms() - OVERLAP_MS
             begin = ids.last_id(max(ids.time_ms(after) - live.settle_ms, 1)) if again else after
             for page in pages(client, Page(entries=(), next=begin, node="-"), Query(after=begin)):
+                if ended():
+                    return
                 told |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > begin_ms}
                 yield _events(page.entries)
         silent_since = time.monotonic()

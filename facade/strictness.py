@@ -11,16 +11,19 @@ _ONCE = (b"host", b"content-length", b"transfer-encoding")  # headers of which a
 # waitress would take any other version, or none, for 1.0, in which it does not look for chunks.
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _FIRST = re.compile(_TOKEN + rb" [!-~]+ HTTP/1\.[01]")
-_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,16}(;[^\r\n]*)?\r\n")
-_TRAILER = re.compile(rb"(" + _TOKEN + rb":[^\0\r\n]*)?\r\n")
+_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,16}(;[\t -~\x80-\xff]*)?\r\n")
+_TRAILER = re.compile(rb"(" + _TOKEN + rb":[\t -~\x80-\xff]*)?\r\n")
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")  # a line that does not end with both
 
 
-def unclear_begin(head: bytes) -> str | None:
-    """What is not clear about the begin of a request, as far as it has come; blank lines may be before it."""
+def unclear_begin(head: bytes, seen: int) -> str | None:
+    """What is not clear about the begin of a request, as far as it has come; so many bytes were looked at before.
+
+    Blank lines may be before it.
+    """
     if head.lstrip(b"\r\n")[:1].isspace():
         return "the first line begins with a blank"
-    return "a line of the headers does not end with CR LF" if _BARE.search(head) else None
+    return "a line of the headers does not end with CR LF" if _BARE.search(head, seen) else None
 
 
 def ambiguity(first_line: bytes, lines: Sequence[bytes]) -> str | None:
@@ -60,12 +63,9 @@ def wrong_chunk_line(line: bytes) -> str | None:
     return None
 
 
-def wrong_trailer(lines: bytes, most_bytes: int) -> str | None:
-    """What is wrong with the lines after the last chunk, as far as they have come."""
-    if len(lines) > most_bytes:
-        return f"what follows the last chunk is over the limit of {most_bytes} bytes"
-    last = lines[lines.rfind(b"\n", 0, -1) + 1 :]
-    if last.endswith(b"\n") and not _TRAILER.fullmatch(last):
+def wrong_trailer(line: bytes) -> str | None:
+    """What is wrong with a line after the last chunk, as far as it has come."""
+    if line.endswith(b"\n") and not _TRAILER.fullmatch(line):
         return "what follows the last chunk is neither a header nor the end"
     return None
 

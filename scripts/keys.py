@@ -39,7 +39,8 @@ def make(names: tuple[str, ...], replace: bool, path: Path) -> None:
     settings = config.load(path)
     folder = _folder(settings, path)
     for name in map(_checked, names or all_names(settings)):
-        if name.startswith(config.EVERYWHERE) and name != settings.facade.address:
+        host = name.rpartition(":")[0]
+        if host in config.EVERYWHERE and host != config.split(settings.facade.address)[0]:
             raise FatalError(f"{name} is nobody's name: give the address at which others reach that process")
         made = write_pair(folder, name, replace=replace)
         secret = SECRET if (folder / f"{name}{SECRET}").exists() else f"no {SECRET}: that belongs on its host alone"

@@ -45,9 +45,10 @@ def test_only_a_connection_to_the_port_is_shut_down() -> None:
         socket.create_connection(server.getsockname()) as client,
         server.accept()[0] as taken,
         Path("/dev/null").open() as file,
+        socket.socket(socket.AF_UNIX) as unnamed,
     ):
         port = server.getsockname()[1]
-        for other in (client.fileno(), file.fileno(), 10_000):
+        for other in (client.fileno(), file.fileno(), unnamed.fileno(), 10_000):
             descriptors.shut_down(other, port)
         client.sendall(b"x")
         assert b"x" == taken.recv(1)
@@ -63,18 +64,23 @@ def test_a_facade_that_may_have_few_answers_beside_more_clients_than_that(tmp_pa
     write_config(tmp_path / "config.toml")
     port = address.partition(":")[2]
     command = f"ulimit -n 200 && exec {sys.executable} -m facade --port {port} --config {tmp_path / 'config.toml'}"
-    with subprocess.Popen(["sh", "-c", command], cwd=ROOT, stderr=subprocess.DEVNULL) as facade:
+    log = tmp_path / "log"
+    with log.open("w") as errors, subprocess.Popen(["sh", "-c", command], cwd=ROOT, stderr=errors) as facade:
         try:
             eventually(lambda: _get(address, "/livez") == (200, b'{"status":"alive"}'))
             assert 100 == json.loads(_get(address, "/v1/limits")[1])["connections"]
             with contextlib.ExitStack() as stack:
-                for _ in range(300):
-                    stack.enter_context(socket.create_connection(split(address), timeout=10.0))
-                eventually(lambda: _get(address, "/facade")[0] == 503)
+                silent = [socket.create_connection(split(address), timeout=10.0) for _ in range(100)]
+                told = _get(address, "/facade")[1]
+                silent += [socket.create_connection(split(address), timeout=10.0) for _ in range(200)]
+                for one in silent:
+                    stack.enter_context(one)
                 eventually(lambda: _get(address, "/livez")[0] == 200)
         finally:
             facade.terminate()
             assert 0 == facade.wait(20.0)
+    assert b"too many connections" in told
+    assert "fewer connections are taken" in log.read_text()
 
 
 def _get(address: str, path: str) -> tuple[int, bytes]:

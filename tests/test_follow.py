@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 
 from common import ids
 from common.errors import UnavailableError
-from common.wire import Entry, Tail, Tailed
+from common.wire import PAGE_MESSAGES, Entry, Tail, Tailed
 from facade import follow, streams
 from facade.follow import Live
 from tests.support import eventually
@@ -203,6 +203,20 @@ def test_silence_is_told_and_a_client_that_left_ends_it(world: World, live: Live
 
     assert [b"retry: 1000\n\n", b": still here\n\n"] == list(islice(chunks, 2))
     left.append(True)
+    assert [] == list(chunks)
+
+
+def test_who_may_read_no_more_gets_no_more_of_what_was(world: World, live: Live) -> None:
+    """It ends between two pages, too, when its token goes while it reads history."""
+    first = store(world, "first")
+    for number in range(PAGE_MESSAGES + 1):
+        store(world, str(number))
+    over: list[bool] = []
+    chunks = streams.events(world.client, live, after=first.id, again=False, ended=lambda: bool(over))
+
+    assert next(chunks).startswith(b"retry: ")
+    assert b"id: " in next(chunks) + next(chunks)
+    over.append(True)
     assert [] == list(chunks)
 
 

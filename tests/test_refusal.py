@@ -15,7 +15,14 @@ POST = b'POST /facade HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nC
 GET = b"GET /v1/messages?limit=3 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@pytest.mark.parametrize("whole", [POST, GET, POST.replace(b"Content-Length: 12", b"content-length:12 ")])
+@pytest.mark.parametrize(
+    "whole",
+    [
+        *(POST, GET, POST.replace(b"Content-Length: 12", b"content-length:12 ")),
+        *(one.replace(b"Host: x", b"Host: x\r\nConnection: keep-alive") for one in (POST, GET)),
+        GET.replace(b"Host: x", b"connection:Keep-Alive \r\nUpgrade-Insecure-Requests: 1\r\nHost: x"),
+    ],
+)
 def test_a_whole_request_may_be_refused_unread(whole: bytes) -> None:
     """With a body or without."""
     assert refusal.is_whole(whole, QUICK)
@@ -45,7 +52,18 @@ def test_a_whole_request_may_be_refused_unread(whole: bytes) -> None:
         POST.replace(b"Host: x", b"Transfer-Encoding: chunked"),
         POST.replace(b"Host: x", b"transfer-encoding : chunked"),
         POST.replace(b"Host: x", b"Expect: 100-continue"),
-        POST.replace(b"Host: x", b"Connection: close"),
+        *(
+            POST.replace(b"Host: x", b"Host: x\r\n" + line)
+            for line in (
+                *(b"Connection: close", b"Connection: keep-alive, close", b"Connection: keep-alive\r\nConnection: x"),
+                *(
+                    b"Connection: Upgrade, HTTP2-Settings",
+                    b"Connection-X: y",
+                    b"Upgrade: h2c",
+                    b"Connection: \r\n close",
+                ),
+            )
+        ),
         POST.replace(b"Host: x", b"Host: x\r\n folded"),
         POST.replace(b"Host: x\r\n", b"Host: x\n"),
         POST.replace(b"HTTP/1.1", b"HTTP/1.0"),

@@ -12,6 +12,7 @@ from tests.fuzz.corpus import changed_request, endless
 from tests.fuzz.outcome import Outcome
 
 REFUSED, MORE = -1, -2  # instead of the place at which the first request ends
+PIECES = (3, 50, 8_192)  # bytes that a parser gets at once; the last is what waitress reads
 
 _LIMITS = Adjustments(max_request_body_size=DEFAULT.batch_bytes, max_request_header_size=DEFAULT.header_bytes)
 
@@ -19,10 +20,11 @@ _LIMITS = Adjustments(max_request_body_size=DEFAULT.batch_bytes, max_request_hea
 def run(corpus: Sequence[bytes], *, count: int, seed: int, parser: Callable[[Adjustments], Any] = Parser) -> Outcome:
     """Have both read `count` requests made of a corpus, in this process."""
     outcome = Outcome("second opinion", count)
-    made = endless(corpus, random.Random(f"{seed} second opinion"), changed_request)
+    chance = random.Random(f"{seed} second opinion")
+    made = endless(corpus, chance, changed_request)
     while outcome.take():
         sent = next(made).lstrip(b"\r\n")  # blank lines before a request may be passed over, and h11 does not
-        ours, other = by_us(sent, parser(_LIMITS)), by_h11(sent)
+        ours, other = by_us(sent, parser(_LIMITS), chance.choice(PIECES)), by_h11(sent)
         outcome.count({REFUSED: "refused", MORE: "not whole"}.get(ours, "taken"))
         if problem := judge(ours, other):
             outcome.found(problem, sent)
@@ -38,12 +40,12 @@ def judge(ours: int, other: int) -> str | None:
     return None if ours == other else f"the request ends at {ours} here, and at {other} for h11 ({MORE}: not yet)"
 
 
-def by_us(sent: bytes, parser: Any) -> int:
-    """Where the first request in some bytes ends for a new parser, or REFUSED, or MORE."""
+def by_us(sent: bytes, parser: Any, piece: int) -> int:
+    """Where the first request in some bytes ends for a new parser that gets so many at once, or REFUSED, or MORE."""
     taken = 0
     try:
         while taken < len(sent) and not parser.completed:
-            taken += parser.received(sent[taken:])
+            taken += min(piece, parser.received(sent[taken : taken + piece]))
         if parser.error:
             return REFUSED
         return taken if parser.completed else MORE
