@@ -63,7 +63,6 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         While the loop refuses many, each of its reads and sends gives Python's lock away, and 48 threads would take it:
         half of the refusals at five times the peak took 160 ms, and take 65 so (docs/measurements.md).
         """
-        self.refused += 1
         self._begin.clear()
 
     def loop_ended(self) -> None:
@@ -79,7 +78,7 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
     def add_task(self, channel: Any) -> None:
         """A connection has a request; one whose client does not read would hold a thread of those for what is quick."""
         request = channel.requests[0]
-        unread = channel.total_outbufs_len > 0
+        unread = channel.total_outbufs_len > UNSENT_BYTES
         if not request.error and (unread or request.path not in QUICK) and (channel.spare or self.full):
             self.refused += 1
             request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
@@ -168,6 +167,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Whether these bytes were a whole request, and are answered now: nothing is before it on this connection."""
         if self.busy or self.close_when_flushed or not self.server.accepting or not refusal.is_whole(data, QUICK):
             return False
+        self.server.task_dispatcher.refused += 1
         self.server.task_dispatcher.loop_first()
         told = refusal.answer(data, MANY_REQUESTS)
         if self.send(told) != len(told):  # its client does not even read that
