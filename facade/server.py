@@ -78,7 +78,7 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
     def add_task(self, channel: Any) -> None:
         """A connection has a request; one whose client does not read would hold a thread of those for what is quick."""
         request = channel.requests[0]
-        unread = channel.total_outbufs_len > UNSENT_BYTES
+        unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # and less than that is every answer that is quick
         if not request.error and (unread or request.path not in QUICK) and (channel.spare or self.full):
             self.refused += 1
             request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
