@@ -83,9 +83,10 @@ def readiness(client: Client, draining: Callable[[], bool]) -> Make:
 
     def make(params: Mapping[str, Any]) -> Document:
         states = (of_all if "verbose" in params else up_to_one_ready).get()
-        shown = {"draining": draining(), "logging_nodes": states} if "verbose" in params else {}
-        if draining() or State.READY not in states.values():
-            return failure(503, "this facade stops" if draining() else "no logging node can store a message", **shown)
+        stopping = draining()
+        shown = {"draining": stopping, "logging_nodes": states} if "verbose" in params else {}
+        if stopping or State.READY not in states.values():
+            return failure(503, "this facade stops" if stopping else "no logging node can store a message", **shown)
         return Document(msgspec.json.encode({"status": "ready", **shown}), headers=NOT_KEPT)
 
     return make

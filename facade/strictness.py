@@ -8,8 +8,8 @@ from common.config import Limits
 
 CHUNK_LINE_BYTES = 256  # before each chunk: its size, and extensions that nobody uses
 _ONCE = (b"host", b"content-length", b"transfer-encoding")  # headers of which a second one may mean another request
-# waitress would take any other version, or none, for 1.0, in which it does not look for chunks.
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# waitress would take any other version, or none, for 1.0, in which it does not look for chunks.
 _FIRST = re.compile(_TOKEN + rb" [!-~]+ HTTP/1\.[01]")
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,16}(;[\t -~\x80-\xff]*)?\r\n")
 _TRAILER = re.compile(rb"(" + _TOKEN + rb":[\t -~\x80-\xff]*)?\r\n")

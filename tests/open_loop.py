@@ -45,7 +45,11 @@ class Load:
 
     def quantile_ms(self, status: int, share: float) -> float:
         """Milliseconds in which that share of the answers of this kind came; 0 without any."""
-        return 1_000 * quantile(sorted(one.ended_s - one.due_s for one in self.shots if one.status == status), share)
+        return 1_000 * quantile(sorted(self.took_s(status)), share)
+
+    def took_s(self, status: int) -> list[float]:
+        """Seconds from when each request was due until it was answered so."""
+        return [one.ended_s - one.due_s for one in self.shots if one.status == status]
 
 
 def post(address: str) -> bytes:

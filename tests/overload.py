@@ -154,7 +154,7 @@ def _step(cluster: Cluster, factor: float, peak: float, seconds: float) -> Step:
 
 
 def _on_time(load: Load) -> float:
-    took_s = [shot.ended_s - shot.due_s for shot in load.shots if shot.status == http.HTTPStatus.SERVICE_UNAVAILABLE]
+    took_s = load.took_s(503)
     return sum(one <= ON_TIME_S for one in took_s) / max(1, len(took_s))
 
 

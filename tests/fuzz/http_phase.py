@@ -15,11 +15,11 @@ from tests.fuzz.answers import Answer, AnswerError, EndedError, Reader
 from tests.fuzz.corpus import changed_request, endless
 from tests.fuzz.outcome import Outcome
 
-CONNECTIONS = 8  # at once: twice the threads that answer what is quick
+CONNECTIONS = 8  # at once: more than there are threads that answer what is quick
 HANG_S = 10.0  # without an answer and without an end; the facade itself gives up after 10 s (deadline_s) with a 503
 PIPELINED = 10  # most requests that are looked for in one input
 
-_LIMITS = Adjustments(max_request_body_size=DEFAULT.batch_bytes, max_request_header_size=DEFAULT.header_bytes)
+LIMITS = Adjustments(max_request_body_size=DEFAULT.batch_bytes, max_request_header_size=DEFAULT.header_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def expected(sent: bytes) -> Expected:
     """How the facade's own parser reads it: how many answers there must be. It does not say which."""
     methods: list[str] = []
     while sent and len(methods) < PIPELINED:
-        parser = Parser(_LIMITS)
+        parser = Parser(LIMITS)
         try:
             while sent and not parser.completed:
                 sent = sent[parser.received(sent) :]

@@ -7,14 +7,13 @@ from typing import Any
 import h11
 from waitress.adjustments import Adjustments
 
-from facade.parser import DEFAULT, Parser
+from facade.parser import Parser
 from tests.fuzz.corpus import changed_request, endless
+from tests.fuzz.http_phase import LIMITS
 from tests.fuzz.outcome import Outcome
 
 REFUSED, MORE = -1, -2  # instead of the place at which the first request ends
 PIECES = (3, 50, 8_192)  # bytes that a parser gets at once; the last is what waitress reads
-
-_LIMITS = Adjustments(max_request_body_size=DEFAULT.batch_bytes, max_request_header_size=DEFAULT.header_bytes)
 
 
 def run(corpus: Sequence[bytes], *, count: int, seed: int, parser: Callable[[Adjustments], Any] = Parser) -> Outcome:
@@ -24,7 +23,7 @@ def run(corpus: Sequence[bytes], *, count: int, seed: int, parser: Callable[[Adj
     made = endless(corpus, chance, changed_request)
     while outcome.take():
         sent = next(made).lstrip(b"\r\n")  # blank lines before a request may be passed over, and h11 does not
-        ours, other = by_us(sent, parser(_LIMITS), chance.choice(PIECES)), by_h11(sent)
+        ours, other = by_us(sent, parser(LIMITS), chance.choice(PIECES)), by_h11(sent)
         outcome.count({REFUSED: "refused", MORE: "not whole"}.get(ours, "taken"))
         if problem := judge(ours, other):
             outcome.found(problem, sent)
