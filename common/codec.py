@@ -1,7 +1,7 @@
 """Frames of messages, and messages of frames.
 
 A frame is one msgpack map: `v` (the protocol's version), `type` (which message) and the fields of that message. That of
-a request may also have `origin`: for which request of a client it is sent.
+a request may also have `context`: the request of a client that it is sent for.
 """
 
 from typing import cast, get_args
@@ -12,9 +12,25 @@ import msgspec
 from common.errors import InvalidMessageError
 from common.inspection import Called, Inspect, Report, Roll
 from common.origin import Origin
-from common.replication import Copy, Digest, Digested, Fetch, Fetched, Sync, Synced, Verified, Verify
+from common.replication import (
+    Admit,
+    Copy,
+    Digest,
+    Digested,
+    Fence,
+    Found,
+    Heartbeat,
+    Join,
+    Renew,
+    Renewed,
+    ReplicaState,
+    Replicate,
+    Replicated,
+    Verified,
+    Verify,
+)
+from common.vectors import VECTOR_ENTRIES
 from common.wire import (
-    PAGE_MESSAGES,
     REPLY_BYTES,
     REQUEST_BYTES,
     Append,
@@ -38,7 +54,7 @@ from common.wire import (
     Wire,
 )
 
-VERSION = 1
+VERSION = 2
 
 Request = (
     Ping
@@ -52,8 +68,13 @@ Request = (
     | Read
     | Tail
     | Describe
-    | Fetch
-    | Sync
+    | Join
+    | Heartbeat
+    | Replicate
+    | Renew
+    | Fence
+    | Admit
+    | Found
     | Digest
     | Copy
     | Verify
@@ -69,8 +90,9 @@ Reply = (
     | Page
     | Tailed
     | Description
-    | Fetched
-    | Synced
+    | ReplicaState
+    | Replicated
+    | Renewed
     | Digested
     | Verified
     | Failure
@@ -81,7 +103,7 @@ _REQUESTS, _REPLIES = ({kind.__struct_config__.tag: kind for kind in get_args(ki
 
 def encode(message: Request | Reply, origin: Origin | None = None) -> bytes:
     """The frame of a message, of a request with its origin."""
-    extra = {"origin": origin} if origin else {}
+    extra = {"context": origin} if origin else {}
     frame: bytes = msgpack.packb({"v": VERSION, **extra, **msgspec.to_builtins(message)})
     return frame
 
@@ -89,7 +111,7 @@ def encode(message: Request | Reply, origin: Origin | None = None) -> bytes:
 def decode_request(frame: bytes) -> tuple[Request, Origin | None]:
     """The request in a frame, and its origin; raises InvalidMessageError for everything that is not one."""
     fields = _fields(frame, REQUEST_BYTES)
-    origin = _origin(fields.pop("origin", None))
+    origin = _origin(fields.pop("context", None))
     return cast(Request, _message(fields, _REQUESTS)), origin
 
 
@@ -114,7 +136,7 @@ def _origin(value: object) -> Origin | None:
     try:
         return msgspec.convert(value, Origin | None)
     except msgspec.ValidationError as error:
-        raise InvalidMessageError(f"origin: {error}") from error
+        raise InvalidMessageError(f"context: {error}") from error
 
 
 def _message(fields: dict[str, object], kinds: dict[str, type[Wire]]) -> Wire:
@@ -139,7 +161,7 @@ def _unpack(frame: bytes) -> object:
             frame,
             strict_map_key=True,
             ext_hook=_no_extension,
-            max_array_len=PAGE_MESSAGES,
+            max_array_len=VECTOR_ENTRIES,
             max_map_len=32,  # no message has as many fields
             max_bin_len=0,
             max_ext_len=0,

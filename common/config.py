@@ -98,7 +98,7 @@ class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     engine: Annotated[
         Literal["hazelcast", "embedded"],
-        Meta(description="embedded: one SQLite file that all nodes of this machine share, where there is no Java"),
+        Meta(description="embedded: the same without Hazelcast members and the map, where there is no Java"),
     ] = "hazelcast"
     directory: Annotated[
         str,
@@ -109,9 +109,18 @@ class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 0.0
     hot_minutes: Annotated[
         float,
-        Meta(gt=1, le=525_600, description="minutes for which the map keeps a message that is on all disks"),
+        Meta(gt=1, le=525_600, description="minutes for which the map keeps a message"),
     ] = 60.0
-    hot_messages: Annotated[int, Meta(ge=1_000, description="how many of these the map keeps at most")] = 50_000
+    hot_messages: Annotated[
+        int, Meta(ge=1_000, description="how many recent messages the map is given again when members came or went")
+    ] = 50_000
+    min_in_sync: Annotated[
+        int, Meta(ge=1, le=100, description="replicas that must be in sync; with fewer, writes are 503")
+    ] = 1
+    assemble_s: Annotated[
+        Seconds,
+        Meta(description="seconds for which a node that starts waits for the others that were in sync with it last"),
+    ] = 10.0
 
 
 class Metrics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):

@@ -38,9 +38,13 @@ class Report(Wire, frozen=True, kw_only=True):
         served, failed: requests that it answered, and that it could not, since then.
         engine: "hazelcast" or "embedded".
         members: the cluster as it sees it; `own_member` (host:port) is the one that it started.
-        entries: in the map, as it was about 10 s ago; -1 when the map did not say.
-        messages: in its journal, as it was about 10 s ago, of `journal_bytes`.
+        entries: in the map; the last known number when it does not say, -1 for none.
+        messages: in its journal, of `journal_bytes`.
         synced_ms: when the journal was flushed to the disk last.
+        term: of its in-sync set.
+        in_sync: addresses (host:port) of the listed replicas of that set, its own included; none while it is in none.
+        unconfirmed: records that it has accepted and another replica has not confirmed.
+        reason: why it is not ready, or cannot write; empty when it is and can.
     """
 
     service: Name
@@ -57,6 +61,10 @@ class Report(Wire, frozen=True, kw_only=True):
     messages: Count = 0
     journal_bytes: Count = 0
     synced_ms: Since = 0
+    term: Count = 0
+    in_sync: Annotated[tuple[Name, ...], Meta(max_length=1_000)] = ()
+    unconfirmed: Count = 0
+    reason: Annotated[str, Meta(max_length=1_000)] = ""
 
 
 class Lease(NamedTuple):
@@ -67,7 +75,6 @@ class Lease(NamedTuple):
         alive: its lease has not lapsed.
         configured: it is handed out when nobody has a lease.
         renewed_s: seconds since it registered last; -1 for never.
-        sees: members of the Hazelcast cluster that it sees.
     """
 
     service: Name
@@ -76,7 +83,6 @@ class Lease(NamedTuple):
     alive: bool
     configured: bool
     renewed_s: float
-    sees: Count
 
 
 class Called(Wire, frozen=True, kw_only=True):

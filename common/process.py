@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 import structlog
 
-from common import descriptors, logs, rpc, spans, versions
+from common import curve, descriptors, logs, rpc, spans, versions
 from common.config import Config
 from common.errors import ConfigError, FatalError
 from common.keyring import PUBLIC, SECRET, Keyring
@@ -50,7 +50,7 @@ def keyring_of(settings: Config, folder: Path, own: str) -> Keyring | None:
     if not settings.security.keys:
         return None
     ring = Keyring(folder / settings.security.keys, own)
-    if rpc.public_half(ring.secret) != ring.public:
+    if curve.public_half(ring.secret) != ring.public:
         raise ConfigError(
             f"{own}{PUBLIC} and {own}{SECRET} in {folder / settings.security.keys} are no pair: copy both from where "
             "they were made, or `python -m scripts.keys make --replace` them"

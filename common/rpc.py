@@ -5,16 +5,13 @@ one each way; what is in them is made and read by `common.codec`.
 """
 
 import contextlib
-import logging
 import time
-from types import SimpleNamespace
 
 import structlog
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
-from common import descriptors, wire
+from common import curve, descriptors, wire
 from common.errors import DisconnectedError, FailedError, FatalError, TimedOutError, UnreachableError
 from common.handling import Heard
 from common.keyring import Keyring
@@ -22,7 +19,7 @@ from common.transport import Transport, ask, left_ms
 
 log = structlog.get_logger()
 
-__all__ = ["Connection", "Listener", "Transport", "ask", "key_pair", "new_context", "public_half"]
+__all__ = ["Connection", "Listener", "Transport", "ask", "new_context"]
 
 LIBZMQ = zmq.zmq_version()
 HANDSHAKE_MS = 2_000  # a peer that connects and then says nothing is cut
@@ -42,11 +39,12 @@ REFUSALS: dict[int, str] = {  # of a connection, by the event or the error of th
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "no handshake",
 }
 GARBAGE, SURPLUS = "not ZeroMQ", "too many connections"
-_DOMAIN = "threefold"  # of ZAP; it must have some name
 _HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
-_GIVEN_UP = (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+GIVEN_UP = (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH)  # libzmq does not try again
+UP = zmq.EVENT_HANDSHAKE_SUCCEEDED  # what the monitor of a client says
+DOWN = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | _HANDSHAKE_FAILED
 
 
 class Connection:
@@ -56,9 +54,6 @@ class Connection:
     two tries to connect, at first and at most. Raises UnreachableError when that is no address, or there are too many
     sockets. When its peer is none, or did not let it in, it is `given_up`: libzmq does not try again, a new one must.
     """
-
-    _UP = zmq.EVENT_HANDSHAKE_SUCCEEDED
-    _DOWN = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | _HANDSHAKE_FAILED
 
     def __init__(
         self,
@@ -75,13 +70,14 @@ class Connection:
         self._up: bool | None = None  # None: the first connection is still being made
         try:
             with contextlib.ExitStack() as undo:
-                self._socket = _limited(context.socket(zmq.REQ), wire.REPLY_BYTES)
+                self._socket = limited(context.socket(zmq.REQ), wire.REPLY_BYTES)
                 undo.callback(self._socket.close, linger=0)
-                self._prepare(reconnect_ms)
+                prepare_client(self._socket, reconnect_ms)
+                self._socket.setsockopt(zmq.REQ_RELAXED, 1)  # a request may follow one that was given up ...
+                self._socket.setsockopt(zmq.REQ_CORRELATE, 1)  # ... and its late reply is dropped, not taken for ours
                 if keyring and server_key:
-                    _encrypted(self._socket, keyring, server=False)
-                    self._socket.setsockopt_string(zmq.CURVE_SERVERKEY, server_key)
-                self._monitor = self._socket.get_monitor_socket(self._UP | self._DOWN)
+                    curve.encrypt_client(self._socket, keyring, server_key)
+                self._monitor = self._socket.get_monitor_socket(UP | DOWN)
                 undo.callback(self._monitor.close, linger=0)
                 self._socket.connect(f"tcp://{address}")
                 undo.pop_all()
@@ -90,15 +86,6 @@ class Connection:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
-
-    def _prepare(self, reconnect_ms: tuple[int, int]) -> None:
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue for a peer that is not there
-        self._socket.setsockopt(zmq.REQ_RELAXED, 1)  # a request may follow one that was given up ...
-        self._socket.setsockopt(zmq.REQ_CORRELATE, 1)  # ... and its late reply is dropped, not taken for ours
-        self._socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, reconnect_ms[0])
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, reconnect_ms[1])
 
     def call(self, frame: bytes, timeout_s: float) -> bytes:
         """One round trip. Raises UnreachableError, DisconnectedError, TimedOutError or FailedError."""
@@ -144,11 +131,11 @@ class Connection:
     def take_news(self) -> bool:
         """Take the news of the connection; whether it broke meanwhile, even if there is a new one already."""
         broke = False
-        while _readable(self._monitor):
+        while readable(self._monitor):
             event = recv_monitor_message(self._monitor)["event"]
-            self._up = event == self._UP
+            self._up = event == UP
             broke = broke or not self._up
-            self.given_up = self.given_up or event in _GIVEN_UP
+            self.given_up = self.given_up or event in GIVEN_UP
         return broke
 
 
@@ -159,6 +146,7 @@ class Listener:
         address: host:port to bind.
         keyring: whose keys are admitted; None: everybody is.
         connections: most at once; one more is closed as soon as it is there.
+        queued: messages of one connection that wait in either direction.
 
     Attributes:
         refused: connections that did not become one, by the reason.
@@ -167,17 +155,24 @@ class Listener:
         FatalError: the address cannot be bound.
     """
 
-    def __init__(self, address: str, keyring: Keyring | None = None, *, connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self,
+        address: str,
+        keyring: Keyring | None = None,
+        *,
+        connections: int = CONNECTIONS,
+        queued: int = PEER_IN_FLIGHT,
+    ) -> None:
         self.refused = dict.fromkeys([*REFUSALS.values(), GARBAGE, SURPLUS], 0)
         self._keyring = keyring
         self._connections = connections
         self._open = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._admission = _admitting(self._context, keyring) if keyring else None
-        self._socket = _limited(self._context.socket(zmq.ROUTER), wire.REQUEST_BYTES)
+        self._admission = curve.admission(self._context, keyring) if keyring else None
+        self._socket = limited(self._context.socket(zmq.ROUTER), wire.REQUEST_BYTES, queued=queued)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         if keyring:
-            _encrypted(self._socket, keyring, server=True)
+            curve.encrypt_server(self._socket, keyring)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED)
         try:
             self._socket.bind(f"tcp://{address}")
@@ -194,7 +189,7 @@ class Listener:
 
     def receive(self) -> Heard | None:
         """What has come, if anything has."""
-        if not _readable(self._socket):
+        if not readable(self._socket):
             return None
         if self._keyring is None:
             frames, caller = self._socket.recv_multipart(zmq.NOBLOCK), None
@@ -214,7 +209,7 @@ class Listener:
 
     def take_news(self) -> None:
         """Count connections and what was refused, and close those that are too many."""
-        while _readable(self._monitor):
+        while readable(self._monitor):
             news = recv_monitor_message(self._monitor)
             match news["event"]:
                 case zmq.EVENT_ACCEPTED:
@@ -238,11 +233,6 @@ class Listener:
         self._context.term()
 
 
-def public_half(secret: str) -> str:
-    """The public key of a secret one, in Z85."""
-    return zmq.curve_public(secret.encode()).decode()
-
-
 def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
     """For the connections of one process; threads may share it, and a connection may not be shared."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -250,38 +240,20 @@ def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
     return context
 
 
-def key_pair() -> tuple[str, str]:
-    """A new public key and its secret one, in Z85."""
-    public, secret = zmq.curve_keypair()
-    return public.decode(), secret.decode()
+def prepare_client(socket: "zmq.Socket[bytes]", reconnect_ms: tuple[int, int]) -> None:
+    """The options that every socket of a client has; `reconnect_ms` as in Connection."""
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue for a peer that is not there
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL, reconnect_ms[0])
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, reconnect_ms[1])
 
 
-def _admitting(context: "zmq.Context[zmq.Socket[bytes]]", keyring: Keyring) -> ThreadAuthenticator:
-    """Asked by libzmq (ZAP) for each new connection, in a thread of its own."""
-    quiet = logging.getLogger("threefold.zap")
-    quiet.setLevel(logging.CRITICAL)  # refusals are counted by the listener
-    made = ThreadAuthenticator(context, log=quiet)
-    made.start()
-    known = SimpleNamespace(callback=lambda _domain, key: keyring.name_of(key.decode()) is not None)
-    made.configure_curve_callback(_DOMAIN, known)
-    return made
-
-
-def _encrypted(socket: "zmq.Socket[bytes]", keyring: Keyring, *, server: bool) -> None:
-    """CURVE with the keys of this process."""
-    socket.setsockopt_string(zmq.CURVE_PUBLICKEY, keyring.public)
-    socket.setsockopt_string(zmq.CURVE_SECRETKEY, keyring.secret)
-    if server:
-        socket.setsockopt(zmq.CURVE_SERVER, 1)
-        socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
-        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without an answer nobody is let in
-
-
-def _limited(socket: "zmq.Socket[bytes]", frame_bytes: int) -> "zmq.Socket[bytes]":
-    """The options that every socket has, on either side."""
+def limited(socket: "zmq.Socket[bytes]", frame_bytes: int, *, queued: int = PEER_IN_FLIGHT) -> "zmq.Socket[bytes]":
+    """The options that every socket has, on either side; `queued` messages wait for a peer."""
     socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes)  # libzmq closes the connection of who announces more
-    socket.setsockopt(zmq.SNDHWM, PEER_IN_FLIGHT)  # so many replies wait for a peer; what is over it is dropped
-    socket.setsockopt(zmq.RCVHWM, PEER_IN_FLIGHT)
+    socket.setsockopt(zmq.SNDHWM, 2 * queued + 1)  # over it a reply is dropped; libzmq counts up to half of it too late
+    socket.setsockopt(zmq.RCVHWM, queued)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
@@ -289,6 +261,6 @@ def _limited(socket: "zmq.Socket[bytes]", frame_bytes: int) -> "zmq.Socket[bytes
     return socket
 
 
-def _readable(socket: "zmq.Socket[bytes]") -> bool:
+def readable(socket: "zmq.Socket[bytes]") -> bool:
     """Whether a message can be received now."""
     return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)

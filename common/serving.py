@@ -10,7 +10,7 @@ from common import codec
 from common.codec import Reply, Request
 from common.handling import Handler, Heard, answer
 from common.keyring import Keyring
-from common.replication import Fetch, Sync
+from common.replication import Admit, Fence, Found, Heartbeat, Join, Renew, Replicate
 from common.rpc import CONNECTIONS, PEER_IN_FLIGHT, Listener
 from common.wire import Code, Failure, Leave, Register
 
@@ -53,7 +53,7 @@ class Server:
         self._handler = handler
         self._in_flight = in_flight
         self._peer_in_flight = peer_in_flight
-        self._listener = Listener(address, keyring, connections=connections)
+        self._listener = Listener(address, keyring, connections=connections, queued=peer_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._of_peer: Counter[bytes] = Counter()
         self._to_drain = False
@@ -147,7 +147,17 @@ def _only_for_itself(caller: str, handler: Handler) -> Handler:
 
     async def handle(request: Request) -> Reply:
         match request:
-            case Register(address=said) | Leave(address=said) | Fetch(node=said) | Sync(node=said) if said != caller:
+            case Register(address=said) | Leave(address=said) if said != caller:
+                return Failure(code=Code.FORBIDDEN, reason=f"the key of {caller} does not speak for {said}")
+            case (
+                Join(node=said)
+                | Heartbeat(node=said)
+                | Replicate(node=said)
+                | Renew(node=said)
+                | Fence(node=said)
+                | Admit(node=said)
+                | Found(node=said)
+            ) if said != caller:
                 return Failure(code=Code.FORBIDDEN, reason=f"the key of {caller} does not speak for {said}")
         return await handler(request)
 

@@ -14,9 +14,11 @@ from msgspec import Meta, Struct
 
 from common.errors import InvalidMessageError
 from common.origin import Origin
+from common.vectors import Incarnation, Sequence, Vector
 
 MESSAGE_BYTES = 65_536  # of one text in UTF-8: a log line with a long stack trace is below 10 kB
 PAGE_MESSAGES = 1_000  # most messages in one page: 6 ms at the members (docs/measurements.md)
+TAIL_S = 1.0  # for which a logging node keeps a Tail waiting when it has nothing new
 PAGE_BYTES = 1_048_576  # of text in one page; a page stops after the message that reaches it
 REQUEST_BYTES = 1_048_576  # of one frame to a server: a batch of PAGE_MESSAGES
 REPLY_BYTES = 4_194_304  # of one frame to a client: PAGE_BYTES, one text more, and 64 bytes around each message
@@ -52,8 +54,12 @@ class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
 
 
 def _plain(value: object) -> object:
-    """Entries as plain tuples: msgspec takes a NamedTuple that exists for a valid one, and would not look into it."""
-    return tuple(map(tuple, value)) if isinstance(value, tuple) and value and isinstance(value[0], tuple) else value
+    """Named tuples as plain ones: msgspec takes a NamedTuple that exists for a valid one, and does not look into it."""
+    if not isinstance(value, tuple) or not value:
+        return value
+    if isinstance(value[0], tuple):
+        return tuple(map(tuple, value))
+    return tuple(map(_plain, value)) if hasattr(value, "_fields") else value
 
 
 @cache
@@ -81,12 +87,11 @@ class Lookup(Wire, frozen=True, kw_only=True):
 class Register(Wire, frozen=True, kw_only=True):
     """Tells a registry that `address` serves `name`, and renews its lease. Answered by Leased.
 
-    `view` are the members of the Hazelcast cluster (their uuids) that the node sees; none where there is no cluster.
+    Logging nodes use `common.replication.Renew` instead.
     """
 
     name: Name
     address: Name
-    view: Annotated[tuple[Name, ...], Meta(max_length=1_000)] = ()
 
 
 class Leave(Wire, frozen=True, kw_only=True):
@@ -100,12 +105,13 @@ class Append(Wire, frozen=True, kw_only=True):
     """Asks a logging node to store `msg` under `id`, once. Answered by Stored when it is stored, not before.
 
     With a `key` it is stored under the id with which that key came first, and refused (CONFLICT) when it came first
-    with another text.
+    with another text. `forwarded`: another logging node passes it on, because the receiver decides about its key.
     """
 
     id: MessageId
     msg: Text
     key: IdempotencyKey | None = None
+    forwarded: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,19 +138,22 @@ class AppendAll(Wire, frozen=True, kw_only=True):
 class Read(Wire, frozen=True, kw_only=True):
     """Asks a logging node for messages with an id above `after` and below `before`, at most `limit`. Answered by Page.
 
-    An empty bound is none. `newest_first` begins at the other end.
+    An empty bound is none. `newest_first` begins at the other end. `session` is what the client has seen so far: a
+    logging node that has less answers BEHIND.
     """
 
     after: Cursor
     limit: Annotated[int, Meta(ge=1, le=PAGE_MESSAGES)]
     before: Cursor = ""
     newest_first: bool = False
+    session: Vector = ()
 
 
 class Tail(Wire, frozen=True, kw_only=True):
     """Asks a logging node for what its journal (by name, "" for unknown) got after the number `after`.
 
-    Answered by Tailed, in the order in which the journal got it; from another journal there is only its end.
+    Answered by Tailed when there is something new, or after TAIL_S, in the order in which the journal got it; from
+    another journal there is only its end.
     """
 
     journal: Annotated[str, Meta(max_length=64)]
@@ -169,12 +178,17 @@ class Leased(Wire, frozen=True, kw_only=True):
 
 
 class Stored(Wire, frozen=True, kw_only=True):
-    """The message is stored: `node` (host:port) took it; `replayed` when its key had stored it before."""
+    """The message is stored: `node` (host:port) took it; `replayed` when its key had stored it before.
+
+    It is record `sequence` of `origin`, the incarnation of that node.
+    """
 
     id: MessageId
     node: Name
     replayed: bool = False
     took_ms: Milliseconds = 0.0
+    origin: Incarnation = 0
+    sequence: Sequence = 0
 
 
 class Entry(NamedTuple):
@@ -185,12 +199,16 @@ class Entry(NamedTuple):
 
 
 class Page(Wire, frozen=True, kw_only=True):
-    """Messages in the order that was asked for, and the cursor to go on from, or None when these were the last."""
+    """Messages in the order that was asked for, and the cursor to go on from, or None when these were the last.
+
+    `vector` is what the node had: the entries that changed since it started.
+    """
 
     entries: Annotated[tuple[Entry, ...], Meta(max_length=PAGE_MESSAGES)]
     next: Cursor | None
     node: Name
     took_ms: Milliseconds = 0.0
+    vector: Vector = ()
 
 
 class Tailed(Wire, frozen=True, kw_only=True):
@@ -213,11 +231,13 @@ class Tailed(Wire, frozen=True, kw_only=True):
 
 
 class StoredAll(Wire, frozen=True, kw_only=True):
-    """All `count` messages are stored: `node` (host:port) took them."""
+    """All `count` messages are stored: `node` (host:port) took them, the last as record `sequence` of `origin`."""
 
     count: int
     node: Name
     took_ms: Milliseconds = 0.0
+    origin: Incarnation = 0
+    sequence: Sequence = 0
 
 
 class Description(Wire, frozen=True, kw_only=True):
@@ -230,9 +250,9 @@ class State(enum.StrEnum):
     """What a server can do now."""
 
     STARTING = "starting"  # its Hazelcast member is not up yet
-    FORMING = "forming"  # its member runs, and waits for the others or for the backups to be in place
+    FORMING = "forming"  # its member runs, and waits for the others
+    JOINING = "joining"  # it is not in sync: it takes from the other replicas what it lacks
     READY = "ready"
-    BEHIND = "behind"  # it was away, and takes from its peers what it missed
     LEAVING = "leaving"  # it was told to stop, and finishes what it has taken
 
 
@@ -251,7 +271,9 @@ class Code(enum.StrEnum):
     UNKNOWN_NAME = "unknown-name"  # the registry has nothing under that name
     OVERLOADED = "overloaded"  # too many requests in flight: nothing was done
     STARTING = "starting"  # not ready, for whatever reason: nothing was done
+    BEHIND = "behind"  # the client has seen more than this node has: nothing was read
     FORBIDDEN = "forbidden"  # its key does not speak for the address that it names, or went: nothing was done
+    AHEAD = "ahead"  # the time of an id is too far ahead of the clock of the node: nothing was done
     CONFLICT = "conflict"  # the idempotency key belongs to another text: nothing was done, and nothing ever will be
     FAILED = "failed"  # it broke on the way: it may have been done
 

@@ -21,6 +21,7 @@ from common.errors import (
 )
 from common.wire import (
     PAGE_MESSAGES,
+    TAIL_S,
     Append,
     AppendAll,
     Code,
@@ -43,11 +44,13 @@ from common.wire import (
 from facade import routing
 from facade.meter import LookedUp, Meter
 from facade.posts import Posts, of_write
+from facade.session import Session
 from facade.timing import Timing
 
 log = structlog.get_logger()
 
 ONE_ROUND = routing.Limits(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for what a reader can do without
+TAIL_MORE_S = 1.0  # beside the time for which a node keeps a Tail waiting
 LOOKUP_S = 0.5  # for one answer of one registry; then the next one is asked, or the last good answer serves
 
 ReplyType = TypeVar("ReplyType", bound=Wire)
@@ -62,6 +65,7 @@ class Client:
         limits: the time of one request.
         suspects: addresses that did not answer lately; `facade.prober` clears them.
         meter: counts what nodes answered.
+        session: what this facade has seen.
         clock, sleep, shuffled: time and chance; a test gives its own.
     """
 
@@ -73,6 +77,7 @@ class Client:
         *,
         suspects: routing.Suspects,
         meter: Meter | None = None,
+        session: Session | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         shuffled: Callable[[Sequence[str]], Sequence[str]] = lambda addresses: random.sample(addresses, len(addresses)),
@@ -82,6 +87,8 @@ class Client:
         self._limits = limits
         self._suspects = suspects
         self._meter = meter or Meter()
+        self._session = session or Session(clock=clock)
+        self.refused = ""  # why the nodes do not take what this facade sends, since the last append that they took
         self._clock = clock
         self._sleep = sleep
         self._shuffled = shuffled
@@ -126,30 +133,30 @@ class Client:
         timing: Timing | None = None,
     ) -> Page:
         """Messages between two ids, from any logging node; raises UnavailableError."""
-        request = Read(after=after, before=before, limit=limit, newest_first=newest_first)
-        return self.ask("logging-service", request, Page, timing=timing)
+        request = Read(
+            after=after, before=before, limit=limit, newest_first=newest_first, session=self._session.vector()
+        )
+        page = self.ask("logging-service", request, Page, timing=timing)
+        self._session.covered()
+        self._session.saw(page.vector)
+        return page
 
     def find(self, message_id: str, timing: Timing | None = None) -> tuple[Entry | None, str]:
-        """One message, and the node that had it; None when a second node, if one is listed, has confirmed the miss.
-
-        Raises:
-            UnavailableError: not enough nodes answered.
-        """
-        request = Read(after=ids.previous(message_id), limit=1)
-        page = self.ask("logging-service", request, Page, timing=timing)
-        others = set(self._last_known["logging-service"]) - {page.node}
-        if not _has(page, message_id) and others:
-            limits = replace(self._limits, rounds=1)
-            page = self.ask("logging-service", request, Page, avoid=page.node, limits=limits, timing=timing)
-        return (page.entries[0] if _has(page, message_id) else None), page.node
+        """One message, or None, and the node that was asked: a listed one has everything; raises UnavailableError."""
+        page = self.page(ids.previous(message_id), limit=1, timing=timing)
+        found = [entry for entry in page.entries if entry.id == message_id]
+        return (found[0] if found else None), page.node
 
     def tail(self, journal: str, after: int, node: str) -> Tailed:
         """What a journal got after a number, from `node` if it answers, else where that of another one ends now.
 
+        Returns when there is something, or after TAIL_S.
+
         Raises:
             UnavailableError: no node answered.
         """
-        return self.ask("logging-service", Tail(journal=journal, after=after), Tailed, first=node)
+        limits = replace(self._limits, attempt_timeout_s=TAIL_S + TAIL_MORE_S)
+        return self.ask("logging-service", Tail(journal=journal, after=after), Tailed, first=node, limits=limits)
 
     def states(self, *, all_of_them: bool) -> Iterator[tuple[str, str]]:
         """What logging nodes say they can do, or why not, one after the other; up to one that is ready, or of all."""
@@ -176,17 +183,16 @@ class Client:
         failures: list[PeerError] | None = None,
         limits: routing.Limits | None = None,
         first: str = "",
-        avoid: str = "",
         timing: Timing | None = None,
     ) -> ReplyType:
         """The first good answer; each failed attempt is appended to `failures` (about 10 a second).
 
-        The address `first` is tried before the others, `avoid` not at all.
+        The address `first` is tried before the others.
         """
         failures = [] if failures is None else failures
         timing = timing or Timing()
         steps = routing.plan(
-            lambda: [address for address in self._lookup(service, timing) if address != avoid],
+            lambda: self._lookup(service, timing),
             limits or self._limits,
             clock=self._clock,
             ordered=lambda addresses: self._suspects.last(
@@ -208,21 +214,41 @@ class Client:
                             raise  # no other node would do otherwise
                         self._meter.note(address, timing.clock() - began, error.kind)
                         failures.append(error)
+                        self._note_refusal(service, error)
                         log.warning("fallback", asked_for=service, node=address, reason=error.reason)
                     else:
                         if not isinstance(request, Tail):  # it is asked again and again while somebody follows
                             self._meter.note(address, timing.clock() - began)
                         timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
+                        if isinstance(reply, Stored | StoredAll):
+                            self.refused = ""
+                            self._session.saw([(reply.origin, reply.sequence)])
                         return reply
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")
+
+    def _note_refusal(self, service: str, error: PeerError) -> None:
+        """Take note of what a refusal says about this facade.
+
+        Raises:
+            UnavailableError: no node will take the request: the clock of this facade is ahead.
+        """
+        if not isinstance(error, RefusedError):
+            return
+        if error.code == Code.BEHIND:
+            self._session.behind(error.address)
+        elif error.code == Code.AHEAD:
+            self.refused = error.reason
+            raise UnavailableError(service, error.reason) from error
 
     def _lookup(self, service: str, timing: Timing) -> tuple[str, ...]:
         """The addresses of a service, from the first registry that answers, or as one of them last knew it.
 
         Registries that are suspects are asked only when there is no earlier answer: a silent one must not cost
-        each request its timeout.
+        each request its timeout. While registries have just started, and do not know yet who is in sync, there is
+        nobody: an earlier answer may name a replica that was fenced since.
         """
         failure: PeerError | None = None
+        starting = False
         for registry in self._registries:
             if registry in self._suspects and service in self._last_known:
                 continue
@@ -231,11 +257,15 @@ class Client:
                     known = self._try(registry, Lookup(name=service), Known, LOOKUP_S)
             except PeerError as error:
                 failure = error
-                log.warning("registry silent", asked_for=service, reason=error)
+                starting = starting or (isinstance(error, RefusedError) and error.code == Code.STARTING)
+                log.warning("registry does not answer", asked_for=service, reason=error)
             else:
                 self._last_known[service] = known.values
                 self._meter.note_lookup(LookedUp.ANSWERED)
                 return known.values
+        if starting:
+            self._meter.note_lookup(LookedUp.FAILED)
+            return ()
         if service not in self._last_known:
             self._meter.note_lookup(LookedUp.FAILED)
             raise UnavailableError(service, f"no registry answers ({failure})") from failure
@@ -252,7 +282,3 @@ class Client:
             raise
         self._suspects.clear(address)
         return reply
-
-
-def _has(page: Page, message_id: str) -> bool:
-    return [message_id] == [entry.id for entry in page.entries]

@@ -87,6 +87,8 @@ def readiness(client: Client, draining: Callable[[], bool]) -> Make:
         shown = {"draining": stopping, "logging_nodes": states} if "verbose" in params else {}
         if stopping or State.READY not in states.values():
             return failure(503, "this facade stops" if stopping else "no logging node can store a message", **shown)
+        if client.refused:
+            return failure(503, f"the logging nodes refuse what this facade sends: {client.refused}", **shown)
         return Document(msgspec.json.encode({"status": "ready", **shown}), headers=NOT_KEPT)
 
     return make

@@ -9,8 +9,8 @@ BURST = 5  # attempts that failed between two looks, at one node
 
 def changes(before: ClusterView, after: ClusterView) -> Iterator[EventView]:
     """Each change, in an order in which it may have happened."""
-    for event in _registries(before, after), _nodes(before, after), _members(before, after), _whole(before, after):
-        for kind, subject, text in event:
+    for compare in (_registries, _nodes, _replicas, _members, _whole):
+        for kind, subject, text in compare(before, after):
             yield EventView(time=after.time, kind=kind, subject=subject, text=text)  # type: ignore[arg-type]
 
 
@@ -37,12 +37,6 @@ def _nodes(before: ClusterView, after: ClusterView) -> Iterator[Change]:
         if last and node.errors - last.errors >= BURST:
             failed = node.errors - last.errors
             yield "fallback-burst", node.address, f"{failed} requests to {node.address} went to another node instead"
-        if last and last.listed and not node.listed and node.state == "ready":
-            yield (
-                "view-fenced",
-                node.address,
-                f"{node.address} answers, but the registry does not hand it out: it sees a smaller part of the cluster",
-            )
     for address in was.keys() - {node.address for node in after.logging_nodes}:
         yield "node-down", address, f"node {address} has left"
 
@@ -59,6 +53,22 @@ def _node(last: NodeView | None, node: NodeView) -> Iterator[Change]:
         yield "node-changed", node.address, f"node {node.address} is {node.state}"
     else:
         yield "node-suspect", node.address, f"node {node.address} did not answer a request lately"
+
+
+def _replicas(before: ClusterView, after: ClusterView) -> Iterator[Change]:
+    """Replicas that left the in-sync set, or came into it; nothing while no node reports one."""
+    was, now = _in_sync(before), _in_sync(after)
+    for address in sorted(was - now if now else ()):
+        text = f"replica {address} is not in the in-sync set any more: records are acknowledged without it"
+        yield "replica-fenced", address, text
+    for address in sorted(now - was):
+        yield "replica-in-sync", address, f"replica {address} is in sync: no record is acknowledged without it"
+
+
+def _in_sync(view: ClusterView) -> frozenset[str]:
+    """The in-sync set of the highest term that a node reports; one that was fenced may still report an older one."""
+    reports = [(node.term, node.in_sync) for node in view.logging_nodes if node.in_sync]
+    return frozenset(max(reports)[1]) if reports else frozenset()
 
 
 def _members(before: ClusterView, after: ClusterView) -> Iterator[Change]:

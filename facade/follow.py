@@ -15,7 +15,7 @@ from facade.client import Client
 
 log = structlog.get_logger()
 
-EVERY_S = 0.05  # between two questions; one costs a node, which asks the two others, about 2 ms
+RETRY_S = 0.05  # after a question that nobody answered
 SEEN_MESSAGES = 100_000  # ids that are remembered, in case another node must be asked
 WAITING_MESSAGES = 10_000  # for one client that is slow; one more, and it is cut
 READY_S = 5.0  # for the first answer
@@ -67,7 +67,7 @@ class Live:
 
     Args:
         client: asks the nodes.
-        every_s: seconds between two questions.
+        retry_s: seconds after a question that nobody answered.
         settle_ms: from making an id to its message being read, at most: the deadline of a write, and as much again.
         ready_s: seconds for the first answer.
         now_ms: milliseconds since 1970.
@@ -77,13 +77,13 @@ class Live:
         self,
         client: Client,
         *,
-        every_s: float = EVERY_S,
+        retry_s: float = RETRY_S,
         settle_ms: int = 20_000,
         ready_s: float = READY_S,
         now_ms: Callable[[], int] = ids.now_ms,
     ) -> None:
         self._client = client
-        self._every_s = every_s
+        self._retry_s = retry_s
         self.settle_ms = settle_ms
         self._ready_s = ready_s
         self._now_ms = now_ms
@@ -123,13 +123,13 @@ class Live:
     def _run(self, tail: "_Tail") -> None:
         while self._tail is tail:
             try:
-                while tail.step():
-                    pass
+                tail.step()  # it waits at the node until there is something
+                continue
             except ServiceError as error:
                 log.warning("nobody tells what comes", reason=error)
             except Exception:
                 log.exception("following broke")  # a defect of ours; without this its followers would wait for ever
-            time.sleep(self._every_s)
+            time.sleep(self._retry_s)
 
 
 class _Tail:
@@ -150,8 +150,8 @@ class _Tail:
         self._asked_ms = now_ms()
         self._seen: dict[str, int] = {}
 
-    def step(self) -> bool:
-        """Ask once; whether there is more already."""
+    def step(self) -> None:
+        """Ask once."""
         asked_ms = self._now_ms()
         tailed = self._client.tail(self._journal, self._after, self._node)
         if self._journal and tailed.journal != self._journal:
@@ -161,7 +161,6 @@ class _Tail:
         self._tell([Heard(*entry, node) for entry, node in zip(tailed.entries, nodes, strict=True)])
         self._journal, self._after, self._node, self._asked_ms = tailed.journal, tailed.next, tailed.node, asked_ms
         self.ready.set()
-        return tailed.more
 
     def _bridge(self) -> None:
         """What came between the last answer of one node and the first one of another."""

@@ -28,5 +28,5 @@ def probe(transport: rpc.Transport, suspects: Suspects) -> None:
             status = rpc.ask(transport, address, Ping(), Status, timeout_s=PING_S)
         except PeerError:
             continue
-        if status.state is State.READY and suspects.clear(address):
+        if (status.state is State.READY or status.service == "registry") and suspects.clear(address):
             log.info("back", node=address)

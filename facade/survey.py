@@ -1,7 +1,7 @@
 """How the cluster is now, as one facade sees it: who is known, who answers, and what it says."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -11,15 +11,15 @@ from common import VERSION, ids, rpc
 from common.codec import Request
 from common.errors import PeerError
 from common.inspection import Called, Inspect, Lease, Report, Roll
-from common.wire import State, Wire
+from common.wire import Wire
 from facade.meter import Meter
 from facade.routing import Suspects
+from facade.safety import DOWN, SAFE, why_not_safe
 from facade.traffic import Traffic
 from facade.view import ClusterView, HazelcastView, MemberView, NodeView, ServerView, Standing
 
 ANSWER_S = 0.2  # for all registries; then so long for all others: a survey is there within 500 ms whoever hangs
 ASKED_AT_ONCE = 32
-MAY_DIE = 2  # nodes, and nothing is lost
 LOGGING, MESSAGES, FACADE = "logging-service", "messages-service", "facade"
 
 ReplyType = TypeVar("ReplyType", bound=Wire)
@@ -76,12 +76,11 @@ class Survey:
         answers = self._ask_all(asked, Inspect(), Report)
         nodes = [self._node(lease, answers.get(lease.address)) for lease in self._of(LOGGING)]
         reports = {node.address: answers[node.address].reply for node in nodes if node.address in answers}
-        hazelcast = _hazelcast(reports, self._members)
         engine = next((report.engine for report in reports.values() if report.engine), "")
-        reason = next(why_not_safe(nodes, hazelcast, engine=engine, registry_answers=bool(rolls)), "")
+        reason = next(why_not_safe(nodes, registry_answers=bool(rolls)), "")
         return ClusterView(
             safe=not reason,
-            reason=reason or "any two nodes may die",
+            reason=reason or SAFE,
             time=ids.text_of_ms(ids.now_ms()),
             engine=engine,
             registries=[self._server(address, answers.get(address), address in rolls) for address in self._registries],
@@ -91,7 +90,7 @@ class Survey:
                 for lease in self._of(MESSAGES)
             ],
             logging_nodes=nodes,
-            hazelcast=hazelcast,
+            hazelcast=_hazelcast(reports, self._members),
             traffic=self.traffic.last(),
             warnings=self._warnings,
             events=[],
@@ -174,7 +173,10 @@ class Survey:
                 "started": ids.text_of_ms(report.started_ms),
                 "total": report.served,
                 "member": report.own_member,
-                "members": len(report.members),
+                "term": report.term,
+                "in_sync": list(report.in_sync),
+                "unconfirmed": report.unconfirmed,
+                "reason": report.reason,
                 "messages": report.messages,
                 "journal_bytes": report.journal_bytes,
                 "synced": ids.text_of_ms(report.synced_ms) if report.synced_ms else "",
@@ -184,7 +186,7 @@ class Survey:
         )
         return NodeView(
             **msgspec.structs.asdict(server),
-            state=str(report.state) if report else "down",
+            state=str(report.state) if report else DOWN,
             listed=lease.listed,
             served=seen.served,
             errors=seen.errors,
@@ -220,21 +222,3 @@ def _hazelcast(reports: Mapping[str, Report], configured: Sequence[str]) -> Haze
         entries=entries if entries >= 0 else None,
         members=members if not reports or any(report.members for report in reports.values()) else [],
     )
-
-
-def why_not_safe(
-    nodes: Sequence[NodeView], hazelcast: HazelcastView, *, engine: str, registry_answers: bool
-) -> Iterator[str]:
-    """Each reason why not any two nodes may die now, the weightiest first."""
-    if not registry_answers:
-        yield "no registry answers"
-    if broken := [f"{node.address} is {node.state}" for node in nodes if node.state != State.READY]:
-        yield ", ".join(broken)
-    if unlisted := [node.address for node in nodes if not node.listed]:
-        yield f"{', '.join(unlisted)} is not handed out"
-    if len(nodes) <= MAY_DIE:
-        yield f"there are only {len(nodes)} logging nodes"
-    if engine == "embedded":
-        yield "the nodes share one file on one disk"
-    if unseen := [member.address for member in hazelcast.members if len(member.seen_by) < len(nodes)]:
-        yield f"not every node sees the Hazelcast member {', '.join(unseen)}"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 Standing = Literal["up", "suspect", "down"]
 
@@ -18,7 +18,7 @@ LeaseAge = Annotated[
 ]
 RoundTrip = Annotated[float | None, Meta(description="milliseconds for its answer just now; null: there was none")]
 Version = Annotated[str, Meta(description="of the program; empty when it is not known")]
-Listed = Annotated[bool, Meta(description="a registry hands it out, so that it gets requests")]
+Listed = Annotated[bool, Meta(description="a registry lists it, so that it gets requests")]
 
 
 class ServerView(Struct, frozen=True, kw_only=True):
@@ -36,9 +36,18 @@ class NodeView(ServerView, frozen=True, kw_only=True):
     """A logging node: what it says of itself, and what this facade saw of it."""
 
     state: Annotated[
-        str, Meta(description="what it says: starting, forming, ready, behind or leaving; down when it says nothing")
+        str, Meta(description="what it says: starting, forming, joining, ready or leaving; down when it says nothing")
     ]
     listed: Listed
+    reason: Annotated[str, Meta(description="why it is not ready or cannot write; empty when it is and can")] = ""
+    term: Annotated[int, Meta(description="of its in-sync set: each change of the set raises it")] = 0
+    in_sync: Annotated[
+        list[str],
+        Meta(
+            description="listed replicas that confirm a record before it is acknowledged, itself included (host:port)"
+        ),
+    ] = field(default_factory=list)
+    unconfirmed: Annotated[int, Meta(description="records that it accepted and another replica has not confirmed")] = 0
     started: Annotated[str, Meta(description="when its process started (RFC 3339); empty when it does not answer")] = ""
     served: Annotated[int, Meta(description="requests of this facade that it answered")] = 0
     errors: Annotated[int, Meta(description="requests of this facade that it did not answer, or refused")] = 0
@@ -46,8 +55,7 @@ class NodeView(ServerView, frozen=True, kw_only=True):
     p99_ms: Annotated[float | None, Meta(description="99 of 100 of these took at most so long; null: none")] = None
     total: Annotated[int, Meta(description="requests of all facades that it answered since it started")] = 0
     member: Annotated[str, Meta(description="host:port of the Hazelcast member that it started")] = ""
-    members: Annotated[int, Meta(description="Hazelcast members that it sees")] = 0
-    messages: Annotated[int, Meta(description="messages on its disk, counted about 10 s ago")] = 0
+    messages: Annotated[int, Meta(description="messages on its disk")] = 0
     journal_bytes: Annotated[int, Meta(description="size of its journal")] = 0
     synced: Annotated[str, Meta(description="when its journal was flushed to the disk last (RFC 3339)")] = ""
 
@@ -63,12 +71,10 @@ class MemberView(Struct, frozen=True, kw_only=True):
 
 
 class HazelcastView(Struct, frozen=True, kw_only=True):
-    """The map: what is recent, in memory."""
+    """The map: a projection of the recent log, in memory. Nothing that is acknowledged depends on it."""
 
-    partitions: Annotated[int, Meta(description="of the map, all together; 271 as a rule")]
-    entries: Annotated[
-        int | None, Meta(description="messages in the map, counted about 10 s ago; null: it does not say")
-    ]
+    partitions: Annotated[int, Meta(description="of the map, all together")]
+    entries: Annotated[int | None, Meta(description="messages in the map; null: it does not say")]
     members: list[MemberView]
 
 
@@ -84,7 +90,8 @@ Kind = Annotated[
         "fallback-burst",
         "registry-up",
         "registry-silent",
-        "view-fenced",
+        "replica-fenced",
+        "replica-in-sync",
         "safe",
         "not-safe",
     ],
@@ -119,10 +126,13 @@ class HistoryView(Struct, frozen=True, kw_only=True):
 class ClusterView(Struct, frozen=True, kw_only=True):
     """The whole, as one facade sees it."""
 
-    safe: Annotated[bool, Meta(description="any two logging nodes may die now, and nothing is lost")]
+    safe: Annotated[
+        bool,
+        Meta(description="every two logging nodes are in sync with each other: any two may die, and nothing is lost"),
+    ]
     reason: Annotated[str, Meta(description="why it is safe or not")]
     time: Annotated[str, Meta(description="when this was so (RFC 3339)")]
-    engine: Annotated[str, Meta(description="where messages are kept: hazelcast, or embedded")]
+    engine: Annotated[str, Meta(description="hazelcast, or embedded: without a Hazelcast map")]
     registries: list[ServerView]
     facades: list[ServerView]
     messages_nodes: list[ServerView]

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,28 @@ import click
 import structlog
 import uvloop
 
-from common import config, exposure, keyring, process, rpc
+from common import config, exposure, keyring, process
 from common.errors import FatalError
-from common.pool import ZmqTransport
+from common.pipeline import IN_FLIGHT, PipelinedTransport
 from common.serving import Server
-from nodes import engine, grid, messages, retention
-from nodes.audit import Audit
-from nodes.lease import Lease
-from nodes.log import LoggingNode
+from nodes import messages, retention
+from nodes.hazelcast import cluster
+from nodes.hazelcast.map import quiet_abandoned_calls
 from nodes.metrics import NodeMetrics
-from nodes.observers import Observers
-from nodes.peers import Peers
-from nodes.replicated import Hot
+from nodes.registration import registered
+from nodes.replication.anti_entropy import AntiEntropy
+from nodes.replication.core.effects import Settings
+from nodes.replication.core.machine import Core
+from nodes.replication.runtime import Replicator
+from nodes.service import LoggingNode
+from nodes.storage.protocol import Observers
+from nodes.storage.sqlite import SqliteJournal, open_journal
 
 log = structlog.get_logger()
 
-Opening = Callable[[rpc.Transport, LoggingNode, Observers], AbstractAsyncContextManager[engine.Engine]]
+Storage = AbstractAsyncContextManager["asyncio.Future[str]"]
+
+LEAVE_S = 3.0  # to leave the in-sync set: what was accepted is confirmed within a fraction of it
 
 _port = click.option("--port", type=click.IntRange(1, 65_535), required=True, help="Port to listen on.")
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -56,6 +63,27 @@ def run_messages(port: int, host: str, path: Path) -> None:
     uvloop.run(_run_messages(address, settings.registry.addresses, keys))
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one logging node is run.
+
+    Attributes:
+        address: host:port of the node.
+        engine: "hazelcast" or "embedded".
+        directory: for its journal and logs.
+        member: host:port of its Hazelcast member, if it is not in the configuration.
+        metrics: host:port at which Prometheus finds its metrics.
+        keys: of the processes; None: in clear.
+    """
+
+    address: str
+    engine: str
+    directory: Path
+    member: str | None
+    metrics: str | None
+    keys: keyring.Keyring | None
+
+
 @main.command("logging")
 @_port
 @_host
@@ -66,38 +94,36 @@ def run_messages(port: int, host: str, path: Path) -> None:
 def run_logging(*, port: int, host: str, path: Path, name: str | None, member: str | None, metrics: str | None) -> None:
     """Store and read messages, with a Hazelcast member of its own."""
     settings, address = config.load(path), _reachable(host, port)
-    directory = path.parent / settings.storage.directory
-
-    def opening(
-        transport: rpc.Transport, node: LoggingNode, observers: Observers
-    ) -> AbstractAsyncContextManager[engine.Engine]:
-        if (name or settings.storage.engine) == "embedded":
-            return _embedded(directory, settings, observers)
-        return _hazelcast(
-            transport, node, observers, address=address, settings=settings, directory=directory, member=member
-        )
-
-    metrics = metrics or config.metrics_of(settings, address)
     keys = process.keyring_of(settings, path.parent, address)
     for warning in exposure.of_server(address, keys=keys is not None):
         log.warning(warning)
-    uvloop.run(_run_logging(ZmqTransport(keys), address, settings, opening, keys=keys, scraped=metrics))
+    options = Options(
+        address=address,
+        engine=name or settings.storage.engine,
+        directory=path.parent / settings.storage.directory,
+        member=member,
+        metrics=metrics or config.metrics_of(settings, address),
+        keys=keys,
+    )
+    uvloop.run(_run_logging(settings, options))
 
 
 def _reachable(host: str, port: int) -> str:
-    """The address under which the node is handed out, which is the one that it binds."""
+    """The address under which the node is listed, which is the one that it binds."""
     if host in config.EVERYWHERE:
         raise FatalError(f"--host {host} is no address at which others reach this node: give the one that they use")
     return f"{host}:{port}"
 
 
 async def _run_messages(address: str, registries: Sequence[str], keys: keyring.Keyring | None) -> None:
-    told, stop = process.stop_on_signal(), asyncio.Event()
+    stopping, stop = process.stop_on_signal(), asyncio.Event()
+    transport = PipelinedTransport(keys)
     serving = asyncio.create_task(_serve(Server(address, messages.handle, keys), address, stop))
-    async with Lease(ZmqTransport(keys), registries, name="messages-service", address=address).held():
-        await asyncio.wait({asyncio.create_task(told.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
+    async with registered(transport, registries, name="messages-service", address=address):
+        await asyncio.wait({asyncio.create_task(stopping.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     await serving
+    transport.close()
 
 
 async def _serve(server: Server, address: str, stop: asyncio.Event) -> None:
@@ -105,120 +131,128 @@ async def _serve(server: Server, address: str, stop: asyncio.Event) -> None:
     await server.serve(stop)
 
 
-async def _run_logging(
-    transport: rpc.Transport,
-    address: str,
-    settings: config.Config,
-    opening: Opening,
-    *,
-    keys: keyring.Keyring | None = None,
-    scraped: str | None = None,
-) -> None:
-    """A logging node, and at host:port `scraped` what Prometheus wants to know of it."""
-    asyncio.get_running_loop().set_exception_handler(grid.quiet_abandoned_calls)
-    node = LoggingNode(address)
-    metrics = NodeMetrics(node.report)
-    server = Server(address, metrics.measured(node.handle), keys)
-    metrics.count_refused(lambda: server.refused)
-    with metrics.served(scraped):
-        await _run_node(transport, node, metrics, server, address=address, settings=settings, opening=opening)
-
-
-async def _run_node(
-    transport: rpc.Transport,
-    node: LoggingNode,
-    metrics: NodeMetrics,
-    server: Server,
-    *,
-    address: str,
-    settings: config.Config,
-    opening: Opening,
-) -> None:
-    stop = asyncio.Event()
-    told = asyncio.create_task(process.stop_on_signal().wait())
-    serving = asyncio.create_task(_serve(server, address, stop))
-
-    async def store() -> None:
-        async with opening(transport, node, metrics.observers) as opened:
-            node.open(opened.store)
-            log.info("ready", members=len(opened.store.view()))
-            expiring = asyncio.create_task(retention.run(opened.store, settings.storage.retention_days))
-            registries, view = settings.registry.addresses, opened.store.view
-            returning = opened.peers.reach_listed if opened.peers else None
-            lease = Lease(
-                transport, registries, name="logging-service", address=address, view=view, returning=returning
-            )
-            async with lease.held():
-                ends: set[asyncio.Future[Any]] = {told, opened.lost, serving}
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            node.leave()
-            expiring.cancel()
-            if opened.peers:
-                await opened.peers.hand_over()  # while this node still answers them
-            stop.set()
-            await serving  # what is in flight is answered while the store is still open
-            if opened.lost.done():
-                raise FatalError(opened.lost.result())
-
-    storing = asyncio.create_task(store())
-    await asyncio.wait({told, storing, serving}, return_when=asyncio.FIRST_COMPLETED)
-    if not node.ready:
-        storing.cancel()
-    try:
-        with contextlib.suppress(asyncio.CancelledError):
-            await storing
-    finally:
-        stop.set()
-        await serving
-
-
-@contextlib.asynccontextmanager
-async def _embedded(directory: Path, settings: config.Config, observers: Observers) -> AsyncIterator[engine.Engine]:
+async def _run_logging(settings: config.Config, options: Options) -> None:
+    asyncio.get_running_loop().set_exception_handler(quiet_abandoned_calls)
+    stopping = asyncio.create_task(process.stop_on_signal().wait())
+    metrics = NodeMetrics()
+    file = options.directory / f"journal-{config.split(options.address)[1]}.sqlite"
+    observers = Observers(metrics.committed)
+    cluster_name = settings.hazelcast.cluster_name
     async with (
-        engine.opened(directory / "messages.sqlite", settings.hazelcast.cluster_name, observers) as journal,
-        engine.embedded(journal) as opened,
+        open_journal(file, cluster_name, options.address, observers=observers) as journal,
+        _transport(options.keys) as transport,
     ):
-        yield opened
+        node, replicator = _built(settings, options, journal, transport)
+        server = Server(options.address, metrics.measured(node.handle), options.keys, peer_in_flight=IN_FLIGHT)
+        metrics.watch(node.report, lambda: server.refused)
+        with metrics.served(options.metrics):
+            async with replicator.running():
+                storage = _storage(settings, options, node, transport, metrics)
+                serving = _Serving(node, journal, replicator, settings.storage.retention_days)
+                await serving.run(server, options.address, storage, stopping)
 
 
 @contextlib.asynccontextmanager
-async def _hazelcast(
-    transport: rpc.Transport,
-    node: LoggingNode,
-    observers: Observers,
-    *,
-    address: str,
-    settings: config.Config,
-    directory: Path,
-    member: str | None,
-) -> AsyncIterator[engine.Engine]:
-    registries, port = settings.registry.addresses, config.split(address)[1]
-    async with contextlib.AsyncExitStack() as stack:
-        file = directory / f"journal-{port}.sqlite"
-        journal = await stack.enter_async_context(engine.opened(file, settings.hazelcast.cluster_name, observers))
-        peers = Peers(transport, registries, address=address, journal=journal)
-        audit = Audit(journal, peers, retention_days=settings.storage.retention_days)
-        node.meet(peers, audit)
-        stack.callback(peers.close)
-        cluster = await engine.membership(
-            transport, registries, address, launch=settings.hazelcast.launch, member=member
-        )
-        node.own_member = cluster.own or ""
-        await peers.learn()
-        async with engine.hazelcast(
-            cluster,
-            journal=journal,
-            peers=peers,
-            audit=audit,
-            hot=Hot(settings.storage.hot_minutes, settings.storage.hot_messages),
-            observers=observers,
-            heap_mb=settings.hazelcast.heap_mb,
-            log_path=directory / "logs" / f"hazelcast-{port}.log",
-            forming=node.forming,
-        ) as opened:
-            auditing = asyncio.create_task(audit.run())
-            stack.callback(auditing.cancel)
-            yield opened
+async def _transport(keys: keyring.Keyring | None) -> AsyncIterator[PipelinedTransport]:
+    transport = PipelinedTransport(keys)
+    try:
+        yield transport
+    finally:
+        transport.close()
+
+
+def _built(
+    settings: config.Config, options: Options, journal: SqliteJournal, transport: PipelinedTransport
+) -> tuple[LoggingNode, Replicator]:
+    core = Core(
+        options.address,
+        journal.opened,
+        settings.service_ips.logging_service,
+        Settings(assemble_s=settings.storage.assemble_s, min_in_sync=settings.storage.min_in_sync),
+        now_s=asyncio.get_running_loop().time(),
+    )
+    replicator = Replicator(core, journal, transport, settings.registry.addresses)
+    anti_entropy = AntiEntropy(core, journal, transport)
+    return LoggingNode(options.address, options.engine, journal, replicator, anti_entropy), replicator
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """A logging node while it serves."""
+
+    node: LoggingNode
+    journal: SqliteJournal
+    replicator: Replicator
+    retention_days: float
+
+    async def run(self, server: Server, address: str, storage: Storage, stopping: "asyncio.Task[Any]") -> None:
+        """Serve until the node is told to stop, or cannot go on."""
+        stop = asyncio.Event()
+        listening = asyncio.create_task(_serve(server, address, stop))
+        working = asyncio.create_task(self._serve_clients(storage, {stopping, listening}))
+        await asyncio.wait({stopping, listening, working}, return_when=asyncio.FIRST_COMPLETED)
+        if not self.node.is_open:
+            working.cancel()
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+        finally:
+            stop.set()
+            await listening
+
+    async def _serve_clients(self, storage: Storage, ends: "set[asyncio.Task[Any]]") -> None:
+        checking = asyncio.create_task(self.journal.check())  # beside the start of the member: each takes seconds
+        async with storage as lost:
+            await checking
+            self.node.opened()
+            background = [
+                asyncio.create_task(self.node.compare_journals()),
+                asyncio.create_task(retention.run(self.journal, self.retention_days)),
+            ]
+            failures = {lost, asyncio.create_task(self._disk_failed())}
+            done, _ = await asyncio.wait({*ends, *failures}, return_when=asyncio.FIRST_COMPLETED)
+            self.node.leave()
+            for task in background:
+                task.cancel()
+            await self.replicator.leave(timeout_s=LEAVE_S)
+            if failed := done & failures:
+                raise FatalError(str(failed.pop().result()))
+
+    async def _disk_failed(self) -> str:
+        await self.journal.broken.wait()
+        return f"the journal cannot be used any more: {self.journal.why}"
+
+
+@contextlib.asynccontextmanager
+async def _storage(
+    settings: config.Config, options: Options, node: LoggingNode, transport: PipelinedTransport, metrics: NodeMetrics
+) -> AsyncIterator["asyncio.Future[str]"]:
+    """The map beside the journal, unless the engine is embedded; a future of the reason when it is lost."""
+    if options.engine == "embedded":
+        log.warning("embedded engine: no Hazelcast cluster, messages are in the journals alone")
+        yield asyncio.get_running_loop().create_future()
+        return
+    membership = await cluster.membership(
+        transport,
+        settings.registry.addresses,
+        options.address,
+        launch=settings.hazelcast.launch,
+        member=options.member,
+    )
+    port = config.split(options.address)[1]
+    hot = settings.storage
+    async with cluster.opened(
+        membership,
+        heap_mb=settings.hazelcast.heap_mb,
+        keep_s=int(60 * hot.hot_minutes),
+        log_path=options.directory / "logs" / f"hazelcast-{port}.log",
+        forming=node.forming,
+        observed=metrics.mapped,
+    ) as (projection, lost):
+        node.project_to(projection, own_member=membership.own or "")
+        metrics.count_missed(lambda: projection.missed)
+        async with projection.kept(node.repairs_map, lambda: node.recent(hot.hot_minutes, hot.hot_messages)):
+            yield lost
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from common.handling import Handler
 from common.inspection import Report
 from common.scraping import new_registry
 from common.wire import Failure, State
-from nodes.observers import Observers
 
 REPORT_S = 1.0  # for the node to say how it is, then a scrape goes without that
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)  # an append has 0.9 s
@@ -27,15 +26,11 @@ Ask = Callable[[], Coroutine[Any, Any, Report]]
 
 
 class NodeMetrics:
-    """Counts what a node does; each node has its own, so that several may be in one process.
+    """Counts what a node does; each node has its own, so that several may be in one process."""
 
-    Args:
-        report: how the node is, asked at each scrape.
-    """
-
-    def __init__(self, report: Ask) -> None:
+    def __init__(self) -> None:
         self.registry = new_registry()
-        self._report = report
+        self._report: Ask | None = None
         self._requests = Counter(
             "threefold_node_requests", "Requests by type and outcome", ["type", "outcome"], registry=self.registry
         )
@@ -61,14 +56,14 @@ class NodeMetrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._unmapped = Counter(
-            "threefold_map_appends_missed", "Appends that the map did not take in time", registry=self.registry
-        )
 
-    @property
-    def observers(self) -> Observers:
-        """Who the store of the node is to tell what it does."""
-        return Observers(self._commit_s.observe, self._map_s.observe, self._unmapped.inc)
+    def committed(self, seconds: float) -> None:
+        """A commit of the journal took so long."""
+        self._commit_s.observe(seconds)
+
+    def mapped(self, seconds: float) -> None:
+        """The map took messages in so long."""
+        self._map_s.observe(seconds)
 
     def measured(self, handler: Handler) -> Handler:
         """The same handler, its answers counted."""
@@ -88,9 +83,14 @@ class NodeMetrics:
 
         return handle
 
-    def count_refused(self, refused: Callable[[], Mapping[str, int]]) -> None:
-        """Tell at each scrape how many connections the node has refused, by the reason."""
+    def watch(self, report: Ask, refused: Callable[[], Mapping[str, int]]) -> None:
+        """Ask at each scrape how the node is, and how many connections it has refused, by the reason."""
+        self._report = report
         self.registry.register(_Refused(refused))
+
+    def count_missed(self, missed: Callable[[], int]) -> None:
+        """Tell at each scrape how many messages the map did not take in time."""
+        self.registry.register(_Missed(missed))
 
     @contextlib.contextmanager
     def served(self, address: str | None) -> Iterator[None]:
@@ -99,7 +99,7 @@ class NodeMetrics:
         Raises:
             FatalError: the address cannot be bound.
         """
-        if address is None:
+        if address is None or self._report is None:
             yield
             return
         host, port = config.split(address)
@@ -130,6 +130,19 @@ class _Refused(Collector):
         yield counted
 
 
+class _Missed(Collector):
+    """Messages that are not in the map, although they are stored."""
+
+    def __init__(self, missed: Callable[[], int]) -> None:
+        self._missed = missed
+
+    def collect(self) -> Iterator[Metric]:
+        """One figure."""
+        yield CounterMetricFamily(
+            "threefold_map_appends_missed", "Messages that the map did not take in time", self._missed()
+        )
+
+
 class _Now(Collector):
     """Figures that are asked for at each scrape."""
 
@@ -157,6 +170,15 @@ class _Now(Collector):
         yield GaugeMetricFamily("threefold_journal_messages", "Messages in the journal", found.messages)
         yield GaugeMetricFamily("threefold_journal_bytes", "Size of the journal", found.journal_bytes)
         yield GaugeMetricFamily("threefold_journal_synced_seconds", "When it was flushed last", found.synced_ms / 1_000)
+        yield GaugeMetricFamily(
+            "threefold_replica_in_sync", "Listed replicas in its in-sync set; 0: it is in none", len(found.in_sync)
+        )
+        yield GaugeMetricFamily("threefold_replica_term", "Term of its in-sync set", found.term)
+        yield GaugeMetricFamily(
+            "threefold_replica_unconfirmed_records",
+            "Records that it accepted and another replica has not confirmed",
+            found.unconfirmed,
+        )
         if found.engine == "hazelcast":
             yield GaugeMetricFamily("threefold_map_entries", "Messages in the map; -1: not known", found.entries)
             yield GaugeMetricFamily("threefold_hazelcast_members", "Members that it sees", len(found.members))

@@ -1,5 +1,6 @@
 """`python -m registry`: answers who serves what."""
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ from common.serving import Server
 from registry.directory import Directory, parse_service_ips
 
 log = structlog.get_logger()
+
+OBSERVE_S = 0.25
 
 
 @click.command()
@@ -39,7 +42,16 @@ async def _serve(address: str, settings: config.Config, keys: keyring.Keyring | 
     log.info("listening", address=address)
     for warning in exposure.of_server(address, keys=keys is not None):
         log.warning(warning)
+    observing = asyncio.create_task(_observe(directory))
     await server.serve(process.stop_on_signal())
+    observing.cancel()
+
+
+async def _observe(directory: Directory) -> None:
+    """Let the directory notice that time passes, and that this process stood still."""
+    while True:
+        await asyncio.sleep(OBSERVE_S)
+        directory.replicas.observe()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is looked at after a fault: whether the nodes are together again, and have the same messages."""
+"""What is looked at after a fault: whether the nodes are in sync again, and have the same messages."""
 
 import http.client
 import subprocess
@@ -9,9 +9,11 @@ import psutil
 
 from common import rpc, wire
 from common.errors import FatalError, PeerError
+from common.inspection import Inspect, Report
 from scripts.launcher import Cluster
 
-STEADY_S, HEAL_S = 5.0, 60.0  # every node sees every member for as long: Hazelcast looks each 2 s for a side to merge
+STEADY_S, HEAL_S = 3.0, 60.0  # every two nodes are in sync for as long: a lease, in which a hung registry is noticed
+ANSWER_S = 0.5  # for one node to say how it is
 PAGE_S = 5.0  # for one page of one node
 LOOK_S = 0.3  # between two looks at the cluster
 FAILURES = (  # of a fault, or of what follows it
@@ -21,7 +23,7 @@ FAILURES = (  # of a fault, or of what follows it
 
 
 def converge(cluster: Cluster) -> float:
-    """Seconds until every node sees every member, and goes on to for STEADY_S: a merge may come after the heal.
+    """Seconds until every two nodes are in sync with each other, and stay so for STEADY_S.
 
     Raises:
         FatalError: not so within HEAL_S.
@@ -29,12 +31,22 @@ def converge(cluster: Cluster) -> float:
     began = since = time.monotonic()
     while time.monotonic() - since < STEADY_S:
         if time.monotonic() - began > HEAL_S:
-            raise FatalError(f"the members did not find each other again within {HEAL_S} s")
+            raise FatalError(f"the nodes were not in sync again within {HEAL_S} s")
         time.sleep(LOOK_S)
-        nodes = [status for status in cluster.status() if status.part.member]
-        if any(status.members != len(nodes) for status in nodes):
+        if not _in_sync(cluster):
             since = time.monotonic()
     return since - began
+
+
+def _in_sync(cluster: Cluster) -> bool:
+    """True if all logging nodes are ready, and members of one in-sync set."""
+    nodes = cluster.settings.service_ips.logging_service
+    try:
+        reports = [rpc.ask(cluster.transport, node, Inspect(), Report, timeout_s=ANSWER_S) for node in nodes]
+    except PeerError:
+        return False
+    sets = {(report.term, report.in_sync) for report in reports}
+    return len(sets) == 1 and len(reports[0].in_sync) == len(nodes)
 
 
 def differing(cluster: Cluster, texts: set[str]) -> int:

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from common import config, process, rpc
+from common import config, curve, process
 from common.errors import FatalError
 from common.keyring import OPERATOR, PUBLIC, SECRET
 
@@ -83,7 +83,7 @@ def write_pair(folder: Path, name: str, *, replace: bool = False) -> bool:
     public_file, secret_file = folder / f"{name}{PUBLIC}", folder / f"{name}{SECRET}"
     if public_file.exists() and not replace:
         return False
-    public, secret = rpc.key_pair()
+    public, secret = curve.key_pair()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         secret_file.unlink(missing_ok=True)  # an old one keeps its rights

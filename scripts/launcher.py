@@ -23,7 +23,10 @@ VERIFY_S = 60.0  # for one node to compare and repair its journal
 VERIFIED_AGE_MS = 30_000  # of the newest messages that are compared: no longer in flight
 FREED_S = 1.0  # for the ports of a process that was just killed: its threads end one after the other
 
+_SUFFIXES = ("", "-wal", "-shm", ".lock")  # of the files of a journal
 _STOP_ORDER = ("facade", "logging", "messages", "registry")
+
+_MEMBER_UP = (State.FORMING, State.JOINING, State.READY)
 
 Progress = Callable[[str], None]
 
@@ -133,10 +136,8 @@ class Cluster:
         parts = self._logging(numbers) or [part for part in self.parts if part.name.startswith("logging-")]
         if running := [part.name for part in parts if self._process(part)]:
             raise FatalError(f"{', '.join(running)} is running: stop it first")
-        names = {_journal(part.address) for part in parts}
-        if len(parts) == len(self.settings.service_ips.logging_service):
-            names.add("messages.sqlite")  # of the embedded engine: all nodes share it
-        found = [file for name in sorted(names) for file in sorted(self.folder.glob(f"{name}*"))]
+        names = sorted(_journal(part.address) for part in parts)
+        found = [file for name in names for suffix in _SUFFIXES if (file := self.folder / f"{name}{suffix}").exists()]
         for file in found:
             file.unlink()
         return found
@@ -145,10 +146,8 @@ class Cluster:
         """Have each logging node that answers compare its journal with those of the others, and repair it.
 
         Raises:
-            FatalError: a node that runs did not answer, or the nodes share one file.
+            FatalError: a node that runs did not answer.
         """
-        if self.engine == "embedded":
-            raise FatalError("the nodes of the embedded engine share one file: there is nothing to compare")
         until = ids.last_id(ids.now_ms() - VERIFIED_AGE_MS)
         nodes = [part for part in self.parts if part.name.startswith("logging-") and self._process(part)]
         try:
@@ -234,7 +233,7 @@ class Cluster:
             if part not in later:
                 self._start(part)
         if later:  # three members that start together argue for 5 s about who is master
-            self._wait(nodes[0], lambda status: status.state in (State.FORMING, State.READY), progress, "member is up")
+            self._wait(nodes[0], lambda status: status.state in _MEMBER_UP, progress, "member is up")
         for part in later:
             self._start(part)
         for part in parts:

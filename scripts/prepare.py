@@ -9,7 +9,7 @@ import click
 
 from common import process
 from common.errors import FatalError
-from nodes import java, member
+from nodes.hazelcast import java, member
 from scripts.launcher import Progress
 from scripts.ports import free_addresses
 

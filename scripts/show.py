@@ -12,7 +12,7 @@ from rich.table import Table
 Format = Literal["table", "json", "ndjson"]
 FORMATS: tuple[Format, ...] = ("table", "json", "ndjson")
 
-_NODE_COLUMNS = ("address", "state", "members", "served", "errors", "p50_ms", "p99_ms")
+_NODE_COLUMNS = ("address", "state", "in_sync", "term", "served", "errors", "p50_ms", "p99_ms")
 
 
 def messages(found: Iterable[dict[str, Any]], form: Format) -> None:
@@ -50,7 +50,9 @@ def cluster(found: dict[str, Any], form: Format) -> None:
 
 
 def _cells(node: dict[str, Any], columns: Iterable[str]) -> list[str]:
-    return ["" if node[column] is None else str(node[column]) for column in columns]
+    """The values of a row; of a list its length."""
+    values = (node[column] for column in columns)
+    return ["" if value is None else str(len(value) if isinstance(value, list) else value) for value in values]
 
 
 def top(

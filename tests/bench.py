@@ -3,7 +3,6 @@
 Each figure is a median of rounds that alternate between what is compared. It needs wrk (Debian's package).
 """
 
-import asyncio
 import json
 import platform
 import statistics
@@ -18,8 +17,6 @@ import click
 import psutil
 
 from common import ids
-from common.wire import Entry
-from nodes.grid import HazelcastStore
 from scripts import transfer
 from scripts.api import Api, ApiError
 from scripts.launcher import Cluster
@@ -71,21 +68,19 @@ def main(rounds: int, largest: int, kills: int, keep: bool) -> None:
 
 
 def _posts(cluster: Cluster, bare: psutil.Process, bare_address: str, rounds: int, note: Any) -> None:
-    """One message in a request, in turn with the bare echo and with the store alone."""
+    """One message in a request, in turn with the bare echo."""
     address = cluster.settings.facade.address
     wrk(address, 32, WARM_SECONDS)
     for connections in CONNECTIONS:
-        ours, echoed, floor = [], [], []
+        ours, echoed = [], []
         for _ in range(rounds):
             result, used = with_cpu(processes_of(cluster), partial(wrk, address, connections, SECONDS))
             ours.append({**result, "cpu ms": sum(used.values()), **{f"cpu {name}": one for name, one in used.items()}})
             result, used = with_cpu({"echo": [bare]}, partial(wrk, bare_address, connections, SECONDS))
             echoed.append({**result, "cpu ms": used["echo"]})
-            floor.append({"rate": asyncio.run(_store_alone(cluster, connections))})
         mine, theirs = medians(ours), medians(echoed)
         note(f"POST, {connections} connections", {**mine, "share of the echo": mine["rate"] / theirs["rate"]})
         note(f"bare echo, {connections} connections", theirs)
-        note(f"put_if_absent alone, {connections} at once", medians(floor))
 
 
 def _batches(cluster: Cluster, rounds: int, note: Any) -> None:
@@ -169,23 +164,6 @@ def _gap(size: int, kills: int) -> dict[str, float]:
             outages.append(writers.outage_ms(killed_at))
             click.echo(f"{len(writers.acknowledged)} acknowledged, {len(writers.failures)} errors")
     return {"median ms": statistics.median(outages), "most ms": max(outages), "kills": kills}
-
-
-async def _store_alone(cluster: Cluster, at_once: int) -> float:
-    """put_if_absent a second with so many at once, from this process."""
-    settings = cluster.settings.hazelcast
-    store = await HazelcastStore.connect(settings.cluster_name, settings.clients)
-    ends, count = time.perf_counter() + SECONDS, 0
-
-    async def put() -> None:
-        nonlocal count
-        while time.perf_counter() < ends:
-            await store.append(*Entry(ids.new_id(), "x" * 60))
-            count += 1
-
-    await asyncio.gather(*(put() for _ in range(at_once)))
-    await store.close()
-    return count / SECONDS
 
 
 def _megabytes(processes: list[psutil.Process]) -> float:

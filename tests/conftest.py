@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 
 from common.errors import FatalError
 from common.pool import ZmqTransport
-from nodes.java import Runtime
+from nodes.hazelcast.java import Runtime
 from scripts.launcher import Cluster
 from scripts.prepare import prepare
 from tests.support import running_cluster

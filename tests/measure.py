@@ -1,16 +1,15 @@
 """`python -m tests.measure`: takes the figures of docs/measurements.md again, on its own clusters."""
 
 import asyncio
-import itertools
+import http.client
 import json
 import sqlite3
 import statistics
-import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ import click
 import psutil
 
 from common import ids
-from common.wire import Entry
-from nodes.journal import Journal
+from common.config import split
+from common.replication import Record
+from nodes.replication.core.effects import Range
+from nodes.storage.sqlite import open_journal
 from scripts import transfer
 from scripts.launcher import Cluster
 from scripts.traffic import HttpClient, Writers, client
@@ -73,32 +74,6 @@ def post(rounds: int) -> None:
 
 
 @main.command()
-@click.option("--rounds", default=5, show_default=True, help="Rounds of each, in turn.")
-@click.option("--without", "lacking", default="journal,shipping", show_default=True, help="See tests/without.py.")
-def parts(rounds: int, lacking: str) -> None:
-    """POST with wrk at 1 and 32 connections: the whole, in turn with clusters that each lack one part."""
-    with ExitStack() as stack:
-        clusters = {
-            name: stack.enter_context(a_cluster(within=lambda _host, command=command: command))
-            for name, command in (
-                ("whole", ()),
-                *((part, (sys.executable, "-m", "tests.without", part, "--")) for part in lacking.split(",")),
-            )
-        }
-        for connections in (1, 32):
-            taken: dict[str, list[dict[str, float]]] = {name: [] for name in clusters}
-            for _, (name, cluster) in itertools.product(range(rounds + 1), clusters.items()):
-                load = partial(wrk, cluster.settings.facade.address, connections, 6)
-                result, used = with_cpu(processes_of(cluster), load)
-                taken[name].append({**result, "cpu": sum(used.values()), **used})
-            for name, found in taken.items():
-                click.echo(
-                    f"{connections} connections, {name if name == 'whole' else f'without {name}'}: "
-                    + _shown(medians(found[1:]))  # the first one warms
-                )
-
-
-@main.command()
 @click.option("--messages", default=20_000, show_default=True, help="How many are stored.")
 def read(messages: int) -> None:
     """GET of everything, 60 times: its time, whether it is whole and in order, and the facade's memory."""
@@ -134,32 +109,21 @@ def up(runs: int) -> None:
 @main.command()
 @click.option("--rounds", default=5, show_default=True, help="Rounds of each.")
 def journal(rounds: int) -> None:
-    """The journal alone: one append after the other, 32 at once, and batches of 1,000; messages a second."""
+    """The journal alone: commits of 1, 32 and 1,000 records of 60 characters; messages a second."""
 
     async def run(folder: Path) -> None:
-        store = Journal(folder / "x.sqlite", "measure")
-        for name, count, together in (("one by one", 2_000, 1), ("32 at once", 20_000, 32)):
-            rates = []
-            for _ in range(rounds):
-                entries = iter([Entry(ids.new_id(), "x" * 60) for _ in range(count)])
-
-                async def append(entries: Iterator[Entry] = entries) -> None:
-                    for entry in entries:
-                        await store.append(*entry)
-
-                began = time.perf_counter()
-                await asyncio.gather(*(append() for _ in range(together)))
-                rates.append(count / (time.perf_counter() - began))
-            click.echo(f"{name}: median {statistics.median(rates):,.0f} messages/s")
-        rates = []
-        for _ in range(rounds):
-            entries_of_batch = [Entry(ids.new_id(), "x" * 60) for _ in range(20_000)]
-            began = time.perf_counter()
-            for begin in range(0, len(entries_of_batch), 1_000):
-                await store.append_all(entries_of_batch[begin : begin + 1_000])
-            rates.append(len(entries_of_batch) / (time.perf_counter() - began))
-        click.echo(f"batches of 1,000: median {statistics.median(rates):,.0f} messages/s")
-        store.close()
+        async with open_journal(folder / "x.sqlite", "measure", "127.0.0.1:1") as store:
+            origin, number = store.opened.incarnation, 0
+            for size, count in ((1, 500), (32, 6_400), (1_000, 20_000)):
+                rates = []
+                for _ in range(rounds):
+                    began = time.perf_counter()
+                    for _ in range(count // size):
+                        records = tuple(Record(number + one, ids.new_id(), "x" * 60) for one in range(1, size + 1))
+                        await store.commit([Range(origin, number, number + size, records)], None)
+                        number += size
+                    rates.append(count / (time.perf_counter() - began))
+                click.echo(f"{size} in a commit: median {statistics.median(rates):,.0f} messages/s")
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(run(Path(folder)))
@@ -167,24 +131,54 @@ def journal(rounds: int) -> None:
 
 @main.command()
 @click.option("--messages", default=500, show_default=True, help="How many are posted, one after the other.")
-def shipping(messages: int) -> None:
-    """Milliseconds from an acknowledgement until the message is on the disks of all three nodes."""
+def third_disk(messages: int) -> None:
+    """Milliseconds after an acknowledgement until the message is on the disks of all three nodes; 0: before it."""
     with a_cluster() as cluster, client(cluster.settings.facade.address) as http_client:
         disks = [sqlite3.connect(path) for path in cluster.folder.glob("journal-*.sqlite")]
         delays = []
         for number in range(messages):
             message_id = http_client.post(f"m{number}").document["uuid"]
-            began = time.perf_counter()
-            query = "SELECT 1 FROM messages WHERE id = ?"
+            began, query, late = time.perf_counter(), "SELECT 1 FROM messages WHERE id = ?", False
             while not all(disk.execute(query, (message_id,)).fetchone() for disk in disks):
-                time.sleep(0.001)
-            delays.append(1e3 * (time.perf_counter() - began))
+                late = True
+            delays.append(1e3 * (time.perf_counter() - began) * late)
         for disk in disks:
             disk.close()
         delays.sort()
         click.echo(
-            f"median {statistics.median(delays):.0f}, p99 {delays[int(0.99 * messages)]:.0f}, most {delays[-1]:.0f} ms"
+            f"on all disks before the acknowledgement: {delays.count(0)} of {messages}; "
+            f"p99 {delays[int(0.99 * messages)]:.1f}, most {delays[-1]:.1f} ms after it"
         )
+
+
+@main.command()
+@click.option("--messages", default=200, show_default=True, help="How many are posted, one after the other.")
+def follow(messages: int) -> None:
+    """Milliseconds from the acknowledgement of a post until a follower hears of it; negative: before it."""
+    with a_cluster() as cluster, client(cluster.settings.facade.address) as http_client:
+        address = cluster.settings.facade.address
+        connection = http.client.HTTPConnection(*split(address), timeout=10)
+        connection.request("GET", "/v1/messages", headers={"Accept": "text/event-stream"})
+        response, heard = connection.getresponse(), dict[str, float]()
+
+        def listen() -> None:
+            while len(heard) < messages and (line := response.readline()):
+                if line.startswith(b"id: "):
+                    heard[line[4:].strip().decode()] = time.perf_counter()
+
+        listening = threading.Thread(target=listen, daemon=True)
+        listening.start()
+        posted = {}
+        for number in range(messages):
+            posted[http_client.post(f"m{number}").document["uuid"]] = time.perf_counter()
+            time.sleep(0.02)
+        listening.join(10)
+        delays = sorted(1e3 * (heard[one] - at) for one, at in posted.items() if one in heard)
+        click.echo(
+            f"heard {len(delays)} of {messages}: median {statistics.median(delays):.1f}, "
+            f"p99 {delays[int(0.99 * len(delays))]:.1f}, most {delays[-1]:.1f} ms"
+        )
+        connection.close()
 
 
 @main.command()

@@ -1,16 +1,17 @@
 """Tests of facade.app: HTTP over the in-memory system."""
 
-import asyncio
 import json
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from falcon import testing
 from structlog.typing import EventDict
 
+from common.codec import Reply
 from common.errors import ThreefoldError
-from common.wire import PAGE_MESSAGES, Entry
+from common.wire import PAGE_MESSAGES, Entry, Read
 from facade import problem
+from tests.memory_node import MemoryNode
 from tests.test_client import MESSAGES, NODES, OTHER_REGISTRY, REGISTRY, World
 
 
@@ -93,50 +94,63 @@ def test_head_is_get_without_the_body(http: testing.TestClient) -> None:
     assert (200, "") == (answered.status_code, answered.text)
 
 
-async def fill(world: World, count: int) -> list[str]:
+def fill(world: World, count: int) -> list[str]:
     """Texts in the order of their ids."""
-    for number in range(count):
-        await world.store.append(f"01997c3e-1111-7000-8000-{number:012d}", f'"{number}" é\n')
-    return [f'"{number}" é\n' for number in range(count)]
+    texts = [f'"{number}" é\n' for number in range(count)]
+    world.store([Entry(f"01997c3e-1111-7000-8000-{number:012d}", text) for number, text in enumerate(texts)])
+    return texts
+
+
+class DyingNode(MemoryNode):
+    """Answers one read, and then nothing more."""
+
+    dies: Callable[[], None] = staticmethod(lambda: None)
+
+    async def read(self, request: Read) -> Reply:
+        """See MemoryNode."""
+        self.dies()
+        return await super().read(request)
+
+
+def dying(*addresses: str) -> World:
+    """A system in which all of these nodes die as soon as one of them has answered a read."""
+    world = World(DyingNode)
+
+    def die() -> None:
+        for address in addresses:
+            world.transport.kill(address)
+
+    for address in addresses:
+        node = world.nodes[address]
+        assert isinstance(node, DyingNode)
+        node.dies = die
+    return world
 
 
 @pytest.mark.parametrize("count", [PAGE_MESSAGES - 1, PAGE_MESSAGES, PAGE_MESSAGES + 1, 3 * PAGE_MESSAGES + 7])
 def test_a_long_log_is_read_page_by_page_whole_and_in_order(world: World, http: testing.TestClient, count: int) -> None:
     """Whatever the count, also at the edges of a page, the JSON is whole."""
-    texts = asyncio.run(fill(world, count))
+    texts = fill(world, count)
 
     assert texts == http.simulate_get("/facade").json["logs"]
 
 
-def test_a_node_that_dies_in_the_middle_moves_the_next_page_to_another(world: World, http: testing.TestClient) -> None:
+def test_a_node_that_dies_in_the_middle_moves_the_next_page_to_another() -> None:
     """A stream survives the death of the node that it reads from."""
-    texts = asyncio.run(fill(world, 2 * PAGE_MESSAGES))
-    read_page = world.store.read
+    world = dying(NODES[0])
+    texts = fill(world, 2 * PAGE_MESSAGES)
 
-    async def read_and_kill(after: str, limit: int, **bounds: Any) -> list[Entry]:
-        world.transport.kill(NODES[0])
-        return await read_page(after, limit, **bounds)
-
-    world.store.read = read_and_kill  # type: ignore[method-assign]
-
-    assert texts == http.simulate_get("/facade").json["logs"]
+    assert texts == world.http().simulate_get("/facade").json["logs"]
     assert NODES[1] in world.asked()
 
 
-def test_all_nodes_dying_in_the_middle_break_the_connection(world: World, http: testing.TestClient) -> None:
+def test_all_nodes_dying_in_the_middle_break_the_connection() -> None:
     """A reply that cannot be finished must not look whole."""
-    asyncio.run(fill(world, 2 * PAGE_MESSAGES))
-    read_page = world.store.read
-
-    async def read_and_kill(after: str, limit: int, **bounds: Any) -> list[Entry]:
-        for node in NODES:
-            world.transport.kill(node)
-        return await read_page(after, limit, **bounds)
-
-    world.store.read = read_and_kill  # type: ignore[method-assign]
+    world = dying(*NODES)
+    fill(world, 2 * PAGE_MESSAGES)
 
     with pytest.raises(ConnectionAbortedError):
-        http.simulate_get("/facade")
+        world.http().simulate_get("/facade")
 
 
 def test_without_the_messages_service_the_log_is_still_read(world: World, http: testing.TestClient) -> None:

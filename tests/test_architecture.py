@@ -12,9 +12,11 @@ from scripts.processes import ROOT
 
 PACKAGES = ("common", "facade", "nodes", "registry", "scripts")
 SEAMS = {
+    ("zmq", "common/pipeline.py"),
+    ("zmq", "common/curve.py"),
     ("zmq", "common/rpc.py"),
     ("falcon", "facade/app.py"),
-    ("hazelcast", "nodes/grid.py"),
+    ("hazelcast", "nodes/hazelcast/map.py"),
     ("waitress", "facade/parser.py"),
     ("waitress", "facade/server.py"),
 }
@@ -33,7 +35,7 @@ def imports() -> Iterator[tuple[str, str]]:
 
 
 def test_each_library_of_the_outside_has_one_seam() -> None:
-    """zmq, falcon and hazelcast are each imported by one module; of waitress one reads requests, one serves them."""
+    """Falcon and Hazelcast are each imported by one module, ZeroMQ by one for threads and one for event loops."""
     libraries = {library for library, _ in SEAMS}
     found = {(name.partition(".")[0], file) for file, name in imports() if name.partition(".")[0] in libraries}
 
@@ -46,6 +48,14 @@ def test_facade_nodes_and_registry_know_only_common() -> None:
         part, imported = file.partition("/")[0], name.partition(".")[0]
         if part != "scripts" and imported in PACKAGES:
             assert imported in (part, "common"), f"{file} imports {name}"
+
+
+def test_what_decides_has_neither_io_nor_clock_nor_chance() -> None:
+    """The replication core and the in-sync registry are state machines, which the simulator runs as they are."""
+    pure = ("nodes/replication/core/", "registry/in_sync.py")
+    outside = {"asyncio", "os", "random", "secrets", "socket", "structlog", "threading", "time", "uuid"}
+
+    assert [] == [(file, name) for file, name in imports() if file.startswith(pure) and name in outside]
 
 
 def test_the_top_level_is_what_was_agreed() -> None:
@@ -69,7 +79,7 @@ def test_the_top_level_is_what_was_agreed() -> None:
 def test_the_table_of_the_configuration_is_that_of_the_code() -> None:
     """docs/configuration.md is what `make docs` writes."""
     assert reference.configuration() == reference.CONFIGURATION.read_text()
-    assert 33 == reference.configuration().count("\n| `")
+    assert 35 == reference.configuration().count("\n| `")
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_following_survives_the_death_of_two_nodes(own_cluster: Cluster) -> None
     assert [] == writers.failures
     assert 3 == status.returncode
     assert status.stdout.startswith("NOT SAFE: ")
-    assert " is down" in status.stdout
+    assert " are down" in status.stdout
 
 
 def test_following_goes_on_with_a_restarted_facade(own_cluster: Cluster) -> None:

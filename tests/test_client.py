@@ -1,15 +1,20 @@
 """Tests of facade.client over the in-memory transport."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 import pytest
 from falcon import testing
+from structlog.typing import EventDict
 
 from common import config, ids
+from common.codec import Reply, Request
 from common.errors import OutcomeUnknownError, UnavailableError
 from common.loopback import MemoryTransport
-from common.wire import Append, Lookup, Ping
+from common.vectors import VectorEntry
+from common.wire import Append, Code, Entry, Failure, Known, Lookup, Read
 from facade import body, limits, prober
 from facade.access import Access
 from facade.app import create_app
@@ -20,13 +25,13 @@ from facade.intake import Intake
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
+from facade.session import Session
 from facade.streams import Slots
 from facade.survey import Survey
 from facade.watch import Watch
 from nodes import messages
-from nodes.log import LoggingNode
-from nodes.store import MemoryStore
 from registry.directory import Directory
+from tests.memory_node import MemoryNode, SharedTables, incarnation_of, listed_by
 
 NODES = ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")
 REGISTRY, OTHER_REGISTRY, MESSAGES = "127.0.0.1:5005", "127.0.0.1:5105", "127.0.0.1:5001"
@@ -35,33 +40,51 @@ LIMITS = limits.of(msgspec.structs.replace(config.load(), facade=config.Facade(s
 
 
 class World:
-    """A whole system in memory: one store that three nodes share, and a clock that only waits move."""
+    """A whole system in memory: three nodes that share their tables, and a clock that only waits move.
 
-    def __init__(self) -> None:
+    Leases do not lapse: the clock of the registry stands still.
+
+    Args:
+        node: makes a node of its address and the tables.
+    """
+
+    def __init__(self, node: Callable[[str, SharedTables], MemoryNode] = MemoryNode) -> None:
         self.now = 0.0
-        self.store = MemoryStore()
-        nodes = {address: LoggingNode(address) for address in NODES}
-        for node in nodes.values():
-            node.open(self.store)
-        registry = Directory.from_config(config.load())
-        handlers = {address: node.handle for address, node in nodes.items()}
+        self.tables = SharedTables()
+        self.nodes = {address: node(address, self.tables) for address in NODES}
+        registry = Directory(
+            {"messages-service": (MESSAGES,), "logging-service": NODES, "facade": ()},
+            {"hazelcast-clients": config.load().hazelcast.clients},
+            clock=lambda: 0.0,
+        )
+        asyncio.run(listed_by(registry, NODES))
+        handlers = {address: node.handle for address, node in self.nodes.items()}
         handlers |= {REGISTRY: registry.handle, OTHER_REGISTRY: registry.handle, MESSAGES: messages.handle}
-        self.transport = MemoryTransport(handlers, sleep=self._sleep)
+        self.transport = MemoryTransport(handlers, sleep=self.sleep)
         self.suspects = Suspects()
         self.meter = Meter()
         survey = Survey(self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)
         self.watch = Watch(survey)
         self.metrics = FacadeMetrics(self.meter, self.suspects, survey.traffic)
-        self.client = Client(
+        self.client = self.client_with(Session(clock=lambda: self.now))
+
+    def client_with(self, session: Session) -> Client:
+        """A client of this system, as it is now, that asks nodes in the order in which the registry names them."""
+        return Client(
             self.transport,
             [REGISTRY, OTHER_REGISTRY],
             Limits(attempt_timeout_s=1.0, deadline_s=10.0),
             suspects=self.suspects,
             meter=self.meter,
+            session=session,
             clock=lambda: self.now,
-            sleep=self._sleep,
-            shuffled=self._in_order,
+            sleep=self.sleep,
+            shuffled=lambda found: found,
         )
+
+    def store(self, entries: Sequence[Entry]) -> None:
+        """Messages that the first node accepts, past the facade."""
+        asyncio.run(self.nodes[NODES[0]].store(entries))
 
     @property
     def documents(self) -> dict[str, Make]:
@@ -96,11 +119,9 @@ class World:
         """Which addresses were tried, without the registry."""
         return [address for address, request in self.transport.called if not isinstance(request, Lookup)]
 
-    def _sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
+        """Time passes."""
         self.now += seconds
-
-    def _in_order(self, found: Sequence[str]) -> Sequence[str]:
-        return found
 
 
 @pytest.fixture
@@ -254,14 +275,155 @@ def test_a_dead_messages_node_costs_a_reader_half_a_second_at_most(world: World)
     assert world.now < 1.0
 
 
-def test_a_node_that_starts_is_passed_over() -> None:
-    """A refusal is not an unknown outcome."""
-    starting = LoggingNode(NODES[0])
-    transport = MemoryTransport(
-        {NODES[0]: starting.handle, REGISTRY: Directory({"logging-service": NODES[:1]}, {}).handle}
-    )
-    client = Client(transport, [REGISTRY], Limits(attempt_timeout_s=0.1, deadline_s=0.2), suspects=Suspects())
+class RefusingNode(MemoryNode):
+    """Answers each append with a Failure, while there is one for its address.
 
-    with pytest.raises(UnavailableError, match=r"starting: logging node 127\.0\.0\.1:5002 is starting"):
-        client.append(ids.new_id(), "a")
-    assert "starting" == transport.call(NODES[0], Ping(), timeout_s=1.0).state  # type: ignore[union-attr]
+    Args:
+        failures: by address; a test changes them.
+    """
+
+    def __init__(self, address: str, tables: SharedTables, failures: Mapping[str, Failure]) -> None:
+        super().__init__(address, tables)
+        self._failures = failures
+
+    async def append(self, request: Append) -> Reply:
+        """See MemoryNode."""
+        return self._failures.get(self.address) or await super().append(request)
+
+
+def test_a_node_that_starts_is_passed_over() -> None:
+    """A refusal is not an unknown outcome: the next node is asked, and without one certainly nothing is stored."""
+    failures = {node: Failure(code=Code.STARTING, reason=f"logging node {node} is starting") for node in NODES}
+    world = World(partial(RefusingNode, failures=failures))
+    with pytest.raises(UnavailableError, match=r"starting: logging node 127\.0\.0\.1:500\d is starting"):
+        world.client.append(ids.new_id(), "a")
+    del failures[NODES[1]]
+
+    assert NODES[1] == world.client.append(ids.new_id(), "b").node
+    assert () == world.suspects.known()
+
+
+def test_an_id_ahead_of_the_clock_ends_the_request_at_once() -> None:
+    """No node would take it: the sentence of the first one is the answer, and is kept until an append is taken."""
+    failures = {NODES[0]: Failure(code=Code.AHEAD, reason="the time of its id is 90 s ahead of the clock here")}
+    world = World(partial(RefusingNode, failures=failures))
+    with pytest.raises(UnavailableError, match="the time of its id is 90 s ahead of the clock here"):
+        world.client.append(ids.new_id(), "a")
+    assert [NODES[0]] == world.asked()
+    assert 0.0 == world.now
+    assert "ahead: the time of its id is 90 s ahead of the clock here" == world.client.refused
+
+    failures.clear()
+    world.client.append(ids.new_id(), "b")
+    assert "" == world.client.refused
+
+
+def test_a_refusal_after_an_attempt_without_an_answer_leaves_the_outcome_unknown() -> None:
+    """The first node may have stored what the second one does not take."""
+    failures = {NODES[1]: Failure(code=Code.AHEAD, reason="ahead")}
+    world = World(partial(RefusingNode, failures=failures))
+    world.transport.cut(NODES[0])
+
+    with pytest.raises(OutcomeUnknownError, match="it may still be stored"):
+        world.client.append(ids.new_id(), "a")
+    assert list(NODES[:2]) == world.asked()
+
+
+def test_a_read_asks_for_what_was_acknowledged_and_what_was_read(world: World) -> None:
+    """The record of a reply, and the vector of a page, are in the session of the next read."""
+    world.client.append(ids.new_id(), "a")
+    world.client.append_all([Entry(ids.new_id(), "b"), Entry(ids.new_id(), "c")])
+    asyncio.run(world.nodes[NODES[1]].store([Entry(ids.new_id(), "past this facade")]))
+    world.client.page("")
+    world.client.page("")
+
+    own, other = (VectorEntry(incarnation_of(NODES[0]), 3), VectorEntry(incarnation_of(NODES[1]), 1))
+    sessions = [request.session for _, request in world.transport.called if isinstance(request, Read)]
+    assert [(own,), (own, other)] == sessions
+
+
+def test_a_node_that_has_less_than_was_acknowledged_is_passed_over() -> None:
+    """It answers BEHIND, which makes it no suspect, and the next node answers; the facade sees its own writes."""
+    world = World(lambda address, _tables: MemoryNode(address))  # each has only what it accepts
+    world.transport.kill(NODES[0])
+    world.client.append(ids.new_id(), "a")
+    world.transport.revive(NODES[0])
+    world.suspects.clear(NODES[0])
+    begin = len(world.asked())
+
+    assert ["a"] == [entry.msg for entry in world.client.page("").entries]
+    assert list(NODES[:2]) == world.asked()[begin:]
+    assert () == world.suspects.known()
+
+
+def test_when_no_node_has_what_was_acknowledged_nothing_is_read() -> None:
+    """A page without an acknowledged message would be wrong: there is an error instead."""
+    world = World(lambda address, _tables: MemoryNode(address))
+    world.client.append(ids.new_id(), "a")
+    world.transport.kill(NODES[0])
+
+    with pytest.raises(UnavailableError, match="logging-service is not available"):
+        world.client.page("")
+    assert 1 == world.client.append(ids.new_id(), "b").sequence  # of the first record of another node
+
+
+def test_what_died_with_its_only_replica_is_waited_for_once(logged: list[EventDict]) -> None:
+    """After some seconds in which no node has had it, reads go on without it, and that is counted and logged."""
+    world = World(lambda address, _tables: MemoryNode(address))
+    session = Session(clock=lambda: world.now)
+    client = world.client_with(session)
+    client.append(ids.new_id(), "a")
+    world.transport.kill(NODES[0])
+    while not session.lowered:
+        with pytest.raises(UnavailableError):
+            client.page("")
+
+    assert () == client.page("").entries
+    assert 1 == session.lowered
+    assert 10.0 <= world.now <= 20.0
+    assert 1 == sum("taken for lost" in line["event"] for line in logged)
+
+
+def test_a_message_is_looked_for_at_one_node(world: World) -> None:
+    """A listed replica has everything that was acknowledged, so that what it does not have is not there."""
+    stored = world.client.append(ids.new_id(), "a")
+    assert (Entry(stored.id, "a"), NODES[0]) == world.client.find(stored.id)
+    begin = len(world.asked())
+
+    assert (None, NODES[0]) == world.client.find(ids.new_id())
+    assert [NODES[0]] == world.asked()[begin:]
+
+
+def test_while_registries_start_a_request_waits() -> None:
+    """An earlier answer may name a replica that was fenced since: it is not used, also when the others are silent."""
+    world = World()
+    starting = Failure(code=Code.STARTING, reason="this registry has just started")
+    answers: list[Reply] = [
+        Known(name="logging-service", values=NODES[:1]),
+        *[starting] * 3,
+        Known(name="logging-service", values=NODES[1:2]),
+    ]
+
+    async def registry(_request: Request) -> Reply:
+        return answers.pop(0)
+
+    handlers = {address: node.handle for address, node in world.nodes.items()}
+    world.transport = MemoryTransport({**handlers, REGISTRY: registry}, sleep=world.sleep)
+    client = world.client_with(Session())
+
+    assert [NODES[0], NODES[1]] == [client.append(ids.new_id(), text).node for text in ("a", "b")]
+    assert list(NODES[:2]) == world.asked()
+    assert 0.0 < world.now < 1.0
+
+
+def test_a_registry_that_starts_for_long_is_told() -> None:
+    """A request does not wait longer than its deadline."""
+    world = World()
+
+    async def registry(_request: Request) -> Reply:
+        return Failure(code=Code.STARTING, reason="this registry has just started")
+
+    world.transport = MemoryTransport({REGISTRY: registry}, sleep=world.sleep)
+    with pytest.raises(UnavailableError, match="logging-service is not available: it has no address"):
+        world.client_with(Session()).page("")
+    assert 9.0 < world.now <= 10.0

@@ -18,10 +18,9 @@ import pytest
 
 from common import rpc
 from common.config import split
-from common.errors import FatalError
+from common.errors import FatalError, RefusedError
 from common.pool import ZmqTransport
 from common.wire import Known, Lookup, Page, Read, State
-from nodes.lease import HEARTBEAT_S
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses
 from scripts.processes import ROOT
@@ -100,11 +99,14 @@ def test_nodes_that_nobody_configured_join_and_leave(own_cluster: Cluster, tmp_p
 
 
 def served(transport: ZmqTransport, registry: str) -> tuple[str, ...]:
-    """The logging nodes that a registry hands out."""
-    return rpc.ask(transport, registry, Lookup(name="logging-service"), Known, timeout_s=1.0).values
+    """The logging nodes that a registry lists; none while it starts."""
+    try:
+        return rpc.ask(transport, registry, Lookup(name="logging-service"), Known, timeout_s=1.0).values
+    except RefusedError:
+        return ()
 
 
-def test_a_killed_node_is_handed_out_no_more(embedded_cluster: Cluster, transport: ZmqTransport) -> None:
+def test_a_killed_node_is_listed_no_more(embedded_cluster: Cluster, transport: ZmqTransport) -> None:
     """The registry notices by itself that a node is gone, and that it is back."""
     (registry,) = embedded_cluster.settings.registry.addresses
     nodes = embedded_cluster.settings.service_ips.logging_service
@@ -119,7 +121,7 @@ def test_a_killed_node_is_handed_out_no_more(embedded_cluster: Cluster, transpor
 def test_a_registry_that_restarts_is_right_within_a_heartbeat(
     embedded_cluster: Cluster, transport: ZmqTransport, tmp_path: Path
 ) -> None:
-    """It was away for longer than a lease, and a node died meanwhile: a heartbeat later it hands out the living."""
+    """It was away, and a node died meanwhile: a heartbeat later it lists the living, which have fenced that one."""
     (registry,) = embedded_cluster.settings.registry.addresses
     nodes = embedded_cluster.settings.service_ips.logging_service
     (pid,) = [status.pid for status in embedded_cluster.status() if status.part.name == "registry-1"]
@@ -131,7 +133,7 @@ def test_a_registry_that_restarts_is_right_within_a_heartbeat(
         wait_for(transport, registry, State.READY)
         began = time.monotonic()
         eventually(lambda: (nodes[0], nodes[2]) == served(transport, registry))
-        assert time.monotonic() - began < 2 * HEARTBEAT_S  # one, and what a busy machine takes
+        assert time.monotonic() - began < 2.0  # a heartbeat, and what a busy machine takes
 
 
 def test_a_long_log_is_streamed_in_order_and_the_facade_stays_small(cluster: Cluster) -> None:
@@ -205,10 +207,10 @@ def test_one_round_of_a_cluster_that_is_up_and_down(embedded_cluster: Cluster) -
     assert ["ready"] * 6 == [status.state for status in embedded_cluster.status()]
 
 
-def test_a_node_that_cannot_start_is_named_with_its_last_words(embedded_cluster: Cluster, tmp_path: Path) -> None:
+def test_a_node_that_cannot_start_is_named_with_its_last_words(embedded_cluster: Cluster) -> None:
     """When a process ends while it is awaited, the launcher says which, and what its log said last."""
     embedded_cluster.down()
-    (tmp_path / "data" / "messages.sqlite").write_bytes(b"no database" * 1_000)
+    embedded_cluster.journal(1).write_bytes(b"no database" * 1_000)
 
     with pytest.raises(
         FatalError, match=r"logging-1 ended: nodes: cannot use .*file is not a database \(exit status 1, see .*log\)"
@@ -226,7 +228,7 @@ def test_a_damaged_record_is_one_sentence(embedded_cluster: Cluster, tmp_path: P
     record.write_bytes(whole)
 
 
-def test_embedded_nodes_share_what_they_store_and_keep_it(embedded_cluster: Cluster) -> None:
+def test_embedded_nodes_replicate_what_they_store_and_keep_it(embedded_cluster: Cluster) -> None:
     """Without Hazelcast: any node reads what any other stored, also after a restart of all."""
     with client(facade(embedded_cluster)) as http_client:
         assert {200} == {http_client.post(f"m{number}").status for number in range(20)}

@@ -6,8 +6,11 @@ import pytest
 
 from common import config
 from common.errors import ConfigError, InvalidMessageError
+from common.inspection import Called, Inspect, Report, Roll
+from common.replication import NO_SET, Fence, Found, Identity, InSyncSet, Member, Renew, Renewed, Standing
 from common.wire import Code, Describe, Failure, Known, Leased, Leave, Lookup, Ping, Register, State, Status
 from registry.directory import ADDRESSES, FIRST_LEASE_S, LEASE_S, Directory, parse_service_ips
+from registry.in_sync import FIRST_RENEWALS_S
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def directory() -> Directory:
     ("name", "values"),
     [
         ("messages-service", ("127.0.0.1:5001",)),
-        ("logging-service", ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")),
+        ("configured-logging-service", ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")),
         ("hazelcast-cluster-name", ("microservice",)),
         ("hazelcast-clients", ("127.0.0.1:5701", "127.0.0.1:5702", "127.0.0.1:5703")),
     ],
@@ -43,7 +46,7 @@ def test_an_unknown_name_lists_the_known_ones(directory: Directory) -> None:
 
 def test_a_ping_is_answered_and_a_foreign_request_refused(directory: Directory) -> None:
     """A registry says who it is, and does not answer for others."""
-    assert Status(service="registry", state=State.READY) == asyncio.run(directory.handle(Ping()))
+    assert Status(service="registry", state=State.STARTING) == asyncio.run(directory.handle(Ping()))
     with pytest.raises(InvalidMessageError, match="a registry does not answer Describe"):
         asyncio.run(directory.handle(Describe()))
 
@@ -77,19 +80,19 @@ class Leases:
 
     def __init__(self, *configured: str) -> None:
         self.now = 100.0
-        self._directory = Directory({"logging-service": configured}, {}, clock=lambda: self.now)
+        self.directory = Directory({"messages-service": configured}, {}, clock=lambda: self.now)
 
-    def register(self, address: str, *view: str) -> object:
+    def register(self, address: str) -> object:
         """A node renews its lease."""
-        return asyncio.run(self._directory.handle(Register(name="logging-service", address=address, view=view)))
+        return asyncio.run(self.directory.handle(Register(name="messages-service", address=address)))
 
     def leave(self, address: str) -> object:
         """A node goes."""
-        return asyncio.run(self._directory.handle(Leave(name="logging-service", address=address)))
+        return asyncio.run(self.directory.handle(Leave(name="messages-service", address=address)))
 
     def serving(self) -> tuple[str, ...]:
         """Who is handed out."""
-        known = asyncio.run(self._directory.handle(Lookup(name="logging-service")))
+        known = asyncio.run(self.directory.handle(Lookup(name="messages-service")))
         assert isinstance(known, Known)
         return known.values
 
@@ -135,48 +138,6 @@ def test_a_node_that_nobody_configured_joins_and_leaves() -> None:
     assert ("b",) == leases.serving()
 
 
-def test_of_disjoint_views_only_the_largest_is_handed_out() -> None:
-    """The witness: nodes that see another cluster than most are not read from, until the views meet again."""
-    leases = Leases("a", "b", "c")
-    leases.register("a", "1", "2")
-    leases.register("b", "1", "2")
-    leases.register("c", "3")
-    assert ("a", "b") == leases.serving()
-    leases.register("c", "1", "2", "3")
-    assert ("a", "b", "c") == leases.serving()
-
-
-def test_views_that_overlap_in_a_chain_are_one_group() -> None:
-    """While members come and go views differ by a little: as long as any two share a member they belong together."""
-    leases = Leases("a", "b", "c")
-    leases.register("a", "1", "2")
-    leases.register("c", "3", "4")
-    leases.register("b", "2", "3")
-
-    assert ("a", "b", "c") == leases.serving()
-
-
-def test_of_as_many_the_oldest_are_handed_out() -> None:
-    """One against one: the node that is known for longer stays; a lone survivor of two kills is handed out."""
-    leases = Leases()
-    leases.register("old", "1")
-    leases.now += 1.0
-    leases.register("new", "2")
-    assert ("old",) == leases.serving()
-    for _ in range(4):
-        leases.now += 1.0
-        leases.register("new", "2")
-    assert ("new",) == leases.serving()
-
-
-def test_a_node_without_a_cluster_belongs_to_every_group() -> None:
-    """Before a node has told its view, and with the embedded engine, the witness has nothing to say about it."""
-    leases = Leases("a", "b", "c")
-    leases.register("a", "1")
-
-    assert ("a", "b", "c") == leases.serving()
-
-
 def test_the_number_of_addresses_is_limited() -> None:
     """Nobody fills the memory of a registry with addresses."""
     leases = Leases()
@@ -192,9 +153,80 @@ def test_the_number_of_addresses_is_limited() -> None:
     assert ("one more",) == leases.serving()
 
 
-def test_only_services_can_be_registered(directory: Directory) -> None:
-    """A setting is no service, and what is unknown is named with what is known."""
-    refused = asyncio.run(directory.handle(Register(name="hazelcast-clients", address="h:1")))
+@pytest.mark.parametrize("name", ["hazelcast-clients", "logging-service"])
+def test_only_services_can_be_registered(directory: Directory, name: str) -> None:
+    """A setting is no service, and a logging node has to say who is in sync with it."""
+    refused = asyncio.run(directory.handle(Register(name=name, address="h:1")))
 
     assert isinstance(refused, Failure)
-    assert "unknown service 'hazelcast-clients'; known: messages-service, logging-service, facade" == refused.reason
+    assert f"nobody registers for {name!r}; known: messages-service, facade" == refused.reason
+
+
+class Replicas:
+    """A directory that has ended its start, and a logging node `n:1` that asks it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.directory = Directory(
+            {"messages-service": ("m:1",), "logging-service": ("n:1", "n:2")},
+            {"hazelcast-clients": ("h:1",)},
+            clock=lambda: self.now,
+            draw=lambda: 7,
+        )
+        self.now = FIRST_RENEWALS_S + 0.1
+
+    def renew(self, held: InSyncSet = NO_SET) -> object:
+        """The node renews, and serves when it has a set."""
+        ready = bool(held.members)
+        return asyncio.run(
+            self.directory.handle(Renew(node="n:1", incarnation=1, registry=7, in_sync=held, ready=ready))
+        )
+
+
+def test_logging_nodes_are_those_in_sync() -> None:
+    """Whoever is configured and has not said that it is in sync is not handed out."""
+    replicas = Replicas()
+    directory, lookup = replicas.directory, Lookup(name="logging-service")
+    replicas.renew()
+    assert Known(name="logging-service", values=()) == asyncio.run(directory.handle(lookup))
+    found = Found(node="n:1", incarnation=1, term=0, members=(Identity("n:1", 1),))
+    founded = asyncio.run(directory.handle(found))
+    assert isinstance(founded, Renewed)
+    assert InSyncSet(1, (Member("n:1", 1, 1, True),)) == founded.in_sync
+    replicas.renew(founded.in_sync)
+    assert Known(name="logging-service", values=("n:1",)) == asyncio.run(directory.handle(lookup))
+    assert Status(service="registry", state=State.READY) == asyncio.run(directory.handle(Ping()))
+    left = asyncio.run(directory.handle(Fence(node="n:1", incarnation=1, targets=(Identity("n:1", 1),))))
+    assert isinstance(left, Renewed)
+    assert Standing.LISTED is left.standing
+    assert () == left.live
+
+
+def test_a_registry_that_starts_does_not_know_who_is_in_sync(directory: Directory) -> None:
+    """Whoever asks is told so, and asks another registry, or uses what it knew."""
+    reply = asyncio.run(directory.handle(Lookup(name="logging-service")))
+
+    assert Failure(code=Code.STARTING, reason="this registry has just started, and asks who is in sync") == reply
+
+
+def test_an_operator_sees_everyone_a_registry_knows() -> None:
+    """Who is handed out, who renews, who is configured, and when it renewed last."""
+    replicas = Replicas()
+    replicas.renew(InSyncSet(1, (Member("n:1", 1, 1, True),)))
+    replicas.now += 0.5
+    called = asyncio.run(replicas.directory.handle(Roll()))
+    assert isinstance(called, Called)
+    assert [
+        ("logging-service", "n:1", True, True, True, 0.5),
+        ("logging-service", "n:2", False, False, True, -1.0),
+        ("messages-service", "m:1", True, False, True, -1.0),
+    ] == [(*lease[:5], round(lease.renewed_s, 3)) for lease in called.leases]
+    assert ("h:1",) == called.members
+
+
+def test_a_registry_reports_how_it_is(directory: Directory) -> None:
+    """Like every server."""
+    report = asyncio.run(directory.handle(Inspect()))
+
+    assert isinstance(report, Report)
+    assert "registry" == report.service

@@ -1,39 +1,44 @@
 """Tests of facade.follow and of the streams that stand on it, over the in-memory system."""
 
-import asyncio
+import itertools
 import json
 import threading
 from collections.abc import Generator
+from functools import partial
 from itertools import islice
 
 import pytest
 from structlog.typing import EventDict
 
 from common import ids
+from common.codec import Reply
 from common.errors import UnavailableError
-from common.wire import PAGE_MESSAGES, Entry, Tail, Tailed
+from common.wire import PAGE_MESSAGES, Entry, Tail
 from facade import follow, streams
 from facade.follow import Live
+from tests.memory_node import MemoryNode
 from tests.support import eventually
 from tests.test_client import NODES, World
+
+TAIL_S = 0.05  # for which nodes keep a question waiting here
 
 
 @pytest.fixture
 def world() -> World:
     """A whole system in memory; who waits in it does not take any time."""
-    return World()
+    return World(partial(MemoryNode, tail_s=TAIL_S))
 
 
 @pytest.fixture
 def live(world: World) -> Live:
     """What tells what comes there."""
-    return Live(world.client, every_s=0.005)
+    return Live(world.client, retry_s=0.005)
 
 
 def store(world: World, text: str, message_id: str | None = None) -> Entry:
     """A message that a node got."""
     entry = Entry(message_id or ids.new_id(), text)
-    asyncio.run(world.store.append(*entry))
+    world.store([entry])
     return entry
 
 
@@ -49,14 +54,6 @@ def told(follower: follow.Follower, count: int) -> list[Entry]:
     return found
 
 
-def told_of(live: Live, entry: Entry) -> None:
-    """Return when those who followed before have this message, too."""
-    with live._lock:
-        assert live._tail
-        follower = next(iter(live._tail.followers))
-    eventually(lambda: follow.Heard(*entry) in follower._waiting)
-
-
 def test_followers_are_told_what_comes_and_nothing_else(world: World, live: Live) -> None:
     """Each of them, in the order in which a node got it, also what has an older id."""
     store(world, "before")
@@ -69,14 +66,39 @@ def test_followers_are_told_what_comes_and_nothing_else(world: World, live: Live
         assert [store(world, "c")] == told(three, 1)
 
 
+def test_a_follower_is_told_at_once_and_a_question_waits_at_the_node() -> None:
+    """Long poll: a node is asked again when it has answered, and it answers when there is something."""
+    world = World(partial(MemoryNode, tail_s=30.0))
+    live = Live(world.client)
+    with live.following() as follower:
+        eventually(lambda: len(questions(world, 0)) == 2)  # the first one is for the end of the journal
+        assert [] == follower.take(0.05)
+        assert 2 == len(questions(world, 0))
+        assert [entry := store(world, "a")] == told(follower, 1)
+        assert entry.id == world.client.page("").entries[-1].id
+        eventually(lambda: len(questions(world, 0)) == 3)
+        assert [] == follower.take(0.05)
+        assert 3 == len(questions(world, 0))
+        for node in world.nodes.values():
+            node.stop()
+
+
+def questions(world: World, begin: int) -> list[str]:
+    """Who was asked for what comes, after so many requests of any kind."""
+    return [address for address, request in world.transport.called[begin:] if isinstance(request, Tail)]
+
+
 def test_another_node_goes_on_where_one_died(world: World, live: Live) -> None:
     """The journal of the other one has another order: what it got before it is asked is read by id, once."""
     with live.following() as follower:
         first = store(world, "a")
         assert [first] == told(follower, 1)
-        world.store.name = "the journal of another node"
-        world.transport.kill(NODES[0])
+        for node in NODES:
+            world.transport.kill(node)
+        begin = len(world.transport.called)
+        eventually(lambda: NODES[1] in questions(world, begin))  # the last question to the first one has ended
         second = store(world, "b", ids.first_id(ids.now_ms() - 9_000))
+        world.transport.revive(NODES[1])
         assert [second] == told(follower, 1)
         third = store(world, "c")
         assert [third] == told(follower, 1)
@@ -93,7 +115,7 @@ def test_the_node_that_answered_is_asked_again(world: World, live: Live) -> None
         begin = len(world.transport.called)
         store(world, "a")
         told(follower, 1)
-        asked = {address for address, request in world.transport.called[begin:] if isinstance(request, Tail)}
+        asked = set(eventually(lambda: questions(world, begin)))
 
     assert {NODES[2]} == asked
 
@@ -111,39 +133,44 @@ def test_who_is_too_slow_is_cut_after_what_waited() -> None:
     assert follower.take(0.0) is None
 
 
-def test_a_defect_ends_nothing(world: World, live: Live, logged: list[EventDict]) -> None:
+def test_a_defect_ends_nothing(world: World, logged: list[EventDict]) -> None:
     """It is told, and the followers go on."""
-    tail, broken = world.client.tail, [True]
+    asked = itertools.count(1)
 
-    def breaking(journal: str, after: int, node: str) -> Tailed:
-        if broken and journal:
-            broken.pop()
+    def breaking_once() -> int:
+        if next(asked) == 5:
             raise ZeroDivisionError
-        return tail(journal, after, node)
+        return ids.now_ms()
 
-    world.client.tail = breaking  # type: ignore[method-assign]
+    live = Live(world.client, retry_s=0.005, now_ms=breaking_once)
     with live.following() as follower:
-        eventually(lambda: not broken)
+        eventually(lambda: [line for line in logged if line["log_level"] == "error"])
         assert [store(world, "a")] == told(follower, 1)
     assert ["following broke"] == [line["event"] for line in logged if line["log_level"] == "error"]
 
 
-def test_who_comes_when_the_last_one_leaves_is_told_all_from_then_on(world: World, live: Live) -> None:
+class SlowNode(MemoryNode):
+    """Holds its first answer to who follows its journal until it may go on."""
+
+    asked, go_on = threading.Event(), threading.Event()
+
+    async def tail(self, request: Tail) -> Reply:
+        """See MemoryNode."""
+        reply = await super().tail(request)
+        if request.journal and not self.asked.is_set():
+            self.asked.set()
+            assert self.go_on.wait(10.0)
+        return reply
+
+
+def test_who_comes_when_the_last_one_leaves_is_told_all_from_then_on() -> None:
     """A question on its way for those who left is not the first answer for those who come."""
-    tail, asked, go_on = world.client.tail, threading.Event(), threading.Event()
-
-    def slow(journal: str, after: int, node: str) -> Tailed:
-        found = tail(journal, after, node)
-        if journal and not asked.is_set():
-            asked.set()
-            assert go_on.wait(10.0)
-        return found
-
-    world.client.tail = slow  # type: ignore[method-assign]
+    world = World(partial(SlowNode, tail_s=TAIL_S))
+    live = Live(world.client)
     with live.following():
-        assert asked.wait(10.0)
+        assert SlowNode.asked.wait(10.0)
     with live.following() as follower:
-        go_on.set()
+        SlowNode.go_on.set()
         entry = store(world, "a")
         assert [entry] == told(follower, 1)
         assert [] == follower.take(0.05)
@@ -173,8 +200,9 @@ def test_events_go_on_after_an_id_and_tell_nothing_twice(world: World, live: Liv
     entries = [store(world, str(number)) for number in range(5)]
     chunks = streams.events(world.client, live, after=entries[1].id, again=False, ended=lambda: False)
     assert next(chunks).startswith(b"retry: ")  # it follows from now on, and has not read what was
-    both = store(world, "both")
-    told_of(live, both)
+    with live.following() as witness:
+        both = store(world, "both")
+        assert [both] == told(witness, 1)
     found = _events(chunks, 4)
     new = store(world, "new")
 
@@ -209,8 +237,7 @@ def test_silence_is_told_and_a_client_that_left_ends_it(world: World, live: Live
 def test_who_may_read_no_more_gets_no_more_of_what_was(world: World, live: Live) -> None:
     """It ends between two pages, too, when its token goes while it reads history."""
     first = store(world, "first")
-    for number in range(PAGE_MESSAGES + 1):
-        store(world, str(number))
+    world.store([Entry(ids.new_id(), str(number)) for number in range(PAGE_MESSAGES + 1)])
     over: list[bool] = []
     chunks = streams.events(world.client, live, after=first.id, again=False, ended=lambda: bool(over))
 

@@ -1,12 +1,12 @@
-"""Tests of nodes.java."""
+"""Tests of nodes.hazelcast.java."""
 
 from pathlib import Path
 
 import pytest
 
 from common.errors import FatalError
-from nodes import java
-from nodes.java import Runtime
+from nodes.hazelcast import java
+from nodes.hazelcast.java import Runtime
 
 
 def java_home(folder: Path, version: str) -> Path:

@@ -1,4 +1,4 @@
-"""Tests of nodes.member and nodes.engine with a real Java."""
+"""Tests of nodes.hazelcast.member and nodes.hazelcast.cluster with a real Java."""
 
 import asyncio
 import os
@@ -10,18 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common import ids, rpc
+from common import ids
 from common.errors import FatalError
-from common.loopback import MemoryTransport
+from common.pipeline import PipelinedTransport
 from common.wire import Entry
-from nodes import engine, member
-from nodes.audit import Audit
-from nodes.java import Runtime
-from nodes.peers import Peers
-from nodes.replicated import Hot
+from nodes.hazelcast import cluster, member
+from nodes.hazelcast.cluster import Membership
+from nodes.hazelcast.java import Runtime
+from nodes.hazelcast.map import Projection
 from registry.directory import Directory
 from scripts.ports import free_addresses
-from tests.support import alive
+from tests.support import alive, becomes, serving
 
 
 async def with_member(runtime: Runtime, address: str, log_path: Path) -> member.Health | None:
@@ -71,40 +70,47 @@ def test_java_that_cannot_be_run_is_one_sentence(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def opened_engine(
-    cluster: engine.Membership, folder: Path, *, forming: Callable[[], None]
-) -> AsyncIterator[engine.Engine]:
-    """The engine of a node that has no peers."""
-    async with engine.opened(folder / "journal.sqlite", cluster.cluster_name) as journal:
-        peers = Peers(MemoryTransport({}), [], address="127.0.0.1:1", journal=journal)
-        async with engine.hazelcast(
-            cluster,
-            journal=journal,
-            peers=peers,
-            audit=Audit(journal, peers),
-            hot=Hot(),
-            heap_mb=128,
-            log_path=folder / "member.log",
-            forming=forming,
-        ) as opened:
-            yield opened
+async def opened_map(
+    membership: Membership, folder: Path, *, forming: Callable[[], None]
+) -> AsyncIterator[tuple[Projection, "asyncio.Task[str]"]]:
+    """The map of a node, and a task that ends when it is lost."""
+    async with cluster.opened(
+        membership,
+        heap_mb=128,
+        keep_s=3_600,
+        log_path=folder / "member.log",
+        forming=forming,
+        observed=lambda _seconds: None,
+    ) as (projection, lost):
+        yield projection, lost
 
 
-def test_an_engine_whose_member_ends_is_lost(runtime: Runtime, tmp_path: Path) -> None:
+async def takes_messages(projection: Projection) -> None:
+    """Return when the map has a message; the first put may take longer than a put waits."""
+
+    async def recent() -> AsyncIterator[Entry]:
+        yield Entry(ids.new_id(), "x")
+
+    async def has_messages() -> bool:
+        return await projection.entries() > 0
+
+    async with projection.kept(lambda: True, recent):
+        await becomes(True, has_messages)
+
+
+def test_a_map_whose_member_ends_is_lost(runtime: Runtime, tmp_path: Path) -> None:
     """When the member of a node dies, the node learns why it cannot go on."""
     del runtime
     (address,) = free_addresses(1)
-    cluster = engine.Membership(cluster_name="lost", members=(address,), own=address)
+    own = Membership(cluster_name="lost", members=(address,), own=address)
     told: list[str] = []
 
     async def run() -> str:
-        async with opened_engine(cluster, tmp_path, forming=lambda: told.append("forming")) as opened:
-            entry = Entry(ids.new_id(), "x")
-            await opened.store.append(*entry)
-            assert [entry] == await opened.store.read("", 10)
+        async with opened_map(own, tmp_path, forming=lambda: told.append("forming")) as (projection, lost):
+            await takes_messages(projection)
             (java,) = [child for child in psutil.Process().children() if str(tmp_path) in str(child.open_files())]
             java.send_signal(signal.SIGKILL)
-            return await asyncio.wait_for(opened.lost, 10.0)
+            return await asyncio.wait_for(lost, 10.0)
 
     assert f"the Hazelcast member {address} ended with -9" in asyncio.run(run())
     assert ["forming"] == told
@@ -113,7 +119,7 @@ def test_an_engine_whose_member_ends_is_lost(runtime: Runtime, tmp_path: Path) -
 def test_a_node_joins_a_cluster_that_runs_already(runtime: Runtime, tmp_path: Path) -> None:
     """With launch = false a node starts no member, and uses the one that is there."""
     (address,) = free_addresses(1)
-    cluster = engine.Membership(cluster_name="there", members=(address,), own=None)
+    there = Membership(cluster_name="there", members=(address,), own=None)
 
     async def run() -> None:
         async with member.running(
@@ -125,12 +131,12 @@ def test_a_node_joins_a_cluster_that_runs_already(runtime: Runtime, tmp_path: Pa
             log_path=tmp_path / "member.log",
         ) as running:
             await running.started()
-            async with opened_engine(cluster, tmp_path / "engine", forming=lambda: None) as opened:
-                await opened.store.append(ids.new_id(), "x")
-                assert 1 == len(opened.store.view())
+            async with opened_map(there, tmp_path / "node", forming=lambda: None) as (projection, _):
+                await takes_messages(projection)
+                assert [address] == [one.address for one in projection.members()]
 
     asyncio.run(run())
-    assert not (tmp_path / "engine" / "member.log").exists()
+    assert not (tmp_path / "node" / "member.log").exists()
 
 
 def test_a_member_dies_with_its_parent(runtime: Runtime, tmp_path: Path) -> None:
@@ -179,16 +185,23 @@ def test_the_membership_of_a_node_comes_from_the_registry() -> None:
             "hazelcast-clients": ("h:11", "h:12"),
         },
     )
-    transport: rpc.Transport = MemoryTransport({"r:1": directory.handle})
+    (nobody,) = free_addresses(1)
 
-    def ask(node: str, *, launch: bool = True) -> engine.Membership:
-        return asyncio.run(engine.membership(transport, ["dead:1", "r:1"], node, launch=launch))
+    def ask(node: str, *, launch: bool = True, own: str | None = None) -> Membership:
+        async def run() -> Membership:
+            transport = PipelinedTransport()
+            try:
+                return await cluster.membership(transport, [nobody, registry], node, launch=launch, member=own)
+            finally:
+                transport.close()
+
+        return asyncio.run(run())
 
     members = ("h:11", "h:12")
-    assert engine.Membership(cluster_name="name", members=members, own="h:12") == ask("h:2")
-    assert engine.Membership(cluster_name="name", members=members, own=None) == ask("h:3", launch=False)
-    joining = asyncio.run(engine.membership(transport, ["r:1"], "h:9", launch=True, member="h:19"))
-    assert engine.Membership(cluster_name="name", members=(*members, "h:19"), own="h:19") == joining
-    for unknown in ("h:3", "h:4"):  # a node without a member, and one that is not known
-        with pytest.raises(FatalError, match=f"the registry knows no logging node {unknown} with a member"):
-            ask(unknown)
+    with serving(directory.handle) as registry:
+        assert Membership(cluster_name="name", members=members, own="h:12") == ask("h:2")
+        assert Membership(cluster_name="name", members=members, own=None) == ask("h:3", launch=False)
+        assert Membership(cluster_name="name", members=(*members, "h:19"), own="h:19") == ask("h:9", own="h:19")
+        for unknown in ("h:3", "h:4"):  # a node without a member, and one that is not known
+            with pytest.raises(FatalError, match=f"the registry knows no logging node {unknown} with a member"):
+                ask(unknown)

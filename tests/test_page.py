@@ -25,6 +25,7 @@ from tests.support import running_cluster
 CHROMIUM = Path("/usr/bin/chromium")
 WEIGHT_BYTES = 60_000  # of all that the page loads, compressed
 AMBER_S = 2.0  # from the death of a node
+WELL = "3/3 nodes, 3/3 in sync, safe any two nodes may die"  # the banner
 VENDOR = pages.FOLDER / "vendor"
 
 
@@ -55,7 +56,7 @@ def url(cluster: Cluster, path: str = "/") -> str:
 def opened(page: Page, cluster: Cluster) -> Page:
     """The page, when it has heard of the cluster."""
     page.goto(url(cluster))
-    expect(page.locator(".banner.good")).to_contain_text("3/3 nodes, 3/3 members, safe", timeout=10_000)
+    expect(page.locator(".banner.good")).to_contain_text(WELL, timeout=10_000)
     return page
 
 
@@ -70,6 +71,7 @@ def test_the_page_shows_the_whole_and_asks_no_other_host(quiet_page: Page, clust
     assert [*order, "Send a message", "Other processes"] == headings
     for address in (*cluster.settings.service_ips.logging_service, *cluster.settings.hazelcast.clients):
         expect(quiet_page.get_by_role("rowheader", name=address)).to_be_visible()
+    expect(quiet_page.get_by_text(re.compile(r"^3 of 3, term \d+$"))).to_have_count(3)
     assert 2 == quiet_page.locator("figure canvas").count()
     assert {cluster.settings.facade.address} == {urlsplit(one).netloc for one in asked if not one.startswith("data:")}
     loaded = {one for one in asked if one == url(cluster) or "/assets/" in one}
@@ -135,16 +137,20 @@ def test_a_death_turns_it_amber_and_a_return_green(quiet_page: Page, own_cluster
     address = own_cluster.settings.service_ips.logging_service[1]
     expect(quiet_page.locator(".banner.warn")).to_contain_text(f"not safe {address} is down")
     expect(quiet_page.locator(".events")).to_contain_text(f"node {address} does not answer")
+    expect(quiet_page.locator(".events")).to_contain_text(
+        f"replica {address} is not in the in-sync set", timeout=10_000
+    )
     expect(quiet_page.locator(".events")).to_contain_text("left; members now: 2", timeout=10_000)
     own_cluster.start([2], lambda _line: None)
-    expect(quiet_page.locator(".banner.good")).to_contain_text("3/3 nodes, 3/3 members, safe", timeout=10_000)
+    expect(quiet_page.locator(".banner.good")).to_contain_text(WELL, timeout=10_000)
     expect(quiet_page.locator(".events")).to_contain_text(f"node {address} is ready")
+    expect(quiet_page.locator(".events")).to_contain_text(f"replica {address} is in sync")
 
 
 def test_a_silent_facade_is_told(page: Page, embedded_cluster: Cluster) -> None:
     """When the facade dies the page does not go on showing green."""
     page.goto(url(embedded_cluster))
-    expect(page.locator(".banner.warn")).to_contain_text("the nodes share one file on one disk", timeout=10_000)
+    expect(page.locator(".banner.good")).to_contain_text(WELL, timeout=10_000)
     embedded_cluster.down()
 
     expect(page.locator(".banner.bad")).to_contain_text("this facade does not answer", timeout=10_000)
@@ -183,7 +189,7 @@ def test_the_page_asks_for_a_token(page: Page, tmp_path: Path) -> None:
 
         page.get_by_label("Token").fill("open sesame")
         page.get_by_role("button", name="Sign in").click()
-        expect(page.locator(".banner")).to_contain_text("3/3 nodes", timeout=10_000)
+        expect(page.locator(".banner")).to_contain_text("3/3 nodes, 3/3 in sync", timeout=10_000)
         expect(page.locator("h2", has_text="Messages")).to_contain_text("live")
         page.get_by_label("Message", exact=True).fill("with a token")
         page.keyboard.press("Enter")

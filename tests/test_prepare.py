@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nodes import java
-from nodes.java import Runtime
+from nodes.hazelcast import java
+from nodes.hazelcast.java import Runtime
 from scripts import prepare
 from scripts.processes import ROOT
 

@@ -124,7 +124,7 @@ def test_the_registry_answers_from_its_options(tmp_path: Path, transport: ZmqTra
     port, ips = address.partition(":")[2], "logging-service 127.0.0.1:7002,logging-service 127.0.0.1:7003"
     with started("registry", "--port", port, "--service-ips", ips, "--config", str(tmp_path / "config.toml")):
         wait_for(transport, address, State.READY)
-        known = rpc.ask(transport, address, Lookup(name="logging-service"), Known, timeout_s=1.0)
+        known = rpc.ask(transport, address, Lookup(name="configured-logging-service"), Known, timeout_s=1.0)
 
     assert ("127.0.0.1:7002", "127.0.0.1:7003") == known.values
 

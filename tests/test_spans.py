@@ -1,8 +1,8 @@
-"""Tests of common.spans: one trace from a client's POST to the map."""
+"""Tests of common.spans: one trace from a client's POST to the logging node."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from falcon import testing
@@ -12,9 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from common import spans
-from common.codec import Reply, Request
 from common.errors import FatalError
-from common.loopback import MemoryTransport
 from common.pool import ZmqTransport
 from facade.app import create_app
 from facade.client import Client
@@ -24,13 +22,9 @@ from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
 from facade.streams import Slots
 from facade.traffic import Traffic
-from nodes import grid
-from nodes.journal import Journal
-from nodes.log import LoggingNode
-from nodes.peers import Peers
-from nodes.replicated import ReplicatedStore
 from registry.directory import Directory
-from scripts.launcher import Cluster
+from scripts.ports import free_addresses
+from tests.memory_node import MemoryNode, listed_by
 from tests.support import eventually, serving
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -46,37 +40,16 @@ def recorded() -> Iterator[InMemorySpanExporter]:
     provider.shutdown()
 
 
-class Node:
-    """A logging node on a map of a real cluster, opened in the loop that asks it first."""
-
-    def __init__(self, cluster: Cluster, journal: Journal) -> None:
-        self._settings = cluster.settings.hazelcast
-        self._journal = journal
-        self._node = LoggingNode("127.0.0.1:1")
-
-    async def handle(self, request: Request) -> Reply:
-        """Answer, and leave the cluster."""
-        store = await grid.HazelcastStore.connect(self._settings.cluster_name, self._settings.clients)
-        peers = Peers(MemoryTransport({}), [], address="127.0.0.1:1", journal=self._journal)
-        self._node.open(ReplicatedStore(self._journal, store, peers))
-        try:
-            return await self._node.handle(request)
-        finally:
-            peers.close()
-            await store.close()
-
-
-def test_one_trace_leads_from_the_post_over_req_to_the_map(
-    cluster: Cluster, tmp_path: Path, recorded: InMemorySpanExporter
-) -> None:
+def test_one_trace_leads_from_the_post_over_req_to_the_node(recorded: InMemorySpanExporter) -> None:
     """Each span is below that of who asked, the first one below that of the client."""
-    journal = Journal(tmp_path / "x.sqlite", "test")
+    directory = Directory({}, {}, clock=lambda: 0.0)  # no lease lapses
     with ExitStack() as stack:
-        stack.callback(journal.close)
         transport = ZmqTransport()
         stack.callback(transport.close)
-        node = stack.enter_context(serving(Node(cluster, journal).handle))
-        registry = stack.enter_context(serving(Directory({"logging-service": (node,)}, {}).handle))
+        (address,) = free_addresses(1)
+        stack.enter_context(serving(MemoryNode(address).handle, address=address))
+        asyncio.run(listed_by(directory, [address]))
+        registry = stack.enter_context(serving(directory.handle))
         suspects, meter = Suspects(), Meter()
         client = Client(transport, [registry], Limits(5.0, 10.0), suspects=suspects, meter=meter)
         metrics = FacadeMetrics(meter, suspects, Traffic())
@@ -84,13 +57,16 @@ def test_one_trace_leads_from_the_post_over_req_to_the_map(
         posted = http.simulate_post("/facade", json={"msg": "hi"}, headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
         assert 200 == posted.status_code
         eventually(lambda: "HTTP POST" in names(recorded))
-        found = {span.name: span for span in recorded.get_finished_spans()}
+        found = recorded.get_finished_spans()
 
-    assert {int(TRACE, 16)} == {span.context.trace_id for span in found.values() if span.context}
-    assert ["HTTP POST", "Append", "Append", "put into the map"] == chain(recorded, found["put into the map"])
+    assert {int(TRACE, 16)} == {span.context.trace_id for span in found if span.context}
+    for request in ("Lookup", "Append"):
+        (at_server,) = [span for span in found if (span.name, span.kind) == (request, trace.SpanKind.SERVER)]
+        assert ["HTTP POST", request, request] == chain(recorded, at_server)
     begun = http.simulate_get("/livez").headers["x-request-id"]
     assert begun in {f"{span.context.trace_id:032x}" for span in recorded.get_finished_spans() if span.context}
-    assert posted.headers["x-request-id"] == (found["HTTP POST"].attributes or {})["request.id"]
+    (first,) = [span for span in found if span.name == "HTTP POST"]
+    assert posted.headers["x-request-id"] == (first.attributes or {})["request.id"]
 
 
 def names(recorded: InMemorySpanExporter) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tests of facade.survey, facade.events, facade.watch and facade.meter."""
+"""Tests of facade.survey, facade.safety, facade.events, facade.watch and facade.meter."""
 
 import asyncio
 import threading
@@ -8,27 +8,39 @@ from typing import Any
 import msgspec
 import pytest
 
-from common import ids
+from common import VERSION
 from common.codec import Reply, Request
-from common.inspection import Called, Inspect, Lease, Member, Report
+from common.handling import Handler
+from common.inspection import Called, Inspect, Lease, Member, Report, Roll
+from common.loopback import MemoryTransport
 from common.pool import ZmqTransport
 from common.wire import State
 from facade.events import BURST, changes
 from facade.meter import RECENT, LookedUp, Meter
 from facade.routing import Suspects
-from facade.survey import Survey, why_not_safe
+from facade.safety import why_not_safe
+from facade.survey import Survey
 from facade.view import ClusterView, EventView, HazelcastView, MemberView, NodeView, ServerView, TrafficView
 from facade.watch import EVENTS, Watch
 from tests.support import serving
-from tests.test_client import MESSAGES, NODES, OTHER_REGISTRY, REGISTRY, World
 
+NODES = ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")
+REGISTRY, OTHER_REGISTRY, MESSAGES = "127.0.0.1:5005", "127.0.0.1:5105", "127.0.0.1:5001"
+TERM = 12
 TIME = "2026-11-24T08:00:00.000Z"
 MEMBERS = ("m:1", "m:2", "m:3")
 
 
 def node(address: str, **different: Any) -> NodeView:
     """A node that is well, but for what is given."""
-    well: dict[str, Any] = {"status": "up", "state": "ready", "listed": True, "since": TIME}
+    well: dict[str, Any] = {
+        "status": "up",
+        "state": "ready",
+        "listed": True,
+        "since": TIME,
+        "term": TERM,
+        "in_sync": list(NODES),
+    }
     return NodeView(address=address, **well | different)
 
 
@@ -65,58 +77,172 @@ def seen_as(*members: MemberView) -> HazelcastView:
     return HazelcastView(partitions=271, entries=0, members=list(members))
 
 
+A, B, C = NODES
+FENCED = node(C, state="joining", reason="this replica was fenced", listed=False, in_sync=[], term=13)
+AMONG_TWO = [node(address, in_sync=[A, B], term=13) for address in (A, B)]
+
+
 @pytest.mark.parametrize(
-    ("nodes", "hazelcast", "answers", "told"),
+    ("nodes", "expected"),
     [
-        (WELL, SEEN, True, ""),
-        (WELL, SEEN, False, "no registry answers"),
-        ([*WELL[:2], node(NODES[2], state="down")], SEEN, True, f"{NODES[2]} is down"),
-        ([*WELL[:2], node(NODES[2], state="behind")], SEEN, True, f"{NODES[2]} is behind"),
-        ([*WELL[:2], node(NODES[2], listed=False)], SEEN, True, f"{NODES[2]} is not handed out"),
+        (WELL, []),
         (
-            WELL,
-            seen_as(member("m:1", *NODES), member("m:2", NODES[0])),
-            True,
-            "not every node sees the Hazelcast member m:2",
+            [*WELL[:2], node(C, status="down", state="down", in_sync=[], term=0)],
+            [f"{C} is down"],
         ),
-        (WELL, seen_as(), True, "the nodes share one file on one disk"),
-        (WELL[:2], SEEN, True, "there are only 2 logging nodes"),
-        ([], SEEN, True, "there are only 0 logging nodes"),
+        (
+            [WELL[0], *(node(address, status="down", state="down", in_sync=[], term=0) for address in (B, C))],
+            [f"{B} and {C} are down"],
+        ),
+        (
+            [*AMONG_TWO, FENCED],
+            [f"{C} is joining: this replica was fenced", f"{C} is not listed by a registry"],
+        ),
+        (
+            [node(A, state="joining", reason="it takes records"), WELL[1], node(C, state="down")],
+            [f"{C} is down", f"{A} is joining: it takes records"],
+        ),
+        ([*WELL[:2], node(C, state="starting")], [f"{C} is starting"]),
+        (
+            [*WELL[:2], node(C, reason="nothing can be written: disk full")],
+            [f"{C} is ready, but nothing can be written: disk full"],
+        ),
+        ([*WELL[:2], node(C, listed=False)], [f"{C} is not listed by a registry"]),
+        (
+            [WELL[0], node(B, listed=False), node(C, listed=False)],
+            [f"{B} and {C} are not listed by a registry"],
+        ),
+        (
+            [node(A, in_sync=[A, B]), WELL[1], node(C, in_sync=[B, C])],
+            [f"{A} and {C} are not in sync with each other"],
+        ),
+        ([*WELL[:2], node(C, in_sync=[B, C])], [f"{A} and {C} are not in sync with each other"]),
+        (
+            [*WELL[:2], node(C, in_sync=[])],
+            [
+                f"{C} is ready and in no in-sync set",
+                f"{A} and {C} are not in sync with each other",
+                f"{B} and {C} are not in sync with each other",
+            ],
+        ),
+        (
+            [*WELL[:2], node(C, term=11)],
+            [
+                f"{A} and {C} report in-sync sets of different terms, 12 and 11",
+                f"{B} and {C} report in-sync sets of different terms, 12 and 11",
+            ],
+        ),
+        (
+            [node(address, in_sync=[*NODES, "10.0.0.9:5002"]) for address in NODES],
+            ["10.0.0.9:5002 is in the in-sync set, and no registry names the address"],
+        ),
+        (
+            [node(address, in_sync=[A, B]) for address in (A, B)],
+            ["there are only 2 logging nodes, and any two may die only of three"],
+        ),
+        ([node(A, in_sync=[A])], ["there is only 1 logging node, and any two may die only of three"]),
+        ([], ["no logging node is known"]),
     ],
 )
-def test_safe_is_when_any_two_nodes_may_die(
-    nodes: list[NodeView], hazelcast: HazelcastView, answers: bool, told: str
-) -> None:
-    """Every node serves, and sees every member; else there is a reason why not."""
-    engine = "hazelcast" if hazelcast.members else "embedded"
-    assert told == next(why_not_safe(nodes, hazelcast, engine=engine, registry_answers=answers), "")
+def test_safe_is_when_every_two_nodes_are_in_sync(nodes: list[NodeView], expected: list[str]) -> None:
+    """Every reason why not is a sentence, the weightiest first; without a registry that answers, that is the first."""
+    assert expected == list(why_not_safe(nodes, registry_answers=True))
+    assert ["no registry answers", *expected] == list(why_not_safe(nodes, registry_answers=False))
 
 
-def test_a_survey_asks_everyone_and_waits_for_nobody(world: World) -> None:
-    """A dead node and a dead registry are told; what the facade asked of each node is counted."""
-    world.client.append(ids.new_id(), "a")
-    world.transport.kill(NODES[1])
-    world.transport.kill(OTHER_REGISTRY)
-    found = world.watch.look(fresh_s=-1).view
+class InMemory:
+    """A cluster of which each server answers what a test says, over the in-memory transport.
+
+    Attributes:
+        reports: what each logging node says of itself.
+        called: what both registries say.
+    """
+
+    def __init__(self) -> None:
+        leases = [Lease("logging-service", address, True, True, True, 0.1) for address in NODES]
+        leases.append(Lease("messages-service", MESSAGES, True, True, True, 0.1))
+        self.called = Called(leases=tuple(leases), members=())
+        self.reports = {address: replica_report() for address in NODES}
+        handlers = {address: self._node(address) for address in NODES}
+        handlers |= {REGISTRY: self._registry, OTHER_REGISTRY: self._registry, MESSAGES: self._messages}
+        self.transport = MemoryTransport(handlers)
+        self.suspects = Suspects()
+        self.meter = Meter()
+        self.survey = Survey(self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)
+
+    def _node(self, address: str) -> Handler:
+        async def answer(_request: Request) -> Reply:
+            return self.reports[address]
+
+        return answer
+
+    async def _registry(self, request: Request) -> Reply:
+        return self.called if isinstance(request, Roll) else Report(service="registry", state=State.READY)
+
+    async def _messages(self, _request: Request) -> Reply:
+        return Report(service="messages-service", state=State.READY)
+
+
+def replica_report(**different: Any) -> Report:
+    """What a logging node without Hazelcast says when it is in sync with the others, but for what is given."""
+    well: dict[str, Any] = {"state": State.READY, "engine": "embedded", "term": TERM, "in_sync": NODES}
+    return Report(service="logging-service", **well | different)
+
+
+@pytest.fixture
+def cluster() -> InMemory:
+    """A cluster in memory that is well."""
+    return InMemory()
+
+
+def test_a_cluster_without_hazelcast_is_safe(cluster: InMemory) -> None:
+    """Each node has its own journal: the same rules hold for both engines."""
+    found = cluster.survey.take()
+
+    assert (True, "any two nodes may die", "embedded") == (found.safe, found.reason, found.engine)
+    assert [(TERM, [*NODES], 0, "")] * 3 == [
+        (one.term, one.in_sync, one.unconfirmed, one.reason) for one in found.logging_nodes
+    ]
+
+
+def test_a_survey_asks_everyone_and_waits_for_nobody(cluster: InMemory) -> None:
+    """A dead node and a dead registry are down; what the facade asked of each node is counted."""
+    cluster.meter.note(NODES[0], 0.001)
+    cluster.transport.kill(NODES[1])
+    cluster.transport.kill(OTHER_REGISTRY)
+    found = cluster.survey.take()
 
     assert [(REGISTRY, "up"), (OTHER_REGISTRY, "down")] == [(one.address, one.status) for one in found.registries]
     assert [(NODES[0], "up", "ready", 1), (NODES[1], "down", "down", 0), (NODES[2], "up", "ready", 0)] == [
         (one.address, one.status, one.state, one.served) for one in found.logging_nodes
     ]
     assert [(MESSAGES, "up")] == [(one.address, one.status) for one in found.messages_nodes]
-    assert (False, f"{NODES[1]} is down", "memory") == (found.safe, found.reason, found.engine)
-    assert {"0.1.0"} == {one.version for one in found.logging_nodes if one.status == "up"}
-    world.transport.kill(REGISTRY)
-    gone = world.watch.look(fresh_s=-1).view
+    assert (False, f"{NODES[1]} is down", "embedded") == (found.safe, found.reason, found.engine)
+    assert {VERSION} == {one.version for one in found.logging_nodes if one.status == "up"}
+    cluster.transport.kill(REGISTRY)
+    gone = cluster.survey.take()
     assert (False, "no registry answers") == (gone.safe, gone.reason)
     assert [*NODES] == [one.address for one in gone.logging_nodes]
 
 
-def test_a_suspect_is_told_as_one(world: World) -> None:
-    """A node that did not answer a request, but answers now, is up for nobody yet."""
-    world.suspects.add(NODES[0])
+def test_a_replica_that_was_fenced_is_shown_with_its_reason(cluster: InMemory) -> None:
+    """What it says of itself is in the view: state, reason, and what nobody has confirmed."""
+    reason = "this replica was fenced"
+    cluster.reports[C] = replica_report(state=State.JOINING, in_sync=(), term=13, reason=reason, unconfirmed=7)
+    found = cluster.survey.take()
 
-    assert ["suspect", "up", "up"] == [one.status for one in world.watch.look().view.logging_nodes]
+    assert (False, f"{C} is joining: {reason}") == (found.safe, found.reason)
+    fenced = found.logging_nodes[2]
+    assert ("joining", reason, 13, [], 7) == (
+        *(fenced.state, fenced.reason, fenced.term, fenced.in_sync, fenced.unconfirmed),
+    )
+
+
+def test_a_suspect_is_shown_as_one(cluster: InMemory) -> None:
+    """A node that did not answer a request, but answers now, is a suspect until it answers a request again."""
+    cluster.suspects.add(NODES[0])
+
+    assert ["suspect", "up", "up"] == [one.status for one in cluster.survey.take().logging_nodes]
 
 
 def test_a_view_is_made_of_what_nodes_and_registries_say() -> None:
@@ -125,9 +251,9 @@ def test_a_view_is_made_of_what_nodes_and_registries_say() -> None:
     said: dict[str, Called | Report] = {
         "r:1": Called(
             leases=(
-                Lease("logging-service", "n:1", True, True, True, 0.24, 2),
-                Lease("logging-service", "n:2", False, True, False, 1.0, 1),
-                Lease("facade", "f:1", True, True, False, 0.5, 0),
+                Lease("logging-service", "n:1", True, True, True, 0.24),
+                Lease("logging-service", "n:2", False, True, False, 1.0),
+                Lease("facade", "f:1", True, True, False, 0.5),
             ),
             members=("m:1", "m:2", "m:3"),
         ),
@@ -180,7 +306,7 @@ def test_a_view_is_made_of_what_nodes_and_registries_say() -> None:
     split = Survey(Canned(), ["r:1"], Suspects(), Meter()).take().hazelcast
     assert (271, 136) == (split.partitions, split.members[0].partitions)
     assert [("f:1", "up", 0.5)] == [(one.address, one.status, one.lease_age_s) for one in found.facades]
-    assert "n:2 is not handed out" == found.reason
+    assert "n:2 is not listed by a registry" == found.reason
 
 
 def test_a_survey_is_there_in_time_whoever_hangs() -> None:
@@ -192,7 +318,7 @@ def test_a_survey_is_there_in_time_whoever_hangs() -> None:
         raise AssertionError
 
     async def answer(_request: Request) -> Reply:
-        leases = tuple(Lease("logging-service", address, True, True, True, 0.1, 0) for address in (silent, other))
+        leases = tuple(Lease("logging-service", address, True, True, True, 0.1) for address in (silent, other))
         return Called(leases=leases, members=())
 
     transport = ZmqTransport()
@@ -209,8 +335,13 @@ def test_a_survey_is_there_in_time_whoever_hangs() -> None:
     assert took_s < 0.5
 
 
+NOBODY = [node(address, state="joining", in_sync=[], term=13) for address in NODES]  # is in an in-sync set
+FENCED_TEXT = f"replica {C} is not in the in-sync set any more: records are acknowledged without it"
+IN_SYNC_TEXT = "replica {} is in sync: no record is acknowledged without it"
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "expected"),
     [
         (whole(), whole(), []),
         (
@@ -237,8 +368,8 @@ def test_a_survey_is_there_in_time_whoever_hangs() -> None:
         ),
         (
             whole(),
-            whole(logging_nodes=[node(NODES[0], state="behind"), *WELL[1:]]),
-            [("node-changed", NODES[0], f"node {NODES[0]} is behind")],
+            whole(logging_nodes=[node(NODES[0], state="leaving"), *WELL[1:]]),
+            [("node-changed", NODES[0], f"node {NODES[0]} is leaving")],
         ),
         (
             whole(),
@@ -259,13 +390,26 @@ def test_a_survey_is_there_in_time_whoever_hangs() -> None:
         (whole(), whole(logging_nodes=[node(NODES[0], errors=BURST - 1), *WELL[1:]]), []),
         (
             whole(),
-            whole(logging_nodes=[node(NODES[0], listed=False), *WELL[1:]]),
+            whole(logging_nodes=[*AMONG_TWO, FENCED]),
+            [("node-changed", C, f"node {C} is joining"), ("replica-fenced", C, FENCED_TEXT)],
+        ),
+        (
+            whole(logging_nodes=[*AMONG_TWO, FENCED]),
+            whole(),
+            [("node-up", C, f"node {C} is ready"), ("replica-in-sync", C, IN_SYNC_TEXT.format(C))],
+        ),
+        (
+            whole(),
+            whole(logging_nodes=[node(A, term=14, in_sync=[A, B]), node(B, term=14, in_sync=[A, B]), WELL[2]]),
+            [("replica-fenced", C, FENCED_TEXT)],
+        ),
+        (whole(), whole(logging_nodes=NOBODY), [("node-changed", one, f"node {one} is joining") for one in NODES]),
+        (
+            whole(logging_nodes=NOBODY),
+            whole(),
             [
-                (
-                    "view-fenced",
-                    NODES[0],
-                    f"{NODES[0]} answers, but the registry does not hand it out: it sees a smaller part of the cluster",
-                )
+                *(("node-up", one, f"node {one} is ready") for one in NODES),
+                *(("replica-in-sync", one, IN_SYNC_TEXT.format(one)) for one in NODES),
             ],
         ),
         (
@@ -283,31 +427,31 @@ def test_a_survey_is_there_in_time_whoever_hangs() -> None:
         ),
     ],
 )
-def test_changes_are_told(before: ClusterView, after: ClusterView, told: list[tuple[str, str, str]]) -> None:
+def test_changes_are_events(before: ClusterView, after: ClusterView, expected: list[tuple[str, str, str]]) -> None:
     """Each difference between two looks is one event, in words, of a kind that the API's description has."""
     events = list(changes(before, after))
 
     assert events == msgspec.convert(msgspec.to_builtins(events), list[EventView])
-    assert told == [(event.kind, event.subject, event.text) for event in events]
+    assert expected == [(event.kind, event.subject, event.text) for event in events]
 
 
-def test_a_watch_remembers_what_changed_and_shows_a_fresh_look_again(world: World) -> None:
+def test_a_watch_remembers_what_changed_and_shows_a_fresh_look_again(cluster: InMemory) -> None:
     """The events stand newest first; the entity tag is the same as long as nothing happened."""
     now_s = [0.0]
-    watch = Watch(Survey(world.transport, [REGISTRY], world.suspects, world.meter), clock=lambda: now_s[0])
+    watch = Watch(cluster.survey, clock=lambda: now_s[0])
     first = watch.look()
     assert first is watch.look()
     now_s[0] = 1.0
     again = watch.look()
     assert first is not again
     assert first.etag == again.etag
-    world.transport.kill(NODES[1])
+    cluster.transport.kill(NODES[1])
     now_s[0] = 2.0
     worse = watch.look()
     assert worse.etag != first.etag
     assert ["not-safe", "node-down"] == [event.kind for event in worse.view.events]
     for number in range(EVENTS):
-        (world.transport.revive if number % 2 == 0 else world.transport.kill)(NODES[1])
+        (cluster.transport.revive if number % 2 == 0 else cluster.transport.kill)(NODES[1])
         watch.look(fresh_s=-1)
     assert EVENTS == len(watch.look(fresh_s=-1).view.events)
 
@@ -325,9 +469,3 @@ def test_times_are_those_of_the_last_answers() -> None:
     assert (2 * RECENT, 1, {"timedout": 1}) == (seen.served, seen.errors, seen.failures)
     assert (1_500.0, 1_990.0, 1_999.0) == tuple(round(seen.quantile_ms(share), 3) for share in (0.5, 0.99, 1.0))
     assert {"answered": 0, "stale": 1, "failed": 0} == meter.lookups()
-
-
-@pytest.fixture
-def world() -> World:
-    """A whole system in memory."""
-    return World()

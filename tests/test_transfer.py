@@ -12,10 +12,9 @@ from common.loopback import MemoryTransport
 from common.wire import MESSAGE_BYTES, PAGE_MESSAGES, Entry
 from facade.client import Client
 from facade.routing import Limits, Suspects
-from nodes.log import LoggingNode
-from nodes.store import MemoryStore
 from registry.directory import Directory
 from scripts import transfer
+from tests.memory_node import MemoryNode, listed_by
 
 NODE, REGISTRY = "node:1", "registry:1"
 
@@ -24,11 +23,10 @@ class World:
     """A node and a registry in memory, and a client of them."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore()
-        node = LoggingNode(NODE)
-        node.open(self.store)
-        directory = Directory({"logging-service": (NODE,)}, {})
-        self.transport = MemoryTransport({NODE: node.handle, REGISTRY: directory.handle})
+        self.node = MemoryNode(NODE)
+        directory = Directory({}, {}, clock=lambda: 0.0)  # no lease lapses
+        asyncio.run(listed_by(directory, [NODE]))
+        self.transport = MemoryTransport({NODE: self.node.handle, REGISTRY: directory.handle})
         self.client = Client(self.transport, [REGISTRY], Limits(1.0, 1.0, rounds=1), suspects=Suspects())
         self.told: list[str] = []
 
@@ -54,11 +52,11 @@ def test_what_is_exported_is_imported_as_it_was() -> None:
     one, two = World(), World()
     texts = ["plain", 'quoted "é" \n 😀 \x00', "x" * MESSAGE_BYTES, *map(str, range(2 * PAGE_MESSAGES))]
     entries = [Entry(ids.new_id(), text) for text in texts]
-    asyncio.run(one.store.append_all(random.Random(1).sample(entries, len(entries))))
+    asyncio.run(one.node.store(random.Random(1).sample(entries, len(entries))))
     exported = one.export()
 
     assert len(entries) == two.load(exported) == two.load(exported)
-    assert entries == asyncio.run(two.store.read("", 10_000))
+    assert entries == asyncio.run(two.node.journal.read("", 10_000))
     assert exported == two.export()
     first = json.loads(exported.splitlines()[0])
     assert ["id", "time", "msg"] == list(first)
@@ -99,7 +97,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence() -> None:
 def test_progress_is_told() -> None:
     """After each so many messages, in both directions."""
     one, two = World(), World()
-    asyncio.run(one.store.append_all([Entry(ids.new_id(), "x") for _ in range(2_500)]))
+    asyncio.run(one.node.store([Entry(ids.new_id(), "x") for _ in range(2_500)]))
     exported: list[str] = []
     transfer.export(one.client, exported.append, one.told.append, told_messages=1_000)
     transfer.load(two.client, exported, two.told.append, told_messages=1_000)

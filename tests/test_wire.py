@@ -1,5 +1,6 @@
 """Tests of common.wire."""
 
+import enum
 import re
 import subprocess
 import sys
@@ -15,9 +16,36 @@ from hypothesis import strategies as st
 from common import codec, wire
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError
+from common.inspection import Called, Inspect, Lease, Member, Report, Roll
 from common.origin import Origin
+from common.replication import (
+    MEMBERS,
+    Admit,
+    Copy,
+    Digest,
+    Digested,
+    Fence,
+    Found,
+    Heartbeat,
+    Hour,
+    Identity,
+    InSyncSet,
+    Join,
+    Record,
+    Renew,
+    Renewed,
+    ReplicaState,
+    Replicate,
+    Replicated,
+    Standing,
+    Verified,
+    Verify,
+)
+from common.replication import Member as Replica
+from common.vectors import VECTOR_ENTRIES, VectorEntry
 from common.wire import (
     Append,
+    AppendAll,
     Code,
     Describe,
     Description,
@@ -34,6 +62,9 @@ from common.wire import (
     State,
     Status,
     Stored,
+    StoredAll,
+    Tail,
+    Tailed,
 )
 from scripts.launcher import Cluster
 from scripts.processes import ROOT
@@ -42,25 +73,93 @@ KINDS = (*get_args(Request), *get_args(Reply))
 ID = "018bcfe5-687b-7fff-bfff-ffffffffffff"
 ORIGIN = Origin("order-7", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 
+RENEW = {"node": "a:1", "incarnation": 1, "registry": 0, "ready": True}
+
 ids = st.uuids().map(str)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
+keys = st.none() | st.from_regex("[!-~]{1,255}", fullmatch=True)
+numbers = st.integers(0, 2**63 - 1)
+entries = st.lists(st.builds(Entry, ids, texts), max_size=5).map(tuple)
+version_vectors = st.lists(st.builds(VectorEntry, numbers, numbers), max_size=5).map(tuple)
+identities = st.builds(Identity, names, numbers)
+in_sync = st.builds(
+    InSyncSet, numbers, st.lists(st.builds(Replica, names, numbers, numbers, st.booleans()), max_size=3).map(tuple)
+)
+records = st.lists(st.builds(Record, numbers, ids, texts, keys, numbers), max_size=5).map(tuple)
+sender = {"node": names, "incarnation": numbers}
+state = {**sender, "in_sync": in_sync, "vector": version_vectors, "pending": version_vectors, "confirmed": numbers}
 requests: st.SearchStrategy[Request] = st.one_of(
     st.just(Ping()),
+    st.just(Inspect()),
+    st.just(Roll()),
     st.just(Describe()),
     st.builds(Lookup, name=names),
-    st.builds(Register, name=names, address=names, view=st.lists(names, max_size=5).map(tuple)),
+    st.builds(Register, name=names, address=names),
     st.builds(Leave, name=names, address=names),
-    st.builds(Append, id=ids, msg=texts, key=st.none() | st.from_regex("[!-~]{1,255}", fullmatch=True)),
-    st.builds(Read, after=ids | st.just(""), limit=st.integers(1, wire.PAGE_MESSAGES)),
+    st.builds(Append, id=ids, msg=texts, key=keys, forwarded=st.booleans()),
+    st.builds(AppendAll, entries=entries),
+    st.builds(Read, after=ids | st.just(""), limit=st.integers(1, wire.PAGE_MESSAGES), session=version_vectors),
+    st.builds(Tail, journal=names, after=numbers),
+    st.builds(
+        Join, **sender, in_sync=in_sync, vector=version_vectors, wants_records=st.booleans(), can_serve=st.booleans()
+    ),
+    st.builds(Heartbeat, **state),
+    st.builds(
+        Replicate,
+        **sender,
+        term=numbers,
+        origin=numbers,
+        after=numbers,
+        upto=numbers,
+        records=records,
+        confirmed=numbers,
+    ),
+    st.builds(Renew, **sender, registry=numbers, in_sync=in_sync, ready=st.booleans()),
+    st.builds(Fence, **sender, targets=st.lists(identities, max_size=3).map(tuple)),
+    st.builds(Admit, **sender, joiner=identities),
+    st.builds(Found, **sender, term=numbers, members=st.lists(identities, min_size=1, max_size=3).map(tuple)),
+    st.builds(Digest, from_hour=numbers, until=ids),
+    st.builds(Copy, after=ids | st.just(""), until=ids),
+    st.builds(Verify, until=ids),
 )
 replies: st.SearchStrategy[Reply] = st.one_of(
     st.builds(Status, service=names, state=st.sampled_from(State), members=st.integers(0, 100)),
+    st.builds(
+        Report,
+        service=names,
+        state=st.sampled_from(State),
+        members=st.lists(st.builds(Member, names, names, numbers), max_size=3).map(tuple),
+        term=numbers,
+        in_sync=st.lists(names, max_size=3).map(tuple),
+        unconfirmed=numbers,
+        reason=texts,
+    ),
+    st.builds(
+        Called,
+        leases=st.lists(
+            st.builds(Lease, names, names, st.booleans(), st.booleans(), st.booleans(), st.floats(-1, 1e6)), max_size=3
+        ).map(tuple),
+        members=st.lists(names, max_size=3).map(tuple),
+    ),
     st.builds(Known, name=names, values=st.lists(names, max_size=5).map(tuple)),
     st.builds(Leased, seconds=st.floats(0, 1e6)),
-    st.builds(Stored, id=ids, node=names, replayed=st.booleans()),
-    st.builds(Page, entries=st.lists(st.builds(Entry, ids, texts)).map(tuple), next=st.none() | ids, node=names),
+    st.builds(Stored, id=ids, node=names, replayed=st.booleans(), origin=numbers, sequence=numbers),
+    st.builds(StoredAll, count=st.integers(0, 1_000), node=names, origin=numbers, sequence=numbers),
+    st.builds(Page, entries=entries, next=st.none() | ids, node=names, vector=version_vectors),
+    st.builds(Tailed, journal=names, entries=entries, next=numbers, more=st.booleans(), node=names),
     st.builds(Description, text=texts),
+    st.builds(ReplicaState, **state, ready=st.booleans(), can_serve=st.booleans()),
+    st.builds(Replicated, **sender, term=numbers, origin=numbers, upto=numbers, in_sync=st.none() | in_sync),
+    st.builds(
+        Renewed,
+        registry=numbers,
+        standing=st.sampled_from(Standing),
+        in_sync=in_sync,
+        live=st.lists(names, max_size=3).map(tuple),
+    ),
+    st.builds(Digested, hours=st.lists(st.builds(Hour, numbers, numbers, numbers), max_size=5).map(tuple)),
+    st.builds(Verified, node=names, messages=numbers, digest=numbers, repaired=numbers),
     st.builds(Failure, code=st.sampled_from(Code), reason=texts),
 )
 
@@ -102,33 +201,42 @@ def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
         (b"\xc1", "not msgpack"),
         (b"", "not msgpack"),
         (msgpack.packb([1, 2]), "must be a msgpack map, not list"),
-        (msgpack.packb({"type": "ping"}), "protocol version None is not 1"),
-        (msgpack.packb({"v": 2, "type": "ping"}), "protocol version 2 is not 1"),
+        (msgpack.packb({"type": "ping"}), "protocol version None is not 2"),
+        (msgpack.packb({"v": 1, "type": "ping"}), "protocol version 1 is not 2"),
         (
-            msgpack.packb({"v": 1, "type": "pong"}),
+            msgpack.packb({"v": 2, "type": "pong"}),
             "known types: ping, inspect, roll, lookup, register, leave, append, appendall, read, tail, ",
         ),
-        (msgpack.packb({"v": 1}), "type"),
+        (msgpack.packb({"v": 2}), "type"),
         (
-            msgpack.packb({"v": 1, "type": "ping", "origin": ["two words", ORIGIN.traceparent]}),
-            "origin: Expected `str` matching regex",
+            msgpack.packb({"v": 2, "type": "ping", "context": ["two words", ORIGIN.traceparent]}),
+            "context: Expected `str` matching regex",
         ),
-        (msgpack.packb({"v": 1, "type": "ping", "origin": "x"}), "origin: Expected `array | null`, got `str`"),
+        (msgpack.packb({"v": 2, "type": "ping", "context": "x"}), "context: Expected `array | null`, got `str`"),
+        (msgpack.packb({"v": 2, "type": "ping", "origin": ["order-7", ORIGIN.traceparent]}), "origin"),
         (
-            msgpack.packb({"v": 1, "type": "appendall", "entries": [], "origins": [ORIGIN]}),
+            msgpack.packb({"v": 2, "type": "appendall", "entries": [], "origins": [ORIGIN]}),
             "AppendAll: 1 origins for 0 entries",
         ),
-        (msgpack.packb({"v": 1, "type": "append", "id": ID}), "msg"),
-        (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": 5}), "Expected `str`, got `int`"),
-        (msgpack.packb({"v": 1, "type": "append", "id": "x", "msg": ""}), "id"),
-        (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": "", "ttl": 1}), "ttl"),
-        (msgpack.packb({"v": 1, "type": "read", "after": "", "limit": 0}), "limit"),
-        (msgpack.packb({"v": 1, "type": "append", "id": ID, "msg": b"\xff"}), "bin"),
-        (msgpack.packb({"v": 1, "type": msgpack.ExtType(5, b"")}), "extension type 5"),
+        (msgpack.packb({"v": 2, "type": "append", "id": ID}), "msg"),
+        (msgpack.packb({"v": 2, "type": "append", "id": ID, "msg": 5}), "Expected `str`, got `int`"),
+        (msgpack.packb({"v": 2, "type": "append", "id": "x", "msg": ""}), "id"),
+        (msgpack.packb({"v": 2, "type": "append", "id": ID, "msg": "", "ttl": 1}), "ttl"),
+        (msgpack.packb({"v": 2, "type": "read", "after": "", "limit": 0}), "limit"),
+        (msgpack.packb({"v": 2, "type": "append", "id": ID, "msg": b"\xff"}), "bin"),
+        (msgpack.packb({"v": 2, "type": msgpack.ExtType(5, b"")}), "extension type 5"),
         (b"\x81" * 2_000, "not msgpack"),
-        (b"\x82\xa1v\x01\xa4type" + b"\x91" * 1_000 + b"\x90", "list is no type of message"),
-        (b"\x81\xa1v" + b"\x91" * 1_000 + b"\x90", "protocol version list is not 1"),
+        (b"\x82\xa1v\x02\xa4type" + b"\x91" * 1_000 + b"\x90", "list is no type of message"),
+        (b"\x81\xa1v" + b"\x91" * 1_000 + b"\x90", "protocol version list is not 2"),
         (bytes(wire.REQUEST_BYTES + 1), "over the limit of 1048576"),
+        (
+            msgpack.packb({"v": 2, "type": "renew", **RENEW, "in_sync": [1, [["a:1", 1, 1, True]] * (MEMBERS + 1)]}),
+            "Renew: Expected `array` of length <= 100",
+        ),
+        (
+            msgpack.packb({"v": 2, "type": "renew", **RENEW, "in_sync": [1, [["a:1", "1", 1, True]]]}),
+            "Renew: Expected `int`, got `str`",
+        ),
     ],
 )
 def test_a_wrong_frame_is_told_what_is_wrong(frame: bytes, told: str) -> None:
@@ -153,6 +261,9 @@ def test_a_message_that_exists_is_valid() -> None:
         lambda: Read(after="x", limit=1),
         lambda: Page(entries=(Entry(ID, 5),), next=None, node="n"),  # type: ignore[arg-type]
         lambda: Lookup(name=""),
+        lambda: Read(after="", limit=1, session=((-1, 1),)),  # type: ignore[arg-type]
+        lambda: Read(after="", limit=1, session=(VectorEntry(2**63, 1),)),
+        lambda: Fence(node="a:1", incarnation=1, targets=(Identity("a:1", "1"),)),  # type: ignore[arg-type]
     ):
         with pytest.raises(InvalidMessageError):
             build()
@@ -166,13 +277,23 @@ def test_a_page_at_its_limits_fits_a_frame() -> None:
     assert len(codec.encode(Page(entries=entries, next=ID, node="n" * 64))) < wire.REPLY_BYTES
 
 
+def test_a_vector_at_its_limit_fits_a_frame() -> None:
+    """VECTOR_ENTRIES incarnations: a node that was started 10,000 times can still say what it has, and is read."""
+    vector = (VectorEntry(2**63 - 1, 2**63 - 1),) * VECTOR_ENTRIES
+    join = Join(node="a:1", incarnation=1, in_sync=InSyncSet(0, ()), vector=vector, wants_records=True, can_serve=True)
+
+    frame = codec.encode(join)
+    assert len(frame) < wire.REQUEST_BYTES / 4
+    assert (join, None) == codec.decode_request(frame)
+
+
 def test_the_largest_text_fits_a_request() -> None:
     """A text of MESSAGE_BYTES can be sent."""
     assert len(codec.encode(Append(id=ID, msg="é" * (wire.MESSAGE_BYTES // 2)))) < wire.REQUEST_BYTES
 
 
 def test_the_page_of_the_wire_has_every_message_and_field() -> None:
-    """Each message has its row in docs/wire.md, with all its fields and their defaults."""
+    """Each message has its row in docs/wire.md, with all its fields and which of them have a default."""
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", (ROOT / "docs" / "wire.md").read_text(), re.MULTILINE)
     told = {name: row for name, row in rows if name in {kind.__name__.lower() for kind in KINDS}}
 
@@ -185,6 +306,14 @@ def test_the_page_of_the_wire_has_every_message_and_field() -> None:
         assert optional == set(re.findall(r"`(\w+)` \[", fields)), kind
 
 
+@pytest.mark.parametrize("words", [State, Code, Standing])
+def test_the_page_of_the_wire_has_every_word(words: type[enum.StrEnum]) -> None:
+    """States, codes and standings: a client may meet any of them."""
+    page = (ROOT / "docs" / "wire.md").read_text()
+
+    assert [] == [word for word in words if f"`{word}`" not in page]
+
+
 def test_another_language_can_speak_it(embedded_cluster: Cluster) -> None:
     """Nothing but ZeroMQ and msgpack: a node is looked up, takes a message, gives it back, and says what is wrong."""
     with zmq.Context() as context:
@@ -194,7 +323,7 @@ def test_another_language_can_speak_it(embedded_cluster: Cluster) -> None:
                 socket.setsockopt(zmq.RCVTIMEO, 5_000)
                 socket.setsockopt(zmq.LINGER, 0)
                 socket.connect(f"tcp://{address}")
-                socket.send(msgpack.packb({"v": 1, **fields}))
+                socket.send(msgpack.packb({"v": 2, **fields}))
                 reply: dict[str, Any] = msgpack.unpackb(socket.recv())
                 return reply
 
@@ -202,11 +331,16 @@ def test_another_language_can_speak_it(embedded_cluster: Cluster) -> None:
         node = known["values"][0]
         stored = ask(node, type="append", id=ID, msg="from afar é")
         page = ask(node, type="read", after="", limit=10)
+        seen = [[stored["origin"], stored["sequence"]]]
+        others = [ask(other, type="read", after="", limit=10, session=seen) for other in known["values"]]
+        behind = ask(node, type="read", after="", limit=10, session=[[stored["origin"], 1_000]])
         wrong = ask(node, type="append", id="7", msg="x")
 
-    assert {"v": 1, "type": "known", "name": "logging-service", "values": known["values"]} == known
-    assert (1, "stored", ID, node, False) == tuple(stored[name] for name in ("v", "type", "id", "node", "replayed"))
+    assert {"v": 2, "type": "known", "name": "logging-service", "values": known["values"]} == known
+    assert (2, "stored", ID, node, False) == tuple(stored[name] for name in ("v", "type", "id", "node", "replayed"))
     assert ([[ID, "from afar é"]], None) == (page["entries"], page["next"])
+    assert [[[ID, "from afar é"]]] * len(known["values"]) == [other["entries"] for other in others]
+    assert ("failure", "behind") == (behind["type"], behind["code"])
     assert ("failure", "invalid") == (wrong["type"], wrong["code"])
     assert "id" in wrong["reason"]
 

@@ -86,13 +86,20 @@ function useTail() {
   return { messages, live };
 }
 
+/** The in-sync set of the highest term that a node reports: a node that was fenced may still report an older one. */
+function inSyncSet(nodes) {
+  const reports = nodes.filter((node) => node.in_sync.length > 0);
+  return reports.reduce((newest, node) => (node.term > newest.term ? node : newest), { term: -1, in_sync: [] }).in_sync;
+}
+
 function Banner({ view, error }) {
   if (!view) return html`<header class="banner ${error ? "bad" : ""}" role="status"><h1>Threefold</h1><p>${error || "Asking the cluster …"}</p></header>`;
-  const ready = view.logging_nodes.filter((node) => node.state === "ready" && node.status !== "down").length;
-  const members = view.hazelcast.members;
-  const seen = members.filter((member) => member.seen_by.length > 0).length;
+  const nodes = view.logging_nodes;
+  const ready = nodes.filter((node) => node.state === "ready" && node.status !== "down").length;
+  const set = inSyncSet(nodes);
+  const inSync = nodes.filter((node) => node.status !== "down" && set.includes(node.address)).length;
   const level = error || ready === 0 ? "bad" : view.safe ? "good" : "warn";
-  const counts = `${ready}/${view.logging_nodes.length} nodes, ${seen}/${members.length} members`;
+  const counts = `${ready}/${nodes.length} nodes, ${inSync}/${nodes.length} in sync`;
   return html`<header class="banner ${level}" role="status">
     <h1>Threefold</h1>
     <p><strong>${counts}, ${error ? "unknown" : view.safe ? "safe" : "not safe"}</strong> <span>${error || (ready ? "" : "nothing can be stored or read: ") + view.reason}</span></p>
@@ -121,13 +128,25 @@ function said(node, text) {
   return node.version ? text : "unknown";
 }
 
+function State({ node }) {
+  const status = node.state === "ready" ? node.status : node.status === "down" ? "down" : "suspect";
+  return html`<${Badge} status=${status} text=${node.status === "suspect" ? "suspect" : node.state} />
+    ${node.reason && html`<span class="reason" title=${node.reason}>${node.reason}</span>`}`;
+}
+
+/** How many of the logging nodes are in the in-sync set of one of them; a node that joins is in none. */
+function InSync({ node, count }) {
+  return node.in_sync.includes(node.address) ? html`<span title=${node.in_sync.join(", ")}>${node.in_sync.length} of ${count}, term ${node.term}</span>` : "no";
+}
+
 function Nodes({ view }) {
-  const columns = ["address", "state", "since", "requests", "errors", "p50 / p99", "round trip", "lease", "messages", "journal", "flushed", "version"];
+  const columns = ["address", "state", "in sync", "since", "requests", "errors", "p50 / p99", "round trip", "lease", "messages", "journal", "flushed", "version"];
   const rows = view.logging_nodes.map((node) => ({
     key: node.address,
     cells: [
       node.address,
-      html`<${Badge} status=${node.state === "ready" ? node.status : node.status === "down" ? "down" : "suspect"} text=${node.status === "suspect" ? "suspect" : node.state} />`,
+      html`<${State} node=${node} />`,
+      said(node, html`<${InSync} node=${node} count=${view.logging_nodes.length} />`),
       ago(node.since, view.time),
       said(node, number(node.total)),
       number(node.errors),
@@ -140,12 +159,12 @@ function Nodes({ view }) {
       said(node, node.version),
     ],
   }));
-  return html`<section><h2>Logging nodes</h2><${Table} caption="What each says of itself (messages are counted every 10 s), and what this facade saw of it" columns=${columns} rows=${rows} /></section>`;
+  return html`<section><h2>Logging nodes</h2><${Table} caption="What each says of itself, and what this facade saw of it" columns=${columns} rows=${rows} /></section>`;
 }
 
 function Members({ view }) {
   const { partitions, entries, members } = view.hazelcast;
-  if (!members.length) return html`<section><h2>Storage</h2><p>Engine ${view.engine || "unknown"}: no Hazelcast members.</p></section>`;
+  if (!members.length) return html`<section class="minor"><h2>Hazelcast members</h2><p>None: the engine is ${view.engine || "unknown"}.</p></section>`;
   const nodes = view.logging_nodes.filter((node) => node.status !== "down").length;
   let at = 0;
   const parts = members.map((member, index) => {
@@ -154,12 +173,12 @@ function Members({ view }) {
     return part;
   });
   const told = members.map((member) => `${member.address} ${member.partitions}`).join(", ");
-  return html`<section>
+  return html`<section class="minor">
     <h2>Hazelcast members</h2>
     <svg class="bar" role="img" viewBox="0 0 1000 20" preserveAspectRatio="none" aria-label=${`${partitions} partitions: ${told}`}>
       ${parts.map(({ member, index, x, width }) => html`<rect key=${member.address} class=${`part${index % 5}`} x=${x} y="0" width=${width} height="20" />`)}
     </svg>
-    <p>${number(partitions)} partitions; ${entries === null ? "the map does not say how many" : number(entries)} recent messages in memory</p>
+    <p>${number(partitions)} partitions; ${entries === null ? "an unknown number of" : number(entries)} recent messages in the map</p>
     <${Table} caption="As the logging nodes see them" columns=${["address", "state", "partitions", "seen by", "started by"]}
       rows=${members.map((member) => ({
         key: member.address,

@@ -1,0 +1,136 @@
+"""Opens the map of a logging node: its own Hazelcast member, and a client of the cluster."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from common.errors import FatalError, PeerError
+from common.pipeline import PipelinedTransport
+from common.wire import Known, Lookup
+from nodes.hazelcast import java
+from nodes.hazelcast.map import CONNECT_S, Projection
+from nodes.hazelcast.member import Member, running
+
+log = structlog.get_logger()
+
+REGISTRY_S = 10.0  # for a registry to answer at the start: it may be started after the node
+REGISTRY_PAUSE_S = 0.1  # between two questions
+LOOKUP_S = 1.0  # for one answer
+FORMING_S = 3.0  # for the other members: they start within 2 s of each other when started together
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a registry says about the cluster: its name, its members, and the node's own one, if it starts one."""
+
+    cluster_name: str
+    members: tuple[str, ...]
+    own: str | None
+
+
+async def membership(
+    transport: PipelinedTransport, registries: Sequence[str], node: str, *, launch: bool, member: str | None = None
+) -> Membership:
+    """Ask the registries, one after the other, which cluster, and which member, belongs to `node` (host:port).
+
+    With `launch` the node starts a member, so it must have one: that of its number, or `member` (host:port) for a node
+    that nobody configured.
+
+    Raises:
+        FatalError: no registry answers within REGISTRY_S, or the node is not known, or has no member.
+    """
+    nodes = await look_up(transport, registries, "configured-logging-service")
+    (cluster_name,) = await look_up(transport, registries, "hazelcast-cluster-name")
+    members = await look_up(transport, registries, "hazelcast-clients")
+    if not launch:
+        return Membership(cluster_name, members, None)
+    if member:
+        return Membership(cluster_name, (*members, member), member)
+    if node not in nodes[: len(members)]:
+        known = ", ".join(nodes)
+        raise FatalError(
+            f"the registry knows no logging node {node} with a member; known: {known}; --member gives it one"
+        )
+    return Membership(cluster_name, members, members[nodes.index(node)])
+
+
+async def look_up(transport: PipelinedTransport, registries: Sequence[str], name: str) -> tuple[str, ...]:
+    """What the registries know under a name; raises FatalError when none answers within REGISTRY_S."""
+    ends_s = asyncio.get_running_loop().time() + REGISTRY_S
+    reason = "there is no registry to ask"
+    for registry in itertools.cycle(registries):
+        try:
+            reply = await transport.call(registry, Lookup(name=name), timeout_s=LOOKUP_S)
+        except PeerError as error:
+            reason = str(error)
+        else:
+            if isinstance(reply, Known):
+                return reply.values
+            reason = f"{registry} does not know {name}"
+        if asyncio.get_running_loop().time() > ends_s:
+            break
+        await asyncio.sleep(REGISTRY_PAUSE_S)
+    raise FatalError(f"no registry answers: {reason}")
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    cluster: Membership,
+    *,
+    heap_mb: int,
+    keep_s: int,
+    log_path: Path,
+    forming: Callable[[], None],
+    observed: Callable[[float], object],
+) -> AsyncIterator[tuple[Projection, "asyncio.Task[str]"]]:
+    """The map, and a task that ends with the reason when it cannot be used any more.
+
+    `forming` is called when the node's own member is up. The client connects when all members are there, or after
+    FORMING_S: the first client makes Hazelcast deal out the partitions, and moving them later takes 1.5 s.
+    `keep_s` is how long the map keeps a message.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        own = None
+        if cluster.own:
+            runtime = await asyncio.to_thread(java.find)
+            own = await stack.enter_async_context(
+                running(
+                    runtime,
+                    address=cluster.own,
+                    members=cluster.members,
+                    cluster_name=cluster.cluster_name,
+                    heap_mb=heap_mb,
+                    log_path=log_path,
+                    keep_s=keep_s,
+                )
+            )
+            await own.started()
+            forming()
+            await own.wait(lambda health: health.cluster_size >= len(cluster.members), timeout_s=FORMING_S)
+        projection = await Projection.connect(cluster.cluster_name, cluster.members, observed=observed)
+        stack.push_async_callback(projection.close)
+        lost = asyncio.create_task(_lost(projection, own))
+        stack.callback(lost.cancel)
+        yield projection, lost
+
+
+async def _lost(projection: Projection, own: Member | None) -> str:
+    """Return why the map cannot be used any more: the node's member ended, or no member could be reached."""
+    waits = {asyncio.create_task(_unreachable(projection))}
+    waits |= {asyncio.create_task(own.ended())} if own else set()
+    try:
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _unreachable(projection: Projection) -> str:
+    await projection.lost.wait()
+    return f"no Hazelcast member could be reached for {CONNECT_S} s"

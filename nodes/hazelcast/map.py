@@ -1,0 +1,255 @@
+"""The Hazelcast map of recent messages: a view of the journals. The only module that imports hazelcast.
+
+Nothing depends on what the map answers. A message is put when it is accepted, and that is awaited for PUT_S. When the
+map does not answer, or its members change, the first listed replica puts the recent messages again. Hazelcast itself
+bounds the map, by age and by heap (member.yaml).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import structlog
+from hazelcast.asyncio import HazelcastClient, Map
+from hazelcast.errors import HazelcastError
+from hazelcast.lifecycle import LifecycleState
+
+from common import ids, spans
+from common.errors import FatalError, StoreError
+from common.inspection import Member
+from common.sequences import chunks
+from common.wire import Entry
+
+log = structlog.get_logger()
+
+MAP = "messages-map"
+PUT_S = 0.1  # for the map to take a message: 0.5 ms as a rule
+OPERATION_S = 0.9  # for any other step
+CONNECT_S = 30.0  # to reach a cluster at the start, and again later; then this node gives up
+CHUNK_BYTES = 1_048_576  # in one put: eviction does not see what is on its way, and a member has to hold all of that
+CHUNK_MESSAGES = 1_000
+PUTS = 6  # at once; while as many are under way, messages are left to the next repair
+PROBE_S = 0.25  # between two looks at a map that did not answer, and at the members
+QUIET_S = 3.0  # without a change of members before the recent messages are put again
+OLD_MS = 60_000  # what is so old when it comes is an import, and stays out of the map
+
+T = TypeVar("T")
+
+
+class Projection:
+    """The map, as one node fills it; made by `connect`.
+
+    Attributes:
+        lost: set when no member could be reached for CONNECT_S.
+    """
+
+    def __init__(
+        self,
+        client: HazelcastClient,
+        messages: "Map[str, str]",
+        lost: asyncio.Event,
+        observed: Callable[[float], object],
+    ) -> None:
+        self.lost = lost
+        self.missed = 0
+        self._client = client
+        self._map = messages
+        self._observed = observed
+        self._answers = True
+        self._lacking = True  # the map may lack recent messages
+        self._puts = 0
+        self._size = -1
+        self._members: tuple[str, ...] = ()
+        self._changed_s = asyncio.get_running_loop().time()
+
+    @classmethod
+    async def connect(
+        cls,
+        cluster_name: str,
+        members: Sequence[str],
+        *,
+        connect_s: float = CONNECT_S,
+        observed: Callable[[float], object] = lambda _seconds: None,
+    ) -> "Projection":
+        """The map of a running cluster; raises FatalError when no member can be reached within `connect_s`."""
+        lost = asyncio.Event()
+        settings = _settings(cluster_name, members, lost) | {"cluster_connect_timeout": connect_s}
+        try:
+            async with asyncio.timeout(connect_s + OPERATION_S):
+                client = await HazelcastClient.create_and_start(**settings)
+                read_text_alone(client)
+                return cls(client, await client.get_map(MAP), lost, observed)
+        except (HazelcastError, OSError) as error:  # OSError: also the TimeoutError of the deadline
+            raise FatalError(
+                f"no Hazelcast member of {cluster_name!r} at {', '.join(members)}: {_first_line(error)}"
+            ) from error
+
+    async def put(self, entries: Sequence[Entry]) -> None:
+        """Put messages, within PUT_S; what the map does not take then is put later."""
+        oldest = ids.last_id(ids.now_ms() - OLD_MS)
+        recent = [entry for entry in entries if entry.id > oldest]
+        if not recent:
+            return
+        if not self._answers or self._puts >= PUTS:
+            self._miss(len(recent))
+            return
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            with spans.asked("put into the map", "hazelcast"):
+                async with asyncio.timeout(PUT_S):
+                    await self._put_all(recent)
+        except (StoreError, TimeoutError) as error:
+            log.warning("the map did not take messages in time", reason=str(error) or f"over {PUT_S} s")
+            self._answers = False
+            self._miss(len(recent))
+        else:
+            self._observed(loop.time() - began_s)
+
+    def _miss(self, count: int) -> None:
+        self.missed += count
+        self._lacking = True
+
+    async def _put_all(self, entries: Sequence[Entry]) -> None:
+        self._puts += 1
+        try:
+            for chunk in chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES):
+                await _mapped(self._map.put_all({entry.id: entry.msg for entry in chunk}))
+        finally:
+            self._puts -= 1
+
+    @asynccontextmanager
+    async def kept(
+        self, repairs: Callable[[], bool], recent: Callable[[], AsyncIterator[Entry]]
+    ) -> AsyncIterator[None]:
+        """While the block runs, put the recent messages again whenever the map may lack some.
+
+        `repairs` is true for the one replica that does it, `recent` are the messages, the newest first.
+        """
+        task = asyncio.create_task(self._keep(repairs, recent))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _keep(self, repairs: Callable[[], bool], recent: Callable[[], AsyncIterator[Entry]]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PROBE_S)
+            members = tuple(sorted(member.uuid for member in self._view()))
+            if members != self._members:
+                self._members, self._changed_s, self._lacking = members, loop.time(), True
+            try:
+                if not self._answers:
+                    async with asyncio.timeout(OPERATION_S):
+                        await _mapped(self._map.size())  # asks all partitions
+                    self._answers = True
+                if self._lacking and loop.time() - self._changed_s > QUIET_S:
+                    self._lacking = False
+                    if repairs():
+                        await self._repair(recent)
+            except (StoreError, TimeoutError):
+                self._lacking = True
+
+    async def _repair(self, recent: Callable[[], AsyncIterator[Entry]]) -> None:
+        entries = [entry async for entry in recent()]
+        for chunk in chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES):
+            async with asyncio.timeout(OPERATION_S):
+                await self._put_all(chunk)
+        if entries:
+            log.info("the map was given the recent messages again", messages=len(entries))
+
+    # How it is
+
+    def members(self) -> tuple[Member, ...]:
+        """The members that this node sees, each with the partitions that it owns."""
+        partitions = self._client.partition_service
+        owned = Counter(map(partitions.get_partition_owner, range(partitions.get_partition_count())))
+        return tuple(
+            one._replace(partitions=owned[member.uuid]) for one, member in zip(self._view(), self._raw(), strict=True)
+        )
+
+    def _raw(self) -> list[Any]:
+        return list(self._client.cluster_service.get_members())
+
+    def _view(self) -> list[Member]:
+        return [Member(str(one.uuid), f"{one.address.host}:{one.address.port}", 0) for one in self._raw()]
+
+    async def entries(self) -> int:
+        """How many messages the map has; -1 when it does not say."""
+        if self._answers:
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(PUT_S):
+                    self._size = int(await _mapped(self._map.size()))
+        return self._size
+
+    async def close(self) -> None:
+        """Leave the cluster."""
+        try:
+            async with asyncio.timeout(OPERATION_S):
+                await self._client.shutdown()
+        except (HazelcastError, OSError) as error:
+            log.warning("the Hazelcast client did not close", reason=_first_line(error))
+
+
+def read_text_alone(client: HazelcastClient) -> None:
+    """Let a client read nothing but null and text; everything else raises HazelcastSerializationError.
+
+    By itself it unpickles what it finds, also within lists: whoever reaches the port of a member could run code here.
+    These are private attributes of hazelcast-python-client 5.7; tests/unit/nodes/hazelcast/test_map.py holds them.
+    """
+    registry = client._serialization_service._registry
+    null, text = 0, 11
+    registry._constant_type_ids = {kind: registry._constant_type_ids[kind] for kind in (null, text)}
+    registry._id_dict = {}
+
+
+def quiet_abandoned_calls(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """For `set_exception_handler`: a call that was given up and fails later is told in a line of debugging only."""
+    error = context.get("exception")
+    if isinstance(error, HazelcastError):
+        log.debug("a Hazelcast call that was given up failed", reason=_first_line(error))
+    else:
+        loop.default_exception_handler(context)
+
+
+def _settings(cluster_name: str, members: Sequence[str], lost: asyncio.Event) -> dict[str, Any]:
+    return {
+        "cluster_name": cluster_name,
+        "cluster_members": list(members),
+        "connection_timeout": 1.0,
+        "heartbeat_interval": 1.0,
+        "heartbeat_timeout": 3.0,
+        "invocation_retry_pause": 0.03,
+        "invocation_timeout": 5.0,
+        "redo_operation": True,  # safe: a put that is made twice changes nothing
+        "fail_on_indeterminate_operation_state": True,  # a backup that did not answer is an error, not a success
+        "operation_backup_timeout": 0.5,
+        "statistics_enabled": False,
+        "lifecycle_listeners": [_listener(lost)],
+    }
+
+
+def _listener(lost: asyncio.Event) -> Callable[[str], None]:
+    def changed(state: str) -> None:  # must not raise: an exception here would break the client's connection
+        log.info("the Hazelcast client has another state", state=state.lower())
+        if state == LifecycleState.SHUTDOWN:
+            lost.set()
+
+    return changed
+
+
+async def _mapped(call: Awaitable[T]) -> T:
+    """What a call returns; raises StoreError for what the client raises."""
+    try:
+        return await call
+    except (HazelcastError, OSError, ExceptionGroup) as error:
+        raise StoreError(f"Hazelcast failed: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).partition("\n")[0] or type(error).__name__)[:300]

@@ -1,0 +1,165 @@
+"""A Hazelcast member as a child of its logging node: started with it, stopped with it, dead when it is killed."""
+
+import asyncio
+import contextlib
+import http.client
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from common import exposure
+from common.config import split
+from common.errors import FatalError
+from common.process import dying_with_this
+from nodes.hazelcast.java import Runtime
+
+log = structlog.get_logger()
+
+CONFIGURATION = Path(__file__).with_name("member.yaml")
+START_S = 60.0  # for a member to be up: 1.5 s measured alone, 10 s when three argue about who is master
+POLL_S = 0.05  # between two questions for its health while it starts; one costs 1 ms
+HEALTH_S = 1.0  # for one answer about its health
+LEAVE_S = 15.0  # for SIGTERM: the member moves its partitions for at most 10 s (member.yaml), then it is killed
+
+
+class Health(msgspec.Struct, frozen=True, rename="camel"):
+    """What a member says about itself and its cluster.
+
+    Attributes:
+        node_state: "ACTIVE" when it serves.
+        cluster_size: members that it sees.
+        cluster_safe: all backups are in place.
+        migration_queue_size: partitions still to be moved.
+    """
+
+    node_state: str
+    cluster_size: int
+    cluster_safe: bool
+    migration_queue_size: int
+
+    @property
+    def safe(self) -> bool:
+        """Whether any members but one may be killed now without a loss."""
+        return self.node_state == "ACTIVE" and self.cluster_safe and self.migration_queue_size == 0
+
+
+class Member:
+    """A running member; made by `running`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, address: str, log_path: Path) -> None:
+        self._process = process
+        self._address = address
+        self._log_path = log_path
+
+    async def started(self) -> None:
+        """Return when the member serves; raises FatalError when it ends before, or after START_S."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                while self._process.returncode is None:
+                    if (
+                        health := await asyncio.to_thread(read_health, self._address)
+                    ) and health.node_state == "ACTIVE":
+                        return
+                    await asyncio.sleep(POLL_S)
+        raise FatalError(f"the Hazelcast member {self._address} did not start: {self._last_words()}")
+
+    async def wait(self, good: Callable[[Health], bool], *, timeout_s: float) -> bool:
+        """Return whether the member's health was `good` within `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not ((health := await asyncio.to_thread(read_health, self._address)) and good(health)):
+                    await asyncio.sleep(POLL_S)
+                return True
+        return False
+
+    async def ended(self) -> str:
+        """Return when the process has ended: its exit code and last words."""
+        code = await self._process.wait()
+        return f"the Hazelcast member {self._address} ended with {code}: {self._last_words()}"
+
+    async def stop(self) -> None:
+        """Let it leave the cluster gracefully, and kill it when that takes over LEAVE_S."""
+        with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), LEAVE_S)
+            except TimeoutError:
+                log.warning("the member did not leave in time, killing it", seconds=LEAVE_S)
+                self._process.kill()
+                await self._process.wait()
+
+    def _last_words(self) -> str:
+        """The last line of its log that tells of trouble, or that there is none."""
+        lines = self._log_path.read_text(errors="replace").splitlines()
+        trouble = [line for line in lines if "SEVERE" in line or "Error" in line or "Exception" in line]
+        return (trouble or lines or ["it wrote nothing"])[-1].strip()[:300] + f" (see {self._log_path})"
+
+
+@contextlib.asynccontextmanager
+async def running(
+    runtime: Runtime,
+    *,
+    address: str,
+    members: Sequence[str],
+    cluster_name: str,
+    heap_mb: int,
+    log_path: Path,
+    keep_s: int = 3_600,
+    options: Sequence[str] = (),
+) -> AsyncIterator[Member]:
+    """A member at `address` (host:port) of the cluster of `members`; it may not be up yet. Stopped at the end.
+
+    The map keeps a message for `keep_s`. `options` are more options for Java.
+
+    Raises:
+        FatalError: Java cannot be run, or the log file cannot be written.
+    """
+    for warning in exposure.of_member(address):
+        log.warning(warning)
+    try:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *runtime.command(*_options(runtime, address, members, cluster_name, keep_s), *options, heap_mb=heap_mb),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C in a terminal reaches the node, and the node decides
+                preexec_fn=dying_with_this(),
+            )
+    except OSError as error:
+        raise FatalError(f"cannot start a Hazelcast member: {error}") from error
+    member = Member(process, address, log_path)
+    try:
+        yield member
+    finally:
+        await member.stop()
+
+
+def read_health(address: str) -> Health | None:
+    """What the member at host:port says of itself, or None when it does not say anything yet."""
+    host, port = split(address)
+    connection = http.client.HTTPConnection(host, port, timeout=HEALTH_S)
+    try:
+        connection.request("GET", "/hazelcast/health")
+        return msgspec.json.decode(connection.getresponse().read(), type=Health)
+    except (OSError, http.client.HTTPException, msgspec.DecodeError):
+        return None
+    finally:
+        connection.close()
+
+
+def _options(runtime: Runtime, address: str, members: Sequence[str], cluster_name: str, keep_s: int) -> list[str]:
+    host, port = split(address)
+    archive = [f"-XX:SharedArchiveFile={runtime.archive}"] if runtime.archive.is_file() else []
+    return [
+        *archive,
+        f"-Dhazelcast.config={CONFIGURATION}",
+        f"-Dthreefold.cluster={cluster_name}",
+        f"-Dthreefold.host={host}",
+        f"-Dthreefold.port={port}",
+        f"-Dthreefold.members={','.join(members)}",
+        f"-Dthreefold.keep_s={keep_s}",
+    ]

@@ -1,0 +1,119 @@
+"""Anti-entropy: compares the journals of the replicas by hourly digests, and repairs what one of them lacks.
+
+Replication leaves no difference. This finds what a defect, or a disk that forgets, has left all the same.
+"""
+
+import asyncio
+
+import structlog
+
+from common import ids
+from common.codec import Reply, Request
+from common.errors import PeerError, StoreError
+from common.pipeline import PipelinedTransport
+from common.replication import Copy, Digest, Digested, Hour, Verified, Verify
+from common.wire import PAGE_MESSAGES, Page
+from nodes.replication.core.machine import Core
+from nodes.storage.hours import HOUR_MS
+from nodes.storage.protocol import Journal
+
+log = structlog.get_logger()
+
+COMPARE_S = 60.0  # between two comparisons of the last hours
+RECENT_HOURS = 2  # compared each time; everything is once a day, and by `scripts.cluster verify`
+COMPARISONS_A_DAY = 1_440
+IN_FLIGHT_MS = 30_000  # of the newest messages: they may be on their way
+ANSWER_S = 10.0  # for one answer of a peer
+
+AntiEntropyRequest = Digest | Copy | Verify
+
+
+class AntiEntropy:
+    """Answers and asks what journals have.
+
+    Args:
+        core: knows who is in sync.
+        journal: that of this node.
+        transport: carries requests to the others.
+    """
+
+    def __init__(self, core: Core, journal: Journal, transport: PipelinedTransport) -> None:
+        self._core = core
+        self._journal = journal
+        self._transport = transport
+
+    async def handle(self, request: AntiEntropyRequest) -> Reply:
+        """Answer a replica, or an operator; raises StoreError."""
+        match request:
+            case Digest(from_hour=from_hour, until=until):
+                found = await self._journal.hours(from_hour, until)
+                return Digested(hours=tuple(found[hour] for hour in sorted(found)[:PAGE_MESSAGES]))
+            case Copy(after=after, until=until):
+                entries = tuple(await self._journal.between(after, until))
+                return Page(entries=entries, next=entries[-1].id if entries else None, node=self._own)
+            case Verify(until=until):
+                return await self.verify(until)
+
+    @property
+    def _own(self) -> str:
+        return self._core.replica.own
+
+    async def run(self) -> None:
+        """Compare from time to time, for ever: the last hours, and once a day everything."""
+        count = 0
+        while True:
+            await asyncio.sleep(COMPARE_S)
+            count += 1
+            now_ms = ids.now_ms()
+            from_hour = 0 if count % COMPARISONS_A_DAY == 0 else now_ms // HOUR_MS - RECENT_HOURS
+            try:
+                await self.verify(ids.last_id(now_ms - IN_FLIGHT_MS), from_hour)
+            except StoreError as error:
+                log.warning("the journals could not be compared", reason=str(error))
+
+    async def verify(self, until: str, from_hour: int = 0) -> Verified:
+        """Take from the other listed replicas what they have up to the id `until` and this journal lacks.
+
+        Returns:
+            What the journal has then, and how many messages it lacked before.
+        """
+        repaired = 0
+        ours = await self._journal.hours(from_hour, until)
+        for member in self._core.in_sync.listed:
+            if member.address == self._own:
+                continue
+            theirs = await self._hours_of(member.address, from_hour, until)
+            for hour in sorted(hour for hour, found in theirs.items() if found != ours.get(hour)):
+                repaired += await self._copy(member.address, hour, until)
+        if repaired:
+            log.warning("the journal lacked messages that another replica has", messages=repaired)
+            ours = await self._journal.hours(from_hour, until)
+        messages, digest = sum(one.messages for one in ours.values()), sum(one.digest for one in ours.values())
+        return Verified(node=self._own, messages=messages, digest=digest, repaired=repaired)
+
+    async def _hours_of(self, address: str, from_hour: int, until: str) -> dict[int, Hour]:
+        """What a replica has, by hour; nothing when it does not answer."""
+        found: dict[int, Hour] = {}
+        while isinstance(reply := await self._ask(address, Digest(from_hour=from_hour, until=until)), Digested):
+            found |= {hour.hour: hour for hour in reply.hours}
+            if len(reply.hours) < PAGE_MESSAGES:
+                return found
+            from_hour = reply.hours[-1].hour + 1
+        return {}
+
+    async def _copy(self, address: str, hour: int, until: str) -> int:
+        """Take what a replica has of an hour; how many of these were lacking here."""
+        after = ids.last_id(hour * HOUR_MS - 1) if hour else ""
+        until = min(until, ids.last_id((hour + 1) * HOUR_MS - 1))
+        repaired = 0
+        while isinstance(page := await self._ask(address, Copy(after=after, until=until)), Page) and page.next:
+            repaired += await self._journal.repair(page.entries)
+            after = page.next
+        return repaired
+
+    async def _ask(self, address: str, request: Request) -> Reply | None:
+        try:
+            return await self._transport.call(address, request, timeout_s=ANSWER_S)
+        except PeerError as error:
+            log.info("a replica could not be compared with", replica=address, reason=error.reason)
+            return None

@@ -1,0 +1,300 @@
+"""The replication core: a state machine without I/O, clock or chance. See DESIGN.md in the folder above.
+
+Events are calls of its methods, each with the time; what is to be done about them is what `take` returns.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from common.codec import Reply, Request
+from common.replication import Heartbeat, InSyncSet, Join, Renewed, ReplicaState, Replicate, Replicated
+from common.wire import Code, Failure
+from nodes.replication.core.claims import Claims, KeyedAppend
+from nodes.replication.core.effects import (
+    Answer,
+    Commit,
+    Effect,
+    Finish,
+    NewIncarnation,
+    Opened,
+    Outcome,
+    Range,
+    RegistryRequest,
+    Settings,
+    Token,
+)
+from nodes.replication.core.membership import Membership
+from nodes.replication.core.records import Records
+from nodes.replication.core.sending import Sender
+from nodes.replication.core.state import Phase, Replica
+from nodes.storage.protocol import digest
+
+PeerRequest = Join | Heartbeat | Replicate
+DEFAULT = Settings()
+
+
+class Core:
+    """One replica.
+
+    Args:
+        own: host:port of this node.
+        opened: what its journal held when it was opened.
+        configured: host:port of every logging node in the configuration.
+        settings: times and limits.
+        now_s: the time, in seconds from any start.
+
+    Attributes:
+        replica: what this replica knows; only the core changes it.
+    """
+
+    def __init__(
+        self, own: str, opened: Opened, configured: Sequence[str], settings: Settings = DEFAULT, *, now_s: float
+    ) -> None:
+        self.replica = Replica(own, opened, settings, now_s)
+        self.records = Records(self.replica)
+        self._sender = Sender(self.replica, self.records)
+        self._membership = Membership(self.replica, self.records, configured)
+        self._claims = Claims(self.replica, self.records, digest)
+        self._committing: Commit | None = None
+        self._retry_write_s = 0.0
+
+    # How it is
+
+    @property
+    def phase(self) -> Phase:
+        """What this replica does."""
+        return self.replica.phase
+
+    @property
+    def in_sync(self) -> InSyncSet:
+        """The current in-sync set; without members while this replica is in none."""
+        return self.replica.in_sync
+
+    @property
+    def left(self) -> bool:
+        """True when this replica was to leave and is in no in-sync set any more."""
+        return self.replica.leaving and not self.replica.in_sync.members
+
+    @property
+    def busy(self) -> bool:
+        """True if something is waited for, so that ticks must come often."""
+        return self.replica.busy
+
+    def may_show(self, versions: Mapping[int, int]) -> bool:
+        """True if everything that this vector covers is on all disks of an in-sync set, or this replica was fenced."""
+        fenced = self.replica.phase is Phase.JOINING
+        return fenced or (not self.replica.suspended and self.records.is_settled(versions))
+
+    def why_joining(self) -> str:
+        """What this replica waits for before clients are sent to it, in one sentence."""
+        return self._membership.why_joining()
+
+    def why_not_written(self) -> str:
+        """Why an append is refused now; empty if it is taken."""
+        replica = self.replica
+        if self.replica.read_only:
+            return f"nothing can be written: {self.replica.read_only}"
+        if replica.phase is not Phase.READY:
+            return f"this replica is {replica.phase.value}"
+        if replica.suspended:
+            return "this process stood still, and asks a registry whether it is still in sync"
+        if (listed := len(replica.in_sync.listed)) < replica.settings.min_in_sync:
+            return f"{listed} replicas are in sync, and min_in_sync is {replica.settings.min_in_sync}"
+        if self.records.pending_bytes > replica.settings.pending_bytes:
+            return f"over {replica.settings.pending_bytes} bytes wait for their confirmation"
+        return ""
+
+    # Clients
+
+    def append(self, token: Token, entries: Sequence[tuple[str, str, str | None]], now_s: float) -> None:
+        """Store (id, text, key) triples; keys only go along, as those of an import."""
+        self.replica.now_s = now_s
+        if reason := self.why_not_written():
+            self.replica.effects.append(Finish(token, Outcome.REFUSED, reason=reason))
+        else:
+            self.records.append(token, entries)
+
+    def append_keyed(self, append: KeyedAppend, now_s: float) -> None:
+        """Store a message under the id with which its idempotency key came first."""
+        self.replica.now_s = now_s
+        if reason := self.why_not_written():
+            self.replica.effects.append(Finish(append.token, Outcome.REFUSED, append.message_id, reason=reason))
+        else:
+            self._claims.append(append)
+
+    def key_found(self, key: str, message_id: str, text_digest: str, now_s: float, *, failed: str = "") -> None:
+        """The journal's answer to FindKey: the first message with a key, or "" twice; or why it `failed`."""
+        self.replica.now_s = now_s
+        self._claims.found(key, message_id, text_digest, failed)
+
+    # Peers
+
+    def request(self, token: Token, message: PeerRequest, now_s: float) -> None:
+        """A request of a peer has come."""
+        self.replica.now_s = now_s
+        match message:
+            case Join():
+                self.replica.effects.append(Answer(token, self._membership.joining(message)))
+            case Heartbeat():
+                self.replica.effects.append(Answer(token, self._membership.beats(message)))
+            case Replicate() if self.replica.read_only:
+                failure = Failure(code=Code.STARTING, reason=self.why_not_written()[:1_000])
+                self.replica.effects.append(Answer(token, failure))
+            case Replicate():
+                self.records.receive(token, message)
+
+    def answered(self, address: str, number: int, message: Request, reply: Reply | None, now_s: float) -> None:
+        """A peer has answered a request, or will not (None)."""
+        peer, self.replica.now_s = self.replica.peer(address), now_s
+        sent_s = peer.unanswered.pop(number, None)
+        peer.window.pop(number, None)
+        if sent_s is None:
+            return
+        if reply is not None:
+            peer.connected, peer.refused = True, False
+        match reply:
+            case Replicated() if reply.incarnation != peer.incarnation:
+                peer.restarted(reply.incarnation)
+            case Replicated() if isinstance(message, Replicate):
+                peer.answer_s, peer.answered_s = now_s - sent_s, now_s
+                if reply.in_sync:
+                    self._membership.consider(reply.in_sync, peer.identity)
+                self.records.replicated(peer, message, reply)
+            case ReplicaState():
+                self._membership.answered(peer, reply, complete=isinstance(message, Join))
+            case _:
+                peer.resend()
+                peer.failed_s = now_s if peer.failed_s is None else peer.failed_s
+                peer.paused_s = now_s + self.replica.settings.retry_s
+                return
+        peer.failed_s = None
+
+    def connection(self, address: str, now_s: float, *, up: bool, refused: bool = False) -> None:
+        """There is a connection to a peer, or it broke; `refused`: its host refuses one, so its process has ended."""
+        peer, self.replica.now_s = self.replica.peer(address), now_s
+        peer.connected, peer.refused = up, refused
+        if not up:
+            peer.lost()
+
+    # Disk
+
+    def committed(self, commit: Commit, now_s: float) -> None:
+        """A commit is flushed."""
+        self.replica.now_s = now_s
+        self._committing = None
+        self.records.committed(commit.ranges)
+        self._claims.committed()
+        if commit.in_sync:
+            self._membership.adopted(commit.in_sync)
+
+    def commit_failed(self, reason: str, now_s: float) -> None:
+        """A commit failed, and nothing of it is on the disk: the incarnation ends, and its numbers with it."""
+        self.replica.now_s = now_s
+        self._committing, self.replica.read_only = None, reason
+        self._retry_write_s = now_s + self.replica.settings.heartbeat_s
+        self.records.discard()
+        self.records.fail_appends(Outcome.UNKNOWN, reason)
+        self._claims.commit_failed()
+        self._claims.fail(reason)
+        if self.replica.members:
+            self._membership.retire()
+
+    def reborn(self, incarnation: int, now_s: float) -> None:
+        """A new incarnation is stored: the disk takes writes again."""
+        self.replica.now_s = now_s
+        if self._membership.reborn(incarnation):
+            self.replica.read_only = ""
+
+    def loaded(self, address: str, found: Range | None, now_s: float) -> None:
+        """Records were read for a peer, or could not be read (None)."""
+        peer, self.replica.now_s = self.replica.peer(address), now_s
+        if found:
+            self._sender.loaded(peer, found)
+        else:
+            peer.loading, peer.paused_s = False, now_s + self.replica.settings.retry_s
+
+    # Registries
+
+    def registry_answered(
+        self,
+        message: RegistryRequest,
+        reply: Renewed | None,
+        now_s: float,
+        *,
+        sent: bool,
+        others: Sequence[Renewed] = (),
+    ) -> None:
+        """The deciding registry has answered, or none has (None), and what `others` have said beside.
+
+        `sent`: a registry may have received the request although none has answered.
+        """
+        self.replica.now_s = now_s
+        incarnation = self.replica.incarnation
+        self._membership.registry_answered(message, reply, sent=sent)
+        for other in others:
+            self._membership.learn(other)
+        if self.replica.incarnation != incarnation:
+            self.replica.read_only = ""
+
+    # Time
+
+    def serve(self, now_s: float) -> None:
+        """The storage of this node is open: clients may be sent here."""
+        self.replica.now_s = now_s
+        self.replica.can_serve = True
+
+    def leave(self, now_s: float) -> None:
+        """Take nothing new, finish what was accepted, and leave the in-sync set."""
+        self.replica.now_s, self.replica.leaving = now_s, True
+        if self.replica.phase is Phase.READY:
+            self.replica.phase = Phase.LEAVING
+
+    def stood_still(self, seconds: float, now_s: float) -> None:
+        """The process did not run for so long: what came meanwhile is still to be taken."""
+        self.replica.now_s = now_s
+        for peer in self.replica.peers.values():
+            peer.unanswered = dict.fromkeys(peer.unanswered, now_s)
+        if seconds >= self.replica.settings.suspend_s and self.replica.phase is not Phase.JOINING:
+            self.replica.suspended = True
+            self._membership.renew()
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due; called some times in each `confirm_s`."""
+        replica = self.replica
+        replica.now_s = now_s
+        if self.replica.read_only and now_s >= self._retry_write_s and self._committing is None:
+            self._retry_write_s = now_s + replica.settings.heartbeat_s
+            replica.effects.append(NewIncarnation())
+        self._membership.tick()
+        if replica.phase is Phase.LEAVING and self.records.idle:
+            self._membership.retire()
+
+    def due_s(self) -> float | None:
+        """When `take` is to be called although nothing has happened; None: not before the next event or tick."""
+        return self.records.watermark_due_s()
+
+    def take(self, now_s: float) -> list[Effect]:
+        """What is to be done now, after one or more events."""
+        replica = self.replica
+        replica.now_s = now_s
+        self.records.advance()
+        if replica.phase is not Phase.READY:
+            self._claims.fail("this replica is not in sync")
+        else:
+            self._claims.advance()
+        for peer in replica.peers.values():
+            if peer.connected and replica.linked(peer):
+                self._sender.pump(peer)
+        due_s = self.records.watermark_due_s()
+        if due_s is not None and now_s >= due_s:
+            for peer in replica.members:
+                replica.heartbeat(peer)
+        self._commit()
+        effects, replica.effects = replica.effects, []
+        return effects
+
+    def _commit(self) -> None:
+        replica = self.replica
+        if self._committing or self.replica.read_only or not (self.records.unwritten or replica.adopting):
+            return
+        self._committing = Commit(self.records.take_writes(), replica.adopting)
+        replica.effects.append(self._committing)

@@ -1,0 +1,97 @@
+"""Carries the requests of a replica to its peers, and tells the core how their connections are."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from common import config, origin
+from common.codec import Reply
+from common.errors import PeerError, UnreachableError
+from common.pipeline import PipelinedTransport, decoded, refuses
+from common.wire import Append, Code, Failure, Stored
+from nodes.replication.core.claims import KeyedAppend
+from nodes.replication.core.effects import Finish, Outcome, Send
+from nodes.replication.core.machine import Core
+
+FORWARDS = 32  # at once, so that records and heartbeats always find room on the same connection
+REQUEST_S = 1.0  # for a peer to answer
+FORWARD_S = 0.8  # for the replica that decides about a key; below the time of a request, so that this node says why
+
+
+class Links:
+    """The peers of one replica.
+
+    Args:
+        core: of the replica.
+        transport: carries requests.
+        wake: called after each event.
+        start: runs something beside.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        transport: PipelinedTransport,
+        wake: Callable[[], None],
+        start: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._core = core
+        self._transport = transport
+        self._wake = wake
+        self._start = start
+        self._loop = asyncio.get_running_loop()
+        self._watched: set[str] = set()
+        self._forwards = asyncio.Semaphore(FORWARDS)
+
+    def send(self, effect: Send) -> None:
+        """Send a request; the core is told how it is answered."""
+        if effect.address not in self._watched:
+            self._watched.add(effect.address)
+            self._transport.watch(effect.address, self._connection)
+        try:
+            reply = self._transport.send(effect.address, effect.message, timeout_s=REQUEST_S)
+        except PeerError:
+            self._loop.call_soon(self._answered, effect, None)
+            return
+        reply.add_done_callback(lambda done: self._answered(effect, done))
+
+    def _answered(self, effect: Send, done: "asyncio.Future[bytes] | None") -> None:
+        reply: Reply | None = None
+        if done is not None and not done.cancelled() and done.exception() is None:
+            with contextlib.suppress(PeerError):
+                reply = decoded(effect.address, done.result())
+        self._core.answered(effect.address, effect.number, effect.message, reply, self._loop.time())
+        self._wake()
+
+    def _connection(self, address: str, up: bool) -> None:
+        self._core.connection(address, self._loop.time(), up=up)
+        if not up:
+            self._start(self._probe(address))
+        self._wake()
+
+    async def _probe(self, address: str) -> None:
+        """A host that refuses a connection says that the process of the peer has ended."""
+        if await refuses(*config.split(address)) and not self._transport.is_up(address):
+            self._core.connection(address, self._loop.time(), up=False, refused=True)
+
+    async def forward(self, append: KeyedAppend, token: int, owner: str, context: origin.Origin | None) -> Finish:
+        """Pass a keyed message on to the replica that decides about its key: how that ended.
+
+        `context` is the request of a client that it belongs to.
+        """
+        request = Append(id=append.message_id, msg=append.text, key=append.key, forwarded=True)
+        try:
+            async with self._forwards:
+                with origin.of(context):
+                    reply = await self._transport.call(owner, request, timeout_s=FORWARD_S)
+        except UnreachableError as error:
+            return Finish(token, Outcome.REFUSED, reason=f"{owner} decides about its key: {error.reason}")
+        except PeerError as error:
+            return Finish(token, Outcome.UNKNOWN, reason=f"{owner} decides about its key: {error.reason}")
+        if isinstance(reply, Stored):
+            return Finish(token, Outcome.STORED, reply.id, reply.origin, reply.sequence)
+        if isinstance(reply, Failure):
+            outcomes = {Code.CONFLICT: Outcome.CONFLICT, Code.FAILED: Outcome.UNKNOWN}
+            return Finish(token, outcomes.get(reply.code, Outcome.REFUSED), reason=reply.reason)
+        return Finish(token, Outcome.UNKNOWN, reason=f"{owner} answered with {type(reply).__name__}")

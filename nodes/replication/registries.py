@@ -1,0 +1,109 @@
+"""How a replica asks the registries: the first that answers, in the order of the configuration, decides."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from common.errors import PeerError, UnreachableError
+from common.pipeline import PipelinedTransport
+from common.replication import Identity, InSyncSet, Renew, Renewed
+from nodes.replication.core.effects import RegistryRequest
+
+log = structlog.get_logger()
+
+ANSWER_S = 0.5  # for one registry to answer
+PAUSE_S = 0.05  # between two tries to tell one of them
+TELL_S = 3.0  # for the others to hear of a new set: then the leases that they gave have lapsed
+
+
+class Registries:
+    """The registries, for one replica.
+
+    Args:
+        transport: carries requests.
+        addresses: host:port of each, in the order of the configuration.
+        renewal: a renewal with an in-sync set that this replica is about to adopt.
+    """
+
+    def __init__(
+        self, transport: PipelinedTransport, addresses: Sequence[str], renewal: Callable[[InSyncSet], Renew]
+    ) -> None:
+        self._transport = transport
+        self._addresses = tuple(addresses)
+        self._renewal = renewal
+        self._starts: dict[str, int] = {}  # the start of each registry, as it named it last
+        self._unheard: set[str] = set()  # registries that did not answer the last time
+
+    async def ask(self, request: RegistryRequest) -> tuple[Renewed | None, bool, list[Renewed]]:
+        """The deciding answer, or None; whether any registry may have received the request; the other answers."""
+        if isinstance(request, Renew):
+            return await self._renew_all(request)
+        sent = False
+        for address in self._addresses:
+            reply, received = await self._ask(address, request)
+            sent = sent or received
+            if reply is not None:
+                others = [other for other in self._addresses if other != address]
+                if others and reply.in_sync.term > 0:
+                    await self._tell(others, reply.in_sync)
+                return reply, True, []
+        return None, sent, []
+
+    async def _renew_all(self, request: Renew) -> tuple[Renewed | None, bool, list[Renewed]]:
+        answers = await asyncio.gather(*(self._renew(address, request) for address in self._addresses))
+        replies = [reply for reply, _ in answers if reply is not None]
+        return (replies[0] if replies else None), any(sent for _, sent in answers), replies[1:]
+
+    async def _renew(self, address: str, request: Renew) -> tuple[Renewed | None, bool]:
+        """Renew, and again at once when the registry has started since."""
+        sent = False
+        for _ in range(2):
+            known = self._starts.get(address, 0)
+            reply, received = await self._ask(address, _for_start(request, known))
+            sent = sent or received
+            if reply is None or reply.registry == known:
+                return reply, sent
+            self._starts[address] = reply.registry
+        return None, sent
+
+    async def _tell(self, others: Sequence[str], in_sync: InSyncSet) -> None:
+        """The others hear of a new set before this replica relies on it, or their leases lapse."""
+        renewal = self._renewal(in_sync)
+        if in_sync.find(renewal_identity(renewal)):
+            await asyncio.gather(*(self._tell_one(address, renewal) for address in others))
+
+    async def _tell_one(self, address: str, renewal: Renew) -> None:
+        ends_s = asyncio.get_running_loop().time() + TELL_S
+        while asyncio.get_running_loop().time() < ends_s:
+            reply, sent = await self._renew(address, renewal)
+            if reply is not None or not sent:  # it knows, or it is not there and cannot list anybody
+                return
+            await asyncio.sleep(PAUSE_S)
+
+    async def _ask(self, address: str, request: RegistryRequest) -> tuple[Renewed | None, bool]:
+        try:
+            reply = await self._transport.call(address, request, timeout_s=ANSWER_S)
+        except PeerError as error:
+            if address not in self._unheard:
+                log.warning("registry does not answer", registry=address, reason=error.reason)
+                self._unheard.add(address)
+            return None, not isinstance(error, UnreachableError)
+        self._unheard.discard(address)
+        return (reply if isinstance(reply, Renewed) else None), True
+
+
+def renewal_identity(renewal: Renew) -> Identity:
+    """Who renews."""
+    return Identity(renewal.node, renewal.incarnation)
+
+
+def _for_start(request: Renew, registry: int) -> Renew:
+    """The same renewal for another start of the registry."""
+    return Renew(
+        node=request.node,
+        incarnation=request.incarnation,
+        registry=registry,
+        in_sync=request.in_sync,
+        ready=request.ready,
+    )

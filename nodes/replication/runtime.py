@@ -1,0 +1,295 @@
+"""Runs the replication core in the loop of a node: peers, registries and journal are real here."""
+
+import asyncio
+import contextlib
+import contextvars
+import itertools
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from common import origin
+from common.codec import Reply
+from common.errors import StoreError
+from common.pipeline import PipelinedTransport
+from common.replication import InSyncSet, Renew
+from common.wire import Append
+from nodes.replication.core.claims import KeyedAppend
+from nodes.replication.core.effects import (
+    Answer,
+    Ask,
+    Commit,
+    Effect,
+    FindKey,
+    Finish,
+    Forward,
+    Load,
+    NewIncarnation,
+    Send,
+    Settings,
+)
+from nodes.replication.core.machine import DEFAULT, Core, PeerRequest
+from nodes.replication.core.state import Phase
+from nodes.replication.links import Links
+from nodes.replication.registries import Registries
+from nodes.replication.ticking import Ticking
+from nodes.replication.waiting import Waiters
+from nodes.storage.protocol import Journal, digest
+
+log = structlog.get_logger()
+
+
+Entry = tuple[str, str, str | None]  # id, text, idempotency key
+
+
+class Replicator:
+    """One replica.
+
+    Args:
+        core: decides.
+        journal: keeps.
+        transport: carries requests to peers and registries.
+        registries: host:port of each.
+        settings: those of the core.
+
+    Attributes:
+        waiters: what waits for the core.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        journal: Journal,
+        transport: PipelinedTransport,
+        registries: Sequence[str],
+        *,
+        settings: Settings = DEFAULT,
+    ) -> None:
+        self.core = core
+        self._ticking = Ticking(core, settings.standstill_s, self._wake, self._break)
+        self._journal = journal
+        self._transport = transport
+        self._registries = Registries(transport, registries, self._renewal)
+        self._links = Links(core, transport, self._wake, self._start)
+        self._loop = asyncio.get_running_loop()
+        self._next_token = itertools.count(1).__next__
+        self._answers: dict[int, asyncio.Future[Reply]] = {}
+        self._finishes: dict[int, asyncio.Future[Finish]] = {}
+        self._keyed: dict[int, tuple[KeyedAppend, origin.Origin | None]] = {}
+        self.waiters = Waiters()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._woken = False
+        self._due: asyncio.TimerHandle | None = None
+        self._seen: tuple[Phase, InSyncSet, str] | None = None
+
+    # Requests
+
+    async def handle(self, request: PeerRequest) -> Reply:
+        """Answer a peer."""
+        token = self._next_token()
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        self._answers[token] = answer
+        self.core.request(token, request, self._loop.time())
+        self._wake()
+        try:
+            return await answer
+        finally:
+            self._answers.pop(token, None)
+
+    async def append(self, entries: Sequence[Entry]) -> Finish:
+        """How the append of (id, text, key) triples ended, once they are on all in-sync disks."""
+        return await self._finished(lambda token: self.core.append(token, entries, self._loop.time()))
+
+    async def append_keyed(self, request: Append) -> Finish:
+        """How the append of a message with an idempotency key ended."""
+
+        def begin(token: int) -> None:
+            key = request.key or ""
+            append = KeyedAppend(token, request.id, request.msg, key, digest(request.msg), request.forwarded)
+            self._keyed[token] = append, origin.current()
+            self.core.append_keyed(append, self._loop.time())
+
+        return await self._finished(begin)
+
+    async def _finished(self, begin: Callable[[int], None]) -> Finish:
+        token = self._next_token()
+        finish: asyncio.Future[Finish] = self._loop.create_future()
+        self._finishes[token] = finish
+        begin(token)
+        self._wake()
+        try:
+            return await finish
+        finally:
+            self._finishes.pop(token, None)
+            self._keyed.pop(token, None)
+
+    # Life
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Replicate while the block runs."""
+        self._ticking.start()
+        try:
+            yield
+        finally:
+            self._ticking.stop()
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._due:
+                self._due.cancel()
+
+    def serve(self) -> None:
+        """The storage of this node is open."""
+        self.core.serve(self._loop.time())
+        self._wake()
+
+    async def leave(self, *, timeout_s: float) -> None:
+        """Leave the in-sync set, once everything that was accepted is acknowledged."""
+        self.core.leave(self._loop.time())
+        self._wake()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.waiters.until(lambda: self.core.left)
+        except TimeoutError:
+            log.warning("the in-sync set was not left in time: the others will fence this replica", seconds=timeout_s)
+
+    # Effects
+
+    def _wake(self) -> None:
+        """Do what the core asks for at the end of this turn of the loop, so that what comes at once is one batch."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._run, context=contextvars.Context())
+
+    def _run(self) -> None:
+        self._woken = False
+        try:
+            for effect in self.core.take(self._loop.time()):
+                self._do(effect)
+        except Exception as error:
+            self._break(error)
+        self.waiters.look()
+        self._schedule()
+        self._ticking.look()
+        seen = (self.core.phase, self.core.in_sync, self.core.replica.read_only)
+        if seen != self._seen:
+            self._seen = seen
+            self._tell_change()
+
+    def _schedule(self) -> None:
+        if self._due:
+            self._due.cancel()
+        self._due = None
+        if (due_s := self.core.due_s()) is not None:
+            self._due = self._loop.call_at(due_s, self._wake)
+
+    def _tell_change(self) -> None:
+        core = self.core
+        log.info(
+            "in-sync set",
+            phase=core.phase.value,
+            term=core.in_sync.term,
+            listed=[one.address for one in core.in_sync.listed],
+            joining=[one.address for one in core.in_sync.members if not one.listed],
+            read_only=core.replica.read_only,
+        )
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._links.send(effect)
+            case Answer(token=token, message=message):
+                _settle(self._answers.get(token), message)  # type: ignore[call-overload]
+            case Commit():
+                self._start(self._commit(effect))
+            case Load():
+                self._start(self._load(effect))
+            case FindKey(key=key):
+                self._start(self._find(key))
+            case Forward(token=token, owner=owner):
+                self._start(self._forward(token, owner))  # type: ignore[arg-type]
+            case Ask():
+                self._start(self._ask(effect))
+            case NewIncarnation():
+                self._start(self._be_reborn())
+            case Finish(token=token):
+                _settle(self._finishes.get(token), effect)  # type: ignore[call-overload]
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _break(self, error: Exception) -> None:
+        """End the node: after a defect of ours nothing says what was done, and the others go on."""
+        log.error("replication broke", exc_info=error)
+        self._journal.why = self._journal.why or f"replication broke: {error!r}"[:300]
+        self._journal.broken.set()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._break(error)
+        self._wake()
+
+    async def _forward(self, token: int, owner: str) -> None:
+        finish = self._finishes.get(token)
+        if finish and token in self._keyed:
+            append, context = self._keyed.pop(token)
+            _settle(finish, await self._links.forward(append, token, owner, context))
+
+    # Journal
+
+    async def _commit(self, effect: Commit) -> None:
+        try:
+            await self._journal.commit(effect.ranges, effect.in_sync)
+        except StoreError as error:
+            log.warning("a commit failed", reason=str(error))
+            self.core.commit_failed(str(error), self._loop.time())
+        else:
+            self.core.committed(effect, self._loop.time())
+
+    async def _load(self, effect: Load) -> None:
+        try:
+            found = await self._journal.load(effect.origin, effect.after, effect.upto)
+        except StoreError as error:
+            log.warning("records could not be read for a peer", peer=effect.address, reason=str(error))
+            self.core.loaded(effect.address, None, self._loop.time())
+        else:
+            self.core.loaded(effect.address, found, self._loop.time())
+
+    async def _find(self, key: str) -> None:
+        try:
+            claim = await self._journal.find_key(key)
+        except StoreError as error:
+            self.core.key_found(key, "", "", self._loop.time(), failed=str(error))
+            return
+        self.core.key_found(key, *((claim.message_id, claim.digest) if claim else ("", "")), self._loop.time())
+
+    async def _be_reborn(self) -> None:
+        with contextlib.suppress(StoreError):  # it is tried again
+            self.core.reborn(await self._journal.new_incarnation(), self._loop.time())
+
+    # Registries
+
+    async def _ask(self, effect: Ask) -> None:
+        try:
+            reply, sent, others = await self._registries.ask(effect.message)
+        except Exception:
+            log.exception("asking the registries broke")  # a defect of ours; it is asked again
+            reply, sent, others = None, True, []
+        self.core.registry_answered(effect.message, reply, self._loop.time(), sent=sent, others=others)
+
+    def _renewal(self, in_sync: InSyncSet) -> Renew:
+        core = self.core
+        ready = core.phase is not Phase.JOINING
+        return Renew(
+            node=core.replica.own, incarnation=core.replica.incarnation, registry=0, in_sync=in_sync, ready=ready
+        )
+
+
+def _settle(waiting: "asyncio.Future[Any] | None", result: object) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(result)

@@ -1,0 +1,286 @@
+"""What a logging node answers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+
+from common import ids
+from common.codec import Reply, Request
+from common.errors import InvalidMessageError, StoreError
+from common.inspection import Inspect, Report, report
+from common.replication import Copy, Digest, Heartbeat, Join, Replicate, Verify
+from common.wire import (
+    TAIL_S,
+    Append,
+    AppendAll,
+    Code,
+    Entry,
+    Failure,
+    Ping,
+    Read,
+    State,
+    Status,
+    Stored,
+    StoredAll,
+    Tail,
+)
+from nodes.hazelcast.map import Projection
+from nodes.reading import Reader
+from nodes.replication.anti_entropy import AntiEntropy
+from nodes.replication.core.effects import Finish, Outcome
+from nodes.replication.core.state import Phase
+from nodes.replication.runtime import Replicator
+from nodes.storage.protocol import Journal
+
+log = structlog.get_logger()
+
+STEP_S = 0.9  # for all that a request needs; below the facade's attempt timeout (1 s), so that the node says why
+AHEAD_MS = 60_000  # that an id may be ahead of the clock of this node
+LOGGED_CHARACTERS = 200  # of a text in the node's own log: enough to recognise it
+
+
+class LoggingNode:
+    """Stores and reads messages; answers STARTING, and nothing but peers, while it is not in sync.
+
+    Args:
+        address: host:port of this node, told in replies and in each log line.
+        engine: "hazelcast" or "embedded".
+        journal: that of this node.
+        replicator: replicates it.
+        anti_entropy: compares it with the others.
+        now_ms: milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        engine: str,
+        journal: Journal,
+        replicator: Replicator,
+        anti_entropy: AntiEntropy,
+        *,
+        now_ms: Callable[[], int] = ids.now_ms,
+    ) -> None:
+        self._address = address
+        self._engine = engine
+        self._journal = journal
+        self._replicator = replicator
+        self._anti_entropy = anti_entropy
+        self._reader = Reader(address, journal, replicator)
+        self._now_ms = now_ms
+        self._opening: State | None = State.STARTING
+        self._leaving = False
+        self._changed: tuple[State, int] = (State.STARTING, now_ms())
+        self._served = self._failed = 0
+        self._projection: Projection | None = None
+        self._own_member = ""
+
+    def forming(self) -> None:
+        """The member of this node runs; the cluster is not complete yet."""
+        self._opening = State.FORMING
+
+    def recent(self, minutes: float, messages: int) -> AsyncIterator[Entry]:
+        """The newest messages, from the newest on, within an age and a number."""
+        return self._reader.recent(ids.last_id(max(self._now_ms() - int(60_000 * minutes), 0)), messages)
+
+    def project_to(self, projection: Projection, *, own_member: str) -> None:
+        """Put messages into the map, too; `own_member` (host:port) is the member that belongs to this node."""
+        self._projection, self._own_member = projection, own_member
+
+    def opened(self) -> None:
+        """The storage is open: this node serves as soon as it is in sync."""
+        self._opening = None
+        self._replicator.serve()
+
+    def leave(self) -> None:
+        """Take nothing new."""
+        self._leaving = True
+
+    @property
+    def is_open(self) -> bool:
+        """True if the storage is open."""
+        return self._opening is None
+
+    def repairs_map(self) -> bool:
+        """True for the one replica that puts the recent messages again: the first listed one."""
+        listed = self._replicator.core.in_sync.listed
+        return bool(listed) and listed[0].address == self._address
+
+    async def compare_journals(self) -> None:
+        """Compare the journal with those of the others from time to time, for ever."""
+        await self._anti_entropy.run()
+
+    def state(self) -> State:
+        """What this node can do now."""
+        core = self._replicator.core
+        if self._leaving:
+            state = State.LEAVING
+        elif self._opening:
+            state = self._opening
+        else:
+            state = State.READY if core.phase is Phase.READY else State.JOINING
+        if state is not self._changed[0]:
+            self._changed = state, self._now_ms()
+        return state
+
+    async def handle(self, request: Request) -> Reply:
+        """Answer one request; raises StoreError, and InvalidMessageError for one that is not for a logging node."""
+        match request:
+            case Join() | Heartbeat() | Replicate():
+                return await self._replicator.handle(request)
+            case Inspect():
+                return await self.report()
+            case Ping():
+                members = len(self._projection.members()) if self._projection else 0
+                return Status(service="logging-service", state=self.state(), members=members)
+            case Digest() | Copy() | Verify():
+                return await self._anti_entropy.handle(request)
+            case Append() | AppendAll() | Read() | Tail():
+                return await self._serve(request)
+            case _:
+                raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
+
+    async def _serve(self, request: Append | AppendAll | Read | Tail) -> Reply:
+        if (state := self.state()) is not State.READY:
+            return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {state}")
+        step_s = TAIL_S + STEP_S if isinstance(request, Tail) else STEP_S
+        try:
+            async with asyncio.timeout(step_s):
+                reply = await self._answer(request)
+        except TimeoutError as error:
+            self._failed += 1
+            raise StoreError(f"{type(request).__name__.lower()} took over {step_s} s") from error
+        except StoreError:
+            self._failed += 1
+            raise
+        self._served += not isinstance(request, Tail)  # which is asked again and again while somebody follows
+        return reply
+
+    async def _answer(self, request: Append | AppendAll | Read | Tail) -> Reply:
+        match request:
+            case Append():
+                return await self._append(request)
+            case AppendAll():
+                return await self._append_all(request)
+            case Read():
+                return await self._reader.read(request)
+            case Tail():
+                return await self._reader.tail(request)
+
+    # Appends
+
+    async def _append(self, request: Append) -> Reply:
+        began_s = time.perf_counter()
+        entry = Entry(request.id, request.msg)
+        if reason := self._ahead([entry]):
+            return Failure(code=Code.AHEAD, reason=reason)
+        if request.key:
+            finish = await self._replicator.append_keyed(request)
+            if finish.outcome is Outcome.STORED and not request.forwarded:
+                await self._put([Entry(finish.message_id, request.msg)])
+        else:
+            storing = self._replicator.append([(request.id, request.msg, None)])
+            finish, _ = await asyncio.gather(storing, self._put([entry]))
+        if failure := _failure(finish):
+            return failure
+        message_id = finish.message_id or request.id
+        self._log_stored(message_id, request.msg)
+        return Stored(
+            id=message_id,
+            node=self._address,
+            replayed=message_id != request.id,
+            took_ms=_ms_since(began_s),
+            origin=finish.origin,
+            sequence=finish.upto,
+        )
+
+    async def _append_all(self, request: AppendAll) -> Reply:
+        began_s = time.perf_counter()
+        if reason := self._ahead(request.entries):
+            return Failure(code=Code.AHEAD, reason=reason)
+        if not request.entries:
+            return StoredAll(count=0, node=self._address)
+        storing = self._replicator.append([(*entry, None) for entry in request.entries])
+        finish, _ = await asyncio.gather(storing, self._put(request.entries))
+        if failure := _failure(finish):
+            return failure
+        if request.origins:
+            for (message_id, text), (request_id, traceparent) in zip(request.entries, request.origins, strict=True):
+                self._log_stored(message_id, text, request_id=request_id, traceparent=traceparent)
+        else:
+            first = request.entries[0].id
+            log.info("stored", messages=len(request.entries), node=self._address, first=first)
+        return StoredAll(
+            count=len(request.entries),
+            node=self._address,
+            took_ms=_ms_since(began_s),
+            origin=finish.origin,
+            sequence=finish.upto,
+        )
+
+    async def _put(self, entries: "tuple[Entry, ...] | list[Entry]") -> None:
+        if self._projection:
+            await self._projection.put(entries)
+
+    def _ahead(self, entries: "tuple[Entry, ...] | list[Entry]") -> str:
+        """Why ids are refused; empty if they are not: one from the future would stay the newest until then."""
+        highest = max((entry.id for entry in entries), default="")
+        if highest and (ahead_ms := ids.time_ms(highest) - self._now_ms()) > AHEAD_MS:
+            return (
+                f"the time of id {highest} is {ahead_ms // 1_000} s ahead of the clock of {self._address}, "
+                f"over the limit of {AHEAD_MS // 1_000} s: set the clocks, or import with UUIDv7 ids"
+            )
+        return ""
+
+    def _log_stored(self, message_id: str, text: str, **source: str) -> None:
+        log.info("stored", id=message_id, node=self._address, msg=text[:LOGGED_CHARACTERS], **source)
+
+    # How it is
+
+    async def report(self) -> Report:
+        """How it is."""
+        core, size = self._replicator.core, await self._journal.size()
+        state = self.state()
+        return report(
+            "logging-service",
+            state,
+            since_ms=self._changed[1],
+            served=self._served,
+            failed=self._failed,
+            engine=self._engine,
+            own_member=self._own_member,
+            members=self._projection.members() if self._projection else (),
+            entries=await self._projection.entries() if self._projection else -1,
+            messages=size.messages,
+            journal_bytes=size.bytes,
+            synced_ms=size.flushed_ms,
+            term=core.in_sync.term,
+            in_sync=tuple(one.address for one in core.in_sync.listed) if state is State.READY else (),
+            unconfirmed=core.replica.unconfirmed(),
+            reason=self._reason(state),
+        )
+
+    def _reason(self, state: State) -> str:
+        core = self._replicator.core
+        if state is State.JOINING and not core.replica.read_only:
+            return core.why_joining()[:1_000]
+        return core.why_not_written()[:1_000] if state is not State.LEAVING else ""
+
+
+def _failure(finish: Finish) -> Failure | None:
+    """What an append that was not stored is answered with; raises StoreError when it may be stored."""
+    match finish.outcome:
+        case Outcome.STORED:
+            return None
+        case Outcome.CONFLICT:
+            return Failure(code=Code.CONFLICT, reason=finish.reason)
+        case Outcome.REFUSED:
+            return Failure(code=Code.STARTING, reason=finish.reason)
+        case Outcome.UNKNOWN:
+            raise StoreError(finish.reason)
+
+
+def _ms_since(began_s: float) -> float:
+    return 1_000 * (time.perf_counter() - began_s)

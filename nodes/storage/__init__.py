@@ -1,0 +1,1 @@
+"""What a logging node keeps on its disk."""

@@ -1,0 +1,170 @@
+"""The journal in memory: the twin of the SQLite journal, for tests and for the simulator."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+
+from common.replication import Hour, InSyncSet, Record
+from common.wire import PAGE_MESSAGES, Entry, text_bytes
+from nodes.replication.core.effects import Opened, Range
+from nodes.storage.hours import checksum, hour_of
+from nodes.storage.protocol import ABOVE_ALL, LOAD_BYTES, Arrival, Claim, Size, decide, digest
+
+
+class Tables:
+    """What a journal holds, without waiting for anything; what is in here is on the disk."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, dict[int, Record]] = {}
+        self.texts: dict[str, str] = {}
+        self.keys: dict[str, Claim] = {}
+        self.vector: dict[int, int] = {}
+        self.in_sync: InSyncSet | None = None
+        self.order: list[tuple[str, int]] = []  # id and origin of all that ever came
+        self.nodes: dict[int, str] = {}  # by incarnation
+        self.superseded: set[str] = set()  # ids of messages that were removed for others with the same keys
+        self.floor = ""  # the highest id that retention has removed
+
+    def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
+        """See Journal."""
+        for found in ranges:
+            have = self.vector.get(found.origin, 0)
+            for record in found.records:
+                if record.sequence > have:
+                    self._add(found.origin, record)
+            self.vector[found.origin] = max(found.upto, have)
+        if in_sync:
+            self.in_sync = in_sync
+            self.nodes |= {one.incarnation: one.address for one in in_sync.members}
+
+    def _add(self, origin: int, record: Record) -> None:
+        if record.key:
+            self._claim(record.key, Claim(record.id, digest(record.msg), record.term))
+        if self.insert(record.id, record.msg, origin) or record.id in self.texts:
+            stored = record._replace(msg=self.texts[record.id])
+            self.records.setdefault(origin, {})[record.sequence] = stored
+
+    def _claim(self, key: str, claim: Claim) -> None:
+        """Remember a key, and remove the message that yields to another one, if any."""
+        self.keys[key], loser = decide(self.keys.get(key), claim)
+        if loser:
+            self.superseded.discard(self.keys[key].message_id)
+            self.superseded.add(loser)
+            self.texts.pop(loser, None)
+            self._drop_records({loser})
+
+    def _drop_records(self, ids: set[str]) -> None:
+        for origin, records in self.records.items():
+            if any(one.id in ids for one in records.values()):
+                self.records[origin] = {number: one for number, one in records.items() if one.id not in ids}
+
+    def insert(self, message_id: str, text: str, origin: int = 0) -> bool:
+        """Add a message, unless it is there, or was removed; True if it was added."""
+        if message_id in self.texts or message_id <= self.floor or message_id in self.superseded:
+            return False
+        self.texts[message_id] = text
+        self.order.append((message_id, origin))
+        return True
+
+    def load(self, origin: int, after: int, upto: int) -> Range:
+        """See Journal."""
+        found: list[Record] = []
+        used_bytes = 0
+        records = self.records.get(origin, {})
+        for record in (records[number] for number in range(after + 1, upto + 1) if number in records):
+            used_bytes += text_bytes(record.msg)
+            if found and (used_bytes > LOAD_BYTES or len(found) == PAGE_MESSAGES):
+                return Range(origin, after, found[-1].sequence, tuple(found))
+            found.append(record)
+        return Range(origin, after, upto, tuple(found))
+
+    def ids(self) -> list[str]:
+        """All ids in their order."""
+        return sorted(self.texts)
+
+    def expire(self, until: str) -> int:
+        """See Journal."""
+        old = {one for one in self.texts if one <= until}
+        for one in old:
+            del self.texts[one]
+        self._drop_records(old)
+        self.floor = max([self.floor, *old])
+        return len(old)
+
+
+class MemoryJournal:
+    """A Journal of Tables.
+
+    Args:
+        tables: what is there already.
+        draw: draws incarnations.
+    """
+
+    def __init__(self, tables: Tables, draw: Callable[[], int]) -> None:
+        self.tables = tables
+        self._draw = draw
+        self.name = str(uuid.uuid4())
+        self.broken = asyncio.Event()
+        self.why = ""
+        self.opened = Opened(draw(), dict(tables.vector), tables.in_sync)
+
+    async def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
+        """See Journal."""
+        self.tables.commit(ranges, in_sync)
+
+    async def new_incarnation(self) -> int:
+        """See Journal."""
+        return self._draw()
+
+    async def load(self, origin: int, after: int, upto: int) -> Range:
+        """See Journal."""
+        return self.tables.load(origin, after, upto)
+
+    async def find_key(self, key: str) -> Claim | None:
+        """See Journal; remembers for ever."""
+        return self.tables.keys.get(key)
+
+    async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
+        """See Journal."""
+        ids = self.tables.ids()
+        found = [one for one in (reversed(ids) if newest_first else ids) if after < one < (before or ABOVE_ALL)]
+        return [Entry(one, self.tables.texts[one]) for one in found[:limit]]
+
+    async def between(self, after: str, until: str) -> list[Entry]:
+        """See Journal; by number alone."""
+        return [Entry(one, self.tables.texts[one]) for one in self.tables.ids() if after < one <= until][:PAGE_MESSAGES]
+
+    async def arrivals(self, after: int, upto: int) -> list[Arrival]:
+        """See Journal; by number alone."""
+        tables = self.tables
+        return [
+            Arrival(number, Entry(one, tables.texts[one]), tables.nodes.get(origin, ""))
+            for number, (one, origin) in enumerate(tables.order[after:upto], after + 1)
+            if one in tables.texts
+        ][:PAGE_MESSAGES]
+
+    def last_arrival(self) -> int:
+        """See Journal."""
+        return len(self.tables.order)
+
+    async def hours(self, from_hour: int, until: str) -> dict[int, Hour]:
+        """See Journal."""
+        found: dict[int, Hour] = {}
+        first = max(from_hour, hour_of(self.tables.floor) + 1 if self.tables.floor else 0)
+        for message_id, text in self.tables.texts.items():
+            if message_id <= until and (hour := hour_of(message_id)) >= first:
+                sums = found.get(hour, Hour(hour, 0, 0))
+                found[hour] = Hour(hour, sums.messages + 1, sums.digest + checksum(message_id, text))
+        return found
+
+    async def repair(self, entries: Sequence[Entry]) -> int:
+        """See Journal."""
+        return sum(self.tables.insert(*entry) for entry in entries)
+
+    async def expire(self, until: str) -> int:
+        """See Journal."""
+        return self.tables.expire(until)
+
+    async def size(self) -> Size:
+        """See Journal."""
+        return Size(len(self.tables.texts), 0, 0)

@@ -1,0 +1,270 @@
+"""The journal of a logging node: an SQLite file that one process at a time uses."""
+
+import asyncio
+import contextlib
+import secrets
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from common import ids
+from common.errors import FatalError, StoreError
+from common.replication import Hour, InSyncSet
+from common.wire import Entry
+from nodes.replication.core.effects import Range
+from nodes.storage import tables
+from nodes.storage.database import (
+    Database,
+    UnusableError,
+    WriteAheadLog,
+    exclusive,
+    frames_in_log,
+    free_pages,
+    in_transaction,
+    is_final,
+)
+from nodes.storage.hours import hour_of
+from nodes.storage.opening import new_incarnation, open_tables
+from nodes.storage.protocol import ABOVE_ALL, NOBODY, Arrival, Claim, Observers, Size
+from nodes.storage.tables import Change, Contents
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+def draw_incarnation() -> int:
+    """63 random bits, of which one is set: never 0."""
+    return secrets.randbits(63) | 1
+
+
+@contextlib.asynccontextmanager
+async def open_journal(
+    path: Path, cluster_name: str, address: str, *, observers: Observers = NOBODY
+) -> AsyncIterator["SqliteJournal"]:
+    """The journal in a file, closed at the end; raises FatalError when it cannot be used."""
+    journal = await asyncio.to_thread(SqliteJournal, path, cluster_name, address, observers=observers)
+    try:
+        yield journal
+    finally:
+        await asyncio.to_thread(journal.close)
+
+
+class SqliteJournal:
+    """A Journal in an SQLite file.
+
+    A transaction that found no room on the disk, or a lock, is undone and may be tried again. After any other error
+    of the disk nothing more is read or written: what the operating system then says about the file is not reliable.
+
+    Args:
+        path: the file; it and its folder are made when they are missing.
+        cluster_name: of the cluster whose messages these are.
+        address: host:port of this node.
+        observers: called after each commit.
+        draw: draws incarnations.
+        clock: the time in seconds since 1970.
+
+    Raises:
+        FatalError: the file cannot be opened, is no journal, is one of another cluster or format, or another logging
+            node uses it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        cluster_name: str,
+        address: str,
+        *,
+        observers: Observers = NOBODY,
+        draw: Callable[[], int] = draw_incarnation,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._address = address
+        self._observers = observers
+        self._draw = draw
+        self._clock = clock
+        self._flushed_ms = 0
+        self._checkpoint: asyncio.Future[int] | None = None
+        self.broken = asyncio.Event()
+        self.why = ""
+        try:
+            with contextlib.ExitStack() as stack:
+                self._open(stack, cluster_name)
+                self._files = stack.pop_all()
+        except (OSError, sqlite3.Error) as error:
+            raise FatalError(f"cannot use {path} as a journal: {error}") from error
+
+    def _open(self, files: contextlib.ExitStack, cluster_name: str) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        files.enter_context(exclusive(self._path))
+        frames = frames_in_log(self._path)
+        self._log = files.enter_context(contextlib.closing(WriteAheadLog(self._path)))
+        self._writer = files.enter_context(contextlib.closing(Database(self._path)))
+        writer = self._writer.connection
+        if frames > (used := self._log.checkpoint(writer)) >= 0:
+            log.warning("the end of the journal was not completely written, and is cut", pages=frames - used)
+        found = in_transaction(
+            writer, lambda _: open_tables(writer, self._path, cluster_name, self._address, self._draw)
+        )
+        self.name, self._contents, self.opened = found
+        self._log.checkpoint(writer)
+        self._reader = files.enter_context(contextlib.closing(Database(self._path)))
+        self._scanner = files.enter_context(contextlib.closing(Database(self._path)))  # for what takes long
+
+    # What is written
+
+    async def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
+        """See Journal."""
+        now_s = self._clock()
+        await self._change(lambda connection, held: tables.store(connection, held, ranges, in_sync, now_s))
+
+    async def new_incarnation(self) -> int:
+        """See Journal."""
+        return await self._write(lambda connection: new_incarnation(connection, self._address, self._draw))
+
+    async def repair(self, entries: Sequence[Entry]) -> int:
+        """See Journal."""
+        return await self._change(lambda connection, held: tables.repair(connection, held, entries))
+
+    async def expire(self, until: str) -> int:
+        """See Journal; what becomes free goes back to the file system."""
+        removed = 0
+        while count := await self._change(lambda connection, _: tables.expire(connection, until)):
+            removed += count
+        while removed and await self._write(free_pages):
+            pass  # some at a time, so that commits get in between
+        return removed
+
+    # What is read
+
+    async def load(self, origin: int, after: int, upto: int) -> Range:
+        """See Journal."""
+        return await self._read(lambda connection: tables.load(connection, origin, after, upto))
+
+    async def find_key(self, key: str) -> Claim | None:
+        """See Journal."""
+        now_s = self._clock()
+        return await self._read(lambda connection: tables.find_key(connection, key, now_s))
+
+    async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
+        """See Journal."""
+        below = before or ABOVE_ALL
+        return await self._read(
+            lambda connection: tables.read(connection, after, below, limit, newest_first=newest_first)
+        )
+
+    async def between(self, after: str, until: str) -> list[Entry]:
+        """See Journal."""
+        return await self._scan(lambda connection: tables.between(connection, after, until))
+
+    async def arrivals(self, after: int, upto: int) -> list[Arrival]:
+        """See Journal."""
+        return await self._read(lambda connection: tables.arrivals(connection, after, upto))
+
+    def last_arrival(self) -> int:
+        """See Journal."""
+        return self._contents.last_arrival
+
+    async def hours(self, from_hour: int, until: str) -> dict[int, Hour]:
+        """See Journal."""
+        return await self._scan(lambda connection: tables.hours(connection, from_hour, until, self._contents.floor))
+
+    async def size(self) -> Size:
+        """See Journal."""
+        files = (self._path, Path(f"{self._path}-wal"))
+        size_bytes = sum(file.stat().st_size for file in files if file.exists())
+        query = "SELECT coalesce(sum(messages), 0) FROM hours"
+        messages = await self._read(lambda connection: int(connection.execute(query).fetchone()[0]))
+        return Size(messages, size_bytes, self._flushed_ms)
+
+    async def check(self) -> None:
+        """Read everything once, in 1.6 s for 1,000,000 messages.
+
+        Raises:
+            FatalError: a message is not what was written.
+        """
+        try:
+            await self._scan(_check)
+        except StoreError as error:
+            raise FatalError(f"{error}; `scripts.cluster wipe` empties it, then the peers fill it again") from error
+
+    def close(self) -> None:
+        """Finish what was started, and close the file."""
+        self._files.close()
+
+    # How it is done
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._run(self._reader, work)
+
+    async def _scan(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._run(self._scanner, work)
+
+    async def _change(self, work: Callable[[sqlite3.Connection, Contents], Change]) -> int:
+        """Write, then keep in memory what changed; how many messages were inserted or removed."""
+
+        def write(connection: sqlite3.Connection) -> int:
+            change = self._transact(connection, lambda _: work(connection, self._contents))
+            self._contents.apply(change)
+            return change.messages
+
+        return await self._with_checkpoint(write)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._with_checkpoint(lambda connection: self._transact(connection, work))
+
+    async def _with_checkpoint(self, write: Callable[[sqlite3.Connection], T]) -> T:
+        """Write; a checkpoint that is due runs behind it in the same thread, while the caller goes on."""
+        result = await self._run(self._writer, write)
+        if self._log.is_due() and (self._checkpoint is None or self._checkpoint.done()):
+            self._checkpoint = self._writer.start(self._log.checkpoint)
+            self._checkpoint.add_done_callback(self._checkpointed)
+        return result
+
+    def _transact(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+        """In the writer's thread: do the work in a transaction, unless the last checkpoint failed and fails again."""
+        if not self._writer.in_place():
+            raise UnusableError("the file is gone, or is another one")
+        self._log.require(connection)
+        began_s = time.perf_counter()
+        result = in_transaction(connection, work)
+        self._observers.committed(time.perf_counter() - began_s)
+        self._flushed_ms = ids.now_ms()
+        return result
+
+    def _checkpointed(self, checkpoint: "asyncio.Future[int]") -> None:
+        """The writes before it are done; the next one tries again, and fails when that does."""
+        if not checkpoint.cancelled() and (error := checkpoint.exception()):
+            log.warning("the journal's log could not be copied into its file", reason=str(error))
+            self._failure(error)
+
+    async def _run(self, database: Database, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self.broken.is_set():
+            raise StoreError(f"the journal is broken: {self.why}")
+        try:
+            return await database.start(work)
+        except (UnusableError, sqlite3.Error) as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: BaseException) -> StoreError:
+        """Break the journal if the error is final; what the caller is told."""
+        if not is_final(error):
+            return StoreError(f"the journal failed: {error}")
+        self.why = self.why or f"{self._path}: {error}"
+        self.broken.set()
+        return StoreError(f"the journal is broken: {self.why}")
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Read every message once; raises UnusableError when one is not what was written, or is gone."""
+    found: Counter[int] = Counter()
+    for row in connection.execute("SELECT id, msg, crc FROM messages"):
+        found[hour_of(tables.checked(*row).id)] += row[2]
+    if dict(connection.execute("SELECT hour, digest FROM hours")) != found:
+        raise UnusableError("messages are gone, or another program has added some")

@@ -1,0 +1,293 @@
+"""The tables of an SQLite journal: the statements on them, and functions of a connection. Their schema: opening.py."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from common.ids import last_id, time_ms
+from common.replication import Hour, InSyncSet, Record
+from common.wire import PAGE_BYTES, PAGE_MESSAGES, Entry, text_bytes
+from nodes.replication.core.effects import Range
+from nodes.storage.database import UnusableError
+from nodes.storage.hours import HOUR_MS, checksum, hour_of
+from nodes.storage.protocol import KEY_S, LOAD_BYTES, Arrival, Claim, decide, digest
+
+EXPIRE_MESSAGES = 1_000  # removed in one transaction, so that commits get in between
+
+_SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_ADVANCE = "UPDATE incarnations SET upto = ? WHERE number = ?"
+_NAME_NODE = """INSERT INTO incarnations (address, incarnation) VALUES (?, ?)
+    ON CONFLICT (incarnation) DO UPDATE SET address = excluded.address"""
+_INSERT = """INSERT INTO messages (id, msg, key, origin, sequence, crc, term) VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO NOTHING"""
+_INSERTED = "SELECT id, origin, sequence, crc FROM messages WHERE arrival > ?"
+_COMPLETE_KEY = "UPDATE messages SET key = ?, term = ? WHERE id = ? AND key IS NULL"
+_ADD_HOUR = """INSERT INTO hours VALUES (?, ?, ?)
+    ON CONFLICT (hour) DO UPDATE SET messages = messages + excluded.messages, digest = digest + excluded.digest"""
+_FORGET_KEYS = "DELETE FROM keys WHERE made_s < ?"
+_REMEMBER_KEY = "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)"
+_FIND_KEY = "SELECT id, digest, term FROM keys WHERE key = ? AND made_s >= ?"
+_LOAD = """WITH found AS (SELECT number FROM incarnations WHERE incarnation = :origin)
+    SELECT crc, sequence, id, msg, key, term FROM messages
+    WHERE origin = (SELECT number FROM found) AND sequence > :after AND sequence <= :upto UNION ALL
+    SELECT crc, a.sequence, id, msg, key, a.term FROM aliases AS a JOIN messages USING (id)
+    WHERE a.origin = (SELECT number FROM found) AND a.sequence > :after AND a.sequence <= :upto
+    ORDER BY 2 LIMIT :limit"""
+_READ = "SELECT id, msg, crc FROM messages WHERE id > ? AND id < ? ORDER BY id {} LIMIT ?"
+_BETWEEN = "SELECT id, msg, crc FROM messages WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+_ARRIVALS = """SELECT arrival, id, msg, crc, coalesce(address, '') FROM messages LEFT JOIN incarnations
+    ON number = origin WHERE arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?"""
+_HOURS = """SELECT hour, messages, digest FROM hours WHERE hour >= :first AND hour <= :last UNION ALL
+    SELECT :last, -count(*), -coalesce(sum(crc), 0) FROM messages WHERE id > :until AND id <= :end"""
+_OLDEST = "SELECT id, crc FROM messages WHERE id <= ? ORDER BY id LIMIT ?"
+
+_IN_SYNC = msgspec.json.Decoder(InSyncSet)
+
+Row = tuple[str, str, str | None, int, int | None, int, int]  # id, text, key, origin, sequence, checksum, term
+
+
+class Version(NamedTuple):
+    """The number of an incarnation in this file, and its entry of the version vector."""
+
+    number: int
+    upto: int
+
+
+class Change(NamedTuple):
+    """What a transaction inserted or removed, and what else it changes in Contents."""
+
+    messages: int
+    versions: Mapping[int, Version] = {}
+    last_arrival: int = 0
+    floor: str = ""
+
+
+@dataclass(slots=True)
+class Contents:
+    """What the writer keeps in memory of the tables; it changes after a commit, never before."""
+
+    versions: dict[int, Version]
+    last_arrival: int
+    floor: str  # the highest id that retention has removed
+
+    def apply(self, change: Change) -> None:
+        """Follow a transaction that was committed."""
+        self.versions.update(change.versions)
+        self.last_arrival = max(change.last_arrival, self.last_arrival)
+        self.floor = max(change.floor, self.floor)
+
+
+def contents(connection: sqlite3.Connection) -> Contents:
+    """Read what the writer keeps in memory."""
+    rows = connection.execute("SELECT incarnation, number, upto FROM incarnations")
+    versions = {incarnation: Version(number, upto) for incarnation, number, upto in rows}
+    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
+    return Contents(versions, last[0] if last else 0, meta(connection).get("floor", ""))
+
+
+def meta(connection: sqlite3.Connection) -> dict[str, str]:
+    """Read the table meta."""
+    return dict(connection.execute("SELECT name, value FROM meta").fetchall())
+
+
+def set_meta(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:
+    """Write into the table meta."""
+    connection.executemany(_SET_META, values.items())
+
+
+def in_sync_set(connection: sqlite3.Connection) -> InSyncSet | None:
+    """Read the last in-sync set."""
+    text = meta(connection).get("in_sync")
+    return _IN_SYNC.decode(text) if text else None
+
+
+def store(
+    connection: sqlite3.Connection, held: Contents, ranges: Sequence[Range], in_sync: InSyncSet | None, now_s: float
+) -> Change:
+    """Insert records, advance the vector, and write the in-sync set. See Journal.commit."""
+    versions: dict[int, Version] = {}
+    rows: list[Row] = []
+    for found in ranges:
+        number, upto = versions.get(found.origin) or held.versions.get(found.origin) or add(connection, found.origin)
+        rows += [
+            (message_id, text, key, number, sequence, checksum(message_id, text), term)
+            for sequence, message_id, text, key, term in found.records
+            if sequence > upto
+        ]
+        versions[found.origin] = Version(number, max(upto, found.upto))
+    connection.executemany(_ADVANCE, [(upto, number) for number, upto in versions.values()])
+    if keyed := [row for row in rows if row[2]]:
+        superseded = _claim(connection, keyed, now_s)
+        rows = [row for row in rows if row[0] not in superseded]
+    if in_sync:
+        set_meta(connection, {"in_sync": msgspec.json.encode(in_sync).decode()})
+        connection.executemany(_NAME_NODE, [(one.address, one.incarnation) for one in in_sync.members])
+    messages, last_arrival = _insert(connection, held, rows)
+    return Change(messages, versions, last_arrival)
+
+
+def repair(connection: sqlite3.Connection, held: Contents, entries: Iterable[Entry]) -> Change:
+    """Insert messages without an origin. See Journal.repair."""
+    superseded = {row[0] for row in connection.execute("SELECT id FROM superseded")}
+    rows: list[Row] = [(*one, None, 0, None, checksum(*one), 0) for one in entries if one.id not in superseded]
+    messages, last_arrival = _insert(connection, held, rows)
+    return Change(messages, {}, last_arrival)
+
+
+def add(connection: sqlite3.Connection, incarnation: int, address: str = "") -> Version:
+    """Give an incarnation its number, if it has none yet."""
+    connection.execute(
+        "INSERT OR IGNORE INTO incarnations (incarnation, address) VALUES (?, ?)", (incarnation, address)
+    )
+    query = "SELECT number, upto FROM incarnations WHERE incarnation = ?"
+    return Version(*connection.execute(query, (incarnation,)).fetchone())
+
+
+def _claim(connection: sqlite3.Connection, keyed: Iterable[Row], now_s: float) -> set[str]:
+    """Remember the keys of rows; the ids of the messages that yield to others, which are removed."""
+    connection.execute(_FORGET_KEYS, (now_s - KEY_S,))
+    superseded: set[str] = set()
+    for message_id, text, key, *_, term in keyed:
+        row = connection.execute(_FIND_KEY, (key, 0)).fetchone()
+        claim, loser = decide(Claim(*row) if row else None, Claim(message_id, digest(text), term))
+        if claim != row:
+            made_s = time_ms(claim.message_id) / 1_000
+            connection.execute(_REMEMBER_KEY, (key, claim.message_id, claim.digest, made_s, claim.term))
+        if loser:
+            superseded.discard(claim.message_id)
+            superseded.add(loser)
+            connection.execute("DELETE FROM superseded WHERE id = ?", (claim.message_id,))
+    for message_id in superseded:
+        _supersede(connection, message_id)
+    return superseded
+
+
+def _supersede(connection: sqlite3.Connection, message_id: str) -> None:
+    """Remove a message and its records for good: its key belongs to another one."""
+    found = connection.execute("SELECT id, crc FROM messages WHERE id = ?", (message_id,)).fetchall()
+    _count(connection, found, -1)
+    connection.execute("DELETE FROM messages WHERE id = ?", (message_id,))
+    connection.execute("DELETE FROM aliases WHERE id = ?", (message_id,))
+    connection.execute("INSERT OR IGNORE INTO superseded VALUES (?)", (message_id,))
+
+
+def _insert(connection: sqlite3.Connection, held: Contents, rows: Sequence[Row]) -> tuple[int, int]:
+    """Insert messages above the floor, or aliases of those that are there; messages inserted, and last arrival."""
+    rows = [row for row in rows if row[0] > held.floor]
+    count = connection.executemany(_INSERT, rows).rowcount if rows else 0
+    if count <= 0:
+        _alias(connection, rows)
+        return 0, held.last_arrival
+    if count == len(rows):
+        _count(connection, ((row[0], row[5]) for row in rows))
+    else:
+        inserted = connection.execute(_INSERTED, (held.last_arrival,)).fetchall()
+        _count(connection, [(row[0], row[3]) for row in inserted])
+        stored = {(origin, sequence) for _, origin, sequence, _ in inserted}
+        _alias(connection, [row for row in rows if row[3:5] not in stored])
+    return count, connection.execute("SELECT max(arrival) FROM messages").fetchone()[0]
+
+
+def _alias(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    """Keep records whose ids are there; a message that came by repair gets the key with which its record came."""
+    rows = [row for row in rows if row[3]]
+    aliases = [(origin, sequence, message_id, term) for message_id, _, _, origin, sequence, _, term in rows]
+    connection.executemany("INSERT OR IGNORE INTO aliases VALUES (?, ?, ?, ?)", aliases)
+    connection.executemany(_COMPLETE_KEY, [(row[2], row[6], row[0]) for row in rows if row[2]])
+
+
+def _count(connection: sqlite3.Connection, found: Iterable[tuple[str, int]], sign: int = 1) -> None:
+    """Add (id, checksum) pairs to their hours, or subtract them."""
+    by_time: dict[str, list[int]] = {}
+    for message_id, crc in found:  # the hour is worked out once for all ids of a millisecond
+        sums = by_time.setdefault(message_id[:13], [0, 0])
+        sums[0] += sign
+        sums[1] += sign * crc
+    connection.executemany(_ADD_HOUR, [(hour_of(begin), *sums) for begin, sums in by_time.items()])
+
+
+def load(connection: sqlite3.Connection, origin: int, after: int, upto: int) -> Range:
+    """See Journal.load."""
+    bounds = {"origin": origin, "after": after, "upto": upto, "limit": PAGE_MESSAGES}
+    records: list[Record] = []
+    used_bytes = 0
+    for crc, *fields in connection.execute(_LOAD, bounds):
+        record = Record(*fields)
+        checked(record.id, record.msg, crc)
+        used_bytes += text_bytes(record.msg)
+        if records and used_bytes > LOAD_BYTES:
+            return Range(origin, after, records[-1].sequence, tuple(records))
+        records.append(record)
+    return Range(origin, after, records[-1].sequence if len(records) == PAGE_MESSAGES else upto, tuple(records))
+
+
+def find_key(connection: sqlite3.Connection, key: str, now_s: float) -> Claim | None:
+    """See Journal.find_key."""
+    row = connection.execute(_FIND_KEY, (key, now_s - KEY_S)).fetchone()
+    return Claim(*row) if row else None
+
+
+def read(connection: sqlite3.Connection, after: str, before: str, limit: int, *, newest_first: bool) -> list[Entry]:
+    """Read the first or last messages with an id above `after` and below `before`."""
+    query = _READ.format("DESC" if newest_first else "ASC")
+    return [checked(*row) for row in connection.execute(query, (after, before, limit))]
+
+
+def between(connection: sqlite3.Connection, after: str, until: str) -> list[Entry]:
+    """See Journal.between."""
+    found: list[Entry] = []
+    used_bytes = 0
+    for row in connection.execute(_BETWEEN, (after, until, PAGE_MESSAGES)):
+        found.append(checked(*row))
+        used_bytes += text_bytes(found[-1].msg)
+        if used_bytes >= PAGE_BYTES:
+            break
+    return found
+
+
+def arrivals(connection: sqlite3.Connection, after: int, upto: int) -> list[Arrival]:
+    """See Journal.arrivals."""
+    found: list[Arrival] = []
+    used_bytes = 0
+    for arrival, *row, address in connection.execute(_ARRIVALS, (after, upto, PAGE_MESSAGES)):
+        found.append(Arrival(arrival, entry := checked(*row), address))
+        used_bytes += text_bytes(entry.msg)
+        if used_bytes >= PAGE_BYTES:
+            break
+    return found
+
+
+def hours(connection: sqlite3.Connection, from_hour: int, until: str, floor: str) -> dict[int, Hour]:
+    """See Journal.hours; what is above `until` in its hour is subtracted, in the same snapshot."""
+    first, last = max(from_hour, hour_of(floor) + 1 if floor else 0), hour_of(until)
+    bounds = {"first": first, "last": last, "until": until, "end": last_id((last + 1) * HOUR_MS - 1)}
+    found: dict[int, Hour] = {}
+    for hour, messages, crcs in connection.execute(_HOURS, bounds):
+        sums = found.get(hour, Hour(hour, 0, 0))
+        found[hour] = Hour(hour, sums.messages + messages, sums.digest + crcs)
+    return {hour: sums for hour, sums in found.items() if sums.messages > 0}
+
+
+def expire(connection: sqlite3.Connection, until: str) -> Change:
+    """Remove the first EXPIRE_MESSAGES messages up to the id `until`."""
+    old = connection.execute(_OLDEST, (until, EXPIRE_MESSAGES)).fetchall()
+    if not old:
+        return Change(0)
+    floor = old[-1][0]
+    connection.execute("DELETE FROM messages WHERE id <= ?", (floor,))
+    connection.execute("DELETE FROM aliases WHERE id <= ?", (floor,))
+    connection.execute("DELETE FROM superseded WHERE id <= ?", (floor,))
+    _count(connection, old, -1)
+    connection.execute("DELETE FROM hours WHERE messages = 0")
+    set_meta(connection, {"floor": floor})
+    return Change(len(old), floor=floor)
+
+
+def checked(message_id: str, text: str, crc: int) -> Entry:
+    """The entry of a row; raises UnusableError when it is not what was written."""
+    if crc != checksum(message_id, text):
+        raise UnusableError(f"the message {message_id} is damaged")
+    return Entry(message_id, text)

@@ -1,0 +1,1 @@
+"""A deterministic simulator: replicas, registries, facades and clients in one thread, with a seed."""

@@ -1,0 +1,221 @@
+"""What goes wrong in a run: chosen by the seed, one after the other or at once."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from tests.simulation.scenario import HEAL_S, LOAD_S, Result, Simulation
+from tests.simulation.world import World
+
+CLIENTS = 3
+QUIET_S = 11.0  # after the load, so that every request has ended
+DOWN_S = (0.2, 4.0)  # that a process is away; below `assemble_s`, in which others wait for its records
+HUNG_S = (0.05, 4.0)
+
+
+def run(seed: int) -> Result:
+    """One run with the faults of a seed."""
+    simulation = simulation_of(seed)
+    simulation.start()
+    if simulation.result.problems:
+        return simulation.result
+    ends_s = simulation.world.now_s + LOAD_S
+    simulation.load(CLIENTS, ends_s)
+    _plan(simulation, ends_s)
+    simulation.world.run(ends_s)
+    heal(simulation)
+    simulation.world.run(ends_s + QUIET_S)
+    simulation.settle(HEAL_S, "not all in sync again")
+    return simulation.verdict()
+
+
+def simulation_of(seed: int) -> Simulation:
+    """A cluster of the shape that a seed chooses: mostly three nodes and one registry."""
+    chance = World(seed).random
+    return Simulation(seed, nodes=chance.choice((3, 3, 3, 3, 4, 5)), registries=chance.choice((1, 1, 1, 2)))
+
+
+def heal(simulation: Simulation) -> None:
+    """End every fault."""
+    simulation.network.heal()
+    for registry in simulation.registries:
+        if registry.directory is None:
+            registry.start()
+        if registry.hung:
+            registry.resume()
+    for node in simulation.nodes.values():
+        node.disk.fails, node.disk.slow_s = False, 0.0
+        node.resume()
+        if node.core is None:
+            node.start()
+
+
+def _plan(simulation: Simulation, ends_s: float) -> None:
+    world = simulation.world
+    kind = world.random.choice(("processes", "processes", "network", "disks"))
+    choices: Sequence[Callable[[Simulation], None]] = {
+        "processes": [kill_one, kill_two, kill_all, leave_one, hang_one, hang_two, registry_down, registry_hangs],
+        "network": [split, split, one_direction, apart_from_peers, kill_one],
+        "disks": [disk_full, all_disks_full, disk_slow, wipe_one, kill_one, kill_two, hang_one],
+    }[kind]
+
+    def following() -> None:
+        if world.now_s < ends_s:
+            world.random.choice(choices)(simulation)
+            world.later(world.random.expovariate(1 / 1.2), following)
+
+    world.later(world.random.uniform(0.2, 1.5), following)
+
+
+def _some(simulation: Simulation, count: int) -> list[str]:
+    running = [address for address, node in simulation.nodes.items() if node.core]
+    return simulation.world.random.sample(running, min(count, len(running)))
+
+
+def kill_one(simulation: Simulation) -> None:
+    """SIGKILL."""
+    for address in _some(simulation, 1):
+        simulation.down_for(address, simulation.world.random.uniform(*DOWN_S))
+
+
+def kill_two(simulation: Simulation) -> None:
+    """SIGKILL of all but one at once."""
+    for address in _some(simulation, len(simulation.nodes) - 1):
+        simulation.down_for(address, simulation.world.random.uniform(*DOWN_S))
+
+
+def kill_all(simulation: Simulation) -> None:
+    """An outage of all."""
+    for address in _some(simulation, len(simulation.nodes)):
+        simulation.down_for(address, simulation.world.random.uniform(*DOWN_S))
+
+
+def leave_one(simulation: Simulation) -> None:
+    """SIGTERM, and a new start."""
+    for address in _some(simulation, 1):
+        simulation.fault(f"leave {address}")
+        node = simulation.nodes[address]
+        node.leave()
+        simulation.world.later(3.0, lambda node=node: None if node.core else node.start())  # type: ignore[misc]
+
+
+def hang_one(simulation: Simulation) -> None:
+    """SIGSTOP and SIGCONT."""
+    _hang(simulation, 1)
+
+
+def hang_two(simulation: Simulation) -> None:
+    """All but one."""
+    _hang(simulation, len(simulation.nodes) - 1)
+
+
+def _hang(simulation: Simulation, count: int) -> None:
+    for address in _some(simulation, count):
+        seconds = simulation.world.random.uniform(*HUNG_S)
+        simulation.fault(f"hang {address} for {seconds:.2f} s")
+        simulation.nodes[address].hang()
+        simulation.world.later(seconds, simulation.nodes[address].resume)
+
+
+def registry_down(simulation: Simulation) -> None:
+    """SIGKILL of a registry, and a new start."""
+    registry = simulation.world.random.choice(simulation.registries)
+    simulation.fault(f"registry {registry.address} down")
+    registry.kill()
+    _without_registry(simulation)
+    seconds = simulation.world.random.uniform(0.1, 5.0)
+    simulation.world.later(seconds, lambda: None if registry.directory else registry.start())
+
+
+def registry_hangs(simulation: Simulation) -> None:
+    """SIGSTOP of a registry."""
+    registry = simulation.world.random.choice(simulation.registries)
+    simulation.fault(f"registry {registry.address} hangs")
+    registry.hang()
+    _without_registry(simulation)
+    simulation.world.later(simulation.world.random.uniform(0.1, 6.0), registry.resume)
+
+
+def _without_registry(simulation: Simulation) -> None:
+    """Without any registry, a replica that others take for dead may decide about a key once more."""
+    if all(one.hung or one.directory is None for one in simulation.registries):
+        simulation.result.keys_divided = True
+
+
+def split(simulation: Simulation) -> None:
+    """The hosts fall into two or three groups; each facade and registry is in one of them."""
+    groups = simulation.world.random.choice((2, 2, 3))
+    hosts = [
+        *simulation.nodes,
+        *(one.address for one in simulation.registries),
+        *(one.name for one in simulation.facades),
+    ]
+    side = {host: simulation.world.random.randrange(groups) for host in hosts}
+    simulation.fault(f"split {side}")
+    clients = {side[one.address] for one in simulation.registries} | {side[one.name] for one in simulation.facades}
+    most = Counter(side[address] for address in simulation.nodes).most_common(1)[0]
+    if clients != {most[0]} or 2 * most[1] <= len(simulation.nodes):
+        simulation.result.divided = True
+    _cut(simulation, [(one, other) for one in hosts for other in hosts if side[one] != side[other]])
+
+
+def one_direction(simulation: Simulation) -> None:
+    """What one node sends to another one is lost."""
+    one, other = _some(simulation, 2) if len(_some(simulation, 2)) == 2 else (None, None)
+    if one and other:
+        simulation.fault(f"{one} does not reach {other}")
+        _cut(simulation, [(one, other)])
+
+
+def apart_from_peers(simulation: Simulation) -> None:
+    """A node reaches registries and facades, and no other node."""
+    for one in _some(simulation, 1):
+        simulation.fault(f"{one} reaches no peer")
+        _cut(simulation, [way for other in simulation.nodes if other != one for way in ((one, other), (other, one))])
+
+
+def _cut(simulation: Simulation, ways: list[tuple[str, str]]) -> None:
+    simulation.network.cut(ways)
+    simulation.world.later(simulation.world.random.uniform(0.1, 6.0), simulation.network.heal)
+
+
+def disk_full(simulation: Simulation) -> None:
+    """A disk takes nothing for a while."""
+    for address in _some(simulation, 1):
+        _fail(simulation, address)
+
+
+def all_disks_full(simulation: Simulation) -> None:
+    """No disk takes anything for a while."""
+    for address in _some(simulation, len(simulation.nodes)):
+        _fail(simulation, address)
+
+
+def _fail(simulation: Simulation, address: str) -> None:
+    disk = simulation.nodes[address].disk
+    simulation.fault(f"disk of {address} full")
+    disk.fails = True
+
+    def end() -> None:
+        disk.fails = False
+
+    simulation.world.later(simulation.world.random.uniform(0.1, 4.0), end)
+
+
+def disk_slow(simulation: Simulation) -> None:
+    """Each flush takes 0.3 s for a while."""
+    for address in _some(simulation, 1):
+        disk = simulation.nodes[address].disk
+        simulation.fault(f"disk of {address} slow")
+        disk.slow_s = 0.3
+
+        def end(disk=disk) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            disk.slow_s = 0.0
+
+        simulation.world.later(simulation.world.random.uniform(0.5, 4.0), end)
+
+
+def wipe_one(simulation: Simulation) -> None:
+    """A disk is lost; only while all are in sync, so that no other one is away."""
+    if simulation.is_safe():
+        for address in _some(simulation, 1):
+            simulation.down_for(address, simulation.world.random.uniform(*DOWN_S), wipe=True)

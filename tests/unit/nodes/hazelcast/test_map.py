@@ -1,0 +1,392 @@
+"""Tests of nodes.hazelcast.map: a map that the test controls, and a real member."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import pytest
+from hazelcast.asyncio import HazelcastClient, Map
+from hazelcast.errors import HazelcastSerializationError, TargetDisconnectedError
+from structlog.typing import EventDict
+
+from common import ids
+from common.errors import FatalError
+from common.wire import Entry
+from nodes.hazelcast import member
+from nodes.hazelcast.java import Runtime
+from nodes.hazelcast.map import (
+    CHUNK_BYTES,
+    MAP,
+    OLD_MS,
+    PUT_S,
+    PUTS,
+    Projection,
+    quiet_abandoned_calls,
+    read_text_alone,
+)
+from scripts.ports import free_addresses
+from tests.support import becomes
+
+CLUSTER = "map-test"
+LARGE = "x" * 60 * 1_024
+
+
+class Twin:
+    """A map that keeps what is put, fails, or hangs."""
+
+    def __init__(self) -> None:
+        self.puts: list[dict[str, str]] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.error: Exception | None = None
+
+    async def put_all(self, entries: dict[str, str]) -> None:
+        """See hazelcast's Map."""
+        await self.answers.wait()
+        if self.error:
+            raise self.error
+        self.puts.append(entries)
+
+    async def size(self) -> int:
+        """See hazelcast's Map."""
+        await self.answers.wait()
+        return sum(map(len, self.puts))
+
+
+def projected(twin: Twin, *, observed: Callable[[float], object] = lambda _seconds: None) -> Projection:
+    """A projection that fills the twin."""
+    return Projection(cast(HazelcastClient, None), cast("Map[str, str]", twin), asyncio.Event(), observed)
+
+
+def new(*texts: str) -> list[Entry]:
+    """Messages of now."""
+    return [Entry(ids.new_id(), text) for text in texts]
+
+
+def test_messages_are_put_as_they_are() -> None:
+    """The id is the key and the text the value; how long that took is observed."""
+
+    async def run() -> None:
+        twin, observed = Twin(), list[float]()
+        entries = new("a", "b")
+        await projected(twin, observed=observed.append).put(entries)
+        assert [dict(entries)] == twin.puts
+        assert 1 == len(observed)
+
+    asyncio.run(run())
+
+
+def test_a_put_of_many_large_texts_is_cut_into_chunks() -> None:
+    """A member has to hold what is on its way, beside what it evicts: at most a mebibyte comes at once."""
+
+    async def run() -> None:
+        twin = Twin()
+        entries = new(*[LARGE] * 160)
+        await projected(twin).put(entries)
+        assert dict(entries) == {key: text for chunk in twin.puts for key, text in chunk.items()}
+        assert max(sum(map(len, chunk.values())) for chunk in twin.puts) <= CHUNK_BYTES
+        assert len(twin.puts) < 12
+
+    asyncio.run(run())
+
+
+def test_what_is_old_when_it_comes_stays_out_of_the_map() -> None:
+    """An import of a million messages would push the recent ones out."""
+
+    async def run() -> None:
+        twin = Twin()
+        (recent,) = new("recent")
+        old = Entry(ids.first_id(ids.now_ms() - OLD_MS - 1_000), "old")
+        projection = projected(twin)
+        await projection.put([old, recent])
+        await projection.put([old])
+        assert [{recent.id: "recent"}] == twin.puts
+
+    asyncio.run(run())
+
+
+def test_a_map_that_hangs_is_waited_for_once(logged: list[EventDict]) -> None:
+    """For PUT_S; what comes after that does not wait at all, and all that the map lacks is counted."""
+
+    async def run() -> None:
+        twin = Twin()
+        twin.answers.clear()
+        projection = projected(twin)
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        await projection.put(new("a", "b"))
+        assert PUT_S - 0.01 < loop.time() - began_s < PUT_S + 0.15
+        began_s = loop.time()
+        for _ in range(100):
+            await projection.put(new("c"))
+        assert loop.time() - began_s < PUT_S
+        assert (102, []) == (projection.missed, twin.puts)
+        assert -1 == await projection.entries()
+
+    asyncio.run(run())
+    assert ["the map did not take messages in time"] == [line["event"] for line in logged]
+
+
+def test_a_map_that_fails_is_no_failure_of_the_append() -> None:
+    """Whatever the client raises: the journals have the message."""
+
+    async def run() -> None:
+        for error in (TargetDisconnectedError("gone"), OSError("broken"), ExceptionGroup("x", [OSError("broken")])):
+            twin = Twin()
+            twin.error = error
+            projection = projected(twin)
+            await projection.put(new("a"))
+            assert 1 == projection.missed
+
+    asyncio.run(run())
+
+
+def test_the_puts_that_are_under_way_are_limited() -> None:
+    """Each may hold a mebibyte; the rest is left to the next repair."""
+
+    async def run() -> None:
+        twin = Twin()
+        twin.answers.clear()
+        projection = projected(twin)
+        puts = [asyncio.create_task(projection.put(new("x"))) for _ in range(PUTS + 3)]
+        done, _ = await asyncio.wait(puts, timeout=PUT_S / 2)
+        assert (3, 3) == (len(done), projection.missed)
+        twin.answers.set()
+        await asyncio.gather(*puts)
+        assert (PUTS, 3) == (len(twin.puts), projection.missed)
+
+    asyncio.run(run())
+
+
+def test_abandoned_calls_are_quiet_and_defects_are_not(
+    logged: list[EventDict], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the client's own tasks raise costs one line of debug; anything else is reported as ever."""
+    loop = asyncio.new_event_loop()
+    with caplog.at_level(logging.ERROR):
+        quiet_abandoned_calls(loop, {"message": "never retrieved", "exception": TargetDisconnectedError("gone")})
+        quiet_abandoned_calls(loop, {"message": "a defect", "exception": ZeroDivisionError("oops")})
+    loop.close()
+
+    assert [("debug", "gone")] == [(line["log_level"], line["reason"]) for line in logged]
+    assert "a defect" in caplog.text
+
+
+def test_no_cluster_is_one_sentence() -> None:
+    """A client without any member gives up within its limit, and says whom it asked."""
+
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await Projection.connect("nobody", ["127.0.0.1:9"], connect_s=0.5)
+
+    with pytest.raises(FatalError, match=r"no Hazelcast member of 'nobody' at 127\.0\.0\.1:9"):
+        asyncio.run(run())
+
+
+# With a real member
+
+
+class Alone:
+    """A member that runs alone, and the loop in which it was started."""
+
+    def __init__(self, runner: asyncio.Runner, address: str) -> None:
+        self.runner = runner
+        self.address = address
+
+    def on(self, steps: Callable[[Projection, "Map[str, Any]"], Awaitable[None]]) -> None:
+        """Take the steps with a projection, and with the map as another client sees it that reads text alone."""
+
+        async def run() -> None:
+            projection = await Projection.connect(CLUSTER, [self.address])
+            async with self.client() as other:
+                read_text_alone(other)
+                await steps(projection, await other.get_map(MAP))
+            await projection.close()
+
+        self.runner.run(run())
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[HazelcastClient]:
+        """A client without any of our code."""
+        made = await HazelcastClient.create_and_start(cluster_name=CLUSTER, cluster_members=[self.address])
+        try:
+            yield made
+        finally:
+            await made.shutdown()
+
+    def process(self) -> psutil.Process:
+        """The Java process of the member."""
+        option = f"-Dthreefold.port={self.address.rpartition(':')[2]}"
+        (found,) = [child for child in psutil.Process().children() if option in child.cmdline()]
+        return found
+
+
+@pytest.fixture(scope="module")
+def alone(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
+    """A member that the tests of this module share."""
+    (address,) = free_addresses(1)
+    stack = AsyncExitStack()
+
+    async def start() -> None:
+        running = await stack.enter_async_context(
+            member.running(
+                runtime,
+                address=address,
+                members=[address],
+                cluster_name=CLUSTER,
+                heap_mb=192,
+                log_path=tmp_path_factory.mktemp("member") / "member.log",
+            )
+        )
+        await running.started()
+
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(quiet_abandoned_calls)
+        try:
+            runner.run(start())
+            yield Alone(runner, address)
+        finally:
+            runner.run(stack.aclose())
+
+
+async def filled(projection: Projection, other: "Map[str, Any]", entries: Sequence[Entry]) -> None:
+    """Return when the map has these messages, which are the recent ones."""
+
+    async def recent() -> AsyncIterator[Entry]:
+        for entry in reversed(entries):
+            yield entry
+
+    async def there() -> bool:
+        try:
+            return dict(entries) == await other.get_all([entry.id for entry in entries])
+        except HazelcastSerializationError:
+            return False
+
+    async with projection.kept(lambda: True, recent):
+        await becomes(True, there, timeout_s=20.0)
+
+
+@pytest.mark.cluster
+def test_any_hazelcast_client_reads_the_map_as_it_stands(alone: Alone) -> None:
+    """Key and value are plain text: an id gives its message, to a client without any of our code."""
+
+    async def steps(projection: Projection, other: "Map[str, Any]") -> None:
+        entries = new("plain", 'text "é" \n\x00 😀')
+        await filled(projection, other, entries)
+        async with alone.client() as plain:
+            messages: Map[str, Any] = await plain.get_map(MAP)
+            assert dict(entries) == await messages.get_all([entry.id for entry in entries])
+        assert await projection.entries() >= 2
+        (seen,) = projection.members()
+        assert (alone.address, 31) == (seen.address, seen.partitions)
+
+    alone.on(steps)
+
+
+class Attack:
+    """Unpickled, it makes a folder: it might run anything."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        """What pickle calls."""
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_an_attacker_puts_into_the_map_is_never_run(alone: Alone, tmp_path: Path, *, nested: bool) -> None:
+    """An object under the id of a message, also within a list: puts go on, and nothing is unpickled by a node."""
+    folder = tmp_path / "pwned"
+    value = [Attack(folder)] if nested else Attack(folder)
+
+    async def steps(projection: Projection, other: "Map[str, Any]") -> None:
+        first, second = entries = new("a", "b")
+        async with alone.client() as plain:
+            attacked: Map[str, Any] = await plain.get_map(MAP)
+            await attacked.put(first.id, value)
+            assert await projection.entries() > 0
+            await projection.put(entries)
+            await filled(projection, other, entries)
+
+            await attacked.put(first.id, value)
+            with pytest.raises(HazelcastSerializationError):
+                await other.get(first.id)
+            assert "b" == await other.get(second.id)
+            assert await other.get(ids.new_id()) is None
+            assert not folder.exists()
+            await attacked.get(first.id)  # a client that does not defend itself runs it
+            assert folder.exists()
+            await attacked.delete(first.id)
+
+    alone.on(steps)
+
+
+@pytest.mark.cluster
+def test_a_member_that_hangs_delays_nobody_and_gets_everything_later(alone: Alone) -> None:
+    """A put takes PUT_S, the next ones nothing; when the member goes on, the recent messages are put again."""
+
+    async def steps(projection: Projection, other: "Map[str, Any]") -> None:
+        loop = asyncio.get_running_loop()
+        first, *others = new(*map(str, range(50)))
+        await filled(projection, other, [first])
+        process = alone.process()
+        process.send_signal(signal.SIGSTOP)
+        try:
+            began_s = loop.time()
+            await projection.put(others[:1])
+            assert loop.time() - began_s < PUT_S + 0.2
+            began_s = loop.time()
+            for entry in others[1:]:
+                await projection.put([entry])
+            assert loop.time() - began_s < PUT_S
+            assert projection.missed >= len(others)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        await filled(projection, other, [first, *others])
+
+    alone.on(steps)
+
+
+@pytest.mark.cluster
+def test_many_large_messages_reach_the_map(alone: Alone) -> None:
+    """10 MB at once, in chunks, and what was not in time again; the member stays."""
+
+    async def steps(projection: Projection, other: "Map[str, Any]") -> None:
+        entries = new(*[LARGE] * 160)
+        await projection.put(entries)
+
+        await filled(projection, other, entries)
+        assert not projection.lost.is_set()
+        await other.clear()
+
+    alone.on(steps)
+
+
+@pytest.mark.cluster
+def test_only_the_one_that_repairs_puts_messages_again(alone: Alone) -> None:
+    """The others would do the same work again."""
+
+    async def steps(projection: Projection, other: "Map[str, Any]") -> None:
+        asked = asyncio.Event()
+        (entry,) = new("x")
+
+        def repairs() -> bool:
+            asked.set()
+            return False
+
+        async def recent() -> AsyncIterator[Entry]:
+            yield entry
+
+        async with projection.kept(repairs, recent), asyncio.timeout(20.0):
+            await asked.wait()
+        assert not await other.contains_key(entry.id)
+
+    alone.on(steps)

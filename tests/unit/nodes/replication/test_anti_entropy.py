@@ -1,0 +1,166 @@
+"""Tests of nodes.replication.anti_entropy: two replicas that are in sync, and journals that lost something."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from common import ids
+from common.replication import Copy, Digest, Digested, Verified, Verify
+from common.wire import PAGE_MESSAGES, Entry, Page
+from nodes.storage.hours import HOUR_MS
+from scripts.ports import free_addresses
+from tests.replicas import Running, running, serving_registry
+
+
+def on(steps: Callable[[Running, Running], Awaitable[None]]) -> None:
+    """Take the steps with two replicas."""
+
+    async def run(registry: str) -> None:
+        addresses = free_addresses(2)
+        async with contextlib.AsyncExitStack() as stack:
+            first, second = [await stack.enter_async_context(running(one, addresses, [registry])) for one in addresses]
+            for one in (first, second):
+                await one.serves_among(addresses)
+            await steps(first, second)
+
+    with serving_registry() as registry:
+        asyncio.run(run(registry))
+
+
+def at(time_ms: int, text: str) -> Entry:
+    """A message of some time."""
+    return Entry(ids.last_id(time_ms)[:24] + ids.new_id()[24:], text)
+
+
+def now_id() -> str:
+    """Above every id that was made."""
+    return ids.last_id(ids.now_ms() + 1_000)
+
+
+async def verified(one: Running) -> Verified:
+    """What a replica has when it has compared its journal with that of the other one."""
+    reply = await one.node.handle(Verify(until=now_id()))
+    assert isinstance(reply, Verified)
+    assert one.address == reply.node
+    return reply
+
+
+def test_what_a_journal_lacks_is_taken_from_a_replica_that_has_it() -> None:
+    """Messages of any hour, also many in one of them: afterwards both say that they have the same."""
+
+    async def steps(first: Running, second: Running) -> None:
+        old = [at(number * HOUR_MS, f"old {number}") for number in (1, 2, 470_000)]
+        many = [Entry(ids.new_id(), "x" * 2_000) for _ in range(PAGE_MESSAGES + 400)]
+        await first.journal.repair([*old, *many])
+        await second.journal.repair([old[1]])
+        found = await verified(second)
+        assert (len(many) + 3, len(many) + 2) == (found.messages, found.repaired)
+        again = await verified(first)
+        assert (found.messages, found.digest, 0) == (again.messages, again.digest, 0)
+        assert sorted([*old, *many]) == await second.journal.read("", 2_000)
+
+    on(steps)
+
+
+def test_each_side_takes_what_it_lacks() -> None:
+    """Both have messages that the other one lacks, in the same hour."""
+
+    async def steps(first: Running, second: Running) -> None:
+        one, other = at(7 * HOUR_MS, "one"), at(7 * HOUR_MS, "other")
+        await first.journal.repair([one])
+        await second.journal.repair([other])
+        assert [1, 1] == [(await verified(replica)).repaired for replica in (first, second)]
+        assert sorted([one, other]) == await first.journal.read("", 10) == await second.journal.read("", 10)
+
+    on(steps)
+
+
+def test_more_hours_than_a_message_holds_are_compared() -> None:
+    """A log of many weeks is asked for in several messages."""
+
+    async def steps(first: Running, second: Running) -> None:
+        entries = [at(hour * HOUR_MS, "x") for hour in range(1, PAGE_MESSAGES + 300)]
+        await first.journal.repair(entries)
+        await second.journal.repair(entries[:-1])
+        assert 1 == (await verified(second)).repaired
+
+    on(steps)
+
+
+def test_digests_are_by_hour_and_bounded() -> None:
+    """Only hours that are asked for, up to an id; copies in the order of the ids."""
+
+    async def steps(first: Running, _second: Running) -> None:
+        entries = [at(hour * HOUR_MS + 90_000, "x") for hour in (3, 3, 5, 7)]
+        await first.journal.repair(entries)
+        reply = await first.node.handle(Digest(from_hour=4, until=ids.last_id(6 * HOUR_MS)))
+        assert isinstance(reply, Digested)
+        assert [(5, 1)] == [hour[:2] for hour in reply.hours]
+        assert Digested(hours=()) == await first.node.handle(Digest(from_hour=8, until=now_id()))
+        copied = await first.node.handle(Copy(after="", until=ids.last_id(4 * HOUR_MS)))
+        own = tuple(sorted(entries[:2]))
+        assert Page(entries=own, next=own[-1].id, node=first.address) == copied
+        done = await first.node.handle(Copy(after=entries[-1].id, until=now_id()))
+        assert Page(entries=(), next=None, node=first.address) == done
+
+    on(steps)
+
+
+def test_what_retention_removed_is_not_brought_back() -> None:
+    """The hours that it has reached are not compared: the other replica may not have removed them yet."""
+
+    async def steps(first: Running, second: Running) -> None:
+        entries = [at(hour * HOUR_MS, "x") for hour in (3, 3, 5)]
+        for one in (first, second):
+            await one.journal.repair(entries)
+        await second.journal.expire(entries[1].id)
+        assert 0 == (await verified(second)).repaired
+        assert entries[2:] == await second.journal.read("", 10)
+        assert 0 == (await verified(first)).repaired
+
+    on(steps)
+
+
+def test_an_empty_log_is_equal_to_an_empty_log() -> None:
+    """Nothing is no difference."""
+
+    async def steps(first: Running, _second: Running) -> None:
+        assert Verified(node=first.address, messages=0, digest=0, repaired=0) == await verified(first)
+
+    on(steps)
+
+
+def test_a_replica_that_does_not_answer_is_left_out() -> None:
+    """The others are compared all the same."""
+
+    async def run(registry: str) -> None:
+        addresses = free_addresses(3)
+        async with contextlib.AsyncExitStack() as stack:
+            third = await stack.enter_async_context(contextlib.AsyncExitStack())
+            first, second = [
+                await stack.enter_async_context(running(one, addresses, [registry])) for one in addresses[:2]
+            ]
+            await third.enter_async_context(running(addresses[2], addresses, [registry]))
+            for one in (first, second):
+                await one.serves_among(addresses)
+            await second.journal.repair([at(HOUR_MS, "x")])
+            await third.aclose()
+            assert 1 == (await verified(first)).repaired
+
+    with serving_registry() as registry:
+        asyncio.run(run(registry))
+
+
+def test_two_texts_under_one_id_are_a_difference() -> None:
+    """A text that changed on a disk is told by the digest; nothing is overwritten."""
+
+    async def steps(first: Running, second: Running) -> None:
+        entry = at(HOUR_MS, "x")
+        await first.journal.repair([entry])
+        await second.journal.repair([entry._replace(msg="y")])
+        one, other = await verified(first), await verified(second)
+        assert (1, 0) == (one.messages, one.repaired) == (other.messages, other.repaired)
+        assert one.digest != other.digest
+        assert [["x"], ["y"]] == [await first.texts(), await second.texts()]
+
+    on(steps)

@@ -1,0 +1,29 @@
+"""Tests of nodes.messages."""
+
+import asyncio
+
+import pytest
+
+from common.errors import InvalidMessageError
+from common.inspection import Inspect, Report
+from common.wire import Describe, Description, Lookup, Ping, State, Status
+from nodes import messages
+
+
+def test_the_messages_node_answers_its_static_text() -> None:
+    """It says that it is not implemented yet."""
+    assert Description(text="not implemented yet") == asyncio.run(messages.handle(Describe()))
+
+
+def test_the_messages_node_says_who_it_is() -> None:
+    """To a ping, and to an operator."""
+    assert Status(service="messages-service", state=State.READY) == asyncio.run(messages.handle(Ping()))
+    report = asyncio.run(messages.handle(Inspect()))
+    assert isinstance(report, Report)
+    assert ("messages-service", State.READY) == (report.service, report.state)
+
+
+def test_the_messages_node_refuses_what_is_for_others() -> None:
+    """It is no registry."""
+    with pytest.raises(InvalidMessageError, match="the messages node does not answer Lookup"):
+        asyncio.run(messages.handle(Lookup(name="x")))
