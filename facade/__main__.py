@@ -27,6 +27,7 @@ from facade.limits import of as limits_of
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
+from facade.session import Session
 from facade.survey import Survey
 from facade.tokens import Tokens
 from facade.traffic import Traffic
@@ -85,7 +86,8 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
     limits = Limits(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
     transport, registries = ZmqTransport(guards.keys), settings.registry.addresses
     suspects, meter = Suspects(), Meter()
-    client = Client(transport, registries, limits, suspects=suspects, meter=meter)
+    session = Session(lower_s=settings.storage.assemble_s)
+    client = Client(transport, registries, limits, suspects=suspects, meter=meter, session=session)
     live = Live(client, settle_ms=int(2_000 * limits.deadline_s))
     traffic, slots = Traffic(), streams.Slots(settings.facade.streams)
     metrics = FacadeMetrics(meter, suspects, traffic)
@@ -98,6 +100,9 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
     metrics.gauge("threefold_http_queue_length", "Requests that wait for a thread", lambda: server.queued(serving))
     metrics.counter(
         "threefold_http_refused", "Requests refused because too many waited", lambda: server.refused(serving)
+    )
+    metrics.counter(
+        "threefold_session_resets", "Times that no replica had what this facade had seen", lambda: session.lowered
     )
     metrics.gauge("threefold_streams_open", "Answers that go on", lambda: slots.taken)
     for run in (

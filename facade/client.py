@@ -219,12 +219,16 @@ class Client:
                     else:
                         if not isinstance(request, Tail):  # it is asked again and again while somebody follows
                             self._meter.note(address, timing.clock() - began)
-                        timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
-                        if isinstance(reply, Stored | StoredAll):
-                            self.refused = ""
-                            self._session.saw([(reply.origin, reply.sequence)])
+                        self._note_answer(reply, timing)
                         return reply
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")
+
+    def _note_answer(self, reply: Wire, timing: Timing) -> None:
+        """Take note of what a good answer says."""
+        timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
+        if isinstance(reply, Stored | StoredAll):
+            self.refused = ""
+            self._session.saw([(reply.origin, reply.sequence)])
 
     def _note_refusal(self, service: str, error: PeerError) -> None:
         """Take note of what a refusal says about this facade.

@@ -18,18 +18,21 @@ LOWER_S = 10.0  # as long as a replica that starts waits for those that may have
 class Session:
     """A session vector; may be shared by threads.
 
-    When no replica has had what the session has seen for LOWER_S, its origin has died with what it alone had. Then
+    When no replica has had what the session has seen for `lower_s`, its origin has died with what it alone had. Then
     the session begins anew, which is counted and logged.
 
     Args:
+        lower_s: seconds for which no replica must have had it: `[storage] assemble_s`, for which a replica that starts
+            waits for those that may have it.
         clock: seconds from any start.
 
     Attributes:
         lowered: how often the session has begun anew.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, lower_s: float = LOWER_S, clock: Callable[[], float] = time.monotonic) -> None:
         self.lowered = 0
+        self._lower_s = lower_s
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: dict[int, int] = {}
@@ -64,9 +67,9 @@ class Session:
             if self._behind_s is None or now_s - self._last_s > PAUSE_S:
                 self._behind_s = now_s
             self._last_s = now_s
-            if now_s - self._behind_s < LOWER_S:
+            if now_s - self._behind_s < self._lower_s:
                 return
             self.lowered += 1
             self._behind_s = None
             self._seen, self._vector = {}, ()
-        log.warning("no replica has what this facade has seen: it is taken for lost", node=node, seconds=LOWER_S)
+        log.warning("no replica has what this facade has seen: it is taken for lost", node=node, seconds=self._lower_s)

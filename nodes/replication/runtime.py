@@ -201,7 +201,7 @@ class Replicator:
             case Send():
                 self._links.send(effect)
             case Answer(token=token, message=message):
-                _settle(self._answers.get(token), message)  # type: ignore[call-overload]
+                _resolve(self._answers.get(token), message)  # type: ignore[call-overload]
             case Commit():
                 self._start(self._commit(effect))
             case Load():
@@ -215,7 +215,7 @@ class Replicator:
             case NewIncarnation():
                 self._start(self._be_reborn())
             case Finish(token=token):
-                _settle(self._finishes.get(token), effect)  # type: ignore[call-overload]
+                _resolve(self._finishes.get(token), effect)  # type: ignore[call-overload]
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -238,7 +238,7 @@ class Replicator:
         finish = self._finishes.get(token)
         if finish and token in self._keyed:
             append, context = self._keyed.pop(token)
-            _settle(finish, await self._links.forward(append, token, owner, context))
+            _resolve(finish, await self._links.forward(append, token, owner, context))
 
     # Journal
 
@@ -290,6 +290,6 @@ class Replicator:
         )
 
 
-def _settle(waiting: "asyncio.Future[Any] | None", result: object) -> None:
+def _resolve(waiting: "asyncio.Future[Any] | None", result: object) -> None:
     if waiting is not None and not waiting.done():
         waiting.set_result(result)

@@ -216,7 +216,7 @@ def _no_wait_for_the_lease(fence_alone: Callable[..., Any]) -> Callable[..., Any
 
 def _found_alone(found: Callable[..., Any]) -> Callable[..., Any]:
     def wrong(joining: Joining) -> None:
-        joining.nobody_s = float("-inf")
+        joining.none_listed_since_s = float("-inf")
         for peer in joining.replica.peers.values():
             peer.state = None
         found(joining)
@@ -238,7 +238,7 @@ MUTANTS = (
     Mutant("a set of a lower term is believed", Membership, "consider", _believe_any_term, 27),
     Mutant("a joiner serves before it has everything", Membership, "adopted", _serve_when_admitted, 0),
     Mutant("an incarnation is used again", SimulatedNode, "_draw", _one_incarnation, 0),
-    Mutant("reads show what is not confirmed", Records, "is_settled", _never(value=True), 11),
+    Mutant("reads show what is not confirmed", Records, "is_stable", _never(value=True), 11),
     Mutant("a known key is answered at once", Claims, "_decide", _known_key_at_once, 4),
     Mutant("two messages with one key both stay", Claim, "yields_to", _never(value=False), 71),
     Mutant("survivors do not exchange what a dead peer sent", Replica, "compare", _do_nothing, DIED_FIRST),

@@ -24,7 +24,7 @@ class Joining:
         self._ask = ask
         self._registry: Renewed | None = None  # the last answer of a registry, and when it came
         self._registry_s = float("-inf")
-        self.nobody_s = replica.now_s  # since when no replica is listed
+        self.none_listed_since_s = replica.now_s  # since when no replica is listed
         self._offer: Versions = {}  # what this replica had when it was admitted
         self._fences: dict[Identity, list[float]] = {}
 
@@ -38,7 +38,7 @@ class Joining:
 
     def left(self) -> None:
         """Take note of being in no in-sync set any more."""
-        self.nobody_s = self.replica.now_s
+        self.none_listed_since_s = self.replica.now_s
         self.replica.source = ""
 
     def fenced(self, identity: Identity) -> None:
@@ -82,7 +82,7 @@ class Joining:
         recent = replica.now_s - self._registry_s <= 2 * replica.settings.heartbeat_s
         live = [one for one in self._registry.live if one != replica.own] if self._registry and recent else []
         if live:
-            self.nobody_s = replica.now_s
+            self.none_listed_since_s = replica.now_s
             if replica.source not in live or not replica.peer(replica.source).connected:
                 connected = [address for address in live if replica.peer(address).connected]
                 replica.source = (connected or live)[0]
@@ -109,9 +109,9 @@ class Joining:
 
     def _join(self, address: str, *, wants_records: bool) -> None:
         replica, peer = self.replica, self.replica.peer(address)
-        if len(peer.unanswered) > len(peer.window) or replica.now_s - peer.heartbeat_s < replica.settings.retry_s:
+        if len(peer.unanswered) > len(peer.window) or replica.now_s - peer.contacted_s < replica.settings.retry_s:
             return
-        peer.heartbeat_s = replica.now_s
+        peer.contacted_s = replica.now_s
         replica.send(
             peer,
             Join(
@@ -161,7 +161,7 @@ class Joining:
         merged = [peer for peer in reachable if self._is_merged(peer)]
         serving = [peer for peer in merged if peer.state and peer.state.can_serve]
         missing = {*self._awaited()} - {peer.address for peer in reachable}
-        waited = now_s - self.nobody_s >= settings.assemble_s
+        waited = now_s - self.none_listed_since_s >= settings.assemble_s
         if len(merged) < len(reachable) or ((missing or len(serving) < len(merged)) and not waited):
             return
         if all(replica.own < peer.address for peer in serving):

@@ -82,7 +82,7 @@ class Core:
     def may_show(self, versions: Mapping[int, int]) -> bool:
         """True if everything that this vector covers is on all disks of an in-sync set, or this replica was fenced."""
         fenced = self.replica.phase is Phase.JOINING
-        return fenced or (not self.replica.suspended and self.records.is_settled(versions))
+        return fenced or (not self.replica.suspended and self.records.is_stable(versions))
 
     def why_joining(self) -> str:
         """What this replica waits for before clients are sent to it, in one sentence."""

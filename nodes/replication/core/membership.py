@@ -53,7 +53,7 @@ class Membership:
             self._watch_members()
             self._joining.admit_others()
         for peer in replica.members:
-            if replica.now_s - peer.heartbeat_s >= replica.settings.heartbeat_s:
+            if replica.now_s - peer.contacted_s >= replica.settings.heartbeat_s:
                 replica.heartbeat(peer)
 
     def renew(self) -> None:
@@ -103,7 +103,7 @@ class Membership:
             self._joining.admitted()
         if own and own.listed and replica.phase is Phase.JOINING:
             replica.phase = Phase.READY
-            self._records.unsettle()
+            self._records.recheck()
         elif own and not before.find(replica.identity):
             self._joining.admitted()
         for peer in replica.members:
@@ -181,7 +181,7 @@ class Membership:
                 merge(peer.target, told.pending)
         replica.compare(peer)
         if told.in_sync.term < replica.in_sync.term and peer in replica.members and isinstance(told, Heartbeat):
-            peer.heartbeat_s = float("-inf")  # it does not know the current set yet
+            peer.contacted_s = float("-inf")  # it does not know the current set yet
 
     # Members that do not confirm
 

@@ -37,8 +37,8 @@ class Records:
         self.recent: deque[Record] = deque()
         self._appends: deque[_Append] = deque()
         self._answers: list[tuple[int, int, Token, Replicate]] = []
-        self._unsettled: set[int] = set()
-        self._settled: dict[int, int] = {}
+        self._unstable: set[int] = set()
+        self._stable: dict[int, int] = {}
         self._advanced_s = 0.0  # when the watermark last grew beyond what the peers know
         self.pending_bytes = 0
 
@@ -56,7 +56,7 @@ class Records:
             self.recent.append(record)
             size += text_bytes(record.msg)
         replica.pending[replica.incarnation] = number
-        self._unsettled.add(replica.incarnation)
+        self._unstable.add(replica.incarnation)
         self.pending_bytes += size
         self._appends.append(_Append(number, token, message_id, size))
 
@@ -99,7 +99,7 @@ class Records:
         replica, live = self.replica, self.replica.live_origins()
         for found in ranges:
             replica.vector[found.origin] = max(found.upto, replica.vector.get(found.origin, 0))
-            self._unsettled.add(found.origin)
+            self._unstable.add(found.origin)
             if found.origin not in live:
                 for peer in replica.peers.values():
                     peer.origins.add(found.origin)
@@ -127,7 +127,7 @@ class Records:
         replica.changed.add(replica.incarnation)
         replica.watermark = 0
         for peer in replica.peers.values():
-            peer.told = 0
+            peer.watermark_sent = 0
 
     # What peers send
 
@@ -144,7 +144,7 @@ class Records:
             self._writes.append(Range(request.origin, have, request.upto, new))
             have = replica.pending[request.origin] = request.upto
             replica.changed.add(request.origin)
-            self._unsettled.add(request.origin)
+            self._unstable.add(request.origin)
         if sender:
             self.learn_watermark(request.incarnation, request.confirmed)
         wanted = min(have, request.upto)
@@ -182,24 +182,24 @@ class Records:
         """An origin has said up to which number its records are on all disks of its in-sync set."""
         if confirmed > self.replica.watermarks.get(origin, 0):
             self.replica.watermarks[origin] = confirmed
-            self._unsettled.add(origin)
+            self._unstable.add(origin)
 
     def advance(self) -> None:
-        """Acknowledge what all members have confirmed, and settle what is known to be on all disks."""
+        """Acknowledge what all members have confirmed, and note what is known to be on all in-sync disks."""
         replica = self.replica
-        if self._unsettled:
-            self._settle()
+        if self._unstable:
+            self._advance_stable()
         if replica.phase is Phase.JOINING or replica.adopting or replica.suspended:
             return
         own = replica.incarnation
         confirmed = min([replica.vector.get(own, 0), *(peer.vector.get(own, 0) for peer in replica.members)])
         if confirmed <= self.replica.watermark:
             return
-        if self._told():
+        if self._peers_have_watermark():
             self._advanced_s = replica.now_s
         self.replica.watermark = confirmed
-        self._unsettled.add(own)
-        self._settle()
+        self._unstable.add(own)
+        self._advance_stable()
         while self._appends and self._appends[0].upto <= confirmed:
             append = self._appends.popleft()
             self.pending_bytes -= append.bytes
@@ -207,34 +207,34 @@ class Records:
         while self.recent and (self.recent[0].sequence <= confirmed or len(self.recent) > RECENT_RECORDS):
             self.recent.popleft()
 
-    def _settle(self) -> None:
-        """An origin is settled as far as it says so itself, or as all members say that they have its records."""
+    def _advance_stable(self) -> None:
+        """Raise the stable number of each origin: to its own watermark, or to the lowest that every member reports."""
         replica = self.replica
-        for origin in tuple(self._unsettled):
+        for origin in tuple(self._unstable):
             have = replica.vector.get(origin, 0)
             everywhere = min([have, *(peer.vector.get(origin, 0) for peer in replica.members)])
             said = self.replica.watermark if origin == replica.incarnation else replica.watermarks.get(origin, 0)
-            settled = max(everywhere if origin != replica.incarnation else 0, min(said, have))
-            self._settled[origin] = max(settled, self._settled.get(origin, 0))
-            if self._settled[origin] >= replica.pending.get(origin, 0):
-                self._unsettled.discard(origin)
+            stable = max(everywhere if origin != replica.incarnation else 0, min(said, have))
+            self._stable[origin] = max(stable, self._stable.get(origin, 0))
+            if self._stable[origin] >= replica.pending.get(origin, 0):
+                self._unstable.discard(origin)
 
-    def is_settled(self, versions: Mapping[int, int]) -> bool:
+    def is_stable(self, versions: Mapping[int, int]) -> bool:
         """True if everything that this vector covers is on the disks of a whole in-sync set."""
         return all(
-            self._settled.get(origin, 0) >= versions.get(origin, 0) for origin in self._unsettled if origin in versions
+            self._stable.get(origin, 0) >= versions.get(origin, 0) for origin in self._unstable if origin in versions
         )
 
-    def unsettle(self) -> None:
+    def recheck(self) -> None:
         """Before this replica serves: look again at every origin, with what the members of its set have."""
-        self._unsettled.update(self.replica.vector)
-        self._settle()
+        self._unstable.update(self.replica.vector)
+        self._advance_stable()
 
     # The watermark, when no Replicate takes it along
 
-    def _told(self) -> bool:
-        return all(peer.told >= self.replica.watermark for peer in self.replica.members)
+    def _peers_have_watermark(self) -> bool:
+        return all(peer.watermark_sent >= self.replica.watermark for peer in self.replica.members)
 
     def watermark_due_s(self) -> float | None:
         """When the members should at the latest hear of the newest confirmations; None if they know them."""
-        return None if self._told() else self._advanced_s + self.replica.settings.watermark_s
+        return None if self._peers_have_watermark() else self._advanced_s + self.replica.settings.watermark_s

@@ -77,7 +77,7 @@ class Sender:
         replica = self._replica
         upto = records[-1].sequence if upto is None else upto
         peer.sent[origin] = upto
-        peer.told = replica.watermark
+        peer.watermark_sent = replica.watermark
         member = replica.in_sync.find(peer.identity)
         replica.send(
             peer,

@@ -40,7 +40,7 @@ class Peer:
         join, join_s: its last request to join, and when it came.
         state, state_s: its last answer about itself, and when it came.
         target: the vector that it had when it began to count on this replica; see Membership.
-        told: the watermark that was sent to it last.
+        watermark_sent: the watermark that was sent to it last.
     """
 
     def __init__(self, address: str) -> None:
@@ -49,7 +49,7 @@ class Peer:
         self.refused = False
         self.unanswered: dict[int, float] = {}
         self.window: dict[int, Replicate] = {}
-        self.heartbeat_s = 0.0
+        self.contacted_s = 0.0
         self.answer_s = self.answered_s = 0.0
         self.failed_s: float | None = None
         self.paused_s = 0.0
@@ -69,7 +69,7 @@ class Peer:
         self.state: ReplicaState | None = None
         self.state_s = float("-inf")
         self.target: Versions | None = None
-        self.told = 0
+        self.watermark_sent = 0
 
     def lost(self) -> None:
         """Nothing that is under way will be answered."""
@@ -192,7 +192,7 @@ class Replica:
 
     def heartbeat(self, peer: Peer) -> None:
         """Tell a member how far this replica is."""
-        peer.heartbeat_s, peer.told = self.now_s, self.watermark
+        peer.contacted_s, peer.watermark_sent = self.now_s, self.watermark
         self.send(
             peer,
             Heartbeat(
