@@ -64,6 +64,8 @@ anything: st.SearchStrategy[Any] = st.recursive(
     max_leaves=10,
 )
 
+PAST = r"\A0000[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"  # ids of 1970 to 1978
+
 
 @cache
 def fields_of(kind: type[wire.Wire]) -> st.SearchStrategy[dict[str, Any]]:
@@ -87,6 +89,8 @@ def _consistent(fields: dict[str, Any]) -> dict[str, Any]:
 def _of(info: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 (a table of types)
     """Values of a type, as msgpack has them."""
     match info:
+        case inspect.StrType(pattern=str(pattern)) if wire.UUID in pattern:
+            return st.from_regex(pattern) | st.from_regex(PAST)  # a node refuses ids that are ahead of its clock
         case inspect.StrType(pattern=str(pattern)):
             return st.from_regex(pattern)  # not the whole string: what `$` lets pass comes, too
         case inspect.StrType(min_length=least, max_length=most):
@@ -124,7 +128,7 @@ def valid_frames(draw: st.DrawFn, kinds: tuple[type[wire.Wire], ...] = tuple(_ta
 
 def _map_of(draw: st.DrawFn, kind: type[wire.Wire]) -> dict[Any, Any]:
     with_origin = kind in get_args(Request) and draw(st.booleans())
-    origin = {"origin": draw(_origins)} if with_origin else {}
+    origin = {"context": draw(_origins)} if with_origin else {}
     return {"v": codec.VERSION, "type": kind.__struct_config__.tag, **origin, **draw(fields_of(kind))}
 
 
@@ -137,7 +141,7 @@ def wrong_frames(draw: st.DrawFn) -> bytes:
             case 0:
                 found.pop(draw(st.sampled_from([*found] or [""])), None)
             case 1:
-                found[draw(texts | st.sampled_from(["origin", "v", "type", "id", "entries", "__class__"]))] = draw(
+                found[draw(texts | st.sampled_from(["context", "v", "type", "id", "entries", "__class__"]))] = draw(
                     anything
                 )
             case 2:
