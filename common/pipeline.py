@@ -73,10 +73,14 @@ class Pipeline:
         if keyring and self.server_key:
             curve.encrypt_client(self._socket, keyring, self.server_key)
         try:
-            self._monitor = self._socket.get_monitor_socket(rpc.UP | rpc.DOWN)
-            self._socket.connect(f"tcp://{address}")
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._socket.close, linger=0)
+                self._monitor = self._socket.get_monitor_socket(rpc.UP | rpc.DOWN)
+                undo.callback(self._monitor.close, linger=0)
+                undo.callback(self._socket.disable_monitor)
+                self._socket.connect(f"tcp://{address}")
+                undo.pop_all()
         except zmq.ZMQError as error:
-            self._socket.close(linger=0)
             raise UnreachableError(address, f"no connection can be made: {error.strerror}") from error
         self._descriptors = [int(socket.getsockopt(zmq.FD)) for socket in (self._socket, self._monitor)]
         for descriptor in self._descriptors:

@@ -58,6 +58,19 @@ def differing(cluster: Cluster, texts: set[str]) -> int:
 def _texts_of(transport: rpc.Transport, node: str) -> Iterator[str]:
     after: str | None = ""
     while after is not None:
-        page = rpc.ask(transport, node, wire.Read(after=after, limit=wire.PAGE_MESSAGES), wire.Page, timeout_s=PAGE_S)
+        page = _page(transport, node, after)
         yield from (entry.msg for entry in page.entries)
         after = page.next
+
+
+def _page(transport: rpc.Transport, node: str, after: str) -> wire.Page:
+    """One page of one node; on a busy machine it may have to join again meanwhile."""
+    ends = time.monotonic() + HEAL_S
+    request = wire.Read(after=after, limit=wire.PAGE_MESSAGES)
+    while True:
+        try:
+            return rpc.ask(transport, node, request, wire.Page, timeout_s=PAGE_S)
+        except PeerError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(LOOK_S)

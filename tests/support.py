@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import psutil
 
 from common import config, ids, rpc
+from common.errors import PeerError
 from common.handling import Handler
 from common.pool import ZmqTransport
 from common.serving import Server
@@ -21,6 +22,7 @@ from scripts.launcher import Cluster
 from scripts.ports import free_addresses, write_config
 from scripts.processes import gone
 
+FILL_TRIES = 30  # of one message, at all nodes in turn
 FILLERS = 32  # threads that store messages past the facade
 
 T = TypeVar("T")
@@ -85,6 +87,9 @@ def fill(cluster: Cluster, texts: list[str]) -> None:
     requests = [Append(id=ids.new_id(), msg=text) for text in texts]
 
     def append(number: int) -> Stored:
+        for attempt in range(FILL_TRIES - 1):  # on a busy machine a node may be fenced meanwhile; ids make it safe
+            with suppress(PeerError):
+                return rpc.ask(transport, nodes[(number + attempt) % len(nodes)], requests[number], Stored, timeout_s=5)
         return rpc.ask(transport, nodes[number % len(nodes)], requests[number], Stored, timeout_s=10.0)
 
     with ThreadPoolExecutor(FILLERS) as threads:

@@ -487,6 +487,9 @@ def test_a_service_that_keeps_its_promises_is_found_whole(scenario: Callable[[Wo
     assert verdict.acknowledged > 0
 
 
+TRIES = 5  # of one scenario
+
+
 @pytest.mark.parametrize(
     ("sabotage", "scenario", "broken"),
     [
@@ -514,9 +517,12 @@ def test_a_service_that_keeps_its_promises_is_found_whole(scenario: Callable[[Wo
 def test_each_broken_service_is_caught(
     sabotage: Callable[[World], None], scenario: Callable[[World], None], broken: str
 ) -> None:
-    """The checker names the promise that the sabotage breaks."""
-    world = World()
-    sabotage(world)
-    scenario(world)
+    """The checker names the promise that the sabotage breaks; chance may send what shows it to a whole replica."""
+    for _ in range(TRIES):
+        world = World()
+        sabotage(world)
+        scenario(world)
+        if found := asdict(check(world.writes, world.reads).broken)[broken]:
+            break
 
-    assert asdict(check(world.writes, world.reads).broken)[broken] > 0
+    assert found > 0

@@ -102,6 +102,7 @@ class SqliteJournal:
 
     def _open(self, files: contextlib.ExitStack, cluster_name: str) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = self._path.resolve()  # SQLite keeps its log beside the file that a symbolic link leads to
         files.enter_context(exclusive(self._path))
         frames = frames_in_log(self._path)
         self._log = files.enter_context(contextlib.closing(WriteAheadLog(self._path)))
