@@ -33,6 +33,11 @@ class Member(NamedTuple):
     since: Term
     listed: bool
 
+    @property
+    def identity(self) -> Identity:
+        """Its address and incarnation."""
+        return Identity(self.address, self.incarnation)
+
 
 class InSyncSet(NamedTuple):
     """The replicas that must confirm a record before it is acknowledged.
@@ -47,7 +52,7 @@ class InSyncSet(NamedTuple):
 
     def find(self, identity: Identity) -> Member | None:
         """The member of that address and incarnation."""
-        return next((one for one in self.members if one[:2] == identity), None)
+        return next((one for one in self.members if one.identity == identity), None)
 
     @property
     def listed(self) -> tuple[Member, ...]:

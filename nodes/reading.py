@@ -55,7 +55,7 @@ class Reader:
             entries=tuple(entries),
             next=following,
             node=self._address,
-            took_ms=_ms_since(began_s),
+            took_ms=ms_since(began_s),
             vector=core.replica.recent_of(heads),
         )
 
@@ -143,5 +143,6 @@ def _is_full(arrivals: list[Arrival]) -> bool:
     return sum(text_bytes(arrival.entry.msg) for arrival in arrivals) >= PAGE_BYTES
 
 
-def _ms_since(began_s: float) -> float:
+def ms_since(began_s: float) -> float:
+    """Milliseconds since a time of `time.perf_counter`."""
     return 1_000 * (time.perf_counter() - began_s)

@@ -27,7 +27,7 @@ from common.wire import (
     Tail,
 )
 from nodes.hazelcast.map import Projection
-from nodes.reading import Reader
+from nodes.reading import Reader, ms_since
 from nodes.replication.anti_entropy import AntiEntropy
 from nodes.replication.core.effects import Finish, Outcome
 from nodes.replication.core.state import Phase
@@ -191,7 +191,7 @@ class LoggingNode:
             id=message_id,
             node=self._address,
             replayed=message_id != request.id,
-            took_ms=_ms_since(began_s),
+            took_ms=ms_since(began_s),
             origin=finish.origin,
             sequence=finish.upto,
         )
@@ -215,7 +215,7 @@ class LoggingNode:
         return StoredAll(
             count=len(request.entries),
             node=self._address,
-            took_ms=_ms_since(began_s),
+            took_ms=ms_since(began_s),
             origin=finish.origin,
             sequence=finish.upto,
         )
@@ -280,7 +280,3 @@ def _failure(finish: Finish) -> Failure | None:
             return Failure(code=Code.STARTING, reason=finish.reason)
         case Outcome.UNKNOWN:
             raise StoreError(finish.reason)
-
-
-def _ms_since(began_s: float) -> float:
-    return 1_000 * (time.perf_counter() - began_s)

@@ -130,9 +130,7 @@ class InSyncRegistry:
         """Take replicas out of the in-sync set, if the one that asks is a listed member."""
         self.observe()
         member = self.in_sync.find(Identity(request.node, request.incarnation))
-        rest = tuple(
-            one for one in self.in_sync.members if Identity(one.address, one.incarnation) not in request.targets
-        )
+        rest = tuple(one for one in self.in_sync.members if one.identity not in request.targets)
         if not self.starting and member and member.listed and len(rest) < len(self.in_sync.members):
             if any(one.listed for one in rest):
                 self._install(rest)
@@ -148,7 +146,7 @@ class InSyncRegistry:
             return self._reply(request)
         rest = [one for one in self.in_sync.members if one.address != request.joiner.address]
         term = self.in_sync.term + 1
-        if member[:2] == request.joiner:
+        if member.identity == request.joiner:
             if not member.listed and member.since == request.since:  # else it was fenced and admitted again since
                 self._install((*rest, Member(*request.joiner, since=member.since, listed=True)))
         elif member.listed and (request.joiner.address == member.address or not self.in_sync.find(request.joiner)):

@@ -7,7 +7,7 @@ bounds the map, by age and by heap (member.yaml).
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -115,7 +115,7 @@ class Projection:
     async def _put_all(self, entries: Sequence[Entry]) -> None:
         self._puts += 1
         try:
-            for chunk in chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES):
+            for chunk in _chunks(entries):
                 await _mapped(self._map.put_all({entry.id: entry.msg for entry in chunk}))
         finally:
             self._puts -= 1
@@ -157,7 +157,7 @@ class Projection:
 
     async def _repair(self, recent: Callable[[], AsyncIterator[Entry]]) -> None:
         entries = [entry async for entry in recent()]
-        for chunk in chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES):
+        for chunk in _chunks(entries):
             async with asyncio.timeout(OPERATION_S):
                 await self._put_all(chunk)
         if entries:
@@ -241,6 +241,11 @@ def _listener(lost: asyncio.Event) -> Callable[[str], None]:
             lost.set()
 
     return changed
+
+
+def _chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The entries, as many at a time as one put takes."""
+    return chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES)
 
 
 async def _mapped(call: Awaitable[T]) -> T:

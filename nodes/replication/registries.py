@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
 from common.errors import PeerError, UnreachableError
@@ -60,7 +61,7 @@ class Registries:
         sent = False
         for _ in range(2):
             known = self._starts.get(address, 0)
-            reply, received = await self._ask(address, _for_start(request, known))
+            reply, received = await self._ask(address, msgspec.structs.replace(request, registry=known))
             sent = sent or received
             if reply is None or reply.registry == known:
                 return reply, sent
@@ -70,7 +71,7 @@ class Registries:
     async def _tell(self, others: Sequence[str], in_sync: InSyncSet) -> None:
         """The others hear of a new set before this replica relies on it, or their leases lapse."""
         renewal = self._renewal(in_sync)
-        if in_sync.find(renewal_identity(renewal)):
+        if in_sync.find(Identity(renewal.node, renewal.incarnation)):
             await asyncio.gather(*(self._tell_one(address, renewal) for address in others))
 
     async def _tell_one(self, address: str, renewal: Renew) -> None:
@@ -91,19 +92,3 @@ class Registries:
             return None, not isinstance(error, UnreachableError)
         self._unheard.discard(address)
         return (reply if isinstance(reply, Renewed) else None), True
-
-
-def renewal_identity(renewal: Renew) -> Identity:
-    """Who renews."""
-    return Identity(renewal.node, renewal.incarnation)
-
-
-def _for_start(request: Renew, registry: int) -> Renew:
-    """The same renewal for another start of the registry."""
-    return Renew(
-        node=request.node,
-        incarnation=request.incarnation,
-        registry=registry,
-        in_sync=request.in_sync,
-        ready=request.ready,
-    )

@@ -13,7 +13,7 @@ from common import origin
 from common.codec import Reply
 from common.errors import StoreError
 from common.pipeline import PipelinedTransport
-from common.replication import InSyncSet, Renew
+from common.replication import InSyncSet
 from common.wire import Append
 from nodes.replication.core.claims import KeyedAppend
 from nodes.replication.core.effects import (
@@ -70,7 +70,7 @@ class Replicator:
         self._ticking = Ticking(core, settings.standstill_s, self._wake, self._break)
         self._journal = journal
         self._transport = transport
-        self._registries = Registries(transport, registries, self._renewal)
+        self._registries = Registries(transport, registries, core.replica.renewal)
         self._links = Links(core, transport, self._wake, self._start)
         self._loop = asyncio.get_running_loop()
         self._next_token = itertools.count(1).__next__
@@ -281,13 +281,6 @@ class Replicator:
             log.exception("asking the registries broke")  # a defect of ours; it is asked again
             reply, sent, others = None, True, []
         self.core.registry_answered(effect.message, reply, self._loop.time(), sent=sent, others=others)
-
-    def _renewal(self, in_sync: InSyncSet) -> Renew:
-        core = self.core
-        ready = core.phase is not Phase.JOINING
-        return Renew(
-            node=core.replica.own, incarnation=core.replica.incarnation, registry=0, in_sync=in_sync, ready=ready
-        )
 
 
 def _resolve(waiting: "asyncio.Future[Any] | None", result: object) -> None:

@@ -1,9 +1,9 @@
 """The tables of an SQLite journal: the statements on them, and functions of a connection. Their schema: opening.py."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -46,6 +46,7 @@ _OLDEST = "SELECT id, crc FROM messages WHERE id <= ? ORDER BY id LIMIT ?"
 
 _IN_SYNC = msgspec.json.Decoder(InSyncSet)
 
+T = TypeVar("T")
 Row = tuple[str, str, str | None, int, int | None, int, int]  # id, text, key, origin, sequence, checksum, term
 
 
@@ -238,26 +239,25 @@ def read(connection: sqlite3.Connection, after: str, before: str, limit: int, *,
 
 def between(connection: sqlite3.Connection, after: str, until: str) -> list[Entry]:
     """See Journal.between."""
-    found: list[Entry] = []
-    used_bytes = 0
-    for row in connection.execute(_BETWEEN, (after, until, PAGE_MESSAGES)):
-        found.append(checked(*row))
-        used_bytes += text_bytes(found[-1].msg)
-        if used_bytes >= PAGE_BYTES:
-            break
-    return found
+    rows = connection.execute(_BETWEEN, (after, until, PAGE_MESSAGES))
+    return list(_page((checked(*row) for row in rows), lambda entry: entry.msg))
 
 
 def arrivals(connection: sqlite3.Connection, after: int, upto: int) -> list[Arrival]:
     """See Journal.arrivals."""
-    found: list[Arrival] = []
+    rows = connection.execute(_ARRIVALS, (after, upto, PAGE_MESSAGES))
+    found = (Arrival(arrival, checked(*row), address) for arrival, *row, address in rows)
+    return list(_page(found, lambda arrival: arrival.entry.msg))
+
+
+def _page(items: Iterable[T], text: Callable[[T], str]) -> Iterator[T]:
+    """Yield the first items, up to the one whose text reaches PAGE_BYTES."""
     used_bytes = 0
-    for arrival, *row, address in connection.execute(_ARRIVALS, (after, upto, PAGE_MESSAGES)):
-        found.append(Arrival(arrival, entry := checked(*row), address))
-        used_bytes += text_bytes(entry.msg)
+    for item in items:
+        yield item
+        used_bytes += text_bytes(text(item))
         if used_bytes >= PAGE_BYTES:
-            break
-    return found
+            return
 
 
 def hours(connection: sqlite3.Connection, from_hour: int, until: str, floor: str) -> dict[int, Hour]:

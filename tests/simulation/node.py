@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from common import codec
 from common.replication import Renew, Renewed
 from common.wire import REQUEST_BYTES
+from nodes.reading import BEHIND_S
 from nodes.replication.core.claims import KeyedAppend
 from nodes.replication.core.effects import (
     Answer,
@@ -26,16 +29,15 @@ from nodes.replication.core.effects import (
 )
 from nodes.replication.core.machine import DEFAULT, Core
 from nodes.replication.core.state import Phase, covers
+from nodes.replication.links import REQUEST_S
+from nodes.replication.registries import ANSWER_S
+from nodes.replication.ticking import TICK_S
+from nodes.service import STEP_S
 from nodes.storage.memory import Tables
 from nodes.storage.protocol import Claim, digest
 from tests.simulation.registry import SimulatedRegistry
 from tests.simulation.world import SLOW_ONE_IN, Network, World
 
-TICK_S = 0.05
-REQUEST_S = 1.0  # for a peer to answer
-REGISTRY_S = 0.5  # for a registry to answer
-SERVE_S = 0.9  # for an append or a read
-BEHIND_S = 0.05  # that a read waits for what its session has seen
 COMMIT_S = (0.0001, 0.003)
 SLOW_COMMIT_S = (0.01, 0.08)  # of one in SLOW_ONE_IN
 READ_S = 0.0005  # to read from the disk, and for a host to refuse a connection
@@ -129,8 +131,7 @@ class SimulatedNode:
         self.hung_s = None
         self.process += 1
         self._inbox, self._reads = [], []
-        waiting, self._waiting = self._waiting, {}
-        del waiting  # who waits hears from the network that the connection broke
+        self._waiting = {}  # those who wait learn from the network that the connection broke
         for other in self.nodes.values():
             if other is not self:
                 self.network.reset(self.address, other.address)
@@ -354,12 +355,12 @@ class SimulatedNode:
             known = self._registry_ids.get(registry.address)
             if reply is not None and reply.registry != known:
                 self._registry_ids[registry.address] = reply.registry
-                registry.ask(self, replace_registry(message, reply.registry), REGISTRY_S, done)
+                registry.ask(self, msgspec.structs.replace(message, registry=reply.registry), ANSWER_S, done)
             else:
                 done(reply, sent)
 
         known = self._registry_ids.get(registry.address, 0)
-        registry.ask(self, replace_registry(message, known), REGISTRY_S, answered)
+        registry.ask(self, msgspec.structs.replace(message, registry=known), ANSWER_S, answered)
 
     def _renewed(self, answers: Any, name: str, message: Renew, reply: Renewed | None, sent: bool) -> None:
         """The first registry that answers, in the order of the configuration, decides; the others only tell."""
@@ -388,7 +389,7 @@ class SimulatedNode:
             else:
                 self._tell_others(message, index, reply)
 
-        self._registries[index].ask(self, message, REGISTRY_S, answered)
+        self._registries[index].ask(self, message, ANSWER_S, answered)
 
     def _tell_others(self, message: Any, index: int, reply: Renewed) -> None:
         """The other registries hear of a new in-sync set before this replica relies on it."""
@@ -427,7 +428,7 @@ class SimulatedNode:
         self._tokens += 1
         token = self._tokens
         self._waiting[token] = reply
-        self.world.later(SERVE_S, lambda: self._give_up(token))
+        self.world.later(STEP_S, lambda: self._give_up(token))
         if key is None:
             self.core.append(token, [(message_id, text, None)], self.world.now_s)
             return
@@ -446,7 +447,7 @@ class SimulatedNode:
         reading = _Reading(self.core, self.disk.tables, session, reply, self.world.now_s)
         if not reading.go_on(self.world.now_s):
             self._reads.append(lambda: reading.go_on(self.world.now_s))
-            for delay_s in (BEHIND_S, SERVE_S):
+            for delay_s in (BEHIND_S, STEP_S):
                 self._nudge(delay_s + 0.001)
 
 
@@ -477,19 +478,8 @@ class _Reading:
         if core.may_show(heads):
             self.reply(Read(ids, dict(core.replica.recent_of(heads))))
             return True
-        return now_s - self.began_s > SERVE_S
+        return now_s - self.began_s > STEP_S
 
 
 def _told(done: Callable[[str], None], name: str, _core: Core) -> None:
     done(name)
-
-
-def replace_registry(message: Renew, registry: int) -> Renew:
-    """The same renewal for another start of the registry."""
-    return Renew(
-        node=message.node,
-        incarnation=message.incarnation,
-        registry=registry,
-        in_sync=message.in_sync,
-        ready=message.ready,
-    )

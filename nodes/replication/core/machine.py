@@ -294,7 +294,7 @@ class Core:
 
     def _commit(self) -> None:
         replica = self.replica
-        if self._committing or self.replica.read_only or not (self.records.unwritten or replica.adopting):
+        if self._committing or replica.read_only or not (self.records.unwritten or replica.adopting):
             return
         self._committing = Commit(self.records.take_writes(), replica.adopting)
         replica.effects.append(self._committing)

@@ -63,8 +63,7 @@ class Membership:
             return
         self._next_renewal_s = replica.now_s + replica.settings.heartbeat_s
         in_sync = replica.in_sync if replica.in_sync.members else replica.last or NO_SET
-        ready = replica.phase is not Phase.JOINING
-        self._ask(Renew(node=replica.own, incarnation=replica.incarnation, registry=0, in_sync=in_sync, ready=ready))
+        self._ask(replica.renewal(in_sync))
 
     # The in-sync set
 
@@ -89,8 +88,8 @@ class Membership:
         if replica.adopting and replica.adopting.term <= in_sync.term:
             replica.adopting = None
         for gone in before.members:
-            if not in_sync.find(gone[:2]):  # type: ignore[arg-type]
-                self._joining.fenced(Identity(*gone[:2]))
+            if not in_sync.find(gone.identity):
+                self._joining.fenced(gone.identity)
         replica.members = []
         for member in in_sync.members:
             if member.address != replica.own:
@@ -114,9 +113,7 @@ class Membership:
 
     def _introduced(self, address: str, incarnation: int) -> Peer:
         """The peer that is a member now; the barrier for what it had begins anew."""
-        peer = self.replica.peer(address)
-        if peer.incarnation != incarnation:
-            peer.restarted(incarnation)
+        peer = self.replica.peer_of(address, incarnation)
         peer.target = None
         return peer
 
@@ -164,9 +161,7 @@ class Membership:
         return not in_sync.members and in_sync.term >= self.replica.in_sync.term
 
     def _heard(self, address: str, incarnation: int) -> Peer:
-        peer = self.replica.peer(address)
-        if peer.incarnation != incarnation:
-            peer.restarted(incarnation)
+        peer = self.replica.peer_of(address, incarnation)
         peer.refused = False
         return peer
 
@@ -205,18 +200,18 @@ class Membership:
     def _fence(self, suspects: Sequence[Peer]) -> None:
         replica = self.replica
         targets = {peer.address for peer in suspects}
-        identities = tuple(Identity(*one[:2]) for one in replica.in_sync.members if one.address in targets)
+        identities = tuple(one.identity for one in replica.in_sync.members if one.address in targets)
         self._ask(Fence(node=replica.own, incarnation=replica.incarnation, targets=identities))
 
     def _fence_alone(self, message: Fence) -> None:
         """No registry can be reached: go on when none can list this replica and the targets side by side."""
         replica = self.replica
-        if Identity(replica.own, replica.incarnation) in message.targets:
+        if replica.identity in message.targets:
             self.leave("this replica leaves")
             return
         gone = all(replica.peer(target.address).refused for target in message.targets)
         if (gone or replica.now_s - self.sent_s >= replica.settings.lease_s) and not replica.adopting:
-            rest = tuple(one for one in replica.in_sync.members if Identity(*one[:2]) not in message.targets)
+            rest = tuple(one for one in replica.in_sync.members if one.identity not in message.targets)
             if len(rest) < len(replica.in_sync.members):
                 replica.adopting = InSyncSet(replica.in_sync.term + 1, rest)
 

@@ -9,9 +9,8 @@ from common.wire import text_bytes
 from nodes.replication.core.effects import Answer, Finish, Outcome, Range, Token
 from nodes.replication.core.state import Peer, Phase, Replica
 
-RECENT_RECORDS = (
-    4_000  # own records that are kept in memory for peers; a peer that is further behind gets them from disk
-)
+# Own records that are kept in memory for peers. A peer that is further behind gets them from the disk.
+RECENT_RECORDS = 4_000
 
 
 class _Append(NamedTuple):

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Iterable, Mapping
 
 from common.codec import Request
-from common.replication import Heartbeat, Identity, InSyncSet, Join, Member, ReplicaState, Replicate
+from common.replication import Heartbeat, Identity, InSyncSet, Join, Member, Renew, ReplicaState, Replicate
 from common.vectors import Vector, VectorEntry
 from nodes.replication.core.effects import Effect, Opened, Send, Settings
 
@@ -163,6 +163,13 @@ class Replica:
             self.peers[address] = Peer(address)
         return self.peers[address]
 
+    def peer_of(self, address: str, incarnation: int) -> Peer:
+        """The peer at an address, without what an earlier process there has said."""
+        peer = self.peer(address)
+        if peer.incarnation != incarnation:
+            peer.restarted(incarnation)
+        return peer
+
     def send(self, peer: Peer, message: Request) -> None:
         """Send a request to a peer."""
         self._number += 1
@@ -204,6 +211,11 @@ class Replica:
                 confirmed=self.watermark,
             ),
         )
+
+    def renewal(self, in_sync: InSyncSet) -> Renew:
+        """A renewal at a registry of which no start is known."""
+        ready = self.phase is not Phase.JOINING
+        return Renew(node=self.own, incarnation=self.incarnation, registry=0, in_sync=in_sync, ready=ready)
 
     def report(self, *, complete: bool = False) -> ReplicaState:
         """What this replica says of itself, `complete`: with its whole vector."""
