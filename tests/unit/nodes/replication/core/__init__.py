@@ -1,0 +1,1 @@
+"""Tests of nodes.replication.core, with one core at a time."""

@@ -1,0 +1,121 @@
+"""Tests of nodes.replication.core.claims: which replica decides about an idempotency key, and when."""
+
+from nodes.replication.core.effects import FindKey, Forward, Outcome
+from nodes.storage.protocol import digest
+from tests.driven_core import A, B, C, DrivenCore, id_of, set_of
+
+FIRST = id_of(1)
+
+
+def key_of(owner: str) -> str:
+    """A key about which a replica decides in the set of all three, and in each smaller set that it is in."""
+    for number in range(100):
+        driven = DrivenCore.in_sync()
+        driven.append_keyed(f"key-{number}")
+        if owner == next((forward.owner for forward in driven.asked(Forward)), B):
+            return f"key-{number}"
+    raise AssertionError(f"{owner} decides about none of 100 keys")
+
+
+def stored(driven: DrivenCore) -> list[tuple[Outcome, str]]:
+    """How the appends ended when both peers have confirmed: outcome and id."""
+    driven.confirms(A)
+    driven.confirms(C)
+    return [(finish.outcome, finish.message_id) for finish in driven.finished()]
+
+
+def test_a_new_key_is_stored_when_the_journal_does_not_have_it() -> None:
+    """The journal is asked first, and the answer leaves when all members have confirmed."""
+    driven = DrivenCore.in_sync()
+    key = key_of(B)
+    driven.append_keyed(key, number=1)
+    assert [FindKey(key)] == driven.asked(FindKey)
+    driven.core.key_found(key, "", "", driven.now_s)
+    driven.run()
+
+    assert [] == driven.finished()
+    assert [(Outcome.STORED, FIRST)] == stored(driven)
+
+
+def test_a_known_key_gives_the_first_id_again() -> None:
+    """It is numbered again and confirmed by all: who found it first may have reached one replica only."""
+    driven = DrivenCore.in_sync()
+    key = key_of(B)
+    driven.append_keyed(key, text="text", number=2)
+    driven.core.key_found(key, FIRST, digest("text"), driven.now_s)
+    driven.run()
+
+    assert [] == driven.finished()
+    assert [(Outcome.STORED, FIRST)] == stored(driven)
+
+
+def test_a_known_key_with_another_text_is_a_conflict() -> None:
+    """Nothing is stored."""
+    driven = DrivenCore.in_sync()
+    key = key_of(B)
+    driven.append_keyed(key, text="text")
+    driven.core.key_found(key, FIRST, digest("another text"), driven.now_s)
+    driven.run()
+
+    assert [Outcome.CONFLICT] == [finish.outcome for finish in driven.finished()]
+
+
+def test_the_replica_that_decides_about_a_key_is_asked() -> None:
+    """One that is asked for another one, and is not the right one either, refuses."""
+    driven = DrivenCore.in_sync()
+    key = key_of(C)
+    driven.append_keyed(key)
+    assert [C] == [forward.owner for forward in driven.asked(Forward)]
+    driven.append_keyed(key, forwarded=True)
+
+    assert [Outcome.REFUSED] == [finish.outcome for finish in driven.finished()]
+
+
+def test_a_new_owner_waits_for_what_the_last_one_sent_to_another_member() -> None:
+    """A decided about the key, reached only C, and died: B must not decide once more before it has what C has."""
+    driven = DrivenCore.in_sync()
+    survivors = set_of(6, B, C)
+    driven.told(survivors)
+    key = key_of(B)
+    driven.append_keyed(key, number=2)
+    assert [] == driven.asked(FindKey)
+    driven.beats(C, survivors, has={A: 1})
+    assert [] == driven.asked(FindKey)
+    driven.replicates(C, term=6, origin=A, upto=1)
+
+    assert [FindKey(key)] == driven.asked(FindKey)
+
+
+def test_a_new_owner_waits_for_what_another_member_was_about_to_commit() -> None:
+    """C took the record of A before it heard that A is fenced, and had it not on its disk yet."""
+    driven = DrivenCore.in_sync()
+    survivors = set_of(6, B, C)
+    driven.told(survivors)
+    key = key_of(B)
+    driven.append_keyed(key, number=2)
+    driven.beats(C, survivors, commits={A: 1})
+    assert [] == driven.asked(FindKey)
+    driven.replicates(C, term=6, origin=A, upto=1)
+
+    assert [FindKey(key)] == driven.asked(FindKey)
+
+
+def test_a_key_whose_commit_failed_keeps_its_id() -> None:
+    """A peer may have the record: the client that tries again, under the next incarnation, gets the same id."""
+    driven = DrivenCore.in_sync()
+    key = key_of(B)
+    driven.disk_waits = True
+    driven.append_keyed(key, number=1)
+    driven.core.key_found(key, "", "", driven.now_s)
+    driven.run()
+    driven.core.commit_failed("the disk is full", driven.now_s)
+    driven.run()
+    assert [Outcome.UNKNOWN] == [finish.outcome for finish in driven.finished()]
+
+    driven.forget()
+    driven.takes_incarnation(9, set_of(5, A, B, C))
+    driven.append_keyed(key, number=2)
+    driven.core.key_found(key, "", "", driven.now_s)
+    driven.run()
+
+    assert [(Outcome.STORED, FIRST)] == stored(driven)

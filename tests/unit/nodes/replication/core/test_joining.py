@@ -1,0 +1,146 @@
+"""Tests of nodes.replication.core.joining: when a joiner is admitted, and when it is listed."""
+
+from common.replication import Admit, Fence, Found, Join, Renew, Renewed, Standing
+from nodes.replication.core.effects import Opened, Send
+from nodes.replication.core.machine import DEFAULT
+from tests.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
+
+
+def admitted() -> DrivenCore:
+    """B as a joiner that was admitted by A and C, and has not heard of what they had then."""
+    driven = DrivenCore()
+    driven.told(set_of(4, A, C), standing=Standing.OUTSIDE)
+    driven.after(0.3)
+    driven.answer_all()
+    driven.told(set_of(5, A, C, joining=[B], since=5), standing=Standing.JOINING)
+    driven.forget()
+    return driven
+
+
+def asks_to_be_listed(driven: DrivenCore) -> bool:
+    """True if B asks the registry to be listed at its next tick."""
+    driven.forget()
+    driven.after(0.01)
+    return any(
+        isinstance(ask.message, Admit) and ask.message.joiner == identity(B) for ask in driven.asked_registries(Admit)
+    )
+
+
+def test_a_joiner_asks_one_replica_for_records_and_all_for_their_state() -> None:
+    """What each listed replica lacks of the joiner is told by the joiner's vector."""
+    driven = DrivenCore()
+    driven.told(set_of(4, A, C), standing=Standing.OUTSIDE)
+    driven.after(0.3)
+    joins = [send for send in driven.asked(Send) if isinstance(send.message, Join)]
+
+    assert [A, C] == sorted(send.address for send in joins)
+    assert 1 == sum(send.message.wants_records for send in joins if isinstance(send.message, Join))
+
+
+def test_a_joiner_is_listed_when_it_has_what_each_listed_replica_had() -> None:
+    """Also what a replica had that is not its source, and what that was about to commit."""
+    driven = admitted()
+    in_sync = driven.core.in_sync
+    assert not asks_to_be_listed(driven)
+    driven.beats(A, in_sync, has={A: 1})
+    driven.beats(C, in_sync, has={A: 1}, commits={C: 2})
+    assert not asks_to_be_listed(driven)
+    driven.replicates(A, term=5, origin=A, upto=1)
+    driven.replicates(C, term=5, origin=C, upto=1)
+    assert not asks_to_be_listed(driven)
+    driven.replicates(C, term=5, origin=C, after=1, upto=2)
+
+    assert asks_to_be_listed(driven)
+
+
+def test_a_joiner_waits_until_each_listed_replica_counts_on_it() -> None:
+    """One that has not stored the set yet acknowledges without the joiner."""
+    driven = admitted()
+    driven.beats(A, driven.core.in_sync)
+    driven.beats(C, set_of(4, A, C))
+    assert not asks_to_be_listed(driven)
+    driven.beats(C, driven.core.in_sync)
+
+    assert asks_to_be_listed(driven)
+
+
+def test_a_joiner_is_admitted_when_it_has_nearly_everything() -> None:
+    """It lacks at most `join_lag` records."""
+    driven = DrivenCore.in_sync()
+    driven.told(set_of(6, B, C))
+    for _ in range(DEFAULT.join_lag // 1_000 + 1):
+        driven.replicates(C, term=6, origin=C, after=driven.core.replica.vector.get(3, 0), upto=_next(driven))
+    driven.after(DEFAULT.hold_down_s + 0.01)
+    driven.answer_all()
+    driven.joins(A)
+    driven.after(0.01)
+    assert [] == driven.asked_registries(Admit)
+    driven.joins(A, has={C: 1_500})
+    driven.after(0.01)
+
+    assert 1 == len(driven.asked_registries(Admit))
+
+
+def _next(driven: DrivenCore) -> int:
+    return driven.core.replica.vector.get(INCARNATION[C], 0) + 1_000
+
+
+def test_a_replica_that_is_fenced_again_and_again_waits_longer_each_time() -> None:
+    """The wait doubles, so that a slow disk cannot slow the others for long."""
+    driven = DrivenCore.in_sync()
+    waits_s = []
+    for term in (6, 8, 10):
+        driven.told(set_of(term, B, C))
+        waits_s.append(_admitted_after_s(driven))
+        driven.told(set_of(term + 1, A, B, C))
+
+    assert waits_s == sorted(waits_s)
+    assert waits_s[2] > 3 * waits_s[0] > 0
+
+
+def _admitted_after_s(driven: DrivenCore) -> float:
+    """How long A has to ask before B asks the registry to admit it."""
+    driven.answer_all()
+    driven.forget()
+    began_s = driven.now_s
+    while not driven.asked_registries(Admit):
+        assert driven.now_s - began_s < DEFAULT.hold_down_max_s
+        driven.joins(A)
+        driven.beats(C, driven.core.in_sync)
+        driven.answer_all()
+        driven.after(0.05)
+    asked = driven.asked_registries(Admit)[-1]
+    reply = Renewed(registry=1, standing=Standing.LISTED, in_sync=driven.core.in_sync, live=(B, C))
+    driven.core.registry_answered(asked.message, reply, driven.now_s, sent=True)
+    return driven.now_s - began_s
+
+
+def test_a_replica_that_was_left_alone_last_founds_at_once() -> None:
+    """Nobody has acknowledged anything without it."""
+    driven = DrivenCore(opened=Opened(INCARNATION[B], {}, set_of(7, B)))
+    driven.told(set_of(7), standing=Standing.OUTSIDE)
+    driven.after(0.3)
+
+    assert 1 == len(driven.asked_registries(Found))
+
+
+def test_a_replica_whose_last_set_had_others_waits_for_them() -> None:
+    """For `assemble_s`: they may have acknowledged what it lacks."""
+    driven = DrivenCore(opened=Opened(INCARNATION[B], {}, set_of(7, A, B)))
+    for _ in range(int(DEFAULT.assemble_s) - 1):
+        driven.told(set_of(7), standing=Standing.OUTSIDE)
+        driven.after(1.0)
+    assert [] == driven.asked_registries(Found)
+    driven.told(set_of(7), standing=Standing.OUTSIDE)
+    driven.after(1.1)
+
+    assert 1 == len(driven.asked_registries(Found))
+
+
+def test_a_replica_that_joins_fences_nobody_and_renews() -> None:
+    """It is in no set whose members it could judge."""
+    driven = DrivenCore()
+    driven.after(1.1)
+
+    assert [] == driven.asked_registries(Fence)
+    assert 1 == len(driven.asked_registries(Renew))

@@ -1,0 +1,153 @@
+"""Tests of nodes.replication.core.membership: who is believed about the in-sync set, and who is fenced when."""
+
+from common.replication import Fence, Heartbeat, Identity, InSyncSet, Member, Renew
+from nodes.replication.core.effects import Outcome, Send
+from nodes.replication.core.machine import DEFAULT
+from nodes.replication.core.state import Phase
+from tests.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
+
+LATE_S = DEFAULT.confirm_s + 0.01
+
+
+def test_a_set_of_a_higher_term_is_stored_before_it_is_used() -> None:
+    """Until the disk has it, the last one counts, and nothing is acknowledged."""
+    driven = DrivenCore.in_sync()
+    driven.append()
+    driven.confirms(C)
+    driven.disk_waits = True
+    driven.told(set_of(6, B, C))
+    assert (5, []) == (driven.core.in_sync.term, driven.finished())
+    driven.flush()
+
+    assert 6 == driven.core.in_sync.term
+    assert [Outcome.STORED] == [finish.outcome for finish in driven.finished()]
+
+
+def test_a_set_of_a_lower_term_is_not_believed() -> None:
+    """A registry that has not heard of the newest set does not bring back an old one."""
+    driven = DrivenCore.in_sync()
+    driven.told(set_of(4, A, B))
+
+    assert 5 == driven.core.in_sync.term
+
+
+def test_a_member_tells_this_replica_that_it_was_fenced() -> None:
+    """Also where no registry can be reached: what waits may be stored, and nobody is served any more."""
+    driven = DrivenCore.in_sync()
+    driven.append()
+    driven.beats(C, set_of(6, A, C))
+
+    assert Phase.JOINING is driven.core.phase
+    assert [Outcome.UNKNOWN] == [finish.outcome for finish in driven.finished()]
+
+
+def test_a_stranger_fences_nobody() -> None:
+    """Another process at the address of a member is not that member."""
+    driven = DrivenCore.in_sync()
+    stranger = InSyncSet(6, (Member(C, 99, 6, listed=True),))
+    driven.core.request(
+        "stranger",
+        Heartbeat(node=C, incarnation=99, in_sync=stranger, vector=(), pending=(), confirmed=0),
+        driven.now_s,
+    )
+    driven.run()
+
+    assert Phase.READY is driven.core.phase
+
+
+def test_a_member_that_does_not_confirm_in_time_is_fenced() -> None:
+    """Not before the limit, and by one question to the registries at a time."""
+    driven = DrivenCore.in_sync()
+    driven.append()
+    driven.confirms(C)
+    driven.after(DEFAULT.confirm_s - 0.01)
+    assert [] == driven.asked_registries(Fence)
+    driven.after(0.02)
+    driven.after(0.02)
+    asked = driven.asked_registries(Fence)
+
+    assert [Fence(node=B, incarnation=INCARNATION[B], targets=(identity(A),))] == [one.message for one in asked]
+
+
+def test_a_member_whose_connection_breaks_is_fenced_at_once() -> None:
+    """The next tick does it."""
+    driven = DrivenCore.in_sync()
+    driven.core.connection(A, driven.now_s, up=False)
+    driven.after(0.01)
+
+    assert 1 == len(driven.asked_registries(Fence))
+
+
+def test_without_a_registry_a_member_is_waited_for_as_long_as_it_may_be_listed() -> None:
+    """It goes on a lease after the last renewal that a registry may have received, and sends none meanwhile."""
+    driven = DrivenCore.in_sync()
+    driven.core.connection(A, driven.now_s, up=False)
+    driven.after(0.01)
+    driven.no_registry(driven.asked_registries(Fence)[-1])
+    driven.forget()
+    for _ in range(5):
+        driven.after(0.5)
+        driven.answer_all()
+        driven.no_registry(driven.asked_registries(Fence)[-1])
+    assert 5 == driven.core.in_sync.term
+    assert [] == driven.asked_registries(Renew)
+    driven.after(0.6)
+    driven.answer_all()
+    driven.no_registry(driven.asked_registries(Fence)[-1])
+
+    assert {B, C} == {one.address for one in driven.core.in_sync.members}
+    assert 6 == driven.core.in_sync.term
+
+
+def test_without_a_registry_a_process_that_has_ended_is_not_waited_for() -> None:
+    """Its host refuses connections."""
+    driven = DrivenCore.in_sync()
+    driven.core.connection(A, driven.now_s, up=False, refused=True)
+    driven.after(0.01)
+    driven.no_registry(driven.asked_registries(Fence)[-1])
+
+    assert {B, C} == {one.address for one in driven.core.in_sync.members}
+
+
+def test_a_process_that_stood_still_does_not_believe_its_timers() -> None:
+    """The confirmation may lie in its socket: it is taken first, and nobody is fenced for what this process missed."""
+    driven = DrivenCore.in_sync()
+    driven.append()
+    driven.now_s += LATE_S
+    driven.core.stood_still(LATE_S, driven.now_s)
+    driven.after(0.0)
+
+    assert [] == driven.asked_registries(Fence)
+
+
+def test_a_process_that_stood_still_serves_nothing_before_a_registry_has_answered() -> None:
+    """Others may have fenced it, and acknowledged what it lacks."""
+    driven = DrivenCore.in_sync()
+    assert driven.core.may_show({})
+    driven.now_s += LATE_S
+    driven.core.stood_still(LATE_S, driven.now_s)
+    driven.append()
+    assert not driven.core.may_show({})
+    assert [Outcome.REFUSED] == [finish.outcome for finish in driven.finished()]
+    driven.told(set_of(5, A, B, C))
+
+    assert driven.core.may_show({})
+
+
+def test_members_that_are_idle_hear_a_heartbeat_each_second() -> None:
+    """One to each."""
+    driven = DrivenCore.in_sync()
+    driven.after(DEFAULT.heartbeat_s + 0.01)
+    beats = [send.address for send in driven.asked(Send) if isinstance(send.message, Heartbeat)]
+
+    assert sorted(beats) == [A, C]
+
+
+def test_another_process_at_the_address_of_a_member_is_no_member() -> None:
+    """What the earlier one had is forgotten: it may have lost its disk."""
+    driven = DrivenCore.in_sync()
+    driven.core.replica.peer_of(A, 99)
+    driven.after(0.01)
+
+    asked = driven.asked_registries(Fence)
+    assert [(Identity(A, INCARNATION[A]),)] == [one.message.targets for one in asked if isinstance(one.message, Fence)]

@@ -1,0 +1,106 @@
+"""Tests of nodes.replication.core.records: what is stored, confirmed, acknowledged and shown."""
+
+from common.replication import Replicate, Replicated
+from nodes.replication.core.effects import Outcome, Send, Settings
+from tests.driven_core import INCARNATION, A, B, C, DrivenCore, set_of
+
+
+def outcomes(driven: DrivenCore) -> list[Outcome]:
+    """How the appends ended."""
+    return [finish.outcome for finish in driven.finished()]
+
+
+def test_a_record_is_acknowledged_when_the_disk_and_all_members_have_it() -> None:
+    """Not by the disk alone, and not by one member of two."""
+    driven = DrivenCore.in_sync()
+    driven.append()
+    assert [] == outcomes(driven)
+    driven.confirms(A)
+    assert [] == outcomes(driven)
+    driven.confirms(C)
+
+    assert [Outcome.STORED] == outcomes(driven)
+
+
+def test_a_record_is_sent_while_it_is_being_committed() -> None:
+    """The members' confirmations count only when the own disk has it, too."""
+    driven = DrivenCore.in_sync()
+    driven.disk_waits = True
+    driven.append()
+    assert {A, C} == {send.address for send in driven.asked(Send) if isinstance(send.message, Replicate)}
+    driven.confirms(A)
+    driven.confirms(C)
+    assert [] == outcomes(driven)
+    driven.flush()
+
+    assert [Outcome.STORED] == outcomes(driven)
+
+
+def test_records_of_a_fenced_sender_are_not_taken() -> None:
+    """It is told the newer set instead, by which it learns that it is fenced."""
+    driven = DrivenCore.in_sync()
+    newer = set_of(6, B, C)
+    driven.told(newer)
+    reply = driven.replicates(A, term=5, origin=A, upto=1)
+
+    assert isinstance(reply, Replicated)
+    assert (0, newer) == (reply.upto, reply.in_sync)
+    assert INCARNATION[A] not in driven.core.replica.pending
+
+
+def test_records_after_a_gap_are_not_taken() -> None:
+    """The answer says what is there, from which the sender goes on."""
+    driven = DrivenCore.in_sync()
+    reply = driven.replicates(A, term=5, origin=A, after=3, upto=5)
+
+    assert isinstance(reply, Replicated)
+    assert 0 == reply.upto
+
+
+def test_of_records_that_are_known_only_the_rest_is_stored() -> None:
+    """A sender that repeats itself, as after a lost connection, does no harm."""
+    driven = DrivenCore.in_sync()
+    driven.replicates(A, term=5, origin=A, upto=2)
+    driven.disk_waits = True
+    driven.core.request(
+        TOKEN_OF_REPEAT,
+        Replicate(
+            node=A, incarnation=INCARNATION[A], term=5, origin=INCARNATION[A], after=0, upto=2, records=(), confirmed=0
+        ),
+        driven.now_s,
+    )
+    driven.run()
+
+    assert [] == driven.commits
+    assert 2 == driven.core.replica.vector[INCARNATION[A]]
+
+
+TOKEN_OF_REPEAT = "repeat"  # noqa: S105 - names a request
+
+
+def test_what_another_member_may_lack_is_not_shown() -> None:
+    """A record of A may be shown when A says that all have it, or when all others have said that they have it."""
+    driven = DrivenCore.in_sync()
+    shown = {INCARNATION[A]: 1}
+    driven.replicates(A, term=5, origin=A, upto=1)
+    assert not driven.core.may_show(shown)
+    driven.beats(A, set_of(5, A, B, C), confirmed=1)
+    assert driven.core.may_show(shown)
+
+    driven.replicates(C, term=5, origin=C, upto=1)
+    shown = {INCARNATION[C]: 1}
+    assert not driven.core.may_show(shown)
+    driven.beats(A, set_of(5, A, B, C), has={C: 1})
+    driven.beats(C, set_of(5, A, B, C), has={C: 1})
+    driven.run()
+    assert driven.core.may_show(shown)
+
+
+def test_what_waits_for_its_confirmation_has_a_limit_in_bytes() -> None:
+    """Beyond it appends are refused, and nothing of them is stored."""
+    driven = DrivenCore.in_sync(settings=Settings(pending_bytes=10))
+    driven.append("eleven byte")
+    driven.append("one more")
+
+    assert [Outcome.REFUSED] == outcomes(driven)
+    assert 1 == driven.core.replica.pending[INCARNATION[B]]
