@@ -27,6 +27,7 @@ from nodes.storage.protocol import digest
 
 A, B, C = ADDRESSES = ("a:1", "b:1", "c:1")
 INCARNATION = {A: 1, B: 2, C: 3}
+NEVER_S = float("-inf")
 TOKEN = "token"  # noqa: S105 - the name of the one request of a client in a test
 
 E = TypeVar("E", bound=Effect)
@@ -79,6 +80,7 @@ class DrivenCore:
         for peer in (A, C):
             driven.beats(peer, set_of(term, A, B, C))
         driven.answer_all()
+        driven.told(set_of(term, A, B, C))
         driven.forget()
         return driven
 
@@ -131,12 +133,12 @@ class DrivenCore:
         """A registry answers a renewal."""
         live = tuple(one.address for one in in_sync.listed)
         reply = Renewed(registry=1, standing=standing, in_sync=in_sync, live=live)
-        self.core.registry_answered(self._renewal(), reply, self.now_s, sent=True)
+        self.core.registry_answered(self._renewal(), reply, self.now_s, renewed_s=self.now_s)
         self.run()
 
-    def no_registry(self, asked: Ask) -> None:
-        """No registry can be reached with a question."""
-        self.core.registry_answered(asked.message, None, self.now_s, sent=False)
+    def no_registry(self, asked: Ask, *, renewed_s: float = NEVER_S) -> None:
+        """No registry answers a question; one may have received the renewal that was sent at `renewed_s`."""
+        self.core.registry_answered(asked.message, None, self.now_s, renewed_s=renewed_s)
         self.run()
 
     def takes_incarnation(self, incarnation: int, in_sync: InSyncSet) -> None:
@@ -148,7 +150,7 @@ class DrivenCore:
         members = tuple(one._replace(incarnation=incarnation) if one.address == B else one for one in in_sync.members)
         newer = InSyncSet(in_sync.term + 1, members)
         reply = Renewed(registry=1, standing=Standing.LISTED, in_sync=newer, live=ADDRESSES)
-        self.core.registry_answered(asked.message, reply, self.now_s, sent=True)
+        self.core.registry_answered(asked.message, reply, self.now_s, renewed_s=NEVER_S)
         self.run()
         for peer in (A, C):
             self.beats(peer, newer)
@@ -250,10 +252,10 @@ class DrivenCore:
                 self.core.answered(peer, send.number, send.message, reply, self.now_s)
         self.run()
 
-    def answer_all(self) -> None:
-        """Each peer answers the heartbeats and requests to join that were sent to it: it has nothing."""
+    def answer_all(self, *peers: str) -> None:
+        """The peers that are named, or all, answer what was sent to them but records: they have nothing."""
         for send in self.asked(Send):
-            if isinstance(send.message, Heartbeat | Join):
+            if send.address in (peers or ADDRESSES) and isinstance(send.message, Heartbeat | Join):
                 self.answer(send)
         self.run()
 

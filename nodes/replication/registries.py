@@ -13,7 +13,6 @@ from nodes.replication.core.effects import RegistryRequest
 
 log = structlog.get_logger()
 
-ANSWER_S = 0.5  # for one registry to answer
 PAUSE_S = 0.05  # between two tries to tell one of them
 TELL_S = 3.0  # for the others to hear of a new set: then the leases that they gave have lapsed
 
@@ -25,44 +24,54 @@ class Registries:
         transport: carries requests.
         addresses: host:port of each, in the order of the configuration.
         renewal: a renewal with an in-sync set that this replica is about to adopt.
+        answer_s: for one registry to answer.
+
+    Attributes:
+        renewed_s: when the last renewal was sent that a registry may have received, in the time of the event loop.
     """
 
     def __init__(
-        self, transport: PipelinedTransport, addresses: Sequence[str], renewal: Callable[[InSyncSet], Renew]
+        self,
+        transport: PipelinedTransport,
+        addresses: Sequence[str],
+        renewal: Callable[[InSyncSet], Renew],
+        answer_s: float,
     ) -> None:
         self._transport = transport
         self._addresses = tuple(addresses)
         self._renewal = renewal
+        self._answer_s = answer_s
+        self.renewed_s = float("-inf")
         self._starts: dict[str, int] = {}  # the start of each registry, as it named it last
         self._unheard: set[str] = set()  # registries that did not answer the last time
 
-    async def ask(self, request: RegistryRequest) -> tuple[Renewed | None, bool, list[Renewed]]:
-        """The deciding answer, or None; whether any registry may have received the request; the other answers."""
+    async def ask(self, request: RegistryRequest) -> tuple[Renewed | None, list[Renewed]]:
+        """The deciding answer, or None; and the answers of the other registries, if they were asked."""
         if isinstance(request, Renew):
             return await self._renew_all(request)
-        sent = False
         for address in self._addresses:
-            reply, received = await self._ask(address, request)
-            sent = sent or received
+            reply, _ = await self._ask(address, request)
             if reply is not None:
                 others = [other for other in self._addresses if other != address]
                 if others and reply.in_sync.term > 0:
                     await self._tell(others, reply.in_sync)
-                return reply, True, []
-        return None, sent, []
+                return reply, []
+        return None, []
 
-    async def _renew_all(self, request: Renew) -> tuple[Renewed | None, bool, list[Renewed]]:
+    async def _renew_all(self, request: Renew) -> tuple[Renewed | None, list[Renewed]]:
         answers = await asyncio.gather(*(self._renew(address, request) for address in self._addresses))
         replies = [reply for reply, _ in answers if reply is not None]
-        return (replies[0] if replies else None), any(sent for _, sent in answers), replies[1:]
+        return (replies[0] if replies else None), replies[1:]
 
     async def _renew(self, address: str, request: Renew) -> tuple[Renewed | None, bool]:
-        """Renew, and again at once when the registry has started since."""
+        """Renew, and again at once when the registry has started since; the answer, and if it may have come there."""
         sent = False
         for _ in range(2):
             known = self._starts.get(address, 0)
+            began_s = asyncio.get_running_loop().time()
             reply, received = await self._ask(address, msgspec.structs.replace(request, registry=known))
-            sent = sent or received
+            if received:
+                sent, self.renewed_s = True, max(began_s, self.renewed_s)
             if reply is None or reply.registry == known:
                 return reply, sent
             self._starts[address] = reply.registry
@@ -84,7 +93,7 @@ class Registries:
 
     async def _ask(self, address: str, request: RegistryRequest) -> tuple[Renewed | None, bool]:
         try:
-            reply = await self._transport.call(address, request, timeout_s=ANSWER_S)
+            reply = await self._transport.call(address, request, timeout_s=self._answer_s)
         except PeerError as error:
             if address not in self._unheard:
                 log.warning("registry does not answer", registry=address, reason=error.reason)

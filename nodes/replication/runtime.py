@@ -70,7 +70,7 @@ class Replicator:
         self._ticking = Ticking(core, settings.standstill_s, self._wake, self._break)
         self._journal = journal
         self._transport = transport
-        self._registries = Registries(transport, registries, core.replica.renewal)
+        self._registries = Registries(transport, registries, core.replica.renewal, settings.registry_s)
         self._links = Links(core, transport, self._wake, self._start)
         self._loop = asyncio.get_running_loop()
         self._next_token = itertools.count(1).__next__
@@ -275,12 +275,9 @@ class Replicator:
     # Registries
 
     async def _ask(self, effect: Ask) -> None:
-        try:
-            reply, sent, others = await self._registries.ask(effect.message)
-        except Exception:
-            log.exception("asking the registries broke")  # a defect of ours; it is asked again
-            reply, sent, others = None, True, []
-        self.core.registry_answered(effect.message, reply, self._loop.time(), sent=sent, others=others)
+        reply, others = await self._registries.ask(effect.message)
+        renewed_s = self._registries.renewed_s
+        self.core.registry_answered(effect.message, reply, self._loop.time(), renewed_s=renewed_s, others=others)
 
 
 def _resolve(waiting: "asyncio.Future[Any] | None", result: object) -> None:

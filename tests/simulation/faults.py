@@ -1,8 +1,11 @@
 """What goes wrong in a run: chosen by the seed, one after the other or at once."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from nodes.storage.memory import Tables
 from tests.simulation.scenario import HEAL_S, LOAD_S, Result, Simulation
 from tests.simulation.world import World
 
@@ -10,6 +13,9 @@ CLIENTS = 3
 QUIET_S = 11.0  # after the load, so that every request has ended
 DOWN_S = (0.2, 4.0)  # that a process is away; below `assemble_s`, in which others wait for its records
 HUNG_S = (0.05, 4.0)
+HUNG_FOR_LONG_S = (4.0, 7.0)  # over a lease: without a registry the others go on meanwhile
+SLOW_FLUSH_S = (0.03, 0.3)  # from what a member may take for its confirmations to what fences it
+BACKUP_AGE_S = (0.3, 2.0)
 
 
 def run(seed: int) -> Result:
@@ -53,9 +59,19 @@ def _plan(simulation: Simulation, ends_s: float) -> None:
     world = simulation.world
     kind = world.random.choice(("processes", "processes", "network", "disks"))
     choices: Sequence[Callable[[Simulation], None]] = {
-        "processes": [kill_one, kill_two, kill_all, leave_one, hang_one, hang_two, registry_down, registry_hangs],
-        "network": [split, split, one_direction, apart_from_peers, kill_one],
-        "disks": [disk_full, all_disks_full, disk_slow, wipe_one, kill_one, kill_two, hang_one],
+        "processes": [
+            kill_one,
+            kill_two,
+            kill_all,
+            leave_one,
+            hang_one,
+            hang_two,
+            registry_down,
+            registry_hangs,
+            hang_without_registry,
+        ],
+        "network": [split, split, one_direction, apart_from_peers, connection_breaks, kill_one],
+        "disks": [disk_full, all_disks_full, disk_slow, wipe_one, restore_one, kill_one, kill_two, hang_one],
     }[kind]
 
     def following() -> None:
@@ -108,9 +124,20 @@ def hang_two(simulation: Simulation) -> None:
     _hang(simulation, len(simulation.nodes) - 1)
 
 
-def _hang(simulation: Simulation, count: int) -> None:
+def hang_without_registry(simulation: Simulation) -> None:
+    """A node hangs for longer than its lease, while no registry can say who is in sync."""
+    for registry in simulation.registries:
+        if registry.directory and not registry.hung:
+            simulation.fault(f"registry {registry.address} hangs")
+            registry.hang()
+            simulation.world.later(simulation.world.random.uniform(*HUNG_FOR_LONG_S), registry.resume)
+    _without_registry(simulation)
+    _hang(simulation, 1, HUNG_FOR_LONG_S)
+
+
+def _hang(simulation: Simulation, count: int, between_s: tuple[float, float] = HUNG_S) -> None:
     for address in _some(simulation, count):
-        seconds = simulation.world.random.uniform(*HUNG_S)
+        seconds = simulation.world.random.uniform(*between_s)
         simulation.fault(f"hang {address} for {seconds:.2f} s")
         simulation.nodes[address].hang()
         simulation.world.later(seconds, simulation.nodes[address].resume)
@@ -166,6 +193,13 @@ def one_direction(simulation: Simulation) -> None:
         _cut(simulation, [(one, other)])
 
 
+def connection_breaks(simulation: Simulation) -> None:
+    """What is under way between two nodes is lost, and both notice; a new connection follows at once."""
+    if len(pair := _some(simulation, 2)) == 2:
+        simulation.fault(f"the connection of {pair[0]} and {pair[1]} breaks")
+        simulation.network.renew(*pair)
+
+
 def apart_from_peers(simulation: Simulation) -> None:
     """A node reaches registries and facades, and no other node."""
     for one in _some(simulation, 1):
@@ -202,11 +236,11 @@ def _fail(simulation: Simulation, address: str) -> None:
 
 
 def disk_slow(simulation: Simulation) -> None:
-    """Each flush takes 0.3 s for a while."""
+    """Each flush takes longer for a while."""
     for address in _some(simulation, 1):
         disk = simulation.nodes[address].disk
-        simulation.fault(f"disk of {address} slow")
-        disk.slow_s = 0.3
+        disk.slow_s = simulation.world.random.uniform(*SLOW_FLUSH_S)
+        simulation.fault(f"each flush of {address} takes {disk.slow_s:.3f} s")
 
         def end(disk=disk) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
             disk.slow_s = 0.0
@@ -214,8 +248,21 @@ def disk_slow(simulation: Simulation) -> None:
         simulation.world.later(simulation.world.random.uniform(0.5, 4.0), end)
 
 
+def restore_one(simulation: Simulation) -> None:
+    """A disk is replaced by a backup of a while ago; as for `wipe_one`, only while all are in sync."""
+    for address in _some(simulation, 1):
+        backup = copy.deepcopy(simulation.nodes[address].disk.tables)
+        simulation.world.later(
+            simulation.world.random.uniform(*BACKUP_AGE_S), partial(_replace_disk, simulation, address, backup)
+        )
+
+
+def _replace_disk(simulation: Simulation, address: str, tables: Tables) -> None:
+    if simulation.is_safe():
+        simulation.down_for(address, simulation.world.random.uniform(*DOWN_S), tables=tables)
+
+
 def wipe_one(simulation: Simulation) -> None:
     """A disk is lost; only while all are in sync, so that no other one is away."""
-    if simulation.is_safe():
-        for address in _some(simulation, 1):
-            simulation.down_for(address, simulation.world.random.uniform(*DOWN_S), wipe=True)
+    for address in _some(simulation, 1):
+        _replace_disk(simulation, address, Tables())

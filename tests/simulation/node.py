@@ -30,7 +30,6 @@ from nodes.replication.core.effects import (
 from nodes.replication.core.machine import DEFAULT, Core
 from nodes.replication.core.state import Phase, covers
 from nodes.replication.links import REQUEST_S
-from nodes.replication.registries import ANSWER_S
 from nodes.replication.ticking import TICK_S
 from nodes.service import STEP_S
 from nodes.storage.memory import Tables
@@ -101,6 +100,7 @@ class SimulatedNode:
         self._reads: list[Callable[[], bool]] = []
         self._keyed: dict[int, KeyedAppend] = {}
         self._registry_ids: dict[str, int] = {}
+        self._renewed_s = float("-inf")
         self._flushing = False
 
     # Life
@@ -111,7 +111,7 @@ class SimulatedNode:
         tables = self.disk.tables
         opened = Opened(self._draw(), dict(tables.vector), tables.in_sync)
         self.core = self.core_type(self.address, opened, self._configured, self._settings, now_s=self.world.now_s)
-        self._registry_ids = {}
+        self._registry_ids, self._renewed_s = {}, float("-inf")
         for other in self.nodes.values():
             if other is not self:
                 other.deliver(lambda core: core.connection(self.address, self.world.now_s, up=True))
@@ -346,21 +346,29 @@ class SimulatedNode:
             for registry in self._registries:
                 self._renew(registry, message, partial(self._renewed, answers, registry.address, message))
         else:
-            self._decide(message, 0, sent=False)
+            self._decide(message, 0)
 
-    def _renew(self, registry: SimulatedRegistry, message: Renew, done: Callable[[Renewed | None, bool], None]) -> None:
+    def _renew(
+        self,
+        registry: SimulatedRegistry,
+        message: Renew,
+        done: Callable[[Renewed | None, bool], None],
+        *,
+        again: bool = True,
+    ) -> None:
         """Renew, and again at once when the registry has started since."""
+        known, began_s = self._registry_ids.get(registry.address, 0), self.world.now_s
 
         def answered(reply: Renewed | None, sent: bool) -> None:
-            known = self._registry_ids.get(registry.address)
-            if reply is not None and reply.registry != known:
+            if sent:
+                self._renewed_s = max(began_s, self._renewed_s)
+            if again and reply is not None and reply.registry != known:
                 self._registry_ids[registry.address] = reply.registry
-                registry.ask(self, msgspec.structs.replace(message, registry=reply.registry), ANSWER_S, done)
+                self._renew(registry, message, done, again=False)
             else:
                 done(reply, sent)
 
-        known = self._registry_ids.get(registry.address, 0)
-        registry.ask(self, msgspec.structs.replace(message, registry=known), ANSWER_S, answered)
+        registry.ask(self, msgspec.structs.replace(message, registry=known), self._settings.registry_s, answered)
 
     def _renewed(self, answers: Any, name: str, message: Renew, reply: Renewed | None, sent: bool) -> None:
         """The first registry that answers, in the order of the configuration, decides; the others only tell."""
@@ -372,24 +380,24 @@ class SimulatedNode:
         now_s, told = self.world.now_s, [answers[registry.address] for registry in self._registries]
         first = next((reply for reply, _ in told if reply is not None), None)
         others = [other for other, _ in told if other is not None and other is not first]
-        self.core.registry_answered(message, first, now_s, sent=any(sent for _, sent in told), others=others)
+        self.core.registry_answered(message, first, now_s, renewed_s=self._renewed_s, others=others)
 
-    def _decide(self, message: Any, index: int, *, sent: bool) -> None:
+    def _decide(self, message: Any, index: int) -> None:
         if self.core is None:
             return
         if index == len(self._registries):
-            self.core.registry_answered(message, None, self.world.now_s, sent=sent)
+            self.core.registry_answered(message, None, self.world.now_s, renewed_s=self._renewed_s)
             return
 
-        def answered(reply: Renewed | None, was_sent: bool) -> None:
+        def answered(reply: Renewed | None, _sent: bool) -> None:
             if self.core is None:
                 return
             if reply is None:
-                self._decide(message, index + 1, sent=sent or was_sent)
+                self._decide(message, index + 1)
             else:
                 self._tell_others(message, index, reply)
 
-        self._registries[index].ask(self, message, ANSWER_S, answered)
+        self._registries[index].ask(self, message, self._settings.registry_s, answered)
 
     def _tell_others(self, message: Any, index: int, reply: Renewed) -> None:
         """The other registries hear of a new in-sync set before this replica relies on it."""
@@ -401,7 +409,7 @@ class SimulatedNode:
             if name in missing:
                 missing.discard(name)
                 if not missing and self.core and self.process == process:
-                    self.core.registry_answered(message, reply, self.world.now_s, sent=True)
+                    self.core.registry_answered(message, reply, self.world.now_s, renewed_s=self._renewed_s)
 
         if not others or reply.in_sync.find(self.core.replica.identity) is None:  # type: ignore[union-attr]
             missing.clear()

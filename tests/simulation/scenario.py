@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from nodes.replication.core.effects import Settings
 from nodes.replication.core.machine import DEFAULT
+from nodes.storage.memory import Tables
 from scripts.checker import Outcome as Ended
 from scripts.checker import Read as ReadEvent
 from scripts.checker import check
@@ -180,13 +181,13 @@ class Simulation:
         """Note a fault that happens now."""
         self.result.faults.append(f"{self.world.now_s:.3f} {name}")
 
-    def down_for(self, address: str, seconds: float, *, wipe: bool = False) -> None:
-        """Kill a node, and start it again."""
-        self.fault(f"{'wipe' if wipe else 'kill'} {address} for {seconds:.2f} s")
+    def down_for(self, address: str, seconds: float, *, tables: Tables | None = None) -> None:
+        """Kill a node, and start it again; with another disk, if that is given."""
+        self.fault(f"kill {address} for {seconds:.2f} s" + (", with another disk" if tables else ""))
         node = self.nodes[address]
         node.kill()
-        if wipe:
-            node.disk = Disk()
+        if tables:
+            node.disk = Disk(tables)
         self.world.later(seconds, lambda: None if node.core else node.start())
 
     def verdict(self) -> Result:

@@ -1,6 +1,7 @@
 """Scripted schedules in the simulator: each breaks a weaker rule of replication. See nodes/replication/DESIGN.md."""
 
 from nodes.replication.core.state import Phase
+from nodes.storage.memory import Tables
 from scripts.checker import Outcome
 from tests.simulation.scenario import NODES, Simulation
 
@@ -267,7 +268,7 @@ def test_a_wiped_node_is_listed_with_everything() -> None:
     simulation = started()
     for number in range(20):
         assert written(simulation, f"m{number}", within_s=0.1)
-    simulation.down_for(C, 0.5, wipe=True)
+    simulation.down_for(C, 0.5, tables=Tables())
     for _ in range(300):
         pass_time(simulation, 0.01)
         if C in listed(simulation) and simulation.nodes[C].is_ready():

@@ -80,10 +80,14 @@ class Network:
         """Let everything pass again, over new connections."""
         cut, self._cut = sorted(self._cut), set()
         for source, target in cut:
-            for one, other in ((source, target), (target, source)):
-                self.reset(one, other)
-                self._tell(one, other, works=False)
-                self._tell(one, other, works=True)
+            self.renew(source, target)
+
+    def renew(self, source: str, target: str) -> None:
+        """Break the connections of two hosts, and make new ones."""
+        for one, other in ((source, target), (target, source)):
+            self.reset(one, other)
+            self._tell(one, other, works=False)
+            self._tell(one, other, works=True)
 
     def reset(self, source: str, target: str) -> None:
         """Lose what is on its way: the connection has broken."""

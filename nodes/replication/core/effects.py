@@ -20,6 +20,7 @@ class Settings:
         join_confirm_s: a joiner whose answers take longer is not admitted.
         heartbeat_s: between two renewals, and between two heartbeats to a peer.
         lease_s: how long a registry lists a replica after a renewal.
+        registry_s: for a registry to answer.
         retry_s: between two requests of a joiner to the same peer.
         assemble_s: how long a replica that starts waits for the others of its last in-sync set.
         watermark_s: how long the confirmation of a record may wait for a message that takes it along.
@@ -39,6 +40,7 @@ class Settings:
     join_confirm_s: float = 0.1
     heartbeat_s: float = 1.0
     lease_s: float = 3.0
+    registry_s: float = 0.5
     retry_s: float = 0.2
     assemble_s: float = 10.0
     watermark_s: float = 0.002

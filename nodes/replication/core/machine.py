@@ -220,16 +220,16 @@ class Core:
         reply: Renewed | None,
         now_s: float,
         *,
-        sent: bool,
+        renewed_s: float,
         others: Sequence[Renewed] = (),
     ) -> None:
         """The deciding registry has answered, or none has (None), and what `others` have said beside.
 
-        `sent`: a registry may have received the request although none has answered.
+        `renewed_s`: when the last renewal was sent that a registry may have received.
         """
         self.replica.now_s = now_s
         incarnation = self.replica.incarnation
-        self._membership.registry_answered(message, reply, sent=sent)
+        self._membership.registry_answered(message, reply, renewed_s)
         for other in others:
             self._membership.learn(other)
         if self.replica.incarnation != incarnation:

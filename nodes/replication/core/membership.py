@@ -35,7 +35,8 @@ class Membership:
         self._records = records
         self._joining = Joining(replica, configured, self._ask)
         self._asking: set[tuple[object, ...]] = set()  # what the registries are asked now
-        self.sent_s = replica.now_s  # of the last renewal that a registry may have received
+        self.renewed_s = replica.now_s  # when the last renewal was sent that a registry may have received
+        self._fencing_s = float("-inf")  # when the registries were asked last to fence a member
         self._next_renewal_s = replica.now_s
         self._cut_off = False  # no registry answered when a member was to be fenced
 
@@ -57,9 +58,10 @@ class Membership:
                 replica.heartbeat(peer)
 
     def renew(self) -> None:
-        """Renew at the registries; not while a member is to be fenced that they may still list."""
+        """Renew at the registries; not while they leave a Fence unanswered, for then a lease is to be waited for."""
         replica = self.replica
-        if (Renew,) in self._asking or self._cut_off:
+        unanswered = (Fence,) in self._asking and replica.now_s - self._fencing_s < replica.settings.registry_s
+        if (Renew,) in self._asking or self._cut_off or unanswered:
             return
         self._next_renewal_s = replica.now_s + replica.settings.heartbeat_s
         in_sync = replica.in_sync if replica.in_sync.members else replica.last or NO_SET
@@ -201,16 +203,18 @@ class Membership:
         replica = self.replica
         targets = {peer.address for peer in suspects}
         identities = tuple(one.identity for one in replica.in_sync.members if one.address in targets)
-        self._ask(Fence(node=replica.own, incarnation=replica.incarnation, targets=identities))
+        fence = Fence(node=replica.own, incarnation=replica.incarnation, targets=identities)
+        if (Fence,) not in self._asking:
+            self._fencing_s = replica.now_s
+        self._ask(fence)
+        if self._cut_off:
+            self._fence_alone(fence)
 
     def _fence_alone(self, message: Fence) -> None:
         """No registry can be reached: go on when none can list this replica and the targets side by side."""
         replica = self.replica
-        if replica.identity in message.targets:
-            self.leave("this replica leaves")
-            return
         gone = all(replica.peer(target.address).refused for target in message.targets)
-        if (gone or replica.now_s - self.sent_s >= replica.settings.lease_s) and not replica.adopting:
+        if (gone or replica.now_s - self.renewed_s >= replica.settings.lease_s) and not replica.adopting:
             rest = tuple(one for one in replica.in_sync.members if one.identity not in message.targets)
             if len(rest) < len(replica.in_sync.members):
                 replica.adopting = InSyncSet(replica.in_sync.term + 1, rest)
@@ -246,17 +250,18 @@ class Membership:
         self._asking.add(_kind(message))
         self.replica.effects.append(Ask(message))
 
-    def registry_answered(self, message: RegistryRequest, reply: Renewed | None, *, sent: bool) -> None:
-        """A registry has answered, or none (None); `sent`: one may have received the request all the same."""
+    def registry_answered(self, message: RegistryRequest, reply: Renewed | None, renewed_s: float) -> None:
+        """A registry has answered, or none (None); see `Core.registry_answered`."""
         replica = self.replica
         self._asking.discard(_kind(message))
-        if isinstance(message, Renew) and (sent or reply):
-            self.sent_s = replica.now_s
+        self.renewed_s = max(renewed_s, self.renewed_s)
         if isinstance(message, Admit) and reply and message.joiner.address == replica.own:
             self._take_incarnation(message.joiner, reply)
         if reply is not None:
             self.learn(reply)
-        elif isinstance(message, Fence) and replica.members:
+        elif isinstance(message, Fence) and replica.identity in message.targets:
+            self.leave("this replica leaves")
+        elif isinstance(message, Fence) and replica.phase is not Phase.JOINING:  # else it has left since it asked
             self._cut_off = True
             self._fence_alone(message)
 

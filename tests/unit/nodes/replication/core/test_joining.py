@@ -3,7 +3,7 @@
 from common.replication import Admit, Fence, Found, Join, Renew, Renewed, Standing
 from nodes.replication.core.effects import Opened, Send
 from nodes.replication.core.machine import DEFAULT
-from tests.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
+from tests.driven_core import INCARNATION, NEVER_S, A, B, C, DrivenCore, identity, set_of
 
 
 def admitted() -> DrivenCore:
@@ -111,7 +111,7 @@ def _admitted_after_s(driven: DrivenCore) -> float:
         driven.after(0.05)
     asked = driven.asked_registries(Admit)[-1]
     reply = Renewed(registry=1, standing=Standing.LISTED, in_sync=driven.core.in_sync, live=(B, C))
-    driven.core.registry_answered(asked.message, reply, driven.now_s, sent=True)
+    driven.core.registry_answered(asked.message, reply, driven.now_s, renewed_s=NEVER_S)
     return driven.now_s - began_s
 
 

@@ -1,6 +1,6 @@
 """Tests of nodes.replication.core.membership: who is believed about the in-sync set, and who is fenced when."""
 
-from common.replication import Fence, Heartbeat, Identity, InSyncSet, Member, Renew
+from common.replication import Fence, Heartbeat, Identity, InSyncSet, Member, Renew, Standing
 from nodes.replication.core.effects import Outcome, Send
 from nodes.replication.core.machine import DEFAULT
 from nodes.replication.core.state import Phase
@@ -87,16 +87,66 @@ def test_without_a_registry_a_member_is_waited_for_as_long_as_it_may_be_listed()
     driven.forget()
     for _ in range(5):
         driven.after(0.5)
-        driven.answer_all()
+        driven.answer_all(C)
         driven.no_registry(driven.asked_registries(Fence)[-1])
     assert 5 == driven.core.in_sync.term
     assert [] == driven.asked_registries(Renew)
     driven.after(0.6)
-    driven.answer_all()
+    driven.answer_all(C)
     driven.no_registry(driven.asked_registries(Fence)[-1])
 
     assert {B, C} == {one.address for one in driven.core.in_sync.members}
     assert 6 == driven.core.in_sync.term
+
+
+def test_a_lease_is_waited_for_from_when_the_last_renewal_was_sent() -> None:
+    """Not from when it was given up; and it is over at the next tick, whatever question is under way then."""
+    driven = DrivenCore.in_sync()
+    driven.core.connection(A, driven.now_s, up=False)
+    driven.after(0.01)
+    sent_s = driven.now_s
+    driven.now_s += DEFAULT.registry_s
+    driven.no_registry(driven.asked_registries(Fence)[-1], renewed_s=sent_s)
+    while driven.now_s - sent_s < DEFAULT.lease_s - 0.1:
+        driven.after(0.1)
+        driven.answer_all(C)
+    assert 5 == driven.core.in_sync.term
+    driven.after(0.11)
+
+    assert {B, C} == {one.address for one in driven.core.in_sync.members}
+
+
+def test_while_registries_leave_a_fence_unanswered_nothing_is_renewed() -> None:
+    """A renewal that may have come there would make the wait longer; for half a second, then there is an answer."""
+    driven = DrivenCore.in_sync()
+    driven.after(DEFAULT.heartbeat_s - 0.05)
+    driven.answer_all()
+    driven.core.connection(A, driven.now_s, up=False)
+    driven.forget()
+    driven.after(0.01)
+    driven.after(0.1)
+    assert [] == driven.asked_registries(Renew)
+    driven.after(DEFAULT.registry_s)
+
+    assert 1 == len(driven.asked_registries(Renew))
+
+
+def test_a_replica_that_has_left_does_not_fence_anybody_by_itself() -> None:
+    """It asked while it was in sync; when it hears that no registry answers it only joins, and goes on renewing."""
+    driven = DrivenCore.in_sync()
+    driven.core.connection(A, driven.now_s, up=False)
+    driven.after(0.01)
+    driven.beats(C, set_of(6, A, C))
+    driven.beats(C, set_of(7, A, C, joining=[B]))
+    driven.told(set_of(7, A, C, joining=[B]), standing=Standing.JOINING)
+    driven.now_s += DEFAULT.lease_s
+    driven.no_registry(driven.asked_registries(Fence)[-1])
+    assert 7 == driven.core.in_sync.term
+    driven.told(set_of(7, A, C, joining=[B]), standing=Standing.JOINING)
+    driven.forget()
+    driven.after(DEFAULT.heartbeat_s)
+
+    assert 1 == len(driven.asked_registries(Renew))
 
 
 def test_without_a_registry_a_process_that_has_ended_is_not_waited_for() -> None:
