@@ -66,15 +66,12 @@ class Pipeline:
         self.up: bool | None = None  # None: the first connection is still being made
         self._changed = asyncio.Event()
         try:
-            self._socket = rpc.limited(context.socket(zmq.DEALER), wire.REPLY_BYTES, queued=IN_FLIGHT)
-        except zmq.ZMQError as error:
-            raise UnreachableError(address, f"no connection can be made: {error.strerror}") from error
-        rpc.prepare_client(self._socket, (RECONNECT_MS, RECONNECT_MAX_MS))
-        if keyring and self.server_key:
-            curve.encrypt_client(self._socket, keyring, self.server_key)
-        try:
             with contextlib.ExitStack() as undo:
+                self._socket = rpc.limited(context.socket(zmq.DEALER), wire.REPLY_BYTES, queued=IN_FLIGHT)
                 undo.callback(self._socket.close, linger=0)
+                rpc.prepare_client(self._socket, (RECONNECT_MS, RECONNECT_MAX_MS))
+                if keyring and self.server_key:
+                    curve.encrypt_client(self._socket, keyring, self.server_key)
                 self._monitor = self._socket.get_monitor_socket(rpc.UP | rpc.DOWN)
                 undo.callback(self._monitor.close, linger=0)
                 undo.callback(self._socket.disable_monitor)

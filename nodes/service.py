@@ -38,6 +38,7 @@ log = structlog.get_logger()
 
 STEP_S = 0.9  # for all that a request needs; below the facade's attempt timeout (1 s), so that the node says why
 AHEAD_MS = 60_000  # that an id may be ahead of the clock of this node
+CLIENT_REQUESTS = 768  # at once; the rest of the server's 1,024 are for peers, whom a flood must not make us fence
 LOGGED_CHARACTERS = 200  # of a text in the node's own log: enough to recognise it
 
 
@@ -73,7 +74,7 @@ class LoggingNode:
         self._opening: State | None = State.STARTING
         self._leaving = False
         self._changed: tuple[State, int] = (State.STARTING, now_ms())
-        self._served = self._failed = 0
+        self._served = self._failed = self._serving = 0
         self._projection: Projection | None = None
         self._own_member = ""
 
@@ -133,7 +134,7 @@ class LoggingNode:
             case Inspect():
                 return await self.report()
             case Ping():
-                members = len(self._projection.members()) if self._projection else 0
+                members = self._projection.member_count() if self._projection else 0
                 return Status(service="logging-service", state=self.state(), members=members)
             case Digest() | Copy() | Verify():
                 return await self._anti_entropy.handle(request)
@@ -145,6 +146,15 @@ class LoggingNode:
     async def _serve(self, request: Append | AppendAll | Read | Tail) -> Reply:
         if (state := self.state()) is not State.READY:
             return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {state}")
+        if self._serving >= CLIENT_REQUESTS:
+            return Failure(code=Code.OVERLOADED, reason=f"{CLIENT_REQUESTS} requests of clients are in flight")
+        self._serving += 1
+        try:
+            return await self._serve_in_time(request)
+        finally:
+            self._serving -= 1
+
+    async def _serve_in_time(self, request: Append | AppendAll | Read | Tail) -> Reply:
         step_s = TAIL_S + STEP_S if isinstance(request, Tail) else STEP_S
         try:
             async with asyncio.timeout(step_s):

@@ -156,14 +156,28 @@ class Projection:
                 self._lacking = True
 
     async def _repair(self, recent: Callable[[], AsyncIterator[Entry]]) -> None:
-        entries = [entry async for entry in recent()]
-        for chunk in _chunks(entries):
-            async with asyncio.timeout(OPERATION_S):
-                await self._put_all(chunk)
-        if entries:
-            log.info("the map was given the recent messages again", messages=len(entries))
+        chunk: list[Entry] = []
+        count = size = 0
+        async for entry in recent():
+            chunk.append(entry)
+            size += len(entry.msg)
+            if size >= CHUNK_BYTES or len(chunk) == CHUNK_MESSAGES:
+                count += await self._put_again(chunk)
+                chunk, size = [], 0
+        count += await self._put_again(chunk)
+        if count:
+            log.info("the map was given the recent messages again", messages=count)
+
+    async def _put_again(self, entries: Sequence[Entry]) -> int:
+        async with asyncio.timeout(OPERATION_S):
+            await self._put_all(entries)
+        return len(entries)
 
     # How it is
+
+    def member_count(self) -> int:
+        """How many members this node sees."""
+        return len(self._raw())
 
     def members(self) -> tuple[Member, ...]:
         """The members that this node sees, each with the partitions that it owns."""

@@ -36,7 +36,7 @@ from common.wire import (
 )
 from nodes.reading import FIRST_CHUNK, read_page
 from nodes.replication.core.effects import Range
-from nodes.service import AHEAD_MS, LOGGED_CHARACTERS
+from nodes.service import AHEAD_MS, CLIENT_REQUESTS, LOGGED_CHARACTERS
 from nodes.storage.memory import MemoryJournal, Tables
 from scripts.ports import free_addresses
 from tests.replicas import SETTINGS, Running, new_journal, running, serving_registry
@@ -446,6 +446,25 @@ def test_a_read_waits_a_moment_for_what_its_session_has_seen() -> None:
         assert (entry,) == page.entries
 
     on(steps)
+
+
+def test_a_flood_of_clients_leaves_room_for_peers() -> None:
+    """Above a number of requests at once the next client is refused; an operator, as a peer, still gets an answer."""
+    disk = Disk()
+
+    async def steps(one: Running) -> None:
+        disk.hung = True
+        reads = [asyncio.create_task(one.node.handle(Read(after="", limit=1))) for _ in range(CLIENT_REQUESTS)]
+        await asyncio.sleep(0)
+        assert Code.OVERLOADED is code_of(await one.node.handle(Read(after="", limit=1)))
+        assert isinstance(await one.node.handle(Inspect()), Report)
+        for read in reads:
+            read.cancel()
+        assert CLIENT_REQUESTS == len(await asyncio.gather(*reads, return_exceptions=True))
+        disk.hung = False
+        assert isinstance(await one.node.handle(Read(after="", limit=1)), Page)
+
+    on(steps, journal=disk)
 
 
 def test_a_read_that_hangs_is_an_error_before_its_client_gives_up() -> None:
