@@ -111,7 +111,7 @@ def test_a_killed_node_is_listed_no_more(embedded_cluster: Cluster, transport: Z
     (registry,) = embedded_cluster.settings.registry.addresses
     nodes = embedded_cluster.settings.service_ips.logging_service
 
-    assert nodes == served(transport, registry)
+    eventually(lambda: served(transport, registry) == nodes)
     embedded_cluster.kill([2])
     eventually(lambda: served(transport, registry) == (nodes[0], nodes[2]))
     embedded_cluster.start([2], quiet)
