@@ -6,7 +6,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from common import process
 from scripts import aftermath, checker, disk_faults, faults, history, network_faults
 from scripts.checker import Verdict
 from scripts.prepare import prepare
+from scripts.recorder import Recorder
 from scripts.stage import Stage, on_hosts, on_this_machine
 from scripts.traffic import client
 
@@ -58,8 +59,10 @@ class Result:
 
     Attributes:
         differing: nodes that at the end had not exactly what was read.
+        missing: times that an acknowledged message was not shown by a read of it, or of the newest page.
         outage_ms: the longest time in which a facade acknowledged nothing after each thing that was done, by its name;
             while the network is split, only of facades on the larger side.
+        read_outage_ms: the same of reads, by what was read; of reads of everything, which have pauses, the slowest.
         converged_s: from the heal until every node saw every member again, for good.
     """
 
@@ -68,16 +71,18 @@ class Result:
     verdict: Verdict
     reads: int
     differing: int
+    missing: int
     errors: int
     first_error: str
     outage_ms: dict[str, float]
+    read_outage_ms: dict[str, dict[str, float]]
     converged_s: float
 
     @property
     def violations(self) -> int:
         """Promises that were broken; an error is one, too, unless the fault takes everything away."""
         broken: dict[str, int] = asdict(self.verdict.broken)
-        return sum(broken.values()) + self.differing + (0 if self.fault in UNREACHABLE else self.errors)
+        return sum(broken.values()) + self.differing + self.missing + (0 if self.fault in UNREACHABLE else self.errors)
 
 
 def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | None = None) -> Result:
@@ -127,9 +132,15 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
         verdict=checker.check(writes, reads),
         reads=len(reads),
         differing=differing,
+        missing=len(stage.recorder.missing),
         errors=len(errors),
         first_error=errors[0][:300] if errors else "",
-        outage_ms=_outages_ms(stage),
+        outage_ms=_outages_ms(stage, Recorder.acknowledged_s),
+        read_outage_ms={
+            "newest page": _outages_ms(stage, lambda one: one.pages),
+            "one message": _outages_ms(stage, lambda one: one.looks),
+            "everything": _slowest_reads_ms(stage),
+        },
         converged_s=converged_s,
     )
 
@@ -168,18 +179,23 @@ def main(  # noqa: PLR0917 (click names them)
 
 
 def _line(result: Result) -> str:
-    outages = ", ".join(f"{what} {outage:.0f}" for what, outage in result.outage_ms.items())
-    counts = {**asdict(result.verdict.broken), "differing": result.differing}
+    outages = _shown(result.outage_ms)
+    counts = {**asdict(result.verdict.broken), "differing": result.differing, "missing": result.missing}
     broken = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     told = (
         f"{result.verdict.acknowledged} acknowledged",
         f"broken: {broken or 'nothing'}",
         f"{result.errors} errors",
-        f"outage ms: {outages}",
+        f"no write for ms: {outages}",
+        *(f"no read of {what}: {_shown(found)}" for what, found in result.read_outage_ms.items()),
         f"slowest {result.verdict.latency.most:.0f} ms",
         f"converged {result.converged_s:.1f} s",
     )
     return f"{result.fault} seed {result.seed}: {', '.join(told)} {result.first_error}"
+
+
+def _shown(outages_ms: dict[str, float]) -> str:
+    return ", ".join(f"{what} {outage:.0f}" for what, outage in outages_ms.items())
 
 
 def _table(results: list[Result]) -> Table:
@@ -194,41 +210,61 @@ def _table(results: list[Result]) -> Table:
     return table
 
 
-def _figures(results: list[Result]) -> dict[str, str]:
-    verdicts = [result.verdict for result in results]
-    outages = dict.fromkeys(name for result in results for name in result.outage_ms)
+def _figures(found: list[Result]) -> dict[str, str]:
+    verdicts = [result.verdict for result in found]
+    outages = dict.fromkeys(name for result in found for name in result.outage_ms)
     return {
-        "runs": str(len(results)),
-        "seeds": f"{results[0].seed}-{results[-1].seed}",
+        "runs": str(len(found)),
+        "seeds": f"{found[0].seed}-{found[-1].seed}",
         "acknowledged": str(sum(verdict.acknowledged for verdict in verdicts)),
         "unknown": str(sum(verdict.unknown for verdict in verdicts)),
         **{
             name: str(sum(getattr(verdict.broken, name) for verdict in verdicts)) for name in asdict(verdicts[0].broken)
         },
-        "differing nodes": str(sum(result.differing for result in results)),
-        "errors": str(sum(result.errors for result in results)),
+        "differing nodes": str(sum(result.differing for result in found)),
+        "missing in a page, or alone": str(sum(result.missing for result in found)),
+        "errors": str(sum(result.errors for result in found)),
         **{
-            f"no write after {name}, ms": f"{max(result.outage_ms.get(name, 0.0) for result in results):.0f}"
+            f"no write after {name}, ms": f"{max(result.outage_ms.get(name, 0.0) for result in found):.0f}"
             for name in outages
         },
-        "no read, ms": f"{1_000 * max(verdict.read_outage_s for verdict in verdicts):.0f}",
+        **{
+            f"no read of {what} after {name}, ms": f"{max(one.read_outage_ms[what].get(name, 0) for one in found):.0f}"
+            for what, name in itertools.product(found[0].read_outage_ms, outages)
+        },
         **{
             f"write {name}, ms": f"{max(getattr(verdict.latency, name) for verdict in verdicts):.0f}"
             for name in asdict(verdicts[0].latency)
         },
-        "converged, s": f"{max(result.converged_s for result in results):.1f}",
+        "converged, s": f"{max(result.converged_s for result in found):.1f}",
     }
 
 
-def _outages_ms(stage: Stage) -> dict[str, float]:
+def _outages_ms(stage: Stage, times_of: Callable[[Recorder], Sequence[float]]) -> dict[str, float]:
     """The longest outage between each mark and the next one, by the name of the mark."""
     watched = [recorder for recorder in (stage.recorder, *stage.beside) if recorder not in stage.cut_off]
     found: dict[str, float] = {}
     for recorder in watched:
-        times = recorder.acknowledged_s()
-        for (at, what), (until, _) in itertools.pairwise([*stage.recorder.marks, (float("inf"), "")]):
+        times = times_of(recorder)
+        for at, until, what in _phases(stage):
             found[what] = max(found.get(what, 0.0), 1_000 * checker.outage_s(times, at, until))
     return found
+
+
+def _slowest_reads_ms(stage: Stage) -> dict[str, float]:
+    """The longest read of everything that was under way between each mark and the next one, by the name of the mark."""
+    found: dict[str, float] = {}
+    for at, until, what in _phases(stage):
+        reads = [read for read in stage.recorder.reads if read.ended_s > at and read.began_s < until]
+        slowest_s = max((read.ended_s - read.began_s for read in reads), default=0.0)
+        found[what] = max(found.get(what, 0.0), 1_000 * slowest_s)
+    return {} if stage.recorder in stage.cut_off else found
+
+
+def _phases(stage: Stage) -> Iterator[tuple[float, float, str]]:
+    """From each mark to the next one, in monotonic seconds, and what was done at the first."""
+    for (at, what), (until, _) in itertools.pairwise([*stage.recorder.marks, (float("inf"), "")]):
+        yield at, until, what
 
 
 if __name__ == "__main__":

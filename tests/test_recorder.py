@@ -11,10 +11,15 @@ from itertools import pairwise
 import pytest
 
 from scripts.checker import Outcome
-from scripts.recorder import Load, Recorder
+from scripts.recorder import NEWEST, Load, Recorder
 from tests.support import eventually
 
 LOAD = Load(writers=1, write_every_s=0.02, read_pause_s=0.02, look_pause_s=0.01, curl=False)
+
+
+def uuid_of(number: int) -> str:
+    """The uuid of a text: its place, in as many digits, so that they are in order."""
+    return f"{number:06}"
 
 
 class Facade(BaseHTTPRequestHandler):
@@ -27,12 +32,15 @@ class Facade(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take a message."""
         self.texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["msg"])
-        self._answer(200, {"status": "success", "uuid": str(len(self.texts) - 1)})
+        self._answer(200, {"status": "success", "uuid": uuid_of(len(self.texts) - 1)})
 
     def do_GET(self) -> None:
-        """All texts, or one."""
+        """All texts, the newest page of them, or one."""
         if self.path == "/facade":
             self._answer(200, {"logs": self.texts})
+        elif "?" in self.path:
+            numbers = reversed(range(0 if self.forgets else len(self.texts)))
+            self._answer(200, {"messages": [{"id": uuid_of(number)} for number in numbers][:NEWEST]})
         elif self.forgets:
             self._answer(404, {"message": "there is no message"})
         else:
@@ -88,13 +96,15 @@ def test_each_text_of_a_history_is_kept_once() -> None:
 
 
 @pytest.mark.parametrize("forgets", [False, True])
-def test_an_acknowledged_message_that_is_not_there_is_an_error(forgets: bool) -> None:
-    """What was acknowledged last is read alone, again and again; a 404 for it is written down, with its text."""
+def test_an_acknowledged_message_that_is_not_shown_is_missing(forgets: bool) -> None:
+    """What was acknowledged last is read alone, and in the newest page; its text is written down when it lacks."""
     with facade(forgets=forgets) as address:
         recorder = Recorder(address, load=LOAD)
         with recorder.running():
-            eventually(lambda: len(recorder.errors if forgets else recorder.looks) > 2)
+            eventually(lambda: len(recorder.missing if forgets else recorder.pages) > 2 + NEWEST)
 
-    assert forgets == any("404" in error and "look for w0-" in error for error in recorder.errors)
-    assert forgets == (recorder.looks == [])
-    assert all(at_s < time.monotonic() for at_s in recorder.looks)
+    assert forgets == any("404" in missing and "look for w0-" in missing for missing in recorder.missing)
+    assert forgets == any("200" in missing and "look for w0-" in missing for missing in recorder.missing)
+    assert forgets == (recorder.looks == []) == (recorder.pages == [])
+    assert [] == recorder.errors
+    assert all(at_s < time.monotonic() for at_s in [*recorder.looks, *recorder.pages])
