@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from common import config, rpc
 from common.codec import Request
 from common.errors import PeerError
+from common.leases import RENEWAL_S
 from common.wire import Leased, Leave, Register
 
-HEARTBEAT_S = 1.0  # a lease lasts three of them
 ANSWER_S = 0.25  # for one registry
 
 
@@ -19,7 +19,7 @@ def run(transport: rpc.Transport, registries: Sequence[str], own: str, stop: thr
     """
     if config.split(own)[0] in config.EVERYWHERE:
         return
-    while not stop.wait(HEARTBEAT_S):
+    while not stop.wait(RENEWAL_S):
         tell(transport, registries, Register(name="facade", address=own))
     tell(transport, registries, Leave(name="facade", address=own))
 

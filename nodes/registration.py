@@ -8,12 +8,12 @@ import structlog
 
 from common.codec import Request
 from common.errors import PeerError
+from common.leases import RENEWAL_S
 from common.pipeline import PipelinedTransport
 from common.wire import Leave, Register
 
 log = structlog.get_logger()
 
-HEARTBEAT_S = 1.0  # between two renewals; a lease lasts three of them
 ANSWER_S = 0.5  # for one registry to answer
 
 
@@ -34,7 +34,7 @@ async def registered(
 async def _renew(transport: PipelinedTransport, registries: Sequence[str], name: str, address: str) -> None:
     while True:
         await _tell_all(transport, registries, Register(name=name, address=address))
-        await asyncio.sleep(HEARTBEAT_S)
+        await asyncio.sleep(RENEWAL_S)
 
 
 async def _tell_all(transport: PipelinedTransport, registries: Sequence[str], request: Request) -> None:

@@ -10,14 +10,16 @@ from common.codec import Reply, Request
 from common.config import Config, ServiceIps, suggestion
 from common.errors import ConfigError, InvalidMessageError
 from common.inspection import Called, Inspect, Roll, report
+from common.leases import LEASE_S, RENEWAL_S
 from common.replication import Admit, Fence, Found, Renew
 from common.wire import Code, Failure, Known, Leased, Leave, Lookup, Ping, Register, State, Status
 from registry.in_sync import InSyncRegistry
 
 SERVICES = tuple(ServiceIps.__struct_encode_fields__)
 LOGGING = "logging-service"  # its leases are those of the in-sync registry
-LEASE_S = 3.0  # three heartbeats of a node: one may be late, and a dead node is handed out no longer
-FIRST_LEASE_S = 1.2  # of a configured address from the start: within a heartbeat all that are alive have registered
+FIRST_LEASE_S = (
+    1.2 * RENEWAL_S
+)  # of a configured address, from the start: until then all that are alive have registered
 ADDRESSES = 1_000  # of one service; one more is refused
 
 

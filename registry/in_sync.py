@@ -8,6 +8,7 @@ nodes/replication for the rules.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common.leases import LEASE_S, RENEWAL_S
 from common.replication import (
     NO_SET,
     Admit,
@@ -21,10 +22,9 @@ from common.replication import (
     Standing,
 )
 
-LEASE_S = 3.0  # three heartbeats of a node: one may be late, and a dead node is listed no longer
-STARTING_S = 3.0  # a lease: whoever does not renew in it is not there
-FIRST_RENEWALS_S = 1.2  # a heartbeat and a little: within it all that are alive renew for the first time
-STANDSTILL_S = 1.5  # half a lease: what a registry knows is true for a lease, for nobody is fenced without it earlier
+STARTING_S = LEASE_S  # a lease: whoever does not renew in it is not there
+FIRST_RENEWALS_S = 1.2 * RENEWAL_S  # a renewal and a little: within it all that are alive renew for the first time
+STANDSTILL_S = LEASE_S / 2  # what a registry knows is true for a lease: nobody is fenced without it earlier
 REPLICAS = 1_000  # addresses that are remembered; one more is refused
 
 

@@ -5,12 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
+from common import ids
 from common.errors import FatalError
 from scripts import processes
 from scripts.checker import Outcome
+from scripts.clocks import set_clock
 from scripts.stage import DEAD_S, NODES, Stage, quiet, stopped
-from scripts.traffic import HttpClient
+from scripts.traffic import HttpClient, client
 
+CLOCK_STEPS_S = (3_600, -3_600, 300)
+STEPPED_S = 8.0  # that a clock is wrong: longer than a lease, and than all time-outs together
 RESTARTS = 10  # of one rolling run
 ACCEPTED = 8  # requests that a facade holds when it is told to stop: half of its threads
 HOLD_S = 0.5  # for them to arrive, while no node answers
@@ -73,6 +77,26 @@ def roll(stage: Stage) -> None:
             stage.recorder.mark("kill")
             stage.cluster.kill([number])
             stage.cluster.start([number], quiet)
+
+
+def clock(stage: Stage) -> None:
+    """The clock of a node is an hour or five minutes ahead, or an hour behind, for a while.
+
+    Raises:
+        FatalError: the clocks of the nodes cannot be set, or an id from the future was accepted.
+    """
+    if stage.clocks is None:
+        raise FatalError("the clocks of the nodes of one machine cannot be set apart")
+    number = stage.chance.choice(NODES)
+    stage.recorder.mark("step")
+    set_clock(stage.clocks, f"logging-{number}", stage.chance.choice(CLOCK_STEPS_S))
+    time.sleep(STEPPED_S)
+    stage.recorder.mark("step back")
+    set_clock(stage.clocks, f"logging-{number}", 0)
+    with client(stage.cluster.settings.facade.address) as reader:
+        (newest,) = reader.call("GET", "/v1/messages?order=desc&limit=1").document["messages"]
+    if (ahead_s := ids.time_ms(newest["id"]) / 1_000 - time.time()) > 1.0:
+        raise FatalError(f"the id {newest['id']} is {ahead_s:.0f} s ahead")
 
 
 def parallel_key(stage: Stage) -> None:

@@ -9,6 +9,7 @@ from typing import Self
 from common.errors import FatalError
 from scripts.processes import run_command
 
+SLOW_BURST_BYTES = 1_600  # one packet
 NETWORKS = 200  # of 10.77.N.0/24: one for each process that makes hosts
 
 
@@ -23,6 +24,7 @@ class Hosts:
         self._network = f"10.77.{os.getpid() % NETWORKS}"
         self._prefix = f"tf{os.getpid()}"
         self.numbers = range(1, count + 1)
+        self._slowed: set[int] = set()
 
     def __enter__(self) -> Self:
         """Make them."""
@@ -60,16 +62,34 @@ class Hosts:
         """From now on `target` gets nothing from `source`; the other way is open."""
         self._drop(target, [source])
 
+    def close(self, number: int, port: int, *, sources: Sequence[int] | None = None) -> None:
+        """From now on nobody, or none of the `sources`, reaches a TCP port of a host."""
+        closed = f"tcp dport {port} drop"
+        rules = [closed] if sources is None else [f"ip saddr {self.address(source)} {closed}" for source in sources]
+        self._filter(number, rules)
+
+    def slow(self, number: int, kbit_per_s: int) -> None:
+        """From now on a host sends no faster than that."""
+        self._slowed.add(number)
+        limit = ("tbf", "rate", f"{kbit_per_s}kbit", "burst", str(SLOW_BURST_BYTES), "latency", "400ms")
+        run_command(*self.within(self.address(number)), "tc", "qdisc", "replace", "dev", "eth0", "root", *limit)
+
     def heal(self) -> None:
         """Everyone reaches everyone again."""
         for number in self.numbers:
-            self._drop(number, [])
+            self._filter(number, [])
+        while self._slowed:
+            within = self.within(self.address(self._slowed.pop()))
+            run_command(*within, "tc", "qdisc", "delete", "dev", "eth0", "root")
 
     def _drop(self, number: int, sources: Sequence[int]) -> None:
-        rules = "".join(f"ip saddr {self.address(source)} drop\n" for source in sources)
+        self._filter(number, [f"ip saddr {self.address(source)} drop" for source in sources])
+
+    def _filter(self, number: int, rules: Sequence[str]) -> None:
+        lines = "".join(f"{rule}\n" for rule in rules)
         table = (
             "table inet split {}\ndelete table inet split\ntable inet split {\n"
-            f"chain input {{ type filter hook input priority 0; policy accept;\n{rules}}}\n}}\n"
+            f"chain input {{ type filter hook input priority 0; policy accept;\n{lines}}}\n}}\n"
         )
         run_command(*self.within(self.address(number)), "nft", "-f", "-", text=table)
 

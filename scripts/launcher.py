@@ -70,7 +70,7 @@ class Cluster:
         path: the config.toml.
         engine: instead of `[storage] engine`; a cluster that is up keeps the one that it has.
         more: parts beside those that the file names.
-        within: what a command must begin with to run at an IP address, which is on this machine in any case.
+        within: what the command of a part must begin with, to run on another host of this machine, say.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Cluster:
         *,
         engine: str | None = None,
         more: Iterable[Part] = (),
-        within: Callable[[str], tuple[str, ...]] = lambda _host: (),
+        within: Callable[[Part], tuple[str, ...]] = lambda _part: (),
     ) -> None:
         self._within = within
         self._path = path.resolve()
@@ -240,8 +240,7 @@ class Cluster:
             self._wait(part, lambda status: status.ready, progress, "ready")
 
     def _start(self, part: Part) -> None:
-        within = self._within(config.split(part.address)[0])
-        self._processes.start(part.name, part.arguments, engine=self.engine, within=within)
+        self._processes.start(part.name, part.arguments, engine=self.engine, within=self._within(part))
 
     def _process(self, part: Part) -> psutil.Process | None:
         return self._processes.find(part.name)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import psutil
 
+from common import config
 from scripts import processes
+from scripts.clocks import clocks
 from scripts.hosts import Hosts
 from scripts.launcher import Cluster, Part
 from scripts.ports import write_config
@@ -18,6 +20,7 @@ from scripts.recorder import FULL, ONE_SLOW_WRITER, Load, Recorder
 
 DEAD_S = 3.0  # that what was killed stays dead: as long as a lease
 NODES = (1, 2, 3)
+FIRST_PORT = 5001  # the logging node N of a cluster on hosts has the port FIRST_PORT + N
 REGISTRY_HOST = 4  # with a facade and the messages node; each node has a host and a facade of its own
 
 
@@ -30,6 +33,7 @@ class Stage:
         recorder: loads it, and reads.
         chance: of this run.
         hang_s: that a paused process stays paused.
+        clocks: the folder by which the clocks of the nodes are set; None: they have that of the machine.
         hosts: those of the nodes and of the rest; None on one machine.
         at_last: what is to be done when all processes have ended.
         beside: on hosts: writes through the facade beside each node, in the order of the nodes.
@@ -42,6 +46,7 @@ class Stage:
     hang_s: float
     at_last: ExitStack
     hosts: Hosts | None = None
+    clocks: Path | None = None
     beside: tuple[Recorder, ...] = ()
     cut_off: list[Recorder] = field(default_factory=list)
 
@@ -102,6 +107,18 @@ def on_this_machine(folder: Path, chance: random.Random, hang_s: float, load: Lo
 
 
 @contextmanager
+def on_clocks(folder: Path, chance: random.Random, hang_s: float) -> Iterator[Stage]:
+    """A cluster on free ports whose logging nodes, with their members, have clocks of their own.
+
+    Raises:
+        FatalError: libfaketime is missing.
+    """
+    write_config(folder / "config.toml")
+    with ExitStack() as at_last, Cluster(folder / "config.toml", within=clocks(folder)).running(quiet) as cluster:
+        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, at_last, clocks=folder)
+
+
+@contextmanager
 def on_hosts(folder: Path, chance: random.Random, hang_s: float) -> Iterator[Stage]:
     """A cluster on four hosts: each node with its member and a facade on one, the rest on the fourth.
 
@@ -115,12 +132,14 @@ def on_hosts(folder: Path, chance: random.Random, hang_s: float) -> Iterator[Sta
             Part(f"facade-{number}", f"{hosts.address(number)}:5000", ("facade", "--config", str(_own(folder, number))))
             for number in NODES
         ]
-        cluster = Cluster(folder / "config.toml", more=beside, within=hosts.within)
+        cluster = Cluster(
+            folder / "config.toml", more=beside, within=lambda part: hosts.within(config.split(part.address)[0])
+        )
         stack.enter_context(cluster.running(quiet))
         recorders = tuple(
             Recorder(part.address, f"host{number}w", load=ONE_SLOW_WRITER) for number, part in enumerate(beside, 1)
         )
-        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, stack, hosts, recorders)
+        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, stack, hosts, beside=recorders)
 
 
 def quiet(_line: str) -> None:
@@ -129,7 +148,7 @@ def quiet(_line: str) -> None:
 
 def _write_configs(folder: Path, hosts: Hosts) -> None:
     """The usual configuration with the addresses of the hosts, and one for each facade, with an address of its own."""
-    nodes = ", ".join(f'"{hosts.address(number)}:{5001 + number}"' for number in NODES)
+    nodes = ", ".join(f'"{hosts.address(number)}:{FIRST_PORT + number}"' for number in NODES)
     members = ", ".join(f'"{hosts.address(number)}:{5700 + number}"' for number in NODES)
     rest = hosts.address(REGISTRY_HOST)
     common = (

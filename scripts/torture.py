@@ -20,7 +20,7 @@ from scripts import aftermath, checker, disk_faults, faults, history, network_fa
 from scripts.checker import Verdict
 from scripts.prepare import prepare
 from scripts.recorder import Recorder
-from scripts.stage import Stage, on_hosts, on_this_machine
+from scripts.stage import Stage, on_clocks, on_hosts, on_this_machine
 from scripts.traffic import client
 
 BEFORE_S = 1.5  # of load before a fault
@@ -49,8 +49,13 @@ FAULTS: dict[str, Callable[[Stage], None]] = {
     "failing": disk_faults.failing,
     "split": network_faults.split,
     "merge-kill": network_faults.merge_kill,
+    "apart": network_faults.apart,
+    "closed": network_faults.closed,
+    "slow-link": network_faults.slow_link,
+    "clock": faults.clock,
 }
-NETWORK_FAULTS = ("split", "merge-kill")
+ONE_NODE = ("apart", "closed", "slow-link")  # network faults of one node: the facade beside it may be cut off with it
+NETWORK_FAULTS = ("split", "merge-kill", *ONE_NODE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
     Raises:
         FatalError: the cluster did not heal.
     """
-    arranged = on_hosts if fault in NETWORK_FAULTS else on_this_machine
+    arranged = on_hosts if fault in NETWORK_FAULTS else on_clocks if fault == "clock" else on_this_machine
     with (
         tempfile.TemporaryDirectory(prefix="threefold-torture-") as home,
         arranged(Path(home), random.Random(seed), hang_s) as stage,
@@ -123,7 +128,9 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
         differing = aftermath.differing(stage.cluster, set(recorder.reads[-1].texts))
     writes, reads = recorder.history()
     writes = [*writes, *(replace(write, visible_s=visible_s) for beside in stage.beside for write in beside.writes)]
-    errors = [*recorder.errors, *(error for beside in stage.beside for error in beside.errors)]
+    errors = [*recorder.errors]
+    if fault not in ONE_NODE:
+        errors += [error for beside in stage.beside for error in beside.errors]
     if folder:
         history.save(folder / f"{fault}-{seed}.jsonl", writes, reads)
     return Result(

@@ -16,6 +16,7 @@ from common import ids, rpc
 from common.codec import Reply, Request
 from common.errors import OutcomeUnknownError, PeerError, StoreError, ThreefoldError, UnavailableError
 from common.handling import Handler
+from common.leases import LEASE_S
 from common.loopback import MemoryTransport
 from common.replication import NO_SET, Admit, Fence, Identity, InSyncSet, Renewed
 from common.wire import Append, Entry, Known, Lookup, Page, Stored
@@ -24,7 +25,6 @@ from facade.client import Client
 from facade.routing import Limits, Suspects
 from nodes.replication.core.effects import Range
 from registry.directory import Directory
-from registry.in_sync import LEASE_S
 from scripts.checker import Outcome, Read, Write, check
 from tests.memory_node import MemoryNode, incarnation_of, listed_by, renew
 

@@ -7,9 +7,10 @@ import pytest
 from common import config
 from common.errors import ConfigError, InvalidMessageError
 from common.inspection import Called, Inspect, Report, Roll
+from common.leases import LEASE_S
 from common.replication import NO_SET, Fence, Found, Identity, InSyncSet, Member, Renew, Renewed, Standing
 from common.wire import Code, Describe, Failure, Known, Leased, Leave, Lookup, Ping, Register, State, Status
-from registry.directory import ADDRESSES, FIRST_LEASE_S, LEASE_S, Directory, parse_service_ips
+from registry.directory import ADDRESSES, FIRST_LEASE_S, Directory, parse_service_ips
 from registry.in_sync import FIRST_RENEWALS_S
 
 

@@ -3,7 +3,7 @@
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psutil
@@ -27,12 +27,13 @@ def with_cpu(
     parts: dict[str, list[psutil.Process]], run: Callable[[], dict[str, float]]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """What a load returns, and the milliseconds of CPU time that each part took for one of its requests."""
-    before = {name: _cpu_s(processes) for name, processes in parts.items()}
+    before = {name: cpu_s(processes) for name, processes in parts.items()}
     result = run()
-    return result, {name: 1e3 * (_cpu_s(parts[name]) - before[name]) / result["requests"] for name in parts}
+    return result, {name: 1e3 * (cpu_s(parts[name]) - before[name]) / result["requests"] for name in parts}
 
 
-def _cpu_s(processes: list[psutil.Process]) -> float:
+def cpu_s(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of CPU time that processes have taken."""
     return float(sum(sum(process.cpu_times()[:2]) for process in processes))
 
 

@@ -1,12 +1,12 @@
 """Scripted schedules in the simulator: each breaks a weaker rule of replication. See nodes/replication/DESIGN.md."""
 
+from common.leases import LEASE_S
 from nodes.replication.core.state import Phase
 from nodes.storage.memory import Tables
 from scripts.checker import Outcome
 from tests.simulation.scenario import NODES, Simulation
 
 A, B, C = NODES
-LEASE_S = 3.0
 
 
 def started(seed: int = 1, *, registries: int = 1) -> Simulation:

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from common.codec import Reply, Request
+from common.leases import LEASE_S, RENEWAL_S
 from common.replication import Admit, Fence, Found, InSyncSet, Record, Renew
 
 Token = Hashable  # the runtime's name for a request that waits for its answer
@@ -38,8 +39,8 @@ class Settings:
 
     confirm_s: float = 0.25
     join_confirm_s: float = 0.1
-    heartbeat_s: float = 1.0
-    lease_s: float = 3.0
+    heartbeat_s: float = RENEWAL_S
+    lease_s: float = LEASE_S
     registry_s: float = 0.5
     retry_s: float = 0.2
     assemble_s: float = 10.0

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
+from common.leases import LEASE_S
 from common.replication import NO_SET, Admit, Fence, Found, Identity, InSyncSet, Member, Renew, Renewed, Standing
 from registry.in_sync import (
     FIRST_RENEWALS_S,
-    LEASE_S,
     REPLICAS,
     STANDSTILL_S,
     STARTING_S,

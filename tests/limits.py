@@ -1,0 +1,93 @@
+"""`python -m tests.limits`: what an idle cluster takes, and what large messages do to one, on clusters of its own."""
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+
+import click
+import psutil
+
+from scripts.launcher import VERIFIED_AGE_MS, Cluster
+from scripts.traffic import HttpClient, client
+from tests.measure import a_cluster
+from tests.wrk import cpu_s, processes_of
+
+SETTLE_S = 30.0  # after a start, for Java to have compiled what it uses
+TEXT_BYTES = 61_440  # 60 KiB, below the limit of 64
+BATCH = 160  # messages, 9.4 MiB: below the limit of a body
+CLIENTS = 4
+LOOK_S = 0.5
+
+
+@click.group()
+def main() -> None:
+    """Measure, and print one line for each figure."""
+
+
+@main.command()
+@click.option("--seconds", default=60.0, show_default=True, help="How long nothing is asked of the cluster.")
+@click.option("--runs", default=3, show_default=True, help="Times that this is measured, one after the other.")
+def idle(seconds: float, runs: int) -> None:
+    """Cores that each part of a cluster takes while nobody asks anything of it."""
+    with a_cluster() as cluster:
+        parts = processes_of(cluster)
+        time.sleep(SETTLE_S)
+        for _ in range(runs):
+            before = {name: cpu_s(found) for name, found in parts.items()}
+            time.sleep(seconds)
+            cores = {name: (cpu_s(found) - before[name]) / seconds for name, found in parts.items()}
+            shown = ", ".join(f"{name} {taken:.4f}" for name, taken in cores.items())
+            click.echo(f"{sum(map(len, parts.values()))} processes take {sum(cores.values()):.4f} cores: {shown}")
+
+
+@main.command()
+@click.option("--seconds", default=120.0, show_default=True, help="How long they are sent, as fast as they are taken.")
+def large(seconds: float) -> None:
+    """Batches of messages of 60 KiB: whether a process ends, what memory they take, and whether all nodes have all."""
+    with a_cluster() as cluster:
+        parts = processes_of(cluster)
+        counts, ends_s = [0] * CLIENTS, time.monotonic() + seconds
+        senders = [threading.Thread(target=_send, args=(cluster, counts, number, ends_s)) for number in range(CLIENTS)]
+        for sender in senders:
+            sender.start()
+        most = _watched(parts, senders)
+        time.sleep(VERIFIED_AGE_MS / 1_000)
+        found = [one.messages for one in cluster.verify()]
+        ended = [name for name, processes in parts.items() for process in processes if not process.is_running()]
+        click.echo(f"{sum(counts)} messages acknowledged in {seconds:.0f} s, {sum(counts) / seconds:.0f} a second")
+        click.echo(f"on the disks of the nodes: {found}; processes that ended: {ended or 'none'}")
+        click.echo("most memory, MB: " + ", ".join(f"{name} {size / 1e6:.0f}" for name, size in most.items()))
+
+
+def _send(cluster: Cluster, counts: list[int], number: int, ends_s: float) -> None:
+    """Post batches until `ends_s`; whatever is refused is sent again later."""
+    headers = {"Content-Type": "application/x-ndjson"}
+    body = "\n".join([json.dumps({"msg": "x" * TEXT_BYTES})] * BATCH).encode()
+    with client(cluster.settings.facade.address) as http_client:
+        while time.monotonic() < ends_s:
+            counts[number] += _stored(http_client, body, headers)
+
+
+def _stored(http_client: HttpClient, body: bytes, headers: dict[str, str]) -> int:
+    reply = http_client.call("POST", "/v1/messages", body, headers)
+    stored = sum("id" in one and "message" not in one for one in reply.document.get("results", ()))
+    if stored < BATCH:
+        click.echo(f"{stored} of {BATCH} stored: {reply.status} {str(reply.document)[:200]}")
+        time.sleep(LOOK_S)
+    return stored
+
+
+def _watched(parts: dict[str, list[psutil.Process]], senders: Sequence[threading.Thread]) -> dict[str, int]:
+    """The most memory (bytes) that one process of each part took while the senders ran."""
+    most = dict.fromkeys(parts, 0)
+    while any(sender.is_alive() for sender in senders):
+        for name, processes in parts.items():
+            sizes = [process.memory_info().rss for process in processes if process.is_running()]
+            most[name] = max([most[name], *sizes])
+        time.sleep(LOOK_S)
+    return most
+
+
+if __name__ == "__main__":
+    main()
