@@ -11,6 +11,7 @@ from common.codec import Reply, Request
 from common.errors import InvalidMessageError, StoreError
 from common.inspection import Inspect, Report, report
 from common.replication import Copy, Digest, Heartbeat, Join, Replicate, Verify
+from common.serving import IN_FLIGHT
 from common.wire import (
     TAIL_S,
     Append,
@@ -38,7 +39,9 @@ log = structlog.get_logger()
 
 STEP_S = 0.9  # for all that a request needs; below the facade's attempt timeout (1 s), so that the node says why
 AHEAD_MS = 60_000  # that an id may be ahead of the clock of this node
-CLIENT_REQUESTS = 768  # at once; the rest of the server's 1,024 are for peers, whom a flood must not make us fence
+# Appends and reads at once, also those that a peer passes on; the rest is for replication: a node that a flood keeps
+# from answering its peers is fenced.
+CLIENT_REQUESTS = IN_FLIGHT * 3 // 4
 LOGGED_CHARACTERS = 200  # of a text in the node's own log: enough to recognise it
 
 
@@ -147,7 +150,8 @@ class LoggingNode:
         if (state := self.state()) is not State.READY:
             return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {state}")
         if self._serving >= CLIENT_REQUESTS:
-            return Failure(code=Code.OVERLOADED, reason=f"{CLIENT_REQUESTS} requests of clients are in flight")
+            reason = f"{CLIENT_REQUESTS} requests of clients are in flight at {self._address}"
+            return Failure(code=Code.OVERLOADED, reason=reason)
         self._serving += 1
         try:
             return await self._serve_in_time(request)

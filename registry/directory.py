@@ -10,16 +10,14 @@ from common.codec import Reply, Request
 from common.config import Config, ServiceIps, suggestion
 from common.errors import ConfigError, InvalidMessageError
 from common.inspection import Called, Inspect, Roll, report
-from common.leases import LEASE_S, RENEWAL_S
+from common.leases import LEASE_S
 from common.replication import Admit, Fence, Found, Renew
 from common.wire import Code, Failure, Known, Leased, Leave, Lookup, Ping, Register, State, Status
-from registry.in_sync import InSyncRegistry
+from registry.in_sync import FIRST_RENEWALS_S, InSyncRegistry
 
 SERVICES = tuple(ServiceIps.__struct_encode_fields__)
 LOGGING = "logging-service"  # its leases are those of the in-sync registry
-FIRST_LEASE_S = (
-    1.2 * RENEWAL_S
-)  # of a configured address, from the start: until then all that are alive have registered
+FIRST_LEASE_S = FIRST_RENEWALS_S  # of a configured address: by then every live process has registered
 ADDRESSES = 1_000  # of one service; one more is refused
 
 

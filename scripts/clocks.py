@@ -1,4 +1,4 @@
-"""Clocks of their own for logging nodes, by libfaketime: how far each is ahead stands in a file."""
+"""Gives logging nodes clocks of their own, with libfaketime: a file per node holds its offset."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +9,15 @@ from scripts.launcher import Part
 LIBRARIES = Path("/usr/lib")  # Debian's libfaketime is in a folder of the machine's kind there
 
 
-def clocks(folder: Path) -> Callable[[Part], tuple[str, ...]]:
-    """What the command of a part must begin with: that of a logging node has a clock, which `set_clock` sets.
+def clock_prefix(folder: Path) -> Callable[[Part], tuple[str, ...]]:
+    """Make the command prefix of each part; that of a logging node reads its clock's offset from a file in `folder`.
 
     Raises:
         FatalError: libfaketime is missing.
     """
     library = next(LIBRARIES.glob("*/faketime/libfaketimeMT.so.1"), None)
     if library is None:
-        raise FatalError(
-            "the clocks of nodes are set with libfaketime, which is not here (apt-get install libfaketime)"
-        )
+        raise FatalError("the clocks of nodes are set with libfaketime, which is not here (apt-get install faketime)")
 
     def within(part: Part) -> tuple[str, ...]:
         if not part.member:
@@ -37,7 +35,7 @@ def clocks(folder: Path) -> Callable[[Part], tuple[str, ...]]:
 
 
 def set_clock(folder: Path, name: str, ahead_s: int) -> None:
-    """Let the clock of a logging node be so many seconds ahead, within a second."""
+    """Set the clock of a logging node `ahead_s` seconds ahead (negative: behind); it applies within a second."""
     _file(folder, name).write_text(f"{ahead_s:+d}\n")
 
 

@@ -10,6 +10,7 @@ from common.errors import FatalError
 from scripts.processes import run_command
 
 SLOW_BURST_BYTES = 1_600  # one packet
+SLOW_QUEUE = "400ms"  # a packet that would wait longer is dropped
 NETWORKS = 200  # of 10.77.N.0/24: one for each process that makes hosts
 
 
@@ -71,7 +72,7 @@ class Hosts:
     def slow(self, number: int, kbit_per_s: int) -> None:
         """From now on a host sends no faster than that."""
         self._slowed.add(number)
-        limit = ("tbf", "rate", f"{kbit_per_s}kbit", "burst", str(SLOW_BURST_BYTES), "latency", "400ms")
+        limit = ("tbf", "rate", f"{kbit_per_s}kbit", "burst", str(SLOW_BURST_BYTES), "latency", SLOW_QUEUE)
         run_command(*self.within(self.address(number)), "tc", "qdisc", "replace", "dev", "eth0", "root", *limit)
 
     def heal(self) -> None:

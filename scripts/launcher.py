@@ -70,7 +70,7 @@ class Cluster:
         path: the config.toml.
         engine: instead of `[storage] engine`; a cluster that is up keeps the one that it has.
         more: parts beside those that the file names.
-        within: what the command of a part must begin with, to run on another host of this machine, say.
+        within: the prefix of the command of a part, for example to run it in a network namespace.
     """
 
     def __init__(

@@ -5,13 +5,14 @@ from typing import Any
 
 from common import config
 from common.errors import FatalError
+from common.leases import LEASE_S
 from scripts.hosts import Hosts
 from scripts.processes import POLL_S
-from scripts.stage import FIRST_PORT, NODES, REGISTRY_HOST, Stage, quiet
+from scripts.stage import NODES, REGISTRY_HOST, Stage, node_port, quiet
 from scripts.traffic import client
 
 SLOW_KBIT_PER_S = 64  # less than the load of one node takes
-TOLD_S = 6.0  # for the cluster to say that a node is not in sync: a lease, and twice as long to be sure
+REPORTED_S = 2 * LEASE_S  # for /v1/cluster to show that a node is not in sync: a lease, and one more to be sure
 SPLIT_S = 8.0  # that the network stays split: longer than all time-outs together
 MERGING_S = 30.0  # for Hazelcast to begin to merge after the heal
 MERGE_S = 3.0  # in which a merge is over
@@ -69,15 +70,15 @@ def apart(stage: Stage) -> None:
     """A node reaches the registry and the facade, and no other node reaches it, nor it them.
 
     Raises:
-        FatalError: as `_require_told`.
+        FatalError: as `_require_reported`.
     """
     hosts = _hosts(stage)
     alone, *others = stage.chance.sample(NODES, 3)
     stage.recorder.mark("apart")
-    hosts.close(alone, _port(alone), sources=others)
+    hosts.close(alone, node_port(alone), sources=others)
     for other in others:
-        hosts.close(other, _port(other), sources=[alone])
-    _require_told(stage)
+        hosts.close(other, node_port(other), sources=[alone])
+    _require_reported(stage, alone)
     stage.recorder.mark("heal")
     hosts.heal()
 
@@ -86,12 +87,12 @@ def closed(stage: Stage) -> None:
     """A node reaches everybody, and nobody reaches its port.
 
     Raises:
-        FatalError: as `_require_told`.
+        FatalError: as `_require_reported`.
     """
     hosts, number = _hosts(stage), stage.chance.choice(NODES)
     stage.recorder.mark("close")
-    hosts.close(number, _port(number))
-    _require_told(stage)
+    hosts.close(number, node_port(number))
+    _require_reported(stage, number)
     stage.recorder.mark("heal")
     hosts.heal()
 
@@ -100,42 +101,37 @@ def slow_link(stage: Stage) -> None:
     """What a host sends goes out too slowly for the load.
 
     Raises:
-        FatalError: as `_require_told`.
+        FatalError: as `_require_reported`.
     """
     hosts, number = _hosts(stage), stage.chance.choice(NODES)
     stage.recorder.mark("slow")
     hosts.slow(number, SLOW_KBIT_PER_S)
-    _require_told(stage)
+    _require_reported(stage, number)
     stage.recorder.mark("heal")
     hosts.heal()
 
 
-def _require_told(stage: Stage) -> None:
-    """Let the fault last for SPLIT_S.
+def _require_reported(stage: Stage, number: int) -> None:
+    """Wait for SPLIT_S; /v1/cluster must report that a node has a fault within REPORTED_S.
 
     Raises:
-        FatalError: a node that cannot replicate stayed listed, or said no reason, or the cluster was green, for TOLD_S.
+        FatalError: all nodes stayed listed, a node that is not listed gave no reason, or the cluster stayed safe.
     """
     ends_s = time.monotonic() + SPLIT_S
-    stage.cut_off.extend(stage.beside)
+    stage.cut_off.append(stage.beside[number - 1])
     with client(stage.cluster.settings.facade.address) as http_client:
-        while not _is_told(http_client.call("GET", "/v1/cluster").document):
-            if time.monotonic() > ends_s - SPLIT_S + TOLD_S:
-                raise FatalError(f"for {TOLD_S} s nothing said that a node is not in sync")
+        while not _reports_fault(document := http_client.call("GET", "/v1/cluster").document):
+            if time.monotonic() > ends_s - SPLIT_S + REPORTED_S:
+                raise FatalError(f"after {REPORTED_S} s all are listed, one gives no reason, or it is safe: {document}")
             time.sleep(POLL_S)
     time.sleep(max(ends_s - time.monotonic(), 0.0))
 
 
-def _is_told(document: dict[str, Any]) -> bool:
-    """True if the cluster is not safe, and each node that is not listed says why, or says nothing at all."""
+def _reports_fault(document: dict[str, Any]) -> bool:
+    """True if the cluster is not safe, and each node that is not listed is down or gives a reason."""
     unlisted = [node for node in document["logging_nodes"] if not node["listed"]]
     reasons = all(node["state"] == "down" or (node["state"] != "ready" and node["reason"]) for node in unlisted)
     return bool(unlisted) and reasons and not document["safe"]
-
-
-def _port(number: int) -> int:
-    """Of the logging node of that number; see `stage.on_hosts`."""
-    return FIRST_PORT + number
 
 
 def _hosts(stage: Stage) -> Hosts:

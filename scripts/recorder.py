@@ -18,8 +18,8 @@ from scripts.traffic import TIMEOUT_S, HttpClient, Reply, client
 
 CURL_PAUSE_S = 0.2  # between two requests of curl: it is what users have, and a process for each
 ERROR_PAUSE_S = 0.05  # after a request that was not answered
-NEWEST = 20  # messages in a page
-LOOK_CHARACTERS = 500  # that are kept of an answer that was wrong
+PAGE_MESSAGES = 20  # messages in a page
+KEPT_CHARACTERS = 500  # that are kept of an answer that was wrong
 VOLLEY = 100  # requests at once with one idempotency key
 _ERRORS = (OSError, http.client.HTTPException, ValueError)
 
@@ -60,7 +60,7 @@ class Recorder:
         load: who writes and reads, and how often.
         looks: when (monotonic seconds) an acknowledged message was read alone, and was as it was sent.
         pages: when (monotonic seconds) the newest page was read, and lacked nothing.
-        missing: acknowledged messages that a read of one message, or of the newest page, did not show.
+        missing: a line for each read of one message, or of the newest page, that did not show an acknowledged message.
         errors: what was answered neither by 200 nor by a whole read.
         marks: when (monotonic seconds) what was done to the cluster.
     """
@@ -165,8 +165,8 @@ class Recorder:
         if self.load.read_pause_s is not None:
             yield partial(self._read_all, self.load.read_pause_s)
         if self.load.look_pause_s is not None:
-            yield partial(self._look_on, self.load.look_pause_s, self._look)
-            yield partial(self._look_on, self.load.look_pause_s, self._look_at_page)
+            yield partial(self._read_again, self.load.look_pause_s, self._read_message)
+            yield partial(self._read_again, self.load.look_pause_s, self._read_page)
         if self.load.curl:
             yield self._curl
 
@@ -183,39 +183,39 @@ class Recorder:
             while not self._stop.wait(pause_s):
                 self._note_read(own.read)
 
-    def _look_on(self, pause_s: float, look: Callable[[HttpClient, Write], None]) -> None:
+    def _read_again(self, pause_s: float, look: Callable[[HttpClient, Write], None]) -> None:
         with client(self.address) as own:
             while not self._stop.wait(pause_s):
                 if newest := next((write for write in reversed(self.writes) if write.outcome is Outcome.OK), None):
                     try:
                         look(own, newest)
-                    except _ERRORS as error:
+                    except (*_ERRORS, KeyError) as error:
                         self.errors.append(f"look for {newest.text}: {error!r}")
 
-    def _look(self, http_client: HttpClient, write: Write) -> None:
+    def _read_message(self, http_client: HttpClient, write: Write) -> None:
         """One read of one message: it is there, as it was sent."""
         reply = http_client.call("GET", f"/v1/messages/{write.ids[0]}")
         if reply.status == http.client.OK and reply.document.get("msg") == write.text:
             self.looks.append(time.monotonic())
         else:
-            self._note_bad_look(reply, write, missing=reply.status in {http.client.OK, http.client.NOT_FOUND})
+            self._note_failed_read(reply, write, missing=reply.status in {http.client.OK, http.client.NOT_FOUND})
 
-    def _look_at_page(self, http_client: HttpClient, write: Write) -> None:
+    def _read_page(self, http_client: HttpClient, write: Write) -> None:
         """One read of the newest page: a message that was acknowledged before is in it, or older than all of it."""
-        reply = http_client.call("GET", f"/v1/messages?order=desc&limit={NEWEST}")
+        reply = http_client.call("GET", f"/v1/messages?order=desc&limit={PAGE_MESSAGES}")
         if reply.status != http.client.OK:
-            self._note_bad_look(reply, write, missing=False)
+            self._note_failed_read(reply, write, missing=False)
             return
         ids = [entry["id"] for entry in reply.document["messages"]]
-        if write.ids[0] in ids or (len(ids) == NEWEST and write.ids[0] < ids[-1]):
+        if write.ids[0] in ids or (len(ids) == PAGE_MESSAGES and write.ids[0] < ids[-1]):
             self.pages.append(time.monotonic())
         else:
-            self._note_bad_look(reply, write, missing=True)
+            self._note_failed_read(reply, write, missing=True)
 
-    def _note_bad_look(self, reply: Reply, write: Write, *, missing: bool) -> None:
+    def _note_failed_read(self, reply: Reply, write: Write, *, missing: bool) -> None:
         found = self.missing if missing else self.errors
         if write.text not in self.excused:
-            found.append(f"look for {write.text}: {reply.status} {reply.document}"[:LOOK_CHARACTERS])
+            found.append(f"look for {write.text}: {reply.status} {reply.document}"[:KEPT_CHARACTERS])
 
     def _curl(self) -> None:
         counter = 0

@@ -12,7 +12,7 @@ import psutil
 
 from common import config
 from scripts import processes
-from scripts.clocks import clocks
+from scripts.clocks import clock_prefix
 from scripts.hosts import Hosts
 from scripts.launcher import Cluster, Part
 from scripts.ports import write_config
@@ -20,7 +20,7 @@ from scripts.recorder import FULL, ONE_SLOW_WRITER, Load, Recorder
 
 DEAD_S = 3.0  # that what was killed stays dead: as long as a lease
 NODES = (1, 2, 3)
-FIRST_PORT = 5001  # the logging node N of a cluster on hosts has the port FIRST_PORT + N
+MESSAGES_PORT = 5001  # of the messages node of a cluster on hosts
 REGISTRY_HOST = 4  # with a facade and the messages node; each node has a host and a facade of its own
 
 
@@ -29,15 +29,16 @@ class Stage:
     """A cluster of three nodes under load.
 
     Attributes:
-        cluster: with two registries, or, on hosts, with one.
+        cluster: with two registries on this machine; with one on hosts, and with clocks of its own.
         recorder: loads it, and reads.
         chance: of this run.
         hang_s: that a paused process stays paused.
-        clocks: the folder by which the clocks of the nodes are set; None: they have that of the machine.
+        clock_folder: by which the clocks of the nodes are set; None: they have that of the machine.
         hosts: those of the nodes and of the rest; None on one machine.
         at_last: what is to be done when all processes have ended.
         beside: on hosts: writes through the facade beside each node, in the order of the nodes.
-        cut_off: those whose facade is not on the larger side of a split: how long they could not write is no figure.
+        cut_off: recorders whose facade is on a smaller side of a split, or beside a faulty node: their outages are no
+            figures.
     """
 
     cluster: Cluster
@@ -46,7 +47,7 @@ class Stage:
     hang_s: float
     at_last: ExitStack
     hosts: Hosts | None = None
-    clocks: Path | None = None
+    clock_folder: Path | None = None
     beside: tuple[Recorder, ...] = ()
     cut_off: list[Recorder] = field(default_factory=list)
 
@@ -114,8 +115,8 @@ def on_clocks(folder: Path, chance: random.Random, hang_s: float) -> Iterator[St
         FatalError: libfaketime is missing.
     """
     write_config(folder / "config.toml")
-    with ExitStack() as at_last, Cluster(folder / "config.toml", within=clocks(folder)).running(quiet) as cluster:
-        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, at_last, clocks=folder)
+    with ExitStack() as at_last, Cluster(folder / "config.toml", within=clock_prefix(folder)).running(quiet) as cluster:
+        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, at_last, clock_folder=folder)
 
 
 @contextmanager
@@ -148,17 +149,22 @@ def quiet(_line: str) -> None:
 
 def _write_configs(folder: Path, hosts: Hosts) -> None:
     """The usual configuration with the addresses of the hosts, and one for each facade, with an address of its own."""
-    nodes = ", ".join(f'"{hosts.address(number)}:{FIRST_PORT + number}"' for number in NODES)
+    nodes = ", ".join(f'"{hosts.address(number)}:{node_port(number)}"' for number in NODES)
     members = ", ".join(f'"{hosts.address(number)}:{5700 + number}"' for number in NODES)
     rest = hosts.address(REGISTRY_HOST)
     common = (
-        f'[service_ips]\nmessages-service = ["{rest}:5001"]\nlogging-service = [{nodes}]\n'
+        f'[service_ips]\nmessages-service = ["{rest}:{MESSAGES_PORT}"]\nlogging-service = [{nodes}]\n'
         f'[hazelcast]\nhazelcast-cluster-name = "hosts"\nhazelcast-clients = [{members}]\n'
         f'[registry]\naddresses = ["{rest}:5005"]\n'
     )
     (folder / "config.toml").write_text(f'{common}[facade]\naddress = "{rest}:5000"\n')
     for number in NODES:
         _own(folder, number).write_text(f'{common}[facade]\naddress = "{hosts.address(number)}:5000"\n')
+
+
+def node_port(number: int) -> int:
+    """The port of a logging node of a cluster on hosts."""
+    return MESSAGES_PORT + number
 
 
 def _own(folder: Path, number: int) -> Path:

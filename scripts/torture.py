@@ -54,7 +54,7 @@ FAULTS: dict[str, Callable[[Stage], None]] = {
     "slow-link": network_faults.slow_link,
     "clock": faults.clock,
 }
-ONE_NODE = ("apart", "closed", "slow-link")  # network faults of one node: the facade beside it may be cut off with it
+ONE_NODE = ("apart", "closed", "slow-link")
 NETWORK_FAULTS = ("split", "merge-kill", *ONE_NODE)
 
 
@@ -66,8 +66,9 @@ class Result:
         differing: nodes that at the end had not exactly what was read.
         missing: times that an acknowledged message was not shown by a read of it, or of the newest page.
         outage_ms: the longest time in which a facade acknowledged nothing after each thing that was done, by its name;
-            while the network is split, only of facades on the larger side.
-        read_outage_ms: the same of reads, by what was read; of reads of everything, which have pauses, the slowest.
+            without the facades that the fault cuts off (`Stage.cut_off`).
+        page_outage_ms, message_outage_ms: the same without a read of the newest page, and of one message.
+        slowest_read_ms: the longest successful read of everything after each thing that was done.
         converged_s: from the heal until every node saw every member again, for good.
     """
 
@@ -80,7 +81,9 @@ class Result:
     errors: int
     first_error: str
     outage_ms: dict[str, float]
-    read_outage_ms: dict[str, dict[str, float]]
+    page_outage_ms: dict[str, float]
+    message_outage_ms: dict[str, float]
+    slowest_read_ms: dict[str, float]
     converged_s: float
 
     @property
@@ -128,9 +131,8 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
         differing = aftermath.differing(stage.cluster, set(recorder.reads[-1].texts))
     writes, reads = recorder.history()
     writes = [*writes, *(replace(write, visible_s=visible_s) for beside in stage.beside for write in beside.writes)]
-    errors = [*recorder.errors]
-    if fault not in ONE_NODE:
-        errors += [error for beside in stage.beside for error in beside.errors]
+    spared = stage.cut_off if fault in ONE_NODE else ()  # the facade beside the node may fail with it
+    errors = [*recorder.errors, *(error for one in stage.beside if one not in spared for error in one.errors)]
     if folder:
         history.save(folder / f"{fault}-{seed}.jsonl", writes, reads)
     return Result(
@@ -143,11 +145,9 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
         errors=len(errors),
         first_error=errors[0][:300] if errors else "",
         outage_ms=_outages_ms(stage, Recorder.acknowledged_s),
-        read_outage_ms={
-            "newest page": _outages_ms(stage, lambda one: one.pages),
-            "one message": _outages_ms(stage, lambda one: one.looks),
-            "everything": _slowest_reads_ms(stage),
-        },
+        page_outage_ms=_outages_ms(stage, lambda one: one.pages),
+        message_outage_ms=_outages_ms(stage, lambda one: one.looks),
+        slowest_read_ms=_slowest_reads_ms(stage),
         converged_s=converged_s,
     )
 
@@ -194,7 +194,9 @@ def _line(result: Result) -> str:
         f"broken: {broken or 'nothing'}",
         f"{result.errors} errors",
         f"no write for ms: {outages}",
-        *(f"no read of {what}: {_shown(found)}" for what, found in result.read_outage_ms.items()),
+        f"no read of the newest page for ms: {_shown(result.page_outage_ms)}",
+        f"no read of one message for ms: {_shown(result.message_outage_ms)}",
+        f"slowest read of everything ms: {_shown(result.slowest_read_ms)}",
         f"slowest {result.verdict.latency.most:.0f} ms",
         f"converged {result.converged_s:.1f} s",
     )
@@ -217,42 +219,43 @@ def _table(results: list[Result]) -> Table:
     return table
 
 
-def _figures(found: list[Result]) -> dict[str, str]:
-    verdicts = [result.verdict for result in found]
-    outages = dict.fromkeys(name for result in found for name in result.outage_ms)
+def _figures(results: list[Result]) -> dict[str, str]:
+    verdicts = [result.verdict for result in results]
     return {
-        "runs": str(len(found)),
-        "seeds": f"{found[0].seed}-{found[-1].seed}",
+        "runs": str(len(results)),
+        "seeds": f"{results[0].seed}-{results[-1].seed}",
         "acknowledged": str(sum(verdict.acknowledged for verdict in verdicts)),
         "unknown": str(sum(verdict.unknown for verdict in verdicts)),
         **{
             name: str(sum(getattr(verdict.broken, name) for verdict in verdicts)) for name in asdict(verdicts[0].broken)
         },
-        "differing nodes": str(sum(result.differing for result in found)),
-        "missing in a page, or alone": str(sum(result.missing for result in found)),
-        "errors": str(sum(result.errors for result in found)),
-        **{
-            f"no write after {name}, ms": f"{max(result.outage_ms.get(name, 0.0) for result in found):.0f}"
-            for name in outages
-        },
-        **{
-            f"no read of {what} after {name}, ms": f"{max(one.read_outage_ms[what].get(name, 0) for one in found):.0f}"
-            for what, name in itertools.product(found[0].read_outage_ms, outages)
-        },
+        "differing nodes": str(sum(result.differing for result in results)),
+        "missing in a page, or alone": str(sum(result.missing for result in results)),
+        "errors": str(sum(result.errors for result in results)),
+        **_most("no write", [result.outage_ms for result in results]),
+        **_most("no read of the newest page", [result.page_outage_ms for result in results]),
+        **_most("no read of one message", [result.message_outage_ms for result in results]),
+        **_most("slowest read of everything", [result.slowest_read_ms for result in results]),
+        "no read of everything, with pauses, ms": f"{1_000 * max(one.read_outage_s for one in verdicts):.0f}",
         **{
             f"write {name}, ms": f"{max(getattr(verdict.latency, name) for verdict in verdicts):.0f}"
             for name in asdict(verdicts[0].latency)
         },
-        "converged, s": f"{max(result.converged_s for result in found):.1f}",
+        "converged, s": f"{max(result.converged_s for result in results):.1f}",
     }
+
+
+def _most(what: str, measured_ms: Sequence[dict[str, float]]) -> dict[str, str]:
+    """A row for each thing that was done: the largest figure of it."""
+    names = dict.fromkeys(itertools.chain(*measured_ms))
+    return {f"{what} after {name}, ms": f"{max(one.get(name, 0.0) for one in measured_ms):.0f}" for name in names}
 
 
 def _outages_ms(stage: Stage, times_of: Callable[[Recorder], Sequence[float]]) -> dict[str, float]:
     """The longest outage between each mark and the next one, by the name of the mark."""
     watched = [recorder for recorder in (stage.recorder, *stage.beside) if recorder not in stage.cut_off]
     found: dict[str, float] = {}
-    for recorder in watched:
-        times = times_of(recorder)
+    for times in filter(None, map(times_of, watched)):
         for at, until, what in _phases(stage):
             found[what] = max(found.get(what, 0.0), 1_000 * checker.outage_s(times, at, until))
     return found

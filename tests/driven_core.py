@@ -21,7 +21,7 @@ from common.replication import (
 )
 from common.vectors import VectorEntry
 from nodes.replication.core.claims import KeyedAppend
-from nodes.replication.core.effects import Answer, Ask, Commit, Effect, Finish, Opened, Send, Settings
+from nodes.replication.core.effects import Answer, Ask, Commit, Effect, Finish, Opened, Outcome, Send, Settings
 from nodes.replication.core.machine import DEFAULT, Core
 from nodes.storage.protocol import digest
 
@@ -59,7 +59,7 @@ class DrivenCore:
     """The core of replica B among A, B and C. Commits succeed at once, unless `disk_waits`.
 
     Attributes:
-        effects: what the core asked for since `forget`, without its commits.
+        effects: what the core asked for since `clear_effects`, without its commits.
         commits: those that wait for the disk.
     """
 
@@ -76,12 +76,12 @@ class DrivenCore:
     def in_sync(cls, term: int = 5, settings: Settings = DEFAULT) -> "DrivenCore":
         """B in an in-sync set with A and C, of which each has said that it has nothing."""
         driven = cls(settings=settings)
-        driven.told(set_of(term, A, B, C))
+        driven.registry_renews(set_of(term, A, B, C))
         for peer in (A, C):
             driven.beats(peer, set_of(term, A, B, C))
-        driven.answer_all()
-        driven.told(set_of(term, A, B, C))
-        driven.forget()
+        driven.peers_answer()
+        driven.registry_renews(set_of(term, A, B, C))
+        driven.clear_effects()
         return driven
 
     # What the core does
@@ -105,21 +105,25 @@ class DrivenCore:
             self.core.committed(commit, self.now_s)
         self.run()
 
-    def forget(self) -> None:
-        """Begin a new list of effects."""
+    def clear_effects(self) -> None:
+        """Forget the effects so far, so that a test sees only what follows."""
         self.effects = []
 
-    def asked(self, kind: type[E]) -> list[E]:
+    def effects_of(self, kind: type[E]) -> list[E]:
         """The effects of one kind."""
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
     def asked_registries(self, kind: type) -> list[Ask]:
         """The questions of one kind to the registries."""
-        return [effect for effect in self.asked(Ask) if isinstance(effect.message, kind)]
+        return [effect for effect in self.effects_of(Ask) if isinstance(effect.message, kind)]
 
     def finished(self) -> list[Finish]:
         """How the appends ended."""
-        return self.asked(Finish)
+        return self.effects_of(Finish)
+
+    def outcomes(self) -> list[Outcome]:
+        """The outcomes of the appends that ended."""
+        return [finish.outcome for finish in self.finished()]
 
     # Time, disk and registry
 
@@ -129,7 +133,7 @@ class DrivenCore:
         self.core.tick(self.now_s)
         self.run()
 
-    def told(self, in_sync: InSyncSet, *, standing: Standing = Standing.LISTED) -> None:
+    def registry_renews(self, in_sync: InSyncSet, *, standing: Standing = Standing.LISTED) -> None:
         """A registry answers a renewal."""
         live = tuple(one.address for one in in_sync.listed)
         reply = Renewed(registry=1, standing=standing, in_sync=in_sync, live=live)
@@ -142,7 +146,7 @@ class DrivenCore:
         self.run()
 
     def takes_incarnation(self, incarnation: int, in_sync: InSyncSet) -> None:
-        """The disk has stored a new incarnation, and a registry puts it in the place of the last one of B."""
+        """Drop the commits that wait; the disk stores a new incarnation, and a registry puts it in the place of B's."""
         self.disk_waits, self.commits = False, []
         self.core.reborn(incarnation, self.now_s)
         self.run()
@@ -154,7 +158,7 @@ class DrivenCore:
         self.run()
         for peer in (A, C):
             self.beats(peer, newer)
-        self.answer_all()
+        self.peers_answer()
 
     def _renewal(self) -> Renew:
         return self.core.replica.renewal(self.core.in_sync)
@@ -214,8 +218,10 @@ class DrivenCore:
         self.core.request(self._tokens, request, self.now_s)
         self.run()
 
-    def replicates(self, peer: str, *, term: int, origin: str, upto: int, after: int = 0, confirmed: int = 0) -> Reply:
-        """A peer sends records of an origin; the answer that it has by now."""
+    def replicates(
+        self, peer: str, *, term: int, origin: str, upto: int, after: int = 0, confirmed: int = 0
+    ) -> Reply | None:
+        """A peer sends records of an origin; the answer, or None while the disk waits."""
         self._tokens += 1
         records = tuple(
             Record(number, id_of(1_000 * INCARNATION[origin] + number), f"text {number} of {origin}")
@@ -236,11 +242,11 @@ class DrivenCore:
             self.now_s,
         )
         self.run()
-        return next(effect.message for effect in self.asked(Answer) if effect.token == self._tokens)
+        return next((effect.message for effect in self.effects_of(Answer) if effect.token == self._tokens), None)
 
     def confirms(self, peer: str) -> None:
         """A peer has all records on its disk that were sent to it."""
-        for send in self.asked(Send):
+        for send in self.effects_of(Send):
             if send.address == peer and isinstance(send.message, Replicate):
                 reply = Replicated(
                     node=peer,
@@ -252,9 +258,9 @@ class DrivenCore:
                 self.core.answered(peer, send.number, send.message, reply, self.now_s)
         self.run()
 
-    def answer_all(self, *peers: str) -> None:
-        """The peers that are named, or all, answer what was sent to them but records: they have nothing."""
-        for send in self.asked(Send):
+    def peers_answer(self, *peers: str) -> None:
+        """These peers, or all, answer each heartbeat and join with an empty vector; see `confirms` for records."""
+        for send in self.effects_of(Send):
             if send.address in (peers or ADDRESSES) and isinstance(send.message, Heartbeat | Join):
                 self.answer(send)
         self.run()

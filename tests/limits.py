@@ -1,5 +1,7 @@
 """`python -m tests.limits`: what an idle cluster takes, and what large messages do to one, on clusters of its own."""
 
+import contextlib
+import http.client
 import json
 import threading
 import time
@@ -9,6 +11,7 @@ import click
 import psutil
 
 from scripts.launcher import VERIFIED_AGE_MS, Cluster
+from scripts.processes import gone
 from scripts.traffic import HttpClient, client
 from tests.measure import a_cluster
 from tests.wrk import cpu_s, processes_of
@@ -17,7 +20,7 @@ SETTLE_S = 30.0  # after a start, for Java to have compiled what it uses
 TEXT_BYTES = 61_440  # 60 KiB, below the limit of 64
 BATCH = 160  # messages, 9.4 MiB: below the limit of a body
 CLIENTS = 4
-LOOK_S = 0.5
+LOOK_S = 0.5  # after a batch that was refused, and between two readings of memory
 
 
 @click.group()
@@ -52,16 +55,16 @@ def large(seconds: float) -> None:
         for sender in senders:
             sender.start()
         most = _watched(parts, senders)
-        time.sleep(VERIFIED_AGE_MS / 1_000)
-        found = [one.messages for one in cluster.verify()]
-        ended = [name for name, processes in parts.items() for process in processes if not process.is_running()]
         click.echo(f"{sum(counts)} messages acknowledged in {seconds:.0f} s, {sum(counts) / seconds:.0f} a second")
-        click.echo(f"on the disks of the nodes: {found}; processes that ended: {ended or 'none'}")
         click.echo("most memory, MB: " + ", ".join(f"{name} {size / 1e6:.0f}" for name, size in most.items()))
+        ended = [name for name, processes in parts.items() for process in processes if gone(process)]
+        click.echo(f"processes that ended: {ended or 'none'}")
+        time.sleep(VERIFIED_AGE_MS / 1_000)
+        click.echo(f"on the disks of the nodes: {[one.messages for one in cluster.verify()]}")
 
 
 def _send(cluster: Cluster, counts: list[int], number: int, ends_s: float) -> None:
-    """Post batches until `ends_s`; whatever is refused is sent again later."""
+    """Post one batch after the other until `ends_s`; after a refusal or an error, pause for LOOK_S."""
     headers = {"Content-Type": "application/x-ndjson"}
     body = "\n".join([json.dumps({"msg": "x" * TEXT_BYTES})] * BATCH).encode()
     with client(cluster.settings.facade.address) as http_client:
@@ -70,7 +73,12 @@ def _send(cluster: Cluster, counts: list[int], number: int, ends_s: float) -> No
 
 
 def _stored(http_client: HttpClient, body: bytes, headers: dict[str, str]) -> int:
-    reply = http_client.call("POST", "/v1/messages", body, headers)
+    try:
+        reply = http_client.call("POST", "/v1/messages", body, headers)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        click.echo(f"no answer: {error!r}")
+        time.sleep(LOOK_S)
+        return 0
     stored = sum("id" in one and "message" not in one for one in reply.document.get("results", ()))
     if stored < BATCH:
         click.echo(f"{stored} of {BATCH} stored: {reply.status} {str(reply.document)[:200]}")
@@ -83,8 +91,9 @@ def _watched(parts: dict[str, list[psutil.Process]], senders: Sequence[threading
     most = dict.fromkeys(parts, 0)
     while any(sender.is_alive() for sender in senders):
         for name, processes in parts.items():
-            sizes = [process.memory_info().rss for process in processes if process.is_running()]
-            most[name] = max([most[name], *sizes])
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended; `large` reports that
+                    most[name] = max(most[name], process.memory_info().rss)
         time.sleep(LOOK_S)
     return most
 

@@ -54,7 +54,7 @@ def test_a_killed_and_a_hung_node_break_no_promise(runtime: object, tmp_path: Pa
 
 @pytest.mark.parametrize("faults", ["wipe,torn", "split,merge-kill", "failing,facade,parallel-key", "apart,clock"])
 def test_disks_networks_stops_and_repeated_sends_break_no_promise(runtime: object, tmp_path: Path, faults: str) -> None:
-    """Disks are lost, fail, are torn; networks split; a node dies while it merges, is cut off, has a wrong clock."""
+    """Disks are lost, torn or fail; networks split; a node dies in a merge, is cut off or misdated; a facade stops."""
     del runtime
     needed = ["strace", "ip", "nft", "faketime"]
     missing = [name for name in needed if shutil.which(name) is None] + ([] if os.geteuid() == 0 else ["root"])

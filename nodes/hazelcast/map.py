@@ -156,19 +156,21 @@ class Projection:
                 self._lacking = True
 
     async def _repair(self, recent: Callable[[], AsyncIterator[Entry]]) -> None:
+        """Put the recent messages chunk by chunk while they are read: together they may not fit into memory."""
         chunk: list[Entry] = []
         count = size = 0
         async for entry in recent():
             chunk.append(entry)
             size += len(entry.msg)
             if size >= CHUNK_BYTES or len(chunk) == CHUNK_MESSAGES:
-                count += await self._put_again(chunk)
+                count += await self._put_chunk(chunk)
                 chunk, size = [], 0
-        count += await self._put_again(chunk)
+        if chunk:
+            count += await self._put_chunk(chunk)
         if count:
             log.info("the map was given the recent messages again", messages=count)
 
-    async def _put_again(self, entries: Sequence[Entry]) -> int:
+    async def _put_chunk(self, entries: Sequence[Entry]) -> int:
         async with asyncio.timeout(OPERATION_S):
             await self._put_all(entries)
         return len(entries)

@@ -43,7 +43,7 @@ class Registries:
         self._answer_s = answer_s
         self.renewed_s = float("-inf")
         self._starts: dict[str, int] = {}  # the start of each registry, as it named it last
-        self._unheard: set[str] = set()  # registries that did not answer the last time
+        self._failing: set[str] = set()  # registries that did not answer the last time
 
     async def ask(self, request: RegistryRequest) -> tuple[Renewed | None, list[Renewed]]:
         """The deciding answer, or None; and the answers of the other registries, if they were asked."""
@@ -64,7 +64,7 @@ class Registries:
         return (replies[0] if replies else None), replies[1:]
 
     async def _renew(self, address: str, request: Renew) -> tuple[Renewed | None, bool]:
-        """Renew, and again at once when the registry has started since; the answer, and if it may have come there."""
+        """Renew, and once more if the registry has restarted: its answer, and whether a renewal may have come there."""
         sent = False
         for _ in range(2):
             known = self._starts.get(address, 0)
@@ -95,9 +95,9 @@ class Registries:
         try:
             reply = await self._transport.call(address, request, timeout_s=self._answer_s)
         except PeerError as error:
-            if address not in self._unheard:
+            if address not in self._failing:
                 log.warning("registry does not answer", registry=address, reason=error.reason)
-                self._unheard.add(address)
+                self._failing.add(address)
             return None, not isinstance(error, UnreachableError)
-        self._unheard.discard(address)
+        self._failing.discard(address)
         return (reply if isinstance(reply, Renewed) else None), True

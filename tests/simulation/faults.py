@@ -14,8 +14,8 @@ QUIET_S = 11.0  # after the load, so that every request has ended
 DOWN_S = (0.2, 4.0)  # that a process is away; below `assemble_s`, in which others wait for its records
 HUNG_S = (0.05, 4.0)
 HUNG_FOR_LONG_S = (4.0, 7.0)  # over a lease: without a registry the others go on meanwhile
-SLOW_FLUSH_S = (0.03, 0.3)  # from what a member may take for its confirmations to what fences it
-BACKUP_AGE_S = (0.3, 2.0)
+SLOW_FLUSH_S = (0.03, 0.3)  # from a third of `join_confirm_s` to more than `confirm_s`, which fences a member
+BACKUP_AGE_S = (0.3, 2.0)  # of the backup when it replaces the disk
 
 
 def run(seed: int) -> Result:
@@ -197,7 +197,7 @@ def connection_breaks(simulation: Simulation) -> None:
     """What is under way between two nodes is lost, and both notice; a new connection follows at once."""
     if len(pair := _some(simulation, 2)) == 2:
         simulation.fault(f"the connection of {pair[0]} and {pair[1]} breaks")
-        simulation.network.renew(*pair)
+        simulation.network.reconnect(*pair)
 
 
 def apart_from_peers(simulation: Simulation) -> None:
@@ -249,7 +249,7 @@ def disk_slow(simulation: Simulation) -> None:
 
 
 def restore_one(simulation: Simulation) -> None:
-    """A disk is replaced by a backup of a while ago; as for `wipe_one`, only while all are in sync."""
+    """A disk goes back to an earlier backup. Only while all are in sync, so that the others have what it lost."""
     for address in _some(simulation, 1):
         backup = copy.deepcopy(simulation.nodes[address].disk.tables)
         simulation.world.later(

@@ -1,8 +1,9 @@
-"""`python -m tests.simulation.mutants`: breaks one rule at a time, and shows that the simulator finds it.
+"""`python -m tests.simulation.mutants`: breaks one rule at a time, and counts the seeds of the simulator that find it.
 
-Each mutant replaces one method of the core, of the registry or of the simulated disk by a wrong one. What shows it is a
-seed of the simulator, a scripted schedule, or a test of one core or registry. The last kind is for rules that guard
-against an order of events which the simulator's network makes too rarely, or that a second rule covers as well.
+Each mutant replaces one method of the core, of the registry or of the simulated disk by a wrong one. `shown_by` is a
+seed, a scripted schedule, or a test of one core or registry; `test_simulation.py` holds each mutant to it. A test
+guards a rule whose order of events the simulated network makes too rarely, or that a second rule covers
+as well.
 """
 
 import os
@@ -376,7 +377,8 @@ def main(seeds: int) -> None:
     with ProcessPoolExecutor(os.cpu_count() or PROCESSES) as processes:
         counts = processes.map(_count, range(len(MUTANTS)), [range(seeds)] * len(MUTANTS))
         for mutant, (count, first) in zip(MUTANTS, counts, strict=True):
-            click.echo(f"{count:4} of {seeds}, first {first}: {mutant.rule}")
+            shown_by = getattr(mutant.shown_by, "__name__", f"seed {mutant.shown_by}")
+            click.echo(f"{count:4} of {seeds}, first {first}: {mutant.rule}; shown by {shown_by}")
 
 
 if __name__ == "__main__":

@@ -183,10 +183,10 @@ class Simulation:
 
     def down_for(self, address: str, seconds: float, *, tables: Tables | None = None) -> None:
         """Kill a node, and start it again; with another disk, if that is given."""
-        self.fault(f"kill {address} for {seconds:.2f} s" + (", with another disk" if tables else ""))
+        self.fault(f"kill {address} for {seconds:.2f} s" + (", with another disk" if tables is not None else ""))
         node = self.nodes[address]
         node.kill()
-        if tables:
+        if tables is not None:
             node.disk = Disk(tables)
         self.world.later(seconds, lambda: None if node.core else node.start())
 

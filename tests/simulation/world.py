@@ -80,10 +80,10 @@ class Network:
         """Let everything pass again, over new connections."""
         cut, self._cut = sorted(self._cut), set()
         for source, target in cut:
-            self.renew(source, target)
+            self.reconnect(source, target)
 
-    def renew(self, source: str, target: str) -> None:
-        """Break the connections of two hosts, and make new ones."""
+    def reconnect(self, source: str, target: str) -> None:
+        """Lose what is under way between two hosts; both notice, and connect again at once."""
         for one, other in ((source, target), (target, source)):
             self.reset(one, other)
             self._tell(one, other, works=False)

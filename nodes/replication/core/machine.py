@@ -223,7 +223,7 @@ class Core:
         renewed_s: float,
         others: Sequence[Renewed] = (),
     ) -> None:
-        """The deciding registry has answered, or none has (None), and what `others` have said beside.
+        """Take the answer of the deciding registry, None if none answered, and what the `others` answered.
 
         `renewed_s`: when the last renewal was sent that a registry may have received.
         """

@@ -58,7 +58,11 @@ class Membership:
                 replica.heartbeat(peer)
 
     def renew(self) -> None:
-        """Renew at the registries; not while they leave a Fence unanswered, for then a lease is to be waited for."""
+        """Renew at the registries, unless they do not answer a Fence: a renewal that one receives prolongs the wait.
+
+        That holds for the first `registry_s` of a Fence, and when none has answered it. In between renewals go on: an
+        answered Fence takes a while to reach the other registries, and the lease must not lapse meanwhile.
+        """
         replica = self.replica
         unanswered = (Fence,) in self._asking and replica.now_s - self._fencing_s < replica.settings.registry_s
         if (Renew,) in self._asking or self._cut_off or unanswered:
@@ -136,7 +140,7 @@ class Membership:
 
     def joining(self, request: Join) -> ReplicaState:
         """A peer is not in sync and wants to be."""
-        peer = self._heard(request.node, request.incarnation)
+        peer = self._sender(request.node, request.incarnation)
         peer.join, peer.join_s = request, self.replica.now_s
         peer.complete = True
         peer.left = self._has_left(request.in_sync)
@@ -146,13 +150,13 @@ class Membership:
 
     def beats(self, request: Heartbeat) -> ReplicaState:
         """A member of the same set tells how far it is."""
-        peer = self._heard(request.node, request.incarnation)
+        peer = self._sender(request.node, request.incarnation)
         self._learn(peer, request)
         return self.replica.report()
 
     def answered(self, peer: Peer, state: ReplicaState, *, complete: bool) -> None:
         """A peer has said how it is; `complete`: with its whole vector."""
-        peer = self._heard(state.node, state.incarnation)
+        peer = self._sender(state.node, state.incarnation)
         peer.state, peer.state_s = state, self.replica.now_s
         peer.complete = peer.complete or complete
         peer.left = self._has_left(state.in_sync)
@@ -162,7 +166,8 @@ class Membership:
         """True if who says that this is its in-sync set is in none, and knows of the current term."""
         return not in_sync.members and in_sync.term >= self.replica.in_sync.term
 
-    def _heard(self, address: str, incarnation: int) -> Peer:
+    def _sender(self, address: str, incarnation: int) -> Peer:
+        """Return the peer that has sent a message: its process runs."""
         peer = self.replica.peer_of(address, incarnation)
         peer.refused = False
         return peer

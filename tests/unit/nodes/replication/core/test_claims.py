@@ -10,11 +10,27 @@ FIRST = id_of(1)
 def key_of(owner: str) -> str:
     """A key about which a replica decides in the set of all three, and in each smaller set that it is in."""
     for number in range(100):
-        driven = DrivenCore.in_sync()
-        driven.append_keyed(f"key-{number}")
-        if owner == next((forward.owner for forward in driven.asked(Forward)), B):
+        if owner == owner_of(DrivenCore.in_sync(), f"key-{number}"):
             return f"key-{number}"
     raise AssertionError(f"{owner} decides about none of 100 keys")
+
+
+def owner_of(driven: DrivenCore, key: str) -> str:
+    """The replica that decides about a key in the set of B."""
+    driven.clear_effects()
+    driven.append_keyed(key)
+    return next((forward.owner for forward in driven.effects_of(Forward)), B)
+
+
+def inherited_key() -> str:
+    """A key about which A decides in the set of all three, and B when A is gone."""
+    for number in range(100):
+        driven, key = DrivenCore.in_sync(), f"key-{number}"
+        first = owner_of(driven, key)
+        driven.registry_renews(set_of(6, B, C))
+        if (A, B) == (first, owner_of(driven, key)):
+            return key
+    raise AssertionError("none of 100 keys passes from A to B")
 
 
 def stored(driven: DrivenCore) -> list[tuple[Outcome, str]]:
@@ -29,7 +45,7 @@ def test_a_new_key_is_stored_when_the_journal_does_not_have_it() -> None:
     driven = DrivenCore.in_sync()
     key = key_of(B)
     driven.append_keyed(key, number=1)
-    assert [FindKey(key)] == driven.asked(FindKey)
+    assert [FindKey(key)] == driven.effects_of(FindKey)
     driven.core.key_found(key, "", "", driven.now_s)
     driven.run()
 
@@ -57,7 +73,7 @@ def test_a_known_key_with_another_text_is_a_conflict() -> None:
     driven.core.key_found(key, FIRST, digest("another text"), driven.now_s)
     driven.run()
 
-    assert [Outcome.CONFLICT] == [finish.outcome for finish in driven.finished()]
+    assert [Outcome.CONFLICT] == driven.outcomes()
 
 
 def test_the_replica_that_decides_about_a_key_is_asked() -> None:
@@ -65,39 +81,39 @@ def test_the_replica_that_decides_about_a_key_is_asked() -> None:
     driven = DrivenCore.in_sync()
     key = key_of(C)
     driven.append_keyed(key)
-    assert [C] == [forward.owner for forward in driven.asked(Forward)]
+    assert [C] == [forward.owner for forward in driven.effects_of(Forward)]
     driven.append_keyed(key, forwarded=True)
 
-    assert [Outcome.REFUSED] == [finish.outcome for finish in driven.finished()]
+    assert [Outcome.REFUSED] == driven.outcomes()
 
 
 def test_a_new_owner_waits_for_what_the_last_one_sent_to_another_member() -> None:
     """A decided about the key, reached only C, and died: B must not decide once more before it has what C has."""
     driven = DrivenCore.in_sync()
     survivors = set_of(6, B, C)
-    driven.told(survivors)
-    key = key_of(B)
+    driven.registry_renews(survivors)
+    key = inherited_key()
     driven.append_keyed(key, number=2)
-    assert [] == driven.asked(FindKey)
+    assert [] == driven.effects_of(FindKey)
     driven.beats(C, survivors, has={A: 1})
-    assert [] == driven.asked(FindKey)
+    assert [] == driven.effects_of(FindKey)
     driven.replicates(C, term=6, origin=A, upto=1)
 
-    assert [FindKey(key)] == driven.asked(FindKey)
+    assert [FindKey(key)] == driven.effects_of(FindKey)
 
 
 def test_a_new_owner_waits_for_what_another_member_was_about_to_commit() -> None:
     """C took the record of A before it heard that A is fenced, and had it not on its disk yet."""
     driven = DrivenCore.in_sync()
     survivors = set_of(6, B, C)
-    driven.told(survivors)
-    key = key_of(B)
+    driven.registry_renews(survivors)
+    key = inherited_key()
     driven.append_keyed(key, number=2)
     driven.beats(C, survivors, commits={A: 1})
-    assert [] == driven.asked(FindKey)
+    assert [] == driven.effects_of(FindKey)
     driven.replicates(C, term=6, origin=A, upto=1)
 
-    assert [FindKey(key)] == driven.asked(FindKey)
+    assert [FindKey(key)] == driven.effects_of(FindKey)
 
 
 def test_a_key_whose_commit_failed_keeps_its_id() -> None:
@@ -110,9 +126,9 @@ def test_a_key_whose_commit_failed_keeps_its_id() -> None:
     driven.run()
     driven.core.commit_failed("the disk is full", driven.now_s)
     driven.run()
-    assert [Outcome.UNKNOWN] == [finish.outcome for finish in driven.finished()]
+    assert [Outcome.UNKNOWN] == driven.outcomes()
 
-    driven.forget()
+    driven.clear_effects()
     driven.takes_incarnation(9, set_of(5, A, B, C))
     driven.append_keyed(key, number=2)
     driven.core.key_found(key, "", "", driven.now_s)

@@ -9,17 +9,17 @@ from tests.driven_core import INCARNATION, NEVER_S, A, B, C, DrivenCore, identit
 def admitted() -> DrivenCore:
     """B as a joiner that was admitted by A and C, and has not heard of what they had then."""
     driven = DrivenCore()
-    driven.told(set_of(4, A, C), standing=Standing.OUTSIDE)
+    driven.registry_renews(set_of(4, A, C), standing=Standing.OUTSIDE)
     driven.after(0.3)
-    driven.answer_all()
-    driven.told(set_of(5, A, C, joining=[B], since=5), standing=Standing.JOINING)
-    driven.forget()
+    driven.peers_answer()
+    driven.registry_renews(set_of(5, A, C, joining=[B], since=5), standing=Standing.JOINING)
+    driven.clear_effects()
     return driven
 
 
 def asks_to_be_listed(driven: DrivenCore) -> bool:
     """True if B asks the registry to be listed at its next tick."""
-    driven.forget()
+    driven.clear_effects()
     driven.after(0.01)
     return any(
         isinstance(ask.message, Admit) and ask.message.joiner == identity(B) for ask in driven.asked_registries(Admit)
@@ -29,9 +29,9 @@ def asks_to_be_listed(driven: DrivenCore) -> bool:
 def test_a_joiner_asks_one_replica_for_records_and_all_for_their_state() -> None:
     """What each listed replica lacks of the joiner is told by the joiner's vector."""
     driven = DrivenCore()
-    driven.told(set_of(4, A, C), standing=Standing.OUTSIDE)
+    driven.registry_renews(set_of(4, A, C), standing=Standing.OUTSIDE)
     driven.after(0.3)
-    joins = [send for send in driven.asked(Send) if isinstance(send.message, Join)]
+    joins = [send for send in driven.effects_of(Send) if isinstance(send.message, Join)]
 
     assert [A, C] == sorted(send.address for send in joins)
     assert 1 == sum(send.message.wants_records for send in joins if isinstance(send.message, Join))
@@ -67,11 +67,11 @@ def test_a_joiner_waits_until_each_listed_replica_counts_on_it() -> None:
 def test_a_joiner_is_admitted_when_it_has_nearly_everything() -> None:
     """It lacks at most `join_lag` records."""
     driven = DrivenCore.in_sync()
-    driven.told(set_of(6, B, C))
+    driven.registry_renews(set_of(6, B, C))
     for _ in range(DEFAULT.join_lag // 1_000 + 1):
         driven.replicates(C, term=6, origin=C, after=driven.core.replica.vector.get(3, 0), upto=_next(driven))
     driven.after(DEFAULT.hold_down_s + 0.01)
-    driven.answer_all()
+    driven.peers_answer()
     driven.joins(A)
     driven.after(0.01)
     assert [] == driven.asked_registries(Admit)
@@ -90,9 +90,9 @@ def test_a_replica_that_is_fenced_again_and_again_waits_longer_each_time() -> No
     driven = DrivenCore.in_sync()
     waits_s = []
     for term in (6, 8, 10):
-        driven.told(set_of(term, B, C))
+        driven.registry_renews(set_of(term, B, C))
         waits_s.append(_admitted_after_s(driven))
-        driven.told(set_of(term + 1, A, B, C))
+        driven.registry_renews(set_of(term + 1, A, B, C))
 
     assert waits_s == sorted(waits_s)
     assert waits_s[2] > 3 * waits_s[0] > 0
@@ -100,14 +100,14 @@ def test_a_replica_that_is_fenced_again_and_again_waits_longer_each_time() -> No
 
 def _admitted_after_s(driven: DrivenCore) -> float:
     """How long A has to ask before B asks the registry to admit it."""
-    driven.answer_all()
-    driven.forget()
+    driven.peers_answer()
+    driven.clear_effects()
     began_s = driven.now_s
     while not driven.asked_registries(Admit):
         assert driven.now_s - began_s < DEFAULT.hold_down_max_s
         driven.joins(A)
         driven.beats(C, driven.core.in_sync)
-        driven.answer_all()
+        driven.peers_answer()
         driven.after(0.05)
     asked = driven.asked_registries(Admit)[-1]
     reply = Renewed(registry=1, standing=Standing.LISTED, in_sync=driven.core.in_sync, live=(B, C))
@@ -118,7 +118,7 @@ def _admitted_after_s(driven: DrivenCore) -> float:
 def test_a_replica_that_was_left_alone_last_founds_at_once() -> None:
     """Nobody has acknowledged anything without it."""
     driven = DrivenCore(opened=Opened(INCARNATION[B], {}, set_of(7, B)))
-    driven.told(set_of(7), standing=Standing.OUTSIDE)
+    driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
     driven.after(0.3)
 
     assert 1 == len(driven.asked_registries(Found))
@@ -128,19 +128,22 @@ def test_a_replica_whose_last_set_had_others_waits_for_them() -> None:
     """For `assemble_s`: they may have acknowledged what it lacks."""
     driven = DrivenCore(opened=Opened(INCARNATION[B], {}, set_of(7, A, B)))
     for _ in range(int(DEFAULT.assemble_s) - 1):
-        driven.told(set_of(7), standing=Standing.OUTSIDE)
+        driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
         driven.after(1.0)
     assert [] == driven.asked_registries(Found)
-    driven.told(set_of(7), standing=Standing.OUTSIDE)
+    driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
     driven.after(1.1)
 
     assert 1 == len(driven.asked_registries(Found))
 
 
 def test_a_replica_that_joins_fences_nobody_and_renews() -> None:
-    """It is in no set whose members it could judge."""
-    driven = DrivenCore()
-    driven.after(1.1)
+    """A joiner does not judge members, even if a connection to one breaks; it goes on renewing."""
+    driven = admitted()
+    driven.registry_renews(driven.core.in_sync, standing=Standing.JOINING)
+    driven.clear_effects()
+    driven.core.connection(A, driven.now_s, up=False)
+    driven.after(DEFAULT.heartbeat_s + 0.01)
 
     assert [] == driven.asked_registries(Fence)
     assert 1 == len(driven.asked_registries(Renew))

@@ -1,6 +1,6 @@
 """Tests of nodes.replication.core.membership: who is believed about the in-sync set, and who is fenced when."""
 
-from common.replication import Fence, Heartbeat, Identity, InSyncSet, Member, Renew, Standing
+from common.replication import Fence, Heartbeat, InSyncSet, Member, Renew, Standing
 from nodes.replication.core.effects import Outcome, Send
 from nodes.replication.core.machine import DEFAULT
 from nodes.replication.core.state import Phase
@@ -15,18 +15,18 @@ def test_a_set_of_a_higher_term_is_stored_before_it_is_used() -> None:
     driven.append()
     driven.confirms(C)
     driven.disk_waits = True
-    driven.told(set_of(6, B, C))
+    driven.registry_renews(set_of(6, B, C))
     assert (5, []) == (driven.core.in_sync.term, driven.finished())
     driven.flush()
 
     assert 6 == driven.core.in_sync.term
-    assert [Outcome.STORED] == [finish.outcome for finish in driven.finished()]
+    assert [Outcome.STORED] == driven.outcomes()
 
 
 def test_a_set_of_a_lower_term_is_not_believed() -> None:
     """A registry that has not heard of the newest set does not bring back an old one."""
     driven = DrivenCore.in_sync()
-    driven.told(set_of(4, A, B))
+    driven.registry_renews(set_of(4, A, B))
 
     assert 5 == driven.core.in_sync.term
 
@@ -38,7 +38,7 @@ def test_a_member_tells_this_replica_that_it_was_fenced() -> None:
     driven.beats(C, set_of(6, A, C))
 
     assert Phase.JOINING is driven.core.phase
-    assert [Outcome.UNKNOWN] == [finish.outcome for finish in driven.finished()]
+    assert [Outcome.UNKNOWN] == driven.outcomes()
 
 
 def test_a_stranger_fences_nobody() -> None:
@@ -84,15 +84,15 @@ def test_without_a_registry_a_member_is_waited_for_as_long_as_it_may_be_listed()
     driven.core.connection(A, driven.now_s, up=False)
     driven.after(0.01)
     driven.no_registry(driven.asked_registries(Fence)[-1])
-    driven.forget()
+    driven.clear_effects()
     for _ in range(5):
         driven.after(0.5)
-        driven.answer_all(C)
+        driven.peers_answer(C)
         driven.no_registry(driven.asked_registries(Fence)[-1])
     assert 5 == driven.core.in_sync.term
     assert [] == driven.asked_registries(Renew)
     driven.after(0.6)
-    driven.answer_all(C)
+    driven.peers_answer(C)
     driven.no_registry(driven.asked_registries(Fence)[-1])
 
     assert {B, C} == {one.address for one in driven.core.in_sync.members}
@@ -109,7 +109,7 @@ def test_a_lease_is_waited_for_from_when_the_last_renewal_was_sent() -> None:
     driven.no_registry(driven.asked_registries(Fence)[-1], renewed_s=sent_s)
     while driven.now_s - sent_s < DEFAULT.lease_s - 0.1:
         driven.after(0.1)
-        driven.answer_all(C)
+        driven.peers_answer(C)
     assert 5 == driven.core.in_sync.term
     driven.after(0.11)
 
@@ -117,12 +117,12 @@ def test_a_lease_is_waited_for_from_when_the_last_renewal_was_sent() -> None:
 
 
 def test_while_registries_leave_a_fence_unanswered_nothing_is_renewed() -> None:
-    """A renewal that may have come there would make the wait longer; for half a second, then there is an answer."""
+    """A renewal that a registry may receive would prolong the wait; after `registry_s` renewals go on."""
     driven = DrivenCore.in_sync()
     driven.after(DEFAULT.heartbeat_s - 0.05)
-    driven.answer_all()
+    driven.peers_answer()
     driven.core.connection(A, driven.now_s, up=False)
-    driven.forget()
+    driven.clear_effects()
     driven.after(0.01)
     driven.after(0.1)
     assert [] == driven.asked_registries(Renew)
@@ -132,19 +132,18 @@ def test_while_registries_leave_a_fence_unanswered_nothing_is_renewed() -> None:
 
 
 def test_a_replica_that_has_left_does_not_fence_anybody_by_itself() -> None:
-    """It asked while it was in sync; when it hears that no registry answers it only joins, and goes on renewing."""
+    """Its Fence is still under way when it is fenced itself. When no registry answers, it founds no set, and renews."""
     driven = DrivenCore.in_sync()
     driven.core.connection(A, driven.now_s, up=False)
     driven.after(0.01)
     driven.beats(C, set_of(6, A, C))
-    driven.beats(C, set_of(7, A, C, joining=[B]))
-    driven.told(set_of(7, A, C, joining=[B]), standing=Standing.JOINING)
+    driven.registry_renews(set_of(7, A, C, joining=[B]), standing=Standing.JOINING)
+    driven.registry_renews(set_of(7, A, C, joining=[B]), standing=Standing.JOINING)
     driven.now_s += DEFAULT.lease_s
     driven.no_registry(driven.asked_registries(Fence)[-1])
     assert 7 == driven.core.in_sync.term
-    driven.told(set_of(7, A, C, joining=[B]), standing=Standing.JOINING)
-    driven.forget()
-    driven.after(DEFAULT.heartbeat_s)
+    driven.clear_effects()
+    driven.after(0.01)
 
     assert 1 == len(driven.asked_registries(Renew))
 
@@ -178,8 +177,8 @@ def test_a_process_that_stood_still_serves_nothing_before_a_registry_has_answere
     driven.core.stood_still(LATE_S, driven.now_s)
     driven.append()
     assert not driven.core.may_show({})
-    assert [Outcome.REFUSED] == [finish.outcome for finish in driven.finished()]
-    driven.told(set_of(5, A, B, C))
+    assert [Outcome.REFUSED] == driven.outcomes()
+    driven.registry_renews(set_of(5, A, B, C))
 
     assert driven.core.may_show({})
 
@@ -188,16 +187,20 @@ def test_members_that_are_idle_hear_a_heartbeat_each_second() -> None:
     """One to each."""
     driven = DrivenCore.in_sync()
     driven.after(DEFAULT.heartbeat_s + 0.01)
-    beats = [send.address for send in driven.asked(Send) if isinstance(send.message, Heartbeat)]
+    beats = [send.address for send in driven.effects_of(Send) if isinstance(send.message, Heartbeat)]
 
-    assert sorted(beats) == [A, C]
+    assert [A, C] == sorted(beats)
 
 
-def test_another_process_at_the_address_of_a_member_is_no_member() -> None:
-    """What the earlier one had is forgotten: it may have lost its disk."""
+def test_a_new_process_at_the_address_of_a_member_is_no_member() -> None:
+    """The incarnation that is in the set is fenced, for the new process may have lost its disk."""
     driven = DrivenCore.in_sync()
-    driven.core.replica.peer_of(A, 99)
+    driven.core.request(
+        "new process",
+        Heartbeat(node=A, incarnation=99, in_sync=InSyncSet(0, ()), vector=(), pending=(), confirmed=0),
+        driven.now_s,
+    )
     driven.after(0.01)
 
     asked = driven.asked_registries(Fence)
-    assert [(Identity(A, INCARNATION[A]),)] == [one.message.targets for one in asked if isinstance(one.message, Fence)]
+    assert [(identity(A),)] == [one.message.targets for one in asked if isinstance(one.message, Fence)]

@@ -5,21 +5,16 @@ from nodes.replication.core.effects import Outcome, Send, Settings
 from tests.driven_core import INCARNATION, A, B, C, DrivenCore, set_of
 
 
-def outcomes(driven: DrivenCore) -> list[Outcome]:
-    """How the appends ended."""
-    return [finish.outcome for finish in driven.finished()]
-
-
 def test_a_record_is_acknowledged_when_the_disk_and_all_members_have_it() -> None:
     """Not by the disk alone, and not by one member of two."""
     driven = DrivenCore.in_sync()
     driven.append()
-    assert [] == outcomes(driven)
+    assert [] == driven.outcomes()
     driven.confirms(A)
-    assert [] == outcomes(driven)
+    assert [] == driven.outcomes()
     driven.confirms(C)
 
-    assert [Outcome.STORED] == outcomes(driven)
+    assert [Outcome.STORED] == driven.outcomes()
 
 
 def test_a_record_is_sent_while_it_is_being_committed() -> None:
@@ -27,20 +22,20 @@ def test_a_record_is_sent_while_it_is_being_committed() -> None:
     driven = DrivenCore.in_sync()
     driven.disk_waits = True
     driven.append()
-    assert {A, C} == {send.address for send in driven.asked(Send) if isinstance(send.message, Replicate)}
+    assert {A, C} == {send.address for send in driven.effects_of(Send) if isinstance(send.message, Replicate)}
     driven.confirms(A)
     driven.confirms(C)
-    assert [] == outcomes(driven)
+    assert [] == driven.outcomes()
     driven.flush()
 
-    assert [Outcome.STORED] == outcomes(driven)
+    assert [Outcome.STORED] == driven.outcomes()
 
 
 def test_records_of_a_fenced_sender_are_not_taken() -> None:
     """It is told the newer set instead, by which it learns that it is fenced."""
     driven = DrivenCore.in_sync()
     newer = set_of(6, B, C)
-    driven.told(newer)
+    driven.registry_renews(newer)
     reply = driven.replicates(A, term=5, origin=A, upto=1)
 
     assert isinstance(reply, Replicated)
@@ -57,25 +52,15 @@ def test_records_after_a_gap_are_not_taken() -> None:
     assert 0 == reply.upto
 
 
-def test_of_records_that_are_known_only_the_rest_is_stored() -> None:
-    """A sender that repeats itself, as after a lost connection, does no harm."""
+def test_of_a_range_that_is_partly_known_only_the_new_records_are_stored() -> None:
+    """A sender repeats records after a lost connection; they are not stored twice."""
     driven = DrivenCore.in_sync()
     driven.replicates(A, term=5, origin=A, upto=2)
     driven.disk_waits = True
-    driven.core.request(
-        TOKEN_OF_REPEAT,
-        Replicate(
-            node=A, incarnation=INCARNATION[A], term=5, origin=INCARNATION[A], after=0, upto=2, records=(), confirmed=0
-        ),
-        driven.now_s,
-    )
-    driven.run()
+    driven.replicates(A, term=5, origin=A, upto=3)
 
-    assert [] == driven.commits
-    assert 2 == driven.core.replica.vector[INCARNATION[A]]
-
-
-TOKEN_OF_REPEAT = "repeat"  # noqa: S105 - names a request
+    (commit,) = driven.commits
+    assert [3] == [record.sequence for found in commit.ranges for record in found.records]
 
 
 def test_what_another_member_may_lack_is_not_shown() -> None:
@@ -102,5 +87,5 @@ def test_what_waits_for_its_confirmation_has_a_limit_in_bytes() -> None:
     driven.append("eleven byte")
     driven.append("one more")
 
-    assert [Outcome.REFUSED] == outcomes(driven)
+    assert [Outcome.REFUSED] == driven.outcomes()
     assert 1 == driven.core.replica.pending[INCARNATION[B]]
