@@ -204,13 +204,13 @@ class DrivenCore:
         )
         self.run()
 
-    def joins(self, peer: str, *, has: Mapping[str, int] | None = None) -> None:
-        """A peer asks for all that it lacks, to come into sync."""
+    def joins(self, peer: str, *, has: Mapping[str, int] | None = None, term: int = 0) -> None:
+        """A peer that left a set of a term asks for all that it lacks, to come into sync."""
         self._tokens += 1
         request = Join(
             node=peer,
             incarnation=INCARNATION[peer],
-            in_sync=InSyncSet(0, ()),
+            in_sync=InSyncSet(term, ()),
             vector=vector(has or {}),
             wants_records=True,
             can_serve=True,

@@ -8,7 +8,7 @@ import structlog
 
 from common.errors import PeerError, UnreachableError
 from common.pipeline import PipelinedTransport
-from common.replication import Identity, InSyncSet, Renew, Renewed
+from common.replication import Identity, InSyncSet, Renew, Renewed, Standing
 from nodes.replication.core.effects import RegistryRequest
 
 log = structlog.get_logger()
@@ -49,14 +49,17 @@ class Registries:
         """The deciding answer, or None; and the answers of the other registries, if they were asked."""
         if isinstance(request, Renew):
             return await self._renew_all(request)
+        starting: Renewed | None = None
         for address in self._addresses:
             reply, _ = await self._ask(address, request)
-            if reply is not None:
+            if reply is not None and reply.standing is Standing.STARTING:
+                starting = starting or reply  # it has decided nothing
+            elif reply is not None:
                 others = [other for other in self._addresses if other != address]
                 if others and reply.in_sync.term > 0:
                     await self._tell(others, reply.in_sync)
                 return reply, []
-        return None, []
+        return starting, []
 
     async def _renew_all(self, request: Renew) -> tuple[Renewed | None, list[Renewed]]:
         answers = await asyncio.gather(*(self._renew(address, request) for address in self._addresses))
@@ -68,10 +71,12 @@ class Registries:
         sent = False
         for _ in range(2):
             known = self._starts.get(address, 0)
-            began_s = asyncio.get_running_loop().time()
+            before_s, self.renewed_s = self.renewed_s, asyncio.get_running_loop().time()
+            began_s = self.renewed_s
             reply, received = await self._ask(address, msgspec.structs.replace(request, registry=known))
-            if received:
-                sent, self.renewed_s = True, max(began_s, self.renewed_s)
+            sent = sent or received
+            if not received and self.renewed_s == began_s:
+                self.renewed_s = before_s
             if reply is None or reply.registry == known:
                 return reply, sent
             self._starts[address] = reply.registry

@@ -213,9 +213,11 @@ def _do_nothing(right: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _no_wait_for_the_lease(fence_alone: Callable[..., Any]) -> Callable[..., Any]:
-    def wrong(membership: Membership, message: Any) -> None:
-        membership.renewed_s = float("-inf")
-        fence_alone(membership, message)
+    def wrong(membership: Membership, suspects: Any) -> None:
+        long_ago_s = float("-inf")
+        membership.renewed_s = long_ago_s
+        membership._suspected_s = dict.fromkeys(membership._suspected_s, long_ago_s)
+        fence_alone(membership, suspects)
 
     return wrong
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from common import codec
-from common.replication import Renew, Renewed
+from common.replication import Renew, Renewed, Standing
 from common.wire import REQUEST_BYTES
 from nodes.reading import BEHIND_S
 from nodes.replication.core.claims import KeyedAppend
@@ -382,18 +382,18 @@ class SimulatedNode:
         others = [other for other, _ in told if other is not None and other is not first]
         self.core.registry_answered(message, first, now_s, renewed_s=self._renewed_s, others=others)
 
-    def _decide(self, message: Any, index: int) -> None:
+    def _decide(self, message: Any, index: int, starting: Renewed | None = None) -> None:
         if self.core is None:
             return
         if index == len(self._registries):
-            self.core.registry_answered(message, None, self.world.now_s, renewed_s=self._renewed_s)
+            self.core.registry_answered(message, starting, self.world.now_s, renewed_s=self._renewed_s)
             return
 
         def answered(reply: Renewed | None, _sent: bool) -> None:
             if self.core is None:
                 return
-            if reply is None:
-                self._decide(message, index + 1)
+            if reply is None or reply.standing is Standing.STARTING:
+                self._decide(message, index + 1, starting or reply)
             else:
                 self._tell_others(message, index, reply)
 

@@ -81,8 +81,9 @@ class Joining:
         replica = self.replica
         recent = replica.now_s - self._registry_s <= 2 * replica.settings.heartbeat_s
         live = [one for one in self._registry.live if one != replica.own] if self._registry and recent else []
-        if live:
+        if live or not recent:
             self.none_listed_since_s = replica.now_s
+        if live:
             if replica.source not in live or not replica.peer(replica.source).connected:
                 connected = [address for address in live if replica.peer(address).connected]
                 replica.source = (connected or live)[0]

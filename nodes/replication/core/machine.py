@@ -86,7 +86,7 @@ class Core:
 
     def why_joining(self) -> str:
         """What this replica waits for before clients are sent to it, in one sentence."""
-        return self._membership.why_joining()
+        return self._membership.joiner.why_joining()
 
     def why_not_written(self) -> str:
         """Why an append is refused now; empty if it is taken."""
@@ -160,7 +160,7 @@ class Core:
                     self._membership.consider(reply.in_sync, peer.identity)
                 self.records.replicated(peer, message, reply)
             case ReplicaState():
-                self._membership.answered(peer, reply, complete=isinstance(message, Join))
+                self._membership.answered(peer, reply, complete=isinstance(message, Join), asked_s=sent_s)
             case _:
                 peer.resend()
                 peer.failed_s = now_s if peer.failed_s is None else peer.failed_s
@@ -229,9 +229,7 @@ class Core:
         """
         self.replica.now_s = now_s
         incarnation = self.replica.incarnation
-        self._membership.registry_answered(message, reply, renewed_s)
-        for other in others:
-            self._membership.learn(other)
+        self._membership.registry_answered(message, reply, renewed_s, others)
         if self.replica.incarnation != incarnation:
             self.replica.read_only = ""
 
@@ -254,8 +252,7 @@ class Core:
         for peer in self.replica.peers.values():
             peer.unanswered = dict.fromkeys(peer.unanswered, now_s)
         if seconds >= self.replica.settings.suspend_s and self.replica.phase is not Phase.JOINING:
-            self.replica.suspended = True
-            self._membership.renew()
+            self._membership.suspend()
 
     def tick(self, now_s: float) -> None:
         """Do what is due; called some times in each `confirm_s`."""

@@ -134,7 +134,7 @@ class Records:
         """Take the records of a peer; it is answered when they are on the disk."""
         replica = self.replica
         sender = replica.in_sync.find(Identity(request.node, request.incarnation))
-        if 0 < request.term < replica.in_sync.term and replica.member() and not sender:
+        if 0 < request.term <= replica.in_sync.term and replica.member() and not sender:
             self._answer(token, request)  # the sender is fenced, and learns it from the set in the answer
             return
         have = replica.pending.get(request.origin, 0)
@@ -154,7 +154,9 @@ class Records:
 
     def _answer(self, token: Token, request: Replicate) -> None:
         replica = self.replica
-        newer = replica.in_sync if replica.member() and replica.in_sync.term > request.term > 0 else None
+        sender = replica.in_sync.find(Identity(request.node, request.incarnation))
+        lowest = request.term + 1 if sender else request.term  # without a registry two sets may have one term
+        newer = replica.in_sync if replica.member() and replica.in_sync.term >= lowest and request.term > 0 else None
         replica.effects.append(
             Answer(
                 token,

@@ -39,6 +39,7 @@ class Peer:
         answer_s, answered_s: the duration of its last answer to a Replicate, and when that came.
         join, join_s: its last request to join, and when it came.
         state, state_s: its last answer about itself, and when it came.
+        agreed_s: when it was asked for its last answer in which it had the same in-sync set as this replica.
         target: the vector that it had when it began to count on this replica; see Membership.
         watermark_sent: the watermark that was sent to it last.
     """
@@ -69,6 +70,7 @@ class Peer:
         self.state: ReplicaState | None = None
         self.state_s = float("-inf")
         self.target: Versions | None = None
+        self.agreed_s = float("-inf")
         self.watermark_sent = 0
 
     def lost(self) -> None:
@@ -110,7 +112,8 @@ class Replica:
         can_serve: the storage of this node is open.
         read_only: why nothing can be written; empty when it can.
         leaving: it was told to stop.
-        suspended: nothing is accepted or acknowledged until a registry has answered.
+        suspended: nothing is accepted, acknowledged or shown until a registry, or all members, have answered.
+        suspended_s: since when, or since when the last time.
     """
 
     def __init__(self, own: str, opened: Opened, settings: Settings, now_s: float) -> None:
@@ -132,6 +135,7 @@ class Replica:
         self.source = ""
         self.can_serve = False
         self.suspended = False
+        self.suspended_s = float("-inf")
         self.leaving = False
         self.read_only = ""
         self.effects: list[Effect] = []
@@ -169,6 +173,24 @@ class Replica:
         if peer.incarnation != incarnation:
             peer.restarted(incarnation)
         return peer
+
+    def sender(self, message: Join | Heartbeat | ReplicaState) -> Peer:
+        """The peer that has sent a message: its process runs."""
+        peer = self.peer_of(message.node, message.incarnation)
+        peer.refused = False
+        return peer
+
+    def suspects(self, peer: Peer) -> bool:
+        """True if a member cannot be reached, has left, has started again, or confirms nothing for too long."""
+        oldest_s = next(iter(peer.unanswered.values()), self.now_s)
+        since_s = oldest_s if peer.failed_s is None else min(oldest_s, peer.failed_s)
+        gone = peer.left or not peer.connected or not self.in_sync.find(peer.identity)
+        return gone or self.now_s - since_s > self.settings.confirm_s
+
+    def resume_if_all_agree(self) -> None:
+        """Go on after a standstill when all members still count on this replica: none has acknowledged without it."""
+        if self.members and all(peer.agreed_s >= self.suspended_s for peer in self.members):
+            self.suspended = False
 
     def send(self, peer: Peer, message: Request) -> None:
         """Send a request to a peer."""

@@ -137,6 +137,19 @@ def test_a_replica_whose_last_set_had_others_waits_for_them() -> None:
     assert 1 == len(driven.asked_registries(Found))
 
 
+def test_who_waits_for_its_last_set_waits_while_a_registry_is_there() -> None:
+    """Without one nobody can found a set, and the others may be acknowledging: that time does not count."""
+    driven = DrivenCore(opened=Opened(INCARNATION[B], {}, set_of(7, A, B)))
+    for _ in range(2 * int(DEFAULT.assemble_s)):
+        driven.after(1.0)
+    driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
+    driven.after(0.05)
+    driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
+    driven.after(0.05)
+
+    assert [] == driven.asked_registries(Found)
+
+
 def test_a_replica_that_joins_fences_nobody_and_renews() -> None:
     """A joiner does not judge members, even if a connection to one breaks; it goes on renewing."""
     driven = admitted()

@@ -154,6 +154,7 @@ def test_without_a_registry_a_process_that_has_ended_is_not_waited_for() -> None
     driven.core.connection(A, driven.now_s, up=False, refused=True)
     driven.after(0.01)
     driven.no_registry(driven.asked_registries(Fence)[-1])
+    driven.after(0.05)
 
     assert {B, C} == {one.address for one in driven.core.in_sync.members}
 
@@ -204,3 +205,95 @@ def test_a_new_process_at_the_address_of_a_member_is_no_member() -> None:
 
     asked = driven.asked_registries(Fence)
     assert [(identity(A),)] == [one.message.targets for one in asked if isinstance(one.message, Fence)]
+
+
+def test_without_a_registry_a_short_interruption_parts_nobody() -> None:
+    """No registry has answered for long, and no lease is left: a suspect is waited for as long all the same."""
+    driven = DrivenCore.in_sync()
+    driven.now_s += 60.0
+    driven.core.stood_still(0.0, driven.now_s)
+    driven.core.connection(A, driven.now_s, up=False)
+    driven.after(0.01)
+    driven.no_registry(driven.asked_registries(Fence)[-1])
+    driven.peers_answer(C)
+    driven.after(DEFAULT.lease_s - 0.2)
+    driven.peers_answer(C)
+    driven.core.connection(A, driven.now_s, up=True)
+    driven.peers_answer(A)
+    driven.after(0.3)
+
+    assert 5 == driven.core.in_sync.term
+
+
+def test_what_a_joiner_said_does_not_count_against_it_as_a_member() -> None:
+    """It said that it was in no set of the last term: that is over when it is admitted."""
+    driven = DrivenCore.in_sync()
+    driven.registry_renews(set_of(6, B, C))
+    driven.joins(A, term=6)
+    driven.registry_renews(set_of(7, B, C, joining=[A]))
+    driven.after(0.01)
+
+    assert [] == driven.asked_registries(Fence)
+
+
+def test_a_member_that_was_fenced_is_told() -> None:
+    """It may serve until it hears of that, where it cannot reach a registry."""
+    driven = DrivenCore.in_sync()
+    driven.registry_renews(set_of(6, B, C))
+    beats = [send.message for send in driven.effects_of(Send) if send.address == A]
+
+    assert [set_of(6, B, C)] == [beat.in_sync for beat in beats if isinstance(beat, Heartbeat)]
+
+
+def test_a_set_that_is_stored_after_this_replica_has_left_it_is_not_used() -> None:
+    """The commit was under way when a newer set without this replica came."""
+    driven = DrivenCore.in_sync()
+    driven.disk_waits = True
+    driven.registry_renews(set_of(6, A, B))
+    driven.beats(A, set_of(7, A))
+    driven.flush()
+
+    assert (7, ()) == driven.core.in_sync
+    assert Phase.JOINING is driven.core.phase
+
+
+def standing_still(seconds: float = LATE_S) -> DrivenCore:
+    """A core in sync whose process stood still."""
+    driven = DrivenCore.in_sync()
+    driven.now_s += seconds
+    driven.core.stood_still(seconds, driven.now_s)
+    driven.run()
+    return driven
+
+
+def test_a_registry_that_starts_does_not_end_a_suspension() -> None:
+    """It does not know yet whom others have fenced."""
+    driven = standing_still()
+    driven.registry_renews(set_of(5, A, B, C), standing=Standing.STARTING)
+
+    assert not driven.core.may_show({})
+
+
+def test_an_answer_to_a_question_of_before_does_not_end_a_suspension() -> None:
+    """The registry gave it before the others fenced this replica; the next one counts."""
+    driven = DrivenCore.in_sync()
+    driven.after(DEFAULT.heartbeat_s + 0.01)
+    driven.peers_answer(A, C)
+    driven.now_s += LATE_S
+    driven.core.stood_still(LATE_S, driven.now_s)
+    driven.registry_renews(set_of(5, A, B, C))
+    assert not driven.core.may_show({})
+    driven.after(0.05)
+    driven.registry_renews(set_of(5, A, B, C))
+
+    assert driven.core.may_show({})
+
+
+def test_without_a_registry_all_members_together_end_a_suspension() -> None:
+    """Each has answered since, and still counts on this replica: nobody has acknowledged without it."""
+    driven = standing_still()
+    driven.peers_answer(A)
+    assert not driven.core.may_show({})
+    driven.peers_answer(C)
+
+    assert driven.core.may_show({})

@@ -43,6 +43,17 @@ def test_records_of_a_fenced_sender_are_not_taken() -> None:
     assert INCARNATION[A] not in driven.core.replica.pending
 
 
+def test_records_of_another_set_of_the_same_term_are_not_taken() -> None:
+    """Without a registry two replicas may make sets of one term: who is in only one of them is told of the other."""
+    driven = DrivenCore.in_sync()
+    own = set_of(6, B, C)
+    driven.registry_renews(own)
+    reply = driven.replicates(A, term=6, origin=A, upto=1)
+
+    assert isinstance(reply, Replicated)
+    assert (0, own) == (reply.upto, reply.in_sync)
+
+
 def test_records_after_a_gap_are_not_taken() -> None:
     """The answer says what is there, from which the sender goes on."""
     driven = DrivenCore.in_sync()
