@@ -133,6 +133,8 @@ def _fields(frame: bytes, limit_bytes: int) -> dict[str, object]:
 
 
 def _origin(value: object) -> Origin | None:
+    if value is None:
+        return None
     try:
         return msgspec.convert(value, Origin | None)
     except msgspec.ValidationError as error:

@@ -102,6 +102,7 @@ class Heartbeat(Wire, frozen=True, kw_only=True):
         vector: the entries that changed since the sender started.
         pending: what it is about to commit beyond `vector`.
         confirmed: up to this number its own records are on the disk of each member of its in-sync set.
+        wants_confirmed: the receiver is to say so when that grows for its own records: readers wait for it.
     """
 
     node: Name
@@ -110,6 +111,7 @@ class Heartbeat(Wire, frozen=True, kw_only=True):
     vector: Vector
     pending: Vector
     confirmed: Sequence
+    wants_confirmed: bool = False
 
 
 class ReplicaState(Wire, frozen=True, kw_only=True):

@@ -42,13 +42,13 @@ class Reader:
 
     async def read(self, request: Read) -> Reply:
         """A page of messages, all of which are on the disks of a whole in-sync set."""
-        core, waiters = self._replicator.core, self._replicator.waiters
+        core = self._replicator.core
         if not await self._covers(dict(request.session)):
             return Failure(code=Code.BEHIND, reason=f"{self._address} has less than this session has seen")
         began_s = time.perf_counter()
         entries, following = await read_page(self._journal, request)
         heads = core.replica.heads()
-        await waiters.until(lambda: core.may_show(heads))
+        await self._replicator.may_be_shown(heads)
         if core.phase is Phase.JOINING:
             return self._fenced()
         return Page(
@@ -68,7 +68,7 @@ class Reader:
         while True:
             last, heads = journal.last_arrival(), core.replica.heads()
             if last > request.after:
-                await waiters.until(lambda: core.may_show(heads))  # noqa: B023 (awaited here)
+                await self._replicator.may_be_shown(heads)
                 if core.phase is Phase.JOINING:
                     return self._fenced()
                 arrivals = await journal.arrivals(request.after, last)

@@ -30,7 +30,7 @@ from nodes.replication.core.effects import (
     Settings,
 )
 from nodes.replication.core.machine import DEFAULT, Core, PeerRequest
-from nodes.replication.core.state import Phase
+from nodes.replication.core.state import Phase, Versions
 from nodes.replication.links import Links
 from nodes.replication.registries import Registries
 from nodes.replication.ticking import Ticking
@@ -123,6 +123,17 @@ class Replicator:
         finally:
             self._finishes.pop(token, None)
             self._keyed.pop(token, None)
+
+    async def may_be_shown(self, versions: Versions) -> None:
+        """Return when everything that a vector covers may be shown, or this replica was fenced."""
+        await self.waiters.until(lambda: self._asks_whether_confirmed(versions))
+
+    def _asks_whether_confirmed(self, versions: Versions) -> bool:
+        if self.core.may_show(versions):
+            return True
+        if self.core.ask_whether_confirmed(versions, self._loop.time()):
+            self._wake()
+        return False
 
     # Life
 

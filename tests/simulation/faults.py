@@ -69,6 +69,7 @@ def _plan(simulation: Simulation, ends_s: float) -> None:
             registry_down,
             registry_hangs,
             hang_without_registry,
+            connection_breaks,
         ],
         "network": [split, split, one_direction, apart_from_peers, connection_breaks, kill_one],
         "disks": [disk_full, all_disks_full, disk_slow, wipe_one, restore_one, kill_one, kill_two, hang_one],

@@ -452,7 +452,7 @@ class SimulatedNode:
         """A read of everything; `reply` gets a Read."""
         if self.core is None:
             return
-        reading = _Reading(self.core, self.disk.tables, session, reply, self.world.now_s)
+        reading = _Reading(self.core, self.disk.tables, session, reply, self._flush, self.world.now_s)
         if not reading.go_on(self.world.now_s):
             self._reads.append(lambda: reading.go_on(self.world.now_s))
             for delay_s in (BEHIND_S, STEP_S):
@@ -467,6 +467,7 @@ class _Reading:
     tables: Tables
     session: dict[int, int]
     reply: Reply
+    ask: Callable[[], None]
     began_s: float
     shown: tuple[tuple[str, ...], dict[int, int]] | None = None
 
@@ -486,6 +487,8 @@ class _Reading:
         if core.may_show(heads):
             self.reply(Read(ids, dict(core.replica.recent_of(heads))))
             return True
+        if core.ask_whether_confirmed(heads, now_s):
+            self.ask()
         return now_s - self.began_s > STEP_S
 
 

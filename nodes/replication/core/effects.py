@@ -24,7 +24,7 @@ class Settings:
         registry_s: for a registry to answer.
         retry_s: between two requests of a joiner to the same peer.
         assemble_s: how long a replica that starts waits for the others of its last in-sync set.
-        watermark_s: how long the confirmation of a record may wait for a message that takes it along.
+        watermark_s: how long a confirmation for which a reader waits may wait for a message that takes it along.
         standstill_s: a tick that is later than this means that the process stood still.
         suspend_s: after so long a standstill others may have fenced this replica: nothing is accepted or acknowledged
             before a registry has answered.
@@ -44,7 +44,7 @@ class Settings:
     registry_s: float = 0.5
     retry_s: float = 0.2
     assemble_s: float = 10.0
-    watermark_s: float = 0.002
+    watermark_s: float = 0.001
     standstill_s: float = 0.15
     suspend_s: float = 0.25
     hold_down_s: float = 0.5

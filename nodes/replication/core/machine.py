@@ -84,6 +84,11 @@ class Core:
         fenced = self.replica.phase is Phase.JOINING
         return fenced or (not self.replica.suspended and self.records.is_stable(versions))
 
+    def ask_whether_confirmed(self, versions: Mapping[int, int], now_s: float) -> bool:
+        """Ask the members that can tell when these versions may be shown; False if that is under way already."""
+        self.replica.now_s = now_s
+        return self.records.ask_whether_confirmed(versions)
+
     def why_joining(self) -> str:
         """What this replica waits for before clients are sent to it, in one sentence."""
         return self._membership.joiner.why_joining()
@@ -283,7 +288,7 @@ class Core:
                 self._sender.pump(peer)
         due_s = self.records.watermark_due_s()
         if due_s is not None and now_s >= due_s:
-            for peer in replica.members:
+            for peer in filter(replica.lacks_watermark, replica.members):
                 replica.heartbeat(peer)
         self._commit()
         effects, replica.effects = replica.effects, []

@@ -59,6 +59,7 @@ class Membership:
             self._watch_members()
             self.joiner.admit_others()
         for peer in replica.members:
+            peer.asked.clear()  # what is still waited for is asked again
             if replica.now_s - peer.contacted_s >= replica.settings.heartbeat_s:
                 replica.heartbeat(peer)
 
@@ -172,6 +173,8 @@ class Membership:
         """A member of the same set tells how far it is."""
         peer = self.replica.sender(request)
         self._learn(peer, request)
+        if request.wants_confirmed:
+            peer.watermark_wanted = peer.vector.get(self.replica.incarnation, 0)
         return self.replica.report()
 
     def answered(self, peer: Peer, state: ReplicaState, *, complete: bool, asked_s: float) -> None:

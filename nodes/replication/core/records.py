@@ -7,7 +7,7 @@ from typing import NamedTuple
 from common.replication import Identity, Record, Replicate, Replicated
 from common.wire import text_bytes
 from nodes.replication.core.effects import Answer, Finish, Outcome, Range, Token
-from nodes.replication.core.state import Peer, Phase, Replica
+from nodes.replication.core.state import Peer, Phase, Replica, covers, merge
 
 # Own records that are kept in memory for peers. A peer that is further behind gets them from the disk.
 RECENT_RECORDS = 4_000
@@ -38,7 +38,7 @@ class Records:
         self._answers: list[tuple[int, int, Token, Replicate]] = []
         self._unstable: set[int] = set()
         self._stable: dict[int, int] = {}
-        self._advanced_s = 0.0  # when the watermark last grew beyond what the peers know
+        self._advanced_s = 0.0  # when the watermark last grew beyond what a waiting peer knows
         self.pending_bytes = 0
 
     # What is accepted here
@@ -126,7 +126,7 @@ class Records:
         replica.changed.add(replica.incarnation)
         replica.watermark = 0
         for peer in replica.peers.values():
-            peer.watermark_sent = 0
+            peer.watermark_sent = peer.watermark_wanted = 0
 
     # What peers send
 
@@ -196,7 +196,7 @@ class Records:
         confirmed = min([replica.vector.get(own, 0), *(peer.vector.get(own, 0) for peer in replica.members)])
         if confirmed <= self.replica.watermark:
             return
-        if self._peers_have_watermark():
+        if not any(map(replica.lacks_watermark, replica.members)):
             self._advanced_s = replica.now_s
         self.replica.watermark = confirmed
         self._unstable.add(own)
@@ -233,9 +233,26 @@ class Records:
 
     # The watermark, when no Replicate takes it along
 
-    def _peers_have_watermark(self) -> bool:
-        return all(peer.watermark_sent >= self.replica.watermark for peer in self.replica.members)
+    def ask_whether_confirmed(self, versions: Mapping[int, int]) -> bool:
+        """Ask each origin for its watermark; of an origin that is gone, ask each member what it has. False if asked."""
+        replica, live = self.replica, self.replica.live_origins()
+        waits_for = {
+            origin: upto
+            for origin in self._unstable - {replica.incarnation}
+            if (upto := versions.get(origin, 0)) > self._stable.get(origin, 0)
+        }
+        asks = False
+        for peer in replica.members:
+            wanted = {
+                origin: upto for origin, upto in waits_for.items() if origin == peer.incarnation or origin not in live
+            }
+            if not covers(peer.asked, wanted):
+                merge(peer.asked, wanted.items())
+                replica.heartbeat(peer, wants_confirmed=True)
+                asks = True
+        return asks
 
     def watermark_due_s(self) -> float | None:
-        """When the members should at the latest hear of the newest confirmations; None if they know them."""
-        return None if self._peers_have_watermark() else self._advanced_s + self.replica.settings.watermark_s
+        """When members whose readers wait should at the latest hear of the newest confirmations; None if none waits."""
+        waits = any(map(self.replica.lacks_watermark, self.replica.members))
+        return self._advanced_s + self.replica.settings.watermark_s if waits else None

@@ -42,6 +42,8 @@ class Peer:
         agreed_s: when it was asked for its last answer in which it had the same in-sync set as this replica.
         target: the vector that it had when it began to count on this replica; see Membership.
         watermark_sent: the watermark that was sent to it last.
+        watermark_wanted: up to which own number its readers wait for the watermark.
+        asked: the same of its own records, or those of origins that are gone: what it was asked for lately.
     """
 
     def __init__(self, address: str) -> None:
@@ -71,7 +73,8 @@ class Peer:
         self.state_s = float("-inf")
         self.target: Versions | None = None
         self.agreed_s = float("-inf")
-        self.watermark_sent = 0
+        self.watermark_sent = self.watermark_wanted = 0
+        self.asked: Versions = {}
 
     def lost(self) -> None:
         """Nothing that is under way will be answered."""
@@ -219,7 +222,11 @@ class Replica:
                 if upto > peer.vector.get(origin, 0) and origin not in live
             }
 
-    def heartbeat(self, peer: Peer) -> None:
+    def lacks_watermark(self, peer: Peer) -> bool:
+        """True if the readers of a peer wait for a watermark that it has not been sent."""
+        return peer.watermark_sent < min(peer.watermark_wanted, self.watermark)
+
+    def heartbeat(self, peer: Peer, *, wants_confirmed: bool = False) -> None:
         """Tell a member how far this replica is."""
         peer.contacted_s, peer.watermark_sent = self.now_s, self.watermark
         self.send(
@@ -231,6 +238,7 @@ class Replica:
                 vector=to_wire(self.vector, self.changed),
                 pending=self._uncommitted(),
                 confirmed=self.watermark,
+                wants_confirmed=wants_confirmed,
             ),
         )
 
