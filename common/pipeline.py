@@ -80,9 +80,10 @@ class Pipeline:
         except zmq.ZMQError as error:
             raise UnreachableError(address, f"no connection can be made: {error.strerror}") from error
         self._descriptors = [int(socket.getsockopt(zmq.FD)) for socket in (self._socket, self._monitor)]
-        for descriptor in self._descriptors:
-            self._loop.add_reader(descriptor, self._take)
-        self._loop.call_soon(self._take)
+        self._to_take = False
+        for descriptor, take in zip(self._descriptors, (self._take, self._take_news), strict=True):
+            self._loop.add_reader(descriptor, take)
+        self._loop.call_soon(self._take_news)
 
     async def call(self, frame: bytes, timeout_s: float) -> bytes:
         """The reply to a frame; raises UnreachableError, DisconnectedError or TimedOutError."""
@@ -107,7 +108,9 @@ class Pipeline:
         self._waiting[number] = reply
         timer = self._loop.call_later(timeout_s, self._time_out, number, timeout_s)
         reply.add_done_callback(lambda _: self._forget(number, timer))
-        self._loop.call_soon(self._take)  # the descriptor is edge-triggered: a send may take its edge away
+        if not self._to_take:  # the descriptor is edge-triggered: a send may take its edge away
+            self._to_take = True
+            self._loop.call_soon(self._take)
         return reply
 
     def _forget(self, number: int, timer: asyncio.TimerHandle) -> None:
@@ -129,16 +132,20 @@ class Pipeline:
         return self.given_up and time.monotonic() - self._made_s > RENEW_S
 
     def _take(self) -> None:
-        """Take what has come: replies first, for they came before the connection broke."""
-        if self._socket.closed:
-            return
-        while rpc.readable(self._socket):
-            frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            if len(frames) == 3 and len(frames[0]) == _NUMBER.size:  # noqa: PLR2004 (number, delimiter, frame)
-                reply = self._waiting.get(_NUMBER.unpack(frames[0])[0])
-                if reply and not reply.done():
-                    reply.set_result(frames[2])
-        while rpc.readable(self._monitor):
+        """Take the replies that have come. To try costs less than to ask libzmq first whether there is one."""
+        self._to_take = False
+        with contextlib.suppress(zmq.Again):
+            while not self._socket.closed:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                if len(frames) == 3 and len(frames[0]) == _NUMBER.size:  # noqa: PLR2004 (number, delimiter, frame)
+                    reply = self._waiting.get(_NUMBER.unpack(frames[0])[0])
+                    if reply and not reply.done():
+                        reply.set_result(frames[2])
+
+    def _take_news(self) -> None:
+        """Take what has become of the connection; replies first, for they came before it broke."""
+        self._take()
+        while not self._monitor.closed and rpc.readable(self._monitor):
             event = recv_monitor_message(self._monitor)["event"]
             self.given_up = self.given_up or event in rpc.GIVEN_UP
             self._change(event == rpc.UP)

@@ -189,14 +189,15 @@ class Listener:
 
     def receive(self) -> Heard | None:
         """What has come, if anything has."""
-        if not readable(self._socket):
+        try:
+            if self._keyring is None:
+                frames, caller = self._socket.recv_multipart(zmq.NOBLOCK), None
+            else:
+                whole = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                frames = [frame.bytes for frame in whole]
+                caller = self._keyring.name_of(str(whole[-1].get("User-Id"))) or ""
+        except zmq.Again:
             return None
-        if self._keyring is None:
-            frames, caller = self._socket.recv_multipart(zmq.NOBLOCK), None
-        else:
-            whole = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            frames = [frame.bytes for frame in whole]
-            caller = self._keyring.name_of(str(whole[-1].get("User-Id"))) or ""
         end = frames.index(b"") + 1 if b"" in frames else 1  # the envelope of a REQ ends with an empty frame
         return Heard(frames[:end], frames[end:], caller)
 

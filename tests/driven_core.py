@@ -187,6 +187,7 @@ class DrivenCore:
         has: Mapping[str, int] | None = None,
         commits: Mapping[str, int] | None = None,
         confirmed: int = 0,
+        wants_confirmed: bool = False,
     ) -> None:
         """A peer sends a heartbeat: what it `has`, and what it `commits` at this moment."""
         self._tokens += 1
@@ -199,6 +200,7 @@ class DrivenCore:
                 vector=vector(has or {}),
                 pending=vector(commits or {}),
                 confirmed=confirmed,
+                wants_confirmed=wants_confirmed,
             ),
             self.now_s,
         )

@@ -184,8 +184,7 @@ class Core:
 
     def committed(self, commit: Commit, now_s: float) -> None:
         """A commit is flushed."""
-        self.replica.now_s = now_s
-        self._committing = None
+        self.replica.now_s, self._committing = now_s, None
         self.records.committed(commit.ranges)
         self._claims.committed()
         if commit.in_sync:
@@ -286,9 +285,8 @@ class Core:
         for peer in replica.peers.values():
             if peer.connected and replica.linked(peer):
                 self._sender.pump(peer)
-        due_s = self.records.watermark_due_s()
-        if due_s is not None and now_s >= due_s:
-            for peer in filter(replica.lacks_watermark, replica.members):
+        if (due_s := self.records.watermark_due_s()) is not None and now_s >= due_s:
+            for peer in filter(self.records.lacks_watermark, replica.members):
                 replica.heartbeat(peer)
         self._commit()
         effects, replica.effects = replica.effects, []

@@ -148,9 +148,7 @@ class Membership:
         """Leave the in-sync set: fenced, or on purpose."""
         replica = self.replica
         replica.in_sync = InSyncSet(max(term, replica.term), ())
-        replica.adopting = None
-        replica.members = []
-        replica.phase = Phase.JOINING
+        replica.adopting, replica.members, replica.phase = None, [], Phase.JOINING
         self._cut_off = False
         self.joiner.left()
         self._records.fail_appends(Outcome.UNKNOWN, reason)
@@ -209,9 +207,9 @@ class Membership:
 
     def _watch_members(self) -> None:
         """Have the registries fence members that do not confirm."""
-        replica, now_s = self.replica, self.replica.now_s
+        replica, since_s = self.replica, self._suspected_s
         suspects = [peer for peer in replica.members if replica.suspects(peer)]
-        self._suspected_s = {peer.identity: self._suspected_s.get(peer.identity, now_s) for peer in suspects}
+        self._suspected_s = {peer.identity: since_s.get(peer.identity, replica.now_s) for peer in suspects}
         if not suspects:
             self._cut_off = False
             return

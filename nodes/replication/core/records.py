@@ -196,7 +196,7 @@ class Records:
         confirmed = min([replica.vector.get(own, 0), *(peer.vector.get(own, 0) for peer in replica.members)])
         if confirmed <= self.replica.watermark:
             return
-        if not any(map(replica.lacks_watermark, replica.members)):
+        if not any(map(self.lacks_watermark, replica.members)):
             self._advanced_s = replica.now_s
         self.replica.watermark = confirmed
         self._unstable.add(own)
@@ -252,7 +252,11 @@ class Records:
                 asks = True
         return asks
 
+    def lacks_watermark(self, peer: Peer) -> bool:
+        """True if the readers of a peer wait for a watermark that it has not been sent."""
+        return peer.watermark_sent < min(peer.watermark_wanted, self.replica.watermark)
+
     def watermark_due_s(self) -> float | None:
         """When members whose readers wait should at the latest hear of the newest confirmations; None if none waits."""
-        waits = any(map(self.replica.lacks_watermark, self.replica.members))
+        waits = any(map(self.lacks_watermark, self.replica.members))
         return self._advanced_s + self.replica.settings.watermark_s if waits else None

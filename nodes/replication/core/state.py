@@ -43,7 +43,7 @@ class Peer:
         target: the vector that it had when it began to count on this replica; see Membership.
         watermark_sent: the watermark that was sent to it last.
         watermark_wanted: up to which own number its readers wait for the watermark.
-        asked: the same of its own records, or those of origins that are gone: what it was asked for lately.
+        asked: up to which number of each origin it was lately asked whether they are confirmed.
     """
 
     def __init__(self, address: str) -> None:
@@ -221,10 +221,6 @@ class Replica:
                 for origin, upto in self.vector.items()
                 if upto > peer.vector.get(origin, 0) and origin not in live
             }
-
-    def lacks_watermark(self, peer: Peer) -> bool:
-        """True if the readers of a peer wait for a watermark that it has not been sent."""
-        return peer.watermark_sent < min(peer.watermark_wanted, self.watermark)
 
     def heartbeat(self, peer: Peer, *, wants_confirmed: bool = False) -> None:
         """Tell a member how far this replica is."""

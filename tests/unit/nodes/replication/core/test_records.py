@@ -1,7 +1,8 @@
 """Tests of nodes.replication.core.records: what is stored, confirmed, acknowledged and shown."""
 
-from common.replication import Replicate, Replicated
+from common.replication import Heartbeat, Replicate, Replicated
 from nodes.replication.core.effects import Outcome, Send, Settings
+from nodes.replication.core.machine import DEFAULT
 from tests.driven_core import INCARNATION, A, B, C, DrivenCore, set_of
 
 
@@ -90,6 +91,43 @@ def test_what_another_member_may_lack_is_not_shown() -> None:
     driven.beats(C, set_of(5, A, B, C), has={C: 1})
     driven.run()
     assert driven.core.may_show(shown)
+
+
+def test_a_member_whose_readers_wait_hears_of_a_confirmation_at_once() -> None:
+    """It asks, and is told when the record is on all disks; who does not ask hears of it with the next message."""
+    driven = DrivenCore.in_sync()
+    driven.append()
+    driven.beats(A, set_of(5, A, B, C), has={B: 1}, wants_confirmed=True)
+    driven.confirms(A)
+    driven.confirms(C)
+    assert [] == heartbeats(driven)
+    driven.now_s += DEFAULT.watermark_s
+    driven.run()
+
+    assert [(A, 1)] == heartbeats(driven)
+    assert driven.core.due_s() is None
+
+
+def heartbeats(driven: DrivenCore) -> list[tuple[str, int]]:
+    """To whom heartbeats were sent, and the confirmations that they told."""
+    sends = driven.effects_of(Send)
+    return [(send.address, send.message.confirmed) for send in sends if isinstance(send.message, Heartbeat)]
+
+
+def test_who_may_not_show_a_record_yet_asks_its_origin_once() -> None:
+    """The next reader of the same record waits for the same answer; after a tick it is asked again."""
+    driven = DrivenCore.in_sync()
+    driven.replicates(A, term=5, origin=A, upto=1)
+    driven.clear_effects()
+    shown = {INCARNATION[A]: 1}
+    assert driven.core.ask_whether_confirmed(shown, driven.now_s)
+    assert not driven.core.ask_whether_confirmed(shown, driven.now_s)
+    driven.run()
+    (asked,) = [send for send in driven.effects_of(Send) if isinstance(send.message, Heartbeat)]
+    assert (A, True) == (asked.address, asked.message.wants_confirmed)  # type: ignore[union-attr]
+    driven.after(0.05)
+
+    assert driven.core.ask_whether_confirmed(shown, driven.now_s)
 
 
 def test_what_waits_for_its_confirmation_has_a_limit_in_bytes() -> None:
