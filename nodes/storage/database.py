@@ -171,6 +171,16 @@ def in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Conne
     return result
 
 
+@contextlib.contextmanager
+def reading(connection: sqlite3.Connection) -> Iterator[None]:
+    """While the block runs, all that is read is of one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.rollback()
+
+
 def is_final(error: BaseException) -> bool:
     """True if nothing that the file says can be relied on after this error."""
     code = getattr(error, "sqlite_errorcode", 0)

@@ -27,6 +27,7 @@ from nodes.storage.database import (
     free_pages,
     in_transaction,
     is_final,
+    reading,
 )
 from nodes.storage.hours import hour_of
 from nodes.storage.opening import new_incarnation, open_tables
@@ -263,9 +264,15 @@ class SqliteJournal:
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """Read every message once; raises UnusableError when one is not what was written, or is gone."""
+    """Read every message once, in one snapshot, for peers may send messages meanwhile.
+
+    Raises:
+        UnusableError: a message is not what was written, or is gone.
+    """
     found: Counter[int] = Counter()
-    for row in connection.execute("SELECT id, msg, crc FROM messages"):
-        found[hour_of(tables.checked(*row).id)] += row[2]
-    if dict(connection.execute("SELECT hour, digest FROM hours")) != found:
+    with reading(connection):
+        digests = dict(connection.execute("SELECT hour, digest FROM hours WHERE messages > 0"))
+        for row in connection.execute("SELECT id, msg, crc FROM messages"):
+            found[hour_of(tables.checked(*row).id)] += row[2]
+    if digests != found:
         raise UnusableError("messages are gone, or another program has added some")

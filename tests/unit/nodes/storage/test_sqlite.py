@@ -375,6 +375,23 @@ def test_a_journal_whose_file_was_removed_takes_nothing(path: Path) -> None:
         asyncio.run(run(journal))
 
 
+def test_a_journal_is_whole_also_while_peers_send_messages(path: Path) -> None:
+    """A node reads all that it has when it starts, and takes what it lacks at the same time."""
+
+    async def run(journal: SqliteJournal) -> None:
+        await journal.commit([ranged(entries(5_000))], None)
+        checking = asyncio.create_task(journal.check())
+        after = 5_000
+        while not checking.done():
+            await journal.commit([ranged(entries(1), after=after)], None)
+            after += 1
+        await checking
+        assert after > 5_000
+
+    with opened(path) as journal:
+        asyncio.run(run(journal))
+
+
 def test_a_damaged_message_is_never_served(path: Path) -> None:
     """A text that is not what was written breaks the journal, and is found when it is opened again."""
 
