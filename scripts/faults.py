@@ -8,12 +8,9 @@ import psutil
 from common.errors import FatalError
 from scripts import processes
 from scripts.checker import Outcome
-from scripts.clocks import set_clock
 from scripts.stage import DEAD_S, NODES, Stage, quiet, stopped
 from scripts.traffic import HttpClient
 
-CLOCK_STEPS_S = (3_600, -3_600, 300)
-STEPPED_S = 8.0  # that a clock is wrong: longer than a lease, and than all time-outs together
 RESTARTS = 10  # of one rolling run
 ACCEPTED = 8  # requests that a facade holds when it is told to stop: half of its threads
 HOLD_S = 0.5  # for them to arrive, while no node answers
@@ -76,22 +73,6 @@ def roll(stage: Stage) -> None:
             stage.recorder.mark("kill")
             stage.cluster.kill([number])
             stage.cluster.start([number], quiet)
-
-
-def clock(stage: Stage) -> None:
-    """A node's clock is an hour or five minutes ahead, or an hour behind, for STEPPED_S; one behind refuses new ids.
-
-    Raises:
-        FatalError: the logging nodes of this stage have no clocks of their own.
-    """
-    if stage.clock_folder is None:
-        raise FatalError("the logging nodes of this stage have no clocks of their own: see scripts.stage.on_clocks")
-    number = stage.chance.choice(NODES)
-    stage.recorder.mark("step")
-    set_clock(stage.clock_folder, f"logging-{number}", stage.chance.choice(CLOCK_STEPS_S))
-    time.sleep(STEPPED_S)
-    stage.recorder.mark("step back")
-    set_clock(stage.clock_folder, f"logging-{number}", 0)
 
 
 def parallel_key(stage: Stage) -> None:

@@ -12,7 +12,6 @@ import psutil
 
 from common import config
 from scripts import processes
-from scripts.clocks import clock_prefix
 from scripts.hosts import Hosts
 from scripts.launcher import Cluster, Part
 from scripts.ports import write_config
@@ -29,11 +28,10 @@ class Stage:
     """A cluster of three nodes under load.
 
     Attributes:
-        cluster: with two registries on this machine; with one on hosts, and with clocks of its own.
+        cluster: with two registries, or, on hosts, with one.
         recorder: loads it, and reads.
         chance: of this run.
         hang_s: that a paused process stays paused.
-        clock_folder: by which the clocks of the nodes are set; None: they have that of the machine.
         hosts: those of the nodes and of the rest; None on one machine.
         at_last: what is to be done when all processes have ended.
         beside: on hosts: writes through the facade beside each node, in the order of the nodes.
@@ -47,7 +45,6 @@ class Stage:
     hang_s: float
     at_last: ExitStack
     hosts: Hosts | None = None
-    clock_folder: Path | None = None
     beside: tuple[Recorder, ...] = ()
     cut_off: list[Recorder] = field(default_factory=list)
 
@@ -105,18 +102,6 @@ def on_this_machine(folder: Path, chance: random.Random, hang_s: float, load: Lo
     write_config(folder / "config.toml", registries=2)
     with ExitStack() as at_last, Cluster(folder / "config.toml").running(quiet) as cluster:
         yield Stage(cluster, Recorder(cluster.settings.facade.address, load=load), chance, hang_s, at_last)
-
-
-@contextmanager
-def on_clocks(folder: Path, chance: random.Random, hang_s: float) -> Iterator[Stage]:
-    """A cluster on free ports whose logging nodes, with their members, have clocks of their own.
-
-    Raises:
-        FatalError: libfaketime is missing.
-    """
-    write_config(folder / "config.toml")
-    with ExitStack() as at_last, Cluster(folder / "config.toml", within=clock_prefix(folder)).running(quiet) as cluster:
-        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, at_last, clock_folder=folder)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from scripts import aftermath, checker, disk_faults, faults, history, network_fa
 from scripts.checker import Verdict
 from scripts.prepare import prepare
 from scripts.recorder import Recorder
-from scripts.stage import Stage, on_clocks, on_hosts, on_this_machine
+from scripts.stage import Stage, on_hosts, on_this_machine
 from scripts.traffic import client
 
 BEFORE_S = 1.5  # of load before a fault
@@ -52,7 +52,6 @@ FAULTS: dict[str, Callable[[Stage], None]] = {
     "apart": network_faults.apart,
     "closed": network_faults.closed,
     "slow-link": network_faults.slow_link,
-    "clock": faults.clock,
 }
 ONE_NODE = ("apart", "closed", "slow-link")
 NETWORK_FAULTS = ("split", "merge-kill", *ONE_NODE)
@@ -106,7 +105,7 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
     Raises:
         FatalError: the cluster did not heal.
     """
-    arranged = on_hosts if fault in NETWORK_FAULTS else on_clocks if fault == "clock" else on_this_machine
+    arranged = on_hosts if fault in NETWORK_FAULTS else on_this_machine
     with (
         tempfile.TemporaryDirectory(prefix="threefold-torture-") as home,
         arranged(Path(home), random.Random(seed), hang_s) as stage,

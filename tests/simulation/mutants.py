@@ -23,7 +23,7 @@ from nodes.replication.core.joining import Joining
 from nodes.replication.core.machine import Core
 from nodes.replication.core.membership import Membership
 from nodes.replication.core.records import Records
-from nodes.replication.core.state import Peer, Phase, Replica
+from nodes.replication.core.state import Phase, Replica
 from nodes.storage.memory import Tables
 from nodes.storage.protocol import Claim
 from registry.in_sync import InSyncRegistry
@@ -99,12 +99,13 @@ def _before_the_disk(advance: Callable[..., Any]) -> Callable[..., Any]:
     return wrong
 
 
-def _fence_without_asking(fence: Callable[..., Any]) -> Callable[..., Any]:
-    del fence
+def _fence_without_asking(watch_members: Callable[..., Any]) -> Callable[..., Any]:
+    del watch_members
 
-    def wrong(membership: Membership, suspects: Sequence[Peer]) -> None:
-        replica, gone = membership.replica, {peer.address for peer in suspects}
-        if not replica.adopting:
+    def wrong(membership: Membership) -> None:
+        replica = membership.replica
+        gone = {peer.address for peer in replica.members if replica.suspects(peer)}
+        if gone and not replica.adopting:
             rest = tuple(one for one in replica.in_sync.members if one.address not in gone)
             replica.adopting = InSyncSet(replica.in_sync.term + 1, rest)
 
@@ -271,9 +272,11 @@ SPLIT = schedules.test_both_sides_of_a_split_are_united
 MUTANTS = (
     Mutant("a member need not confirm", Records, "advance", _without_a_peer, 1),
     Mutant("the own disk need not confirm", Records, "advance", _before_the_disk, 4),
-    Mutant("members are dropped without a registry", Membership, "_fence", _fence_without_asking, WITHOUT_REGISTRY),
+    Mutant(
+        "members are dropped without a registry", Membership, "_watch_members", _fence_without_asking, WITHOUT_REGISTRY
+    ),
     Mutant("records and vector are not one transaction", Tables, "commit", _records_after_the_vector, 2),
-    Mutant("a set of a lower term is believed", Membership, "consider", _believe_any_term, 17),
+    Mutant("a set of a lower term is believed", Membership, "consider", _believe_any_term, 0),
     Mutant("a joiner serves before it has everything", Membership, "adopted", _serve_when_admitted, 0),
     Mutant("an incarnation is used again", SimulatedNode, "_draw", _one_incarnation, 2),
     Mutant("reads show what is not confirmed", Records, "is_stable", _never(value=True), 0),
