@@ -33,6 +33,7 @@ CHUNK_MESSAGES = 1_000
 PUTS = 6  # at once; while as many are under way, messages are left to the next repair
 PROBE_S = 0.25  # between two looks at a map that did not answer, and at the members
 QUIET_S = 3.0  # without a change of members before the recent messages are put again
+SIZE_S = 10.0  # between two counts of the map: each asks all partitions, and facades ask each second
 OLD_MS = 60_000  # what is so old when it comes is an import, and stays out of the map
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class Projection:
         self._lacking = True  # the map may lack recent messages
         self._puts = 0
         self._size = -1
+        self._sized_s = float("-inf")
         self._members: tuple[str, ...] = ()
         self._changed_s = asyncio.get_running_loop().time()
 
@@ -196,8 +198,10 @@ class Projection:
         return [Member(str(one.uuid), f"{one.address.host}:{one.address.port}", 0) for one in self._raw()]
 
     async def entries(self) -> int:
-        """How many messages the map has; -1 when it does not say."""
-        if self._answers:
+        """How many messages the map had within the last SIZE_S; -1 before it has said so."""
+        now_s = asyncio.get_running_loop().time()
+        if self._answers and now_s - self._sized_s >= SIZE_S:
+            self._sized_s = now_s
             with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(PUT_S):
                     self._size = int(await _mapped(self._map.size()))
