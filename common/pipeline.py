@@ -81,9 +81,9 @@ class Pipeline:
             raise UnreachableError(address, f"no connection can be made: {error.strerror}") from error
         self._descriptors = [int(socket.getsockopt(zmq.FD)) for socket in (self._socket, self._monitor)]
         self._to_take = False
-        for descriptor, take in zip(self._descriptors, (self._take, self._take_news), strict=True):
+        for descriptor, take in zip(self._descriptors, (self._take, self._take_events), strict=True):
             self._loop.add_reader(descriptor, take)
-        self._loop.call_soon(self._take_news)
+        self._loop.call_soon(self._take_events)
 
     async def call(self, frame: bytes, timeout_s: float) -> bytes:
         """The reply to a frame; raises UnreachableError, DisconnectedError or TimedOutError."""
@@ -142,7 +142,7 @@ class Pipeline:
                     if reply and not reply.done():
                         reply.set_result(frames[2])
 
-    def _take_news(self) -> None:
+    def _take_events(self) -> None:
         """Take what has become of the connection; replies first, for they came before it broke."""
         self._take()
         while not self._monitor.closed and rpc.readable(self._monitor):

@@ -91,7 +91,7 @@ class ZmqTransport:
             for _ in range(len(connections)):
                 with contextlib.suppress(IndexError):  # another thread has borrowed it
                     connection = connections.pop(0)
-                    connection.take_news()
+                    connection.take_events()
                     if now_s - connection.used_s < self._idle_s:
                         connections.append(connection)
                     else:

@@ -91,10 +91,10 @@ class Connection:
         """One round trip. Raises UnreachableError, DisconnectedError, TimedOutError or FailedError."""
         self.used_s = time.monotonic()
         ends = self.used_s + timeout_s
-        self.take_news()
+        self.take_events()
         connected_ends = min(ends, time.monotonic() + CONNECT_WAIT_S)
         while self._up is None and self._monitor.poll(left_ms(connected_ends)):
-            self.take_news()
+            self.take_events()
         if not self._up:
             raise UnreachableError(self._address, "no connection")
         try:
@@ -111,7 +111,7 @@ class Connection:
 
     def _await_reply(self, ends: float, timeout_s: float) -> bytes:
         while ready := dict(self._poller.poll(left_ms(ends))):
-            broke = self._monitor in ready and self.take_news()
+            broke = self._monitor in ready and self.take_events()
             if (frame := self._receive()) is not None:
                 return frame
             if broke:
@@ -128,7 +128,7 @@ class Connection:
             raise FailedError(self._address, f"answered with {len(frames)} frames where one belongs")
         return frames[0]
 
-    def take_news(self) -> bool:
+    def take_events(self) -> bool:
         """Take the news of the connection; whether it broke meanwhile, even if there is a new one already."""
         broke = False
         while readable(self._monitor):
@@ -208,7 +208,7 @@ class Listener:
         except zmq.ZMQError as error:
             log.warning("reply dropped", reason=error.strerror)
 
-    def take_news(self) -> None:
+    def take_events(self) -> None:
         """Count connections and what was refused, and close those that are too many."""
         while readable(self._monitor):
             news = recv_monitor_message(self._monitor)

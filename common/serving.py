@@ -68,7 +68,7 @@ class Server:
         """Answer until `stop` is set, then finish what is in flight, for at most DRAIN_S, and close."""
         loop, (requests, news) = asyncio.get_running_loop(), self._listener.descriptors
         loop.add_reader(requests, self._drain)
-        loop.add_reader(news, self._listener.take_news)
+        loop.add_reader(news, self._listener.take_events)
         looking = asyncio.create_task(self._look())
         self._drain()
         try:
@@ -88,7 +88,7 @@ class Server:
         told, next_s = self._listener.refused.copy(), 0.0
         while True:
             await asyncio.sleep(LOOK_S)
-            self._listener.take_news()
+            self._listener.take_events()
             now, now_s = self._listener.refused.copy(), asyncio.get_running_loop().time()
             if now != told and now_s >= next_s:
                 more = {reason: count - told[reason] for reason, count in now.items() if count != told[reason]}

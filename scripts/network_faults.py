@@ -1,6 +1,7 @@
 """What a torture run does to the network between hosts."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from common import config
@@ -67,48 +68,41 @@ def merge_kill(stage: Stage) -> None:
 
 
 def apart(stage: Stage) -> None:
-    """A node reaches the registry and the facade, and no other node reaches it, nor it them.
-
-    Raises:
-        FatalError: as `_require_reported`.
-    """
+    """A node reaches the registry and the facade, and no other node reaches it, nor it them; see `_break_one`."""
     hosts = _hosts(stage)
     alone, *others = stage.chance.sample(NODES, 3)
-    stage.recorder.mark("apart")
-    hosts.close(alone, node_port(alone), sources=others)
-    for other in others:
-        hosts.close(other, node_port(other), sources=[alone])
-    _require_reported(stage, alone)
-    stage.recorder.mark("heal")
-    hosts.heal()
+
+    def break_it() -> None:
+        hosts.close(alone, node_port(alone), sources=others)
+        for other in others:
+            hosts.close(other, node_port(other), sources=[alone])
+
+    _break_one(stage, "apart", alone, break_it)
 
 
 def closed(stage: Stage) -> None:
-    """A node reaches everybody, and nobody reaches its port.
-
-    Raises:
-        FatalError: as `_require_reported`.
-    """
+    """A node reaches everybody, and nobody reaches its port; see `_break_one`."""
     hosts, number = _hosts(stage), stage.chance.choice(NODES)
-    stage.recorder.mark("close")
-    hosts.close(number, node_port(number))
-    _require_reported(stage, number)
-    stage.recorder.mark("heal")
-    hosts.heal()
+    _break_one(stage, "close", number, lambda: hosts.close(number, node_port(number)))
 
 
 def slow_link(stage: Stage) -> None:
-    """What a host sends goes out too slowly for the load.
+    """What a host sends goes out too slowly for the load; see `_break_one`."""
+    hosts, number = _hosts(stage), stage.chance.choice(NODES)
+    _break_one(stage, "slow", number, lambda: hosts.slow(number, SLOW_KBIT_PER_S))
+
+
+def _break_one(stage: Stage, what: str, number: int, break_it: Callable[[], None]) -> None:
+    """Break the network of one node for SPLIT_S, and heal it.
 
     Raises:
         FatalError: as `_require_reported`.
     """
-    hosts, number = _hosts(stage), stage.chance.choice(NODES)
-    stage.recorder.mark("slow")
-    hosts.slow(number, SLOW_KBIT_PER_S)
+    stage.recorder.mark(what)
+    break_it()
     _require_reported(stage, number)
     stage.recorder.mark("heal")
-    hosts.heal()
+    _hosts(stage).heal()
 
 
 def _require_reported(stage: Stage, number: int) -> None:

@@ -452,10 +452,13 @@ def test_a_flood_of_clients_leaves_room_for_peers() -> None:
     """Above a number of requests at once the next client is refused; an operator, as a peer, still gets an answer."""
     disk = Disk()
 
+    async def reads_begun() -> int:
+        return len(disk.asked)
+
     async def steps(one: Running) -> None:
         disk.hung = True
         reads = [asyncio.create_task(one.node.handle(Read(after="", limit=1))) for _ in range(CLIENT_REQUESTS)]
-        await asyncio.sleep(0)
+        await becomes(CLIENT_REQUESTS, reads_begun)
         assert Code.OVERLOADED is code_of(await one.node.handle(Read(after="", limit=1)))
         assert isinstance(await one.node.handle(Inspect()), Report)
         for read in reads:
