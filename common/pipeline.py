@@ -104,14 +104,19 @@ class Pipeline:
             self._socket.send_multipart([_NUMBER.pack(number), b"", frame], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             raise UnreachableError(self._address, "no connection takes a request") from error
+        finally:
+            self._take_soon()
         reply: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[number] = reply
         timer = self._loop.call_later(timeout_s, self._time_out, number, timeout_s)
         reply.add_done_callback(lambda _: self._forget(number, timer))
-        if not self._to_take:  # the descriptor is edge-triggered: a send may take its edge away
+        return reply
+
+    def _take_soon(self) -> None:
+        """Look for replies in the next turn: the descriptor is edge-triggered, and a send may take its edge away."""
+        if not self._to_take:
             self._to_take = True
             self._loop.call_soon(self._take)
-        return reply
 
     def _forget(self, number: int, timer: asyncio.TimerHandle) -> None:
         timer.cancel()

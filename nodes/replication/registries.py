@@ -26,8 +26,6 @@ class Registries:
         renewal: a renewal with an in-sync set that this replica is about to adopt.
         answer_s: for one registry to answer.
 
-    Attributes:
-        renewed_s: when the last renewal was sent that a registry may have received, in the time of the event loop.
     """
 
     def __init__(
@@ -41,9 +39,15 @@ class Registries:
         self._addresses = tuple(addresses)
         self._renewal = renewal
         self._answer_s = answer_s
-        self.renewed_s = float("-inf")
+        self._renewing_s: list[float] = []  # when the renewals were sent that are under way
+        self._renewed_s = float("-inf")
         self._starts: dict[str, int] = {}  # the start of each registry, as it named it last
         self._failing: set[str] = set()  # registries that did not answer the last time
+
+    @property
+    def renewed_s(self) -> float:
+        """When the last renewal was sent that a registry may have received, in the time of the event loop."""
+        return max([self._renewed_s, *self._renewing_s])
 
     async def ask(self, request: RegistryRequest) -> tuple[Renewed | None, list[Renewed]]:
         """The deciding answer, or None; and the answers of the other registries, if they were asked."""
@@ -71,12 +75,14 @@ class Registries:
         sent = False
         for _ in range(2):
             known = self._starts.get(address, 0)
-            before_s, self.renewed_s = self.renewed_s, asyncio.get_running_loop().time()
-            began_s = self.renewed_s
-            reply, received = await self._ask(address, msgspec.structs.replace(request, registry=known))
-            sent = sent or received
-            if not received and self.renewed_s == began_s:
-                self.renewed_s = before_s
+            began_s = asyncio.get_running_loop().time()
+            self._renewing_s.append(began_s)
+            try:
+                reply, received = await self._ask(address, msgspec.structs.replace(request, registry=known))
+            finally:
+                self._renewing_s.remove(began_s)
+            if received:
+                sent, self._renewed_s = True, max(began_s, self._renewed_s)
             if reply is None or reply.registry == known:
                 return reply, sent
             self._starts[address] = reply.registry

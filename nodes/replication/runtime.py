@@ -179,9 +179,9 @@ class Replicator:
         try:
             for effect in self.core.take(self._loop.time()):
                 self._do(effect)
+            self.waiters.look()
         except Exception as error:
             self._break(error)
-        self.waiters.look()
         self._schedule()
         self._ticking.look()
         seen = (self.core.phase, self.core.in_sync, self.core.replica.read_only)

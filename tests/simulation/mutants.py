@@ -270,7 +270,7 @@ REGISTRY_STARTS = schedules.test_a_registry_that_has_just_started_lists_nobody_b
 SPLIT = schedules.test_both_sides_of_a_split_are_united
 
 MUTANTS = (
-    Mutant("a member need not confirm", Records, "advance", _without_a_peer, 1),
+    Mutant("a member need not confirm", Records, "advance", _without_a_peer, 3),
     Mutant("the own disk need not confirm", Records, "advance", _before_the_disk, 4),
     Mutant(
         "members are dropped without a registry", Membership, "_watch_members", _fence_without_asking, WITHOUT_REGISTRY
@@ -281,9 +281,9 @@ MUTANTS = (
     Mutant("an incarnation is used again", SimulatedNode, "_draw", _one_incarnation, 2),
     Mutant("reads show what is not confirmed", Records, "is_stable", _never(value=True), 0),
     Mutant("a known key is answered at once", Claims, "_decide", _known_key_at_once, 1),
-    Mutant("two messages with one key both stay", Claim, "yields_to", _never(value=False), 208),
+    Mutant("two messages with one key both stay", Claim, "yields_to", _never(value=False), 61),
     Mutant("survivors do not exchange what a dead peer sent", Replica, "compare", _do_nothing, DIED_FIRST),
-    Mutant("after a failed commit the numbers are used again", Core, "commit_failed", _keep_the_incarnation, 5),
+    Mutant("after a failed commit the numbers are used again", Core, "commit_failed", _keep_the_incarnation, 21),
     Mutant(
         "without a registry nobody waits for the lease",
         Membership,
@@ -298,7 +298,7 @@ MUTANTS = (
         _found_alone,
         EMPTY_DISK,
     ),
-    Mutant("a joiner is listed when it is admitted", InSyncRegistry, "admit", _list_when_admitted, 6),
+    Mutant("a joiner is listed when it is admitted", InSyncRegistry, "admit", _list_when_admitted, 27),
     Mutant(
         "a registry answers before it knows who is in sync", InSyncRegistry, "_end_start", _no_start, REGISTRY_STARTS
     ),

@@ -41,11 +41,9 @@ class Membership:
         self.joiner = Joining(replica, configured, self._ask)
         self._asking: dict[tuple[object, ...], float] = {}  # what the registries are asked now, and since when
         self.renewed_s = replica.now_s
-        self._suspected_s: dict[Identity, float] = {}  # since when a member is suspect
+        self._suspected_s: dict[str, float] = {}  # since when the member at an address is suspect
         self._next_renewal_s = replica.now_s
         self._cut_off = False  # no registry answered when a member was to be fenced
-
-    # Time
 
     def tick(self) -> None:
         """Do what is due."""
@@ -58,9 +56,10 @@ class Membership:
         else:
             self._watch_members()
             self.joiner.admit_others()
+        pause_s = replica.settings.retry_s if replica.suspended else replica.settings.heartbeat_s
         for peer in replica.members:
             peer.asked.clear()  # what is still waited for is asked again
-            if replica.now_s - peer.contacted_s >= replica.settings.heartbeat_s:
+            if replica.now_s - peer.contacted_s >= pause_s or peer.watermark_sent < replica.watermark:
                 replica.heartbeat(peer)
 
     def renew(self) -> None:
@@ -96,7 +95,7 @@ class Membership:
         elif (
             replica.member()
             and in_sync.members
-            and in_sync.term >= replica.in_sync.term
+            and in_sync.term >= replica.term
             and (teller is None or replica.in_sync.find(teller))
         ):
             self.leave("this replica was fenced", in_sync.term)
@@ -172,7 +171,7 @@ class Membership:
         peer = self.replica.sender(request)
         self._learn(peer, request)
         if request.wants_confirmed:
-            peer.watermark_wanted = peer.vector.get(self.replica.incarnation, 0)
+            self._records.wants_watermark(peer, dict(request.pending))
         return self.replica.report()
 
     def answered(self, peer: Peer, state: ReplicaState, *, complete: bool, asked_s: float) -> None:
@@ -209,7 +208,7 @@ class Membership:
         """Have the registries fence members that do not confirm."""
         replica, since_s = self.replica, self._suspected_s
         suspects = [peer for peer in replica.members if replica.suspects(peer)]
-        self._suspected_s = {peer.identity: since_s.get(peer.identity, replica.now_s) for peer in suspects}
+        self._suspected_s = {peer.address: since_s.get(peer.address, replica.now_s) for peer in suspects}
         if not suspects:
             self._cut_off = False
             return
@@ -224,8 +223,9 @@ class Membership:
         Facades go on with the last list, so a short interruption must not part replicas that all of them reach.
         """
         replica = self.replica
-        since_s = max(self.renewed_s, *self._suspected_s.values())
-        if all(peer.refused for peer in suspects) or replica.now_s - since_s >= replica.settings.lease_s:
+        waited_s = replica.now_s - max(self.renewed_s, *self._suspected_s.values())
+        ended = all(peer.refused or not replica.in_sync.find(peer.identity) for peer in suspects)
+        if ended or waited_s >= replica.settings.lease_s:
             rest = tuple(one for one in replica.in_sync.members if replica.peer(one.address) not in suspects)
             if len(rest) < len(replica.in_sync.members):
                 replica.adopting = InSyncSet(replica.in_sync.term + 1, rest)

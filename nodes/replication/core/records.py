@@ -234,8 +234,8 @@ class Records:
     # The watermark, when no Replicate takes it along
 
     def ask_whether_confirmed(self, versions: Mapping[int, int]) -> bool:
-        """Ask each origin for its watermark; of an origin that is gone, ask each member what it has. False if asked."""
-        replica, live = self.replica, self.replica.live_origins()
+        """Ask each listed origin for its watermark; of another one, ask each member what it has. False if asked."""
+        replica, listed = self.replica, {one.incarnation for one in self.replica.in_sync.listed}
         waits_for = {
             origin: upto
             for origin in self._unstable - {replica.incarnation}
@@ -244,13 +244,19 @@ class Records:
         asks = False
         for peer in replica.members:
             wanted = {
-                origin: upto for origin, upto in waits_for.items() if origin == peer.incarnation or origin not in live
+                origin: upto for origin, upto in waits_for.items() if origin == peer.incarnation or origin not in listed
             }
             if not covers(peer.asked, wanted):
                 merge(peer.asked, wanted.items())
                 replica.heartbeat(peer, wants_confirmed=True)
                 asks = True
         return asks
+
+    def wants_watermark(self, peer: Peer, pending: Mapping[int, int]) -> None:
+        """A reader at a peer waits for what that has of this replica's records, or is about to commit."""
+        own = self.replica.incarnation
+        peer.watermark_wanted = max(peer.vector.get(own, 0), pending.get(own, 0))
+        peer.watermark_sent = self.replica.watermark  # the answer tells it
 
     def lacks_watermark(self, peer: Peer) -> bool:
         """True if the readers of a peer wait for a watermark that it has not been sent."""

@@ -297,3 +297,30 @@ def test_without_a_registry_all_members_together_end_a_suspension() -> None:
     driven.peers_answer(C)
 
     assert driven.core.may_show({})
+
+
+def test_a_late_word_of_an_older_set_does_not_undo_a_newer_one() -> None:
+    """A replica was fenced, and admitted again: it is storing that set when it hears of its fence."""
+    driven = DrivenCore.in_sync()
+    driven.disk_waits = True
+    driven.registry_renews(set_of(7, A, C, joining=[B]), standing=Standing.JOINING)
+    driven.beats(C, set_of(6, A, C))
+    driven.flush()
+
+    assert 7 == driven.core.in_sync.term
+    assert driven.core.replica.member()
+
+
+def test_without_a_registry_a_process_that_started_again_is_not_waited_for() -> None:
+    """The new incarnation says that the one in the set has ended."""
+    driven = DrivenCore.in_sync()
+    driven.core.request(
+        "new process",
+        Heartbeat(node=A, incarnation=99, in_sync=InSyncSet(0, ()), vector=(), pending=(), confirmed=0),
+        driven.now_s,
+    )
+    driven.after(0.01)
+    driven.no_registry(driven.asked_registries(Fence)[-1])
+    driven.after(0.05)
+
+    assert {B, C} == {one.address for one in driven.core.in_sync.members}

@@ -97,7 +97,7 @@ def test_a_member_whose_readers_wait_hears_of_a_confirmation_at_once() -> None:
     """It asks, and is told when the record is on all disks; who does not ask hears of it with the next message."""
     driven = DrivenCore.in_sync()
     driven.append()
-    driven.beats(A, set_of(5, A, B, C), has={B: 1}, wants_confirmed=True)
+    driven.beats(A, set_of(5, A, B, C), commits={B: 1}, wants_confirmed=True)
     driven.confirms(A)
     driven.confirms(C)
     assert [] == heartbeats(driven)
@@ -106,6 +106,19 @@ def test_a_member_whose_readers_wait_hears_of_a_confirmation_at_once() -> None:
 
     assert [(A, 1)] == heartbeats(driven)
     assert driven.core.due_s() is None
+
+
+def test_members_hear_of_a_confirmation_at_the_next_tick() -> None:
+    """Also when no reader waits: if this replica is gone then, they may show the record without waiting for a fence."""
+    driven = DrivenCore.in_sync()
+    driven.append()
+    driven.confirms(A)
+    driven.confirms(C)
+    driven.clear_effects()
+    driven.after(0.05)
+    driven.after(0.05)
+
+    assert [(A, 1), (C, 1)] == heartbeats(driven)
 
 
 def heartbeats(driven: DrivenCore) -> list[tuple[str, int]]:
