@@ -10,10 +10,13 @@ from collections.abc import Sequence
 import click
 import psutil
 
+from common import ids
+from scripts import transfer
 from scripts.launcher import VERIFIED_AGE_MS, Cluster
 from scripts.processes import gone
+from scripts.recorder import ONE_SLOW_WRITER, Recorder
 from scripts.traffic import HttpClient, client
-from tests.measure import a_cluster
+from tests.measure import a_cluster, old_line
 from tests.wrk import cpu_s, processes_of
 
 SETTLE_S = 30.0  # after a start, for Java to have compiled what it uses
@@ -61,6 +64,29 @@ def large(seconds: float) -> None:
         click.echo(f"processes that ended: {ended or 'none'}")
         time.sleep(VERIFIED_AGE_MS / 1_000)
         click.echo(f"on the disks of the nodes: {[one.messages for one in cluster.verify()]}")
+
+
+@main.command()
+@click.option("--messages", default=1_000_000, show_default=True, help="How many are stored.")
+def catch_up(messages: int) -> None:
+    """A node whose disk was lost takes everything from the others: for how long, its memory, and posts meanwhile."""
+    with a_cluster() as cluster, transfer.connected(cluster.folder.parent / "config.toml") as nodes:
+        now_ms = ids.now_ms()
+        transfer.load(nodes, (old_line(now_ms - messages + number, number) for number in range(messages)), click.echo)
+        cluster.kill([3])
+        cluster.wipe([3])
+        recorder = Recorder(cluster.settings.facade.address, load=ONE_SLOW_WRITER)
+        with recorder.running():
+            began_s = time.monotonic()
+            cluster.start([3], lambda _line: None)
+            taken_s = time.monotonic() - began_s
+        click.echo(f"ready after {taken_s:.1f} s; {[one.messages for one in cluster.verify()]} messages")
+        sizes = [process.memory_info().rss / 1e6 for process in processes_of(cluster)["logging"]]
+        click.echo(f"memory of the nodes afterwards, MB: {', '.join(f'{size:.0f}' for size in sizes)}")
+        slowest_s = max(write.ended_s - write.began_s for write in recorder.writes)
+        click.echo(
+            f"meanwhile {len(recorder.writes)} posts, {len(recorder.errors)} errors, slowest {1e3 * slowest_s:.0f} ms"
+        )
 
 
 def _send(cluster: Cluster, counts: list[int], number: int, ends_s: float) -> None:
