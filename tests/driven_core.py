@@ -140,6 +140,12 @@ class DrivenCore:
         self.core.registry_answered(self._renewal(), reply, self.now_s, renewed_s=self.now_s)
         self.run()
 
+    def registry_answers(self, asked: Ask, in_sync: InSyncSet, *, live: tuple[str, ...]) -> None:
+        """A registry answers a question with the current set, and whom of it it lists."""
+        reply = Renewed(registry=1, standing=Standing.LISTED, in_sync=in_sync, live=live)
+        self.core.registry_answered(asked.message, reply, self.now_s, renewed_s=NEVER_S)
+        self.run()
+
     def no_registry(self, asked: Ask, *, renewed_s: float = NEVER_S) -> None:
         """No registry answers a question; one may have received the renewal that was sent at `renewed_s`."""
         self.core.registry_answered(asked.message, None, self.now_s, renewed_s=renewed_s)

@@ -267,12 +267,12 @@ class Membership:
             self._records.reborn()
         if isinstance(message, Renew) and reply is not None:
             self.renewed_s = replica.now_s
-        if reply is not None:
-            for one in (reply, *others):
-                self._learn_registry(one, asked_s)
-        elif isinstance(message, Fence) and replica.identity in message.targets:
-            self.leave("this replica leaves")
-        elif isinstance(message, Fence) and replica.phase is not Phase.JOINING:  # else it has left since it asked
+        for one in (reply, *others) if reply else ():
+            self._learn_registry(one, asked_s)
+        if isinstance(message, Fence) and replica.identity in message.targets:
+            if reply is None or (replica.leaving and replica.own not in reply.live):  # the set of the last one stays
+                self.leave("this replica leaves")
+        elif reply is None and isinstance(message, Fence) and replica.phase is not Phase.JOINING:  # or it has left
             self._cut_off = True
 
     def _is_renamed(self, joiner: Identity, reply: Renewed) -> bool:

@@ -324,3 +324,15 @@ def test_without_a_registry_a_process_that_started_again_is_not_waited_for() -> 
     driven.after(0.05)
 
     assert {B, C} == {one.address for one in driven.core.in_sync.members}
+
+
+def test_the_last_replica_leaves_when_the_registry_lists_it_no_more() -> None:
+    """The set stays as it was, for whoever starts first; the node need not wait for anybody to stop."""
+    driven = DrivenCore.in_sync()
+    driven.registry_renews(set_of(6, B))
+    driven.core.leave(driven.now_s)
+    driven.after(0.05)
+    (asked,) = driven.asked_registries(Fence)
+    driven.registry_answers(asked, set_of(6, B), live=())
+
+    assert driven.core.left
