@@ -53,7 +53,8 @@ def test_a_cluster_survives_what_nobody_expects(embedded_cluster: Cluster) -> No
     phases = ("http", "second opinion", "frames", "decoded")
     assert (1_500, 5_000, 5_000, 5_000) == tuple(document[phase]["sent"] for phase in phases)
     assert {"200", "201", "400", "404", "405"} <= document["http"].keys()
-    assert {"storedall", "page", "leased", "known", "status", "failure invalid"} <= document["frames"].keys()
+    # no page: a stranger's frame may join as a replica, and until it is fenced reads wait for its confirmations
+    assert {"storedall", "leased", "known", "status", "failure invalid"} <= document["frames"].keys()
     assert {part.name for part in embedded_cluster.parts} == document["processes"].keys()
     assert msgspec.json.encode(document)
 
