@@ -102,7 +102,7 @@ class Heartbeat(Wire, frozen=True, kw_only=True):
         vector: the entries that changed since the sender started.
         pending: what it is about to commit beyond `vector`.
         confirmed: up to this number its own records are on the disk of each member of its in-sync set.
-        wants_confirmed: the receiver is to say so when that grows for its own records: readers wait for it.
+        wants_confirmed: readers wait at the sender: the receiver sends its own `confirmed` as soon as it grows.
     """
 
     node: Name

@@ -185,14 +185,13 @@ def main(  # noqa: PLR0917 (click names them)
 
 
 def _line(result: Result) -> str:
-    outages = _shown(result.outage_ms)
     counts = {**asdict(result.verdict.broken), "differing": result.differing, "missing": result.missing}
     broken = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     told = (
         f"{result.verdict.acknowledged} acknowledged",
         f"broken: {broken or 'nothing'}",
         f"{result.errors} errors",
-        f"no write for ms: {outages}",
+        f"no write for ms: {_shown(result.outage_ms)}",
         f"no read of the newest page for ms: {_shown(result.page_outage_ms)}",
         f"no read of one message for ms: {_shown(result.message_outage_ms)}",
         f"slowest read of everything ms: {_shown(result.slowest_read_ms)}",

@@ -22,7 +22,7 @@ from common.replication import (
 from common.vectors import VectorEntry
 from nodes.replication.core.claims import KeyedAppend
 from nodes.replication.core.effects import Answer, Ask, Commit, Effect, Finish, Opened, Outcome, Send, Settings
-from nodes.replication.core.machine import DEFAULT, Core
+from nodes.replication.core.machine import DEFAULT, Core, PeerRequest
 from nodes.storage.protocol import digest
 
 A, B, C = ADDRESSES = ("a:1", "b:1", "c:1")
@@ -53,6 +53,10 @@ def id_of(number: int) -> str:
 def vector(versions: Mapping[str, int]) -> tuple[VectorEntry, ...]:
     """A version vector, given by the addresses of the origins."""
     return tuple(VectorEntry(INCARNATION[address], upto) for address, upto in versions.items())
+
+
+def _listed(in_sync: InSyncSet) -> tuple[str, ...]:
+    return tuple(one.address for one in in_sync.listed)
 
 
 class DrivenCore:
@@ -135,13 +139,12 @@ class DrivenCore:
 
     def registry_renews(self, in_sync: InSyncSet, *, standing: Standing = Standing.LISTED) -> None:
         """A registry answers a renewal."""
-        live = tuple(one.address for one in in_sync.listed)
-        reply = Renewed(registry=1, standing=standing, in_sync=in_sync, live=live)
+        reply = Renewed(registry=1, standing=standing, in_sync=in_sync, live=_listed(in_sync))
         self.core.registry_answered(self._renewal(), reply, self.now_s, renewed_s=self.now_s)
         self.run()
 
     def registry_answers(self, asked: Ask, in_sync: InSyncSet, *, live: tuple[str, ...]) -> None:
-        """A registry answers a question with the current set, and whom of it it lists."""
+        """A registry answers a question with the current set, and the members of it that it lists."""
         reply = Renewed(registry=1, standing=Standing.LISTED, in_sync=in_sync, live=live)
         self.core.registry_answered(asked.message, reply, self.now_s, renewed_s=NEVER_S)
         self.run()
@@ -156,12 +159,9 @@ class DrivenCore:
         self.disk_waits, self.commits = False, []
         self.core.reborn(incarnation, self.now_s)
         self.run()
-        asked = self.asked_registries(Admit)[-1]
         members = tuple(one._replace(incarnation=incarnation) if one.address == B else one for one in in_sync.members)
         newer = InSyncSet(in_sync.term + 1, members)
-        reply = Renewed(registry=1, standing=Standing.LISTED, in_sync=newer, live=ADDRESSES)
-        self.core.registry_answered(asked.message, reply, self.now_s, renewed_s=NEVER_S)
-        self.run()
+        self.registry_answers(self.asked_registries(Admit)[-1], newer, live=_listed(newer))
         for peer in (A, C):
             self.beats(peer, newer)
         self.peers_answer()
@@ -194,49 +194,43 @@ class DrivenCore:
         commits: Mapping[str, int] | None = None,
         confirmed: int = 0,
         wants_confirmed: bool = False,
+        incarnation: int | None = None,
     ) -> None:
-        """A peer sends a heartbeat: what it `has`, and what it `commits` at this moment."""
-        self._tokens += 1
-        self.core.request(
-            self._tokens,
+        """A peer, or another process at its address, sends a heartbeat: what it `has`, and `commits` at this moment."""
+        self._request(
             Heartbeat(
                 node=peer,
-                incarnation=INCARNATION[peer],
+                incarnation=incarnation or INCARNATION[peer],
                 in_sync=in_sync,
                 vector=vector(has or {}),
                 pending=vector(commits or {}),
                 confirmed=confirmed,
                 wants_confirmed=wants_confirmed,
-            ),
-            self.now_s,
+            )
         )
-        self.run()
 
     def joins(self, peer: str, *, has: Mapping[str, int] | None = None, term: int = 0) -> None:
         """A peer that left a set of a term asks for all that it lacks, to come into sync."""
-        self._tokens += 1
-        request = Join(
-            node=peer,
-            incarnation=INCARNATION[peer],
-            in_sync=InSyncSet(term, ()),
-            vector=vector(has or {}),
-            wants_records=True,
-            can_serve=True,
+        self._request(
+            Join(
+                node=peer,
+                incarnation=INCARNATION[peer],
+                in_sync=InSyncSet(term, ()),
+                vector=vector(has or {}),
+                wants_records=True,
+                can_serve=True,
+            )
         )
-        self.core.request(self._tokens, request, self.now_s)
-        self.run()
 
     def replicates(
         self, peer: str, *, term: int, origin: str, upto: int, after: int = 0, confirmed: int = 0
     ) -> Reply | None:
         """A peer sends records of an origin; the answer, or None while the disk waits."""
-        self._tokens += 1
         records = tuple(
             Record(number, id_of(1_000 * INCARNATION[origin] + number), f"text {number} of {origin}")
             for number in range(after + 1, upto + 1)
         )
-        self.core.request(
-            self._tokens,
+        return self._request(
             Replicate(
                 node=peer,
                 incarnation=INCARNATION[peer],
@@ -246,9 +240,13 @@ class DrivenCore:
                 upto=upto,
                 records=records,
                 confirmed=confirmed,
-            ),
-            self.now_s,
+            )
         )
+
+    def _request(self, message: PeerRequest) -> Reply | None:
+        """A request of a peer; the answer, or None while the disk waits."""
+        self._tokens += 1
+        self.core.request(self._tokens, message, self.now_s)
         self.run()
         return next((effect.message for effect in self.effects_of(Answer) if effect.token == self._tokens), None)
 

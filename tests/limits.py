@@ -1,4 +1,4 @@
-"""`python -m tests.limits`: what an idle cluster takes, and what large messages do to one, on clusters of its own."""
+"""`python -m tests.limits`: an idle cluster, a flood of large messages, and a node whose disk was lost."""
 
 import contextlib
 import http.client

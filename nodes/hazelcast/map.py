@@ -7,7 +7,7 @@ bounds the map, by age and by heap (member.yaml).
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -117,7 +117,7 @@ class Projection:
     async def _put_all(self, entries: Sequence[Entry]) -> None:
         self._puts += 1
         try:
-            for chunk in _chunks(entries):
+            for chunk in chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES):
                 await _mapped(self._map.put_all({entry.id: entry.msg for entry in chunk}))
         finally:
             self._puts -= 1
@@ -261,11 +261,6 @@ def _listener(lost: asyncio.Event) -> Callable[[str], None]:
             lost.set()
 
     return changed
-
-
-def _chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """The entries, as many at a time as one put takes."""
-    return chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES)
 
 
 async def _mapped(call: Awaitable[T]) -> T:

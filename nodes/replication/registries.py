@@ -25,7 +25,6 @@ class Registries:
         addresses: host:port of each, in the order of the configuration.
         renewal: a renewal with an in-sync set that this replica is about to adopt.
         answer_s: for one registry to answer.
-
     """
 
     def __init__(

@@ -126,9 +126,10 @@ class Replicator:
 
     async def may_be_shown(self, versions: Versions) -> None:
         """Return when everything that a vector covers may be shown, or this replica was fenced."""
-        await self.waiters.until(lambda: self._asks_whether_confirmed(versions))
+        await self.waiters.until(lambda: self._may_show_or_ask(versions))
 
-    def _asks_whether_confirmed(self, versions: Versions) -> bool:
+    def _may_show_or_ask(self, versions: Versions) -> bool:
+        """True if these versions may be shown; if not, the members are asked, once for each record."""
         if self.core.may_show(versions):
             return True
         if self.core.ask_whether_confirmed(versions, self._loop.time()):

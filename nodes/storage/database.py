@@ -172,8 +172,8 @@ def in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Conne
 
 
 @contextlib.contextmanager
-def reading(connection: sqlite3.Connection) -> Iterator[None]:
-    """While the block runs, all that is read is of one moment."""
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read everything in the block from one snapshot."""
     connection.execute("BEGIN")
     try:
         yield

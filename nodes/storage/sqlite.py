@@ -27,7 +27,7 @@ from nodes.storage.database import (
     free_pages,
     in_transaction,
     is_final,
-    reading,
+    snapshot,
 )
 from nodes.storage.hours import hour_of
 from nodes.storage.opening import new_incarnation, open_tables
@@ -270,7 +270,7 @@ def _check(connection: sqlite3.Connection) -> None:
         UnusableError: a message is not what was written, or is gone.
     """
     found: Counter[int] = Counter()
-    with reading(connection):
+    with snapshot(connection):
         digests = dict(connection.execute("SELECT hour, digest FROM hours WHERE messages > 0"))
         for row in connection.execute("SELECT id, msg, crc FROM messages"):
             found[hour_of(tables.checked(*row).id)] += row[2]

@@ -24,10 +24,10 @@ class Settings:
         registry_s: for a registry to answer.
         retry_s: between two requests of a joiner to the same peer.
         assemble_s: how long a replica that starts waits for the others of its last in-sync set.
-        watermark_s: how long a confirmation for which a reader waits may wait for a message that takes it along.
+        watermark_s: the longest delay of a watermark that a reader waits for, in case a Replicate carries it.
         standstill_s: a tick that is later than this means that the process stood still.
-        suspend_s: after so long a standstill others may have fenced this replica: nothing is accepted or acknowledged
-            before a registry has answered.
+        suspend_s: after so long a standstill others may have fenced this replica: nothing is accepted, acknowledged or
+            shown before a registry, or every member, has answered.
         hold_down_s, hold_down_max_s: how long a replica that was removed waits, doubled for each time within a minute.
         join_lag: records that a joiner may lack when it is admitted.
         window: Replicate messages to one peer that are unanswered.

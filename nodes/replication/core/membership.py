@@ -63,9 +63,9 @@ class Membership:
                 replica.heartbeat(peer)
 
     def renew(self) -> None:
-        """Renew at the registries, unless they do not answer a Fence: a renewal that one receives prolongs the wait.
+        """Renew at the registries, unless a Fence is unanswered: a renewal would prolong the wait for the own lease.
 
-        After `registry_s` they go on, for an answered Fence takes a while to reach the other registries.
+        After `registry_s` renewals go on, because an answered Fence takes a while to reach the other registries.
         """
         replica = self.replica
         unanswered = replica.now_s - self._asking.get((Fence,), float("-inf")) < replica.settings.registry_s
@@ -136,7 +136,7 @@ class Membership:
         self.renew()
 
     def _introduced(self, member: Member, *, new: bool) -> Peer:
-        """The peer that is a member now; what it said as a joiner does not count, and the barrier begins anew."""
+        """Return the peer of a member; the barrier begins anew, and what a new member said as a joiner is forgotten."""
         peer = self.replica.peer_of(member.address, member.incarnation)
         peer.target = None
         if new:
@@ -231,7 +231,7 @@ class Membership:
                 replica.adopting = InSyncSet(replica.in_sync.term + 1, rest)
 
     def reborn(self, incarnation: int) -> bool:
-        """Take on a stored incarnation; False if a registry must put it in the place of the listed one first."""
+        """Use a stored incarnation; False if a registry must first replace the listed one by it."""
         replica = self.replica
         if replica.phase is Phase.READY:
             joiner = Identity(replica.own, incarnation)
@@ -276,7 +276,7 @@ class Membership:
             self._cut_off = True
 
     def _is_renamed(self, joiner: Identity, reply: Renewed) -> bool:
-        """True if a registry has put a new incarnation in the place of the one of this replica."""
+        """True if a registry has replaced the incarnation of this replica by a new one."""
         own = self.replica.identity
         return joiner != own and joiner.address == own.address and reply.in_sync.find(joiner) is not None
 
@@ -295,5 +295,5 @@ class Membership:
 
 
 def _kind(message: RegistryRequest) -> tuple[object, ...]:
-    """What is asked once at a time."""
+    """The key of a question; of each key, one question is under way at a time."""
     return (Admit, message.joiner) if isinstance(message, Admit) else (type(message),)

@@ -234,7 +234,7 @@ class Records:
     # The watermark, when no Replicate takes it along
 
     def ask_whether_confirmed(self, versions: Mapping[int, int]) -> bool:
-        """Ask each listed origin for its watermark; of another one, ask each member what it has. False if asked."""
+        """Ask each listed origin for its watermark, and all members about other origins; False if that is under way."""
         replica, listed = self.replica, {one.incarnation for one in self.replica.in_sync.listed}
         waits_for = {
             origin: upto
@@ -253,7 +253,7 @@ class Records:
         return asks
 
     def wants_watermark(self, peer: Peer, pending: Mapping[int, int]) -> None:
-        """A reader at a peer waits for what that has of this replica's records, or is about to commit."""
+        """Note up to which own record the readers of a peer wait: what the peer has, or is about to commit."""
         own = self.replica.incarnation
         peer.watermark_wanted = max(peer.vector.get(own, 0), pending.get(own, 0))
         peer.watermark_sent = self.replica.watermark  # the answer tells it
@@ -263,6 +263,6 @@ class Records:
         return peer.watermark_sent < min(peer.watermark_wanted, self.replica.watermark)
 
     def watermark_due_s(self) -> float | None:
-        """When members whose readers wait should at the latest hear of the newest confirmations; None if none waits."""
+        """The latest time to send the watermark to members whose readers wait for it; None if none waits."""
         waits = any(map(self.lacks_watermark, self.replica.members))
         return self._advanced_s + self.replica.settings.watermark_s if waits else None

@@ -42,8 +42,8 @@ class Peer:
         agreed_s: when it was asked for its last answer in which it had the same in-sync set as this replica.
         target: the vector that it had when it began to count on this replica; see Membership.
         watermark_sent: the watermark that was sent to it last.
-        watermark_wanted: up to which own number its readers wait for the watermark.
-        asked: up to which number of each origin it was lately asked whether they are confirmed.
+        watermark_wanted: up to which own record its readers wait for the watermark.
+        asked: for each origin, up to which number it was asked about confirmations since the last tick.
     """
 
     def __init__(self, address: str) -> None:

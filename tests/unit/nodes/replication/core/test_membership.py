@@ -45,12 +45,7 @@ def test_a_stranger_fences_nobody() -> None:
     """Another process at the address of a member is not that member."""
     driven = DrivenCore.in_sync()
     stranger = InSyncSet(6, (Member(C, 99, 6, listed=True),))
-    driven.core.request(
-        "stranger",
-        Heartbeat(node=C, incarnation=99, in_sync=stranger, vector=(), pending=(), confirmed=0),
-        driven.now_s,
-    )
-    driven.run()
+    driven.beats(C, stranger, incarnation=99)
 
     assert Phase.READY is driven.core.phase
 
@@ -196,11 +191,7 @@ def test_members_that_are_idle_hear_a_heartbeat_each_second() -> None:
 def test_a_new_process_at_the_address_of_a_member_is_no_member() -> None:
     """The incarnation that is in the set is fenced, for the new process may have lost its disk."""
     driven = DrivenCore.in_sync()
-    driven.core.request(
-        "new process",
-        Heartbeat(node=A, incarnation=99, in_sync=InSyncSet(0, ()), vector=(), pending=(), confirmed=0),
-        driven.now_s,
-    )
+    driven.beats(A, InSyncSet(0, ()), incarnation=99)
     driven.after(0.01)
 
     asked = driven.asked_registries(Fence)
@@ -314,11 +305,7 @@ def test_a_late_word_of_an_older_set_does_not_undo_a_newer_one() -> None:
 def test_without_a_registry_a_process_that_started_again_is_not_waited_for() -> None:
     """The new incarnation says that the one in the set has ended."""
     driven = DrivenCore.in_sync()
-    driven.core.request(
-        "new process",
-        Heartbeat(node=A, incarnation=99, in_sync=InSyncSet(0, ()), vector=(), pending=(), confirmed=0),
-        driven.now_s,
-    )
+    driven.beats(A, InSyncSet(0, ()), incarnation=99)
     driven.after(0.01)
     driven.no_registry(driven.asked_registries(Fence)[-1])
     driven.after(0.05)
