@@ -1,4 +1,4 @@
-"""The Hazelcast map of recent messages: a view of the journals. The only module that imports hazelcast.
+"""The Hazelcast map of recent messages: a view of the journals. Only this module and `text` import hazelcast.
 
 Nothing depends on what the map answers. A message is put when it is accepted, and that is awaited for PUT_S. When the
 map does not answer, or its members change, the first listed replica puts the recent messages again. Hazelcast itself
@@ -21,6 +21,7 @@ from common.errors import FatalError, StoreError
 from common.inspection import Member
 from common.sequences import chunks
 from common.wire import Entry
+from nodes.hazelcast.text import Text
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ class Projection:
     def __init__(
         self,
         client: HazelcastClient,
-        messages: "Map[str, str]",
+        messages: "Map[Text, Text]",
         lost: asyncio.Event,
         observed: Callable[[float], object],
     ) -> None:
@@ -118,7 +119,7 @@ class Projection:
         self._puts += 1
         try:
             for chunk in chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES):
-                await _mapped(self._map.put_all({entry.id: entry.msg for entry in chunk}))
+                await _mapped(self._map.put_all({Text(entry.id): Text(entry.msg) for entry in chunk}))
         finally:
             self._puts -= 1
 

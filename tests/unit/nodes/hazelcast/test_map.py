@@ -30,6 +30,7 @@ from nodes.hazelcast.map import (
     quiet_abandoned_calls,
     read_text_alone,
 )
+from nodes.hazelcast.text import Text
 from scripts.ports import free_addresses
 from tests.support import becomes
 
@@ -46,12 +47,12 @@ class Twin:
         self.answers.set()
         self.error: Exception | None = None
 
-    async def put_all(self, entries: dict[str, str]) -> None:
+    async def put_all(self, entries: dict[Text, Text]) -> None:
         """See hazelcast's Map."""
         await self.answers.wait()
         if self.error:
             raise self.error
-        self.puts.append(entries)
+        self.puts.append({str(key): str(text) for key, text in entries.items()})
 
     async def size(self) -> int:
         """See hazelcast's Map."""
@@ -61,7 +62,7 @@ class Twin:
 
 def projected(twin: Twin, *, observed: Callable[[float], object] = lambda _seconds: None) -> Projection:
     """A projection that fills the twin."""
-    return Projection(cast(HazelcastClient, None), cast("Map[str, str]", twin), asyncio.Event(), observed)
+    return Projection(cast(HazelcastClient, None), cast("Map[Text, Text]", twin), asyncio.Event(), observed)
 
 
 def new(*texts: str) -> list[Entry]:

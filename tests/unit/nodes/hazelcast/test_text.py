@@ -1,0 +1,33 @@
+"""Tests of nodes.hazelcast.text: the bytes and the hash are those of the client itself."""
+
+import pytest
+from hazelcast.config import Config
+from hazelcast.serialization.service import SerializationServiceV1
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodes.hazelcast.text import Text
+
+CLIENT = SerializationServiceV1(Config())
+
+
+@pytest.mark.parametrize("text", ["", "a", "ab", "abc", "abcd", "é\U0001f600\x00", "x" * 65_536])
+def test_text_is_serialized_as_by_the_client(text: str) -> None:
+    """The lengths are those around a block of the hash, and the longest text."""
+    made, expected = Text(text), CLIENT.to_data(text)
+    assert made.buffer == bytes(expected.buffer)
+    assert made.get_partition_hash() == expected.get_partition_hash()
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_text_is_serialized_as_by_the_client(text: str) -> None:
+    """A key goes to the partition in which other clients look for it."""
+    made, expected = Text(text), CLIENT.to_data(text)
+    assert (made.buffer, made.get_partition_hash()) == (bytes(expected.buffer), expected.get_partition_hash())
+    assert str(made) == text
+
+
+def test_equal_texts_are_one_key() -> None:
+    """As in the dictionary that the client takes."""
+    assert {Text("a"): 1, Text("a"): 2, Text("b"): 3} == {Text("b"): 3, Text("a"): 2}
+    assert Text("a") != "a"
