@@ -11,7 +11,6 @@ import structlog
 
 from common import origin
 from common.codec import Reply
-from common.errors import StoreError
 from common.pipeline import PipelinedTransport
 from common.replication import InSyncSet
 from common.wire import Append
@@ -31,6 +30,7 @@ from nodes.replication.core.effects import (
 )
 from nodes.replication.core.machine import DEFAULT, Core, PeerRequest
 from nodes.replication.core.state import Phase, Versions
+from nodes.replication.disk import Disk
 from nodes.replication.links import Links
 from nodes.replication.registries import Registries
 from nodes.replication.ticking import Ticking
@@ -68,10 +68,10 @@ class Replicator:
     ) -> None:
         self.core = core
         self._ticking = Ticking(core, settings.standstill_s, self._wake, self._break)
-        self._journal = journal
         self._transport = transport
         self._registries = Registries(transport, registries, core.replica.renewal, settings.registry_s)
         self._links = Links(core, transport, self._wake, self._start)
+        self._disk = Disk(core, journal, self._start)
         self._loop = asyncio.get_running_loop()
         self._next_token = itertools.count(1).__next__
         self._answers: dict[int, asyncio.Future[Reply]] = {}
@@ -80,6 +80,7 @@ class Replicator:
         self.waiters = Waiters()
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = False
+        self._more = False  # an effect was done at once, and the core asks for more after it
         self._due: asyncio.TimerHandle | None = None
         self._seen: tuple[Phase, InSyncSet, str] | None = None
 
@@ -178,8 +179,11 @@ class Replicator:
     def _run(self) -> None:
         self._woken = False
         try:
-            for effect in self.core.take(self._loop.time()):
-                self._do(effect)
+            self._more = True
+            while self._more:
+                self._more = False
+                for effect in self.core.take(self._loop.time()):
+                    self._do(effect)
             self.waiters.look()
         except Exception as error:
             self._break(error)
@@ -215,17 +219,17 @@ class Replicator:
             case Answer(token=token, message=message):
                 _resolve(self._answers.get(token), message)  # type: ignore[call-overload]
             case Commit():
-                self._start(self._commit(effect))
+                self._more = self._disk.commit(effect)
             case Load():
-                self._start(self._load(effect))
+                self._start(self._disk.load(effect))
             case FindKey(key=key):
-                self._start(self._find(key))
+                self._start(self._disk.find_key(key))
             case Forward(token=token, owner=owner):
                 self._start(self._forward(token, owner))  # type: ignore[arg-type]
             case Ask():
                 self._start(self._ask(effect))
             case NewIncarnation():
-                self._start(self._be_reborn())
+                self._start(self._disk.begin_incarnation())
             case Finish(token=token):
                 _resolve(self._finishes.get(token), effect)  # type: ignore[call-overload]
 
@@ -237,8 +241,7 @@ class Replicator:
     def _break(self, error: Exception) -> None:
         """End the node: after a defect of ours nothing says what was done, and the others go on."""
         log.error("replication broke", exc_info=error)
-        self._journal.why = self._journal.why or f"replication broke: {error!r}"[:300]
-        self._journal.broken.set()
+        self._disk.give_up(f"replication broke: {error!r}")
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -251,38 +254,6 @@ class Replicator:
         if finish and token in self._keyed:
             append, context = self._keyed.pop(token)
             _resolve(finish, await self._links.forward(append, token, owner, context))
-
-    # Journal
-
-    async def _commit(self, effect: Commit) -> None:
-        try:
-            await self._journal.commit(effect.ranges, effect.in_sync)
-        except StoreError as error:
-            log.warning("a commit failed", reason=str(error))
-            self.core.commit_failed(str(error), self._loop.time())
-        else:
-            self.core.committed(effect, self._loop.time())
-
-    async def _load(self, effect: Load) -> None:
-        try:
-            found = await self._journal.load(effect.origin, effect.after, effect.upto)
-        except StoreError as error:
-            log.warning("records could not be read for a peer", peer=effect.address, reason=str(error))
-            self.core.loaded(effect.address, None, self._loop.time())
-        else:
-            self.core.loaded(effect.address, found, self._loop.time())
-
-    async def _find(self, key: str) -> None:
-        try:
-            claim = await self._journal.find_key(key)
-        except StoreError as error:
-            self.core.key_found(key, "", "", self._loop.time(), failed=str(error))
-            return
-        self.core.key_found(key, *((claim.message_id, claim.digest) if claim else ("", "")), self._loop.time())
-
-    async def _be_reborn(self) -> None:
-        with contextlib.suppress(StoreError):  # it is tried again
-            self.core.reborn(await self._journal.new_incarnation(), self._loop.time())
 
     # Registries
 

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,10 +63,25 @@ class Database:
             raise
         self._file = path.stat()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._in_use = threading.Lock()
 
     def start(self, work: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         """Run `work` in the thread after whatever was started before, also when nobody awaits the future."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, work, self.connection)
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._in_use:
+            return work(self.connection)
+
+    def run_here(self, work: Callable[[sqlite3.Connection], object]) -> bool:
+        """Run `work` in the thread of the caller, unless the other one is at work; True if it was run."""
+        if not self._in_use.acquire(blocking=False):
+            return False
+        try:
+            work(self.connection)
+        finally:
+            self._in_use.release()
+        return True
 
     def in_place(self) -> bool:
         """True if its path still leads to the file, in 2 us. What goes into a removed file is on no disk."""

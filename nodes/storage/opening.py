@@ -1,8 +1,9 @@
-"""Opens the tables of an SQLite journal: checks whose they are, converts those of format 1, draws an incarnation."""
+"""Opens the tables of an SQLite journal: whose they are, those of format 1, a new incarnation; reads them all once."""
 
 import hashlib
 import sqlite3
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +12,9 @@ import structlog
 
 from common.errors import FatalError
 from nodes.replication.core.effects import Opened
+from nodes.storage.database import UnusableError, snapshot
 from nodes.storage.hours import hour_of
-from nodes.storage.tables import Contents, add, contents, in_sync_set, meta, set_meta
+from nodes.storage.tables import Contents, add, checked, contents, in_sync_set, meta, set_meta
 
 log = structlog.get_logger()
 
@@ -134,3 +136,18 @@ def _keep_last_arrival(connection: sqlite3.Connection) -> None:
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages_1'").fetchone()
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'messages'")
     connection.execute("INSERT INTO sqlite_sequence VALUES ('messages', ?)", last or (0,))
+
+
+def check_messages(connection: sqlite3.Connection) -> None:
+    """Read every message once, in one snapshot, for peers may send messages meanwhile.
+
+    Raises:
+        UnusableError: a message is not what was written, or is gone.
+    """
+    found: Counter[int] = Counter()
+    with snapshot(connection):
+        digests = dict(connection.execute("SELECT hour, digest FROM hours WHERE messages > 0"))
+        for row in connection.execute("SELECT id, msg, crc FROM messages"):
+            found[hour_of(checked(*row).id)] += row[2]
+    if digests != found:
+        raise UnusableError("messages are gone, or another program has added some")

@@ -85,6 +85,9 @@ class Journal(Protocol):
         counts them. Of two messages with one key and text, the one that yields to the other is removed for good.
         """
 
+    def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
+        """Commit in this thread if that is quicker than in another one; True if it was done, False if nothing was."""
+
     async def new_incarnation(self) -> int:
         """Draw an incarnation and store it."""
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -20,6 +21,7 @@ from common.ids import new_id
 from common.replication import Record
 from common.wire import Entry
 from nodes.replication.core.effects import Range
+from nodes.storage import sqlite
 from nodes.storage.protocol import KEY_S, Claim, Observers, digest
 from nodes.storage.sqlite import SqliteJournal, open_journal
 from scripts.processes import ROOT
@@ -569,3 +571,50 @@ def test_an_empty_journal_of_version_1_is_converted(path: Path) -> None:
         assert {} == journal.opened.vector
         asyncio.run(journal.commit([ranged(entries(1))], None))
         assert 1 == journal.last_arrival()
+
+
+def test_a_short_commit_is_done_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the thread of the caller, once the disk was quick; what is long, or must wait, is left to the other thread."""
+    monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
+
+    async def run() -> None:
+        with opened(tmp_path / "x.sqlite") as journal:
+            assert not journal.commit_now([ranged(entries(1))], None)  # how quick the disk is, is not known yet
+            await journal.commit([ranged(entries(1))], None)
+
+            assert journal.commit_now([ranged(entries(1), after=1)], None)
+            assert journal.last_arrival() == 2
+            assert not journal.commit_now([ranged(entries(sqlite.SHORT_RECORDS + 1), after=2)], None)
+            assert not journal.commit_now([ranged(entries(1, "x" * sqlite.SHORT_CHARACTERS), after=2)], None)
+
+            may_go = threading.Event()
+            work = journal._writer.start(lambda _: may_go.wait(10))
+            while not journal._writer._in_use.locked():
+                await asyncio.sleep(0.001)
+            assert not journal.commit_now([ranged(entries(1), after=2)], None)
+            may_go.set()
+            await work
+
+            monkeypatch.setattr(sqlite, "SHORT_S", 0.0)
+            assert not journal.commit_now([ranged(entries(1), after=2)], None)
+        with opened(tmp_path / "x.sqlite") as journal:
+            assert journal.opened.vector[ONE] == 2
+
+    asyncio.run(run())
+
+
+def test_a_commit_at_once_fails_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is gone breaks the journal, and every later commit says so."""
+    monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
+
+    async def run() -> None:
+        with opened(tmp_path / "x.sqlite") as journal:
+            await journal.commit([ranged(entries(1))], None)
+            (tmp_path / "x.sqlite").unlink()
+
+            for _ in range(2):
+                with pytest.raises(StoreError, match=r"the journal is broken: .*the file is gone"):
+                    journal.commit_now([ranged(entries(1), after=1)], None)
+            assert journal.broken.is_set()
+
+    asyncio.run(run())

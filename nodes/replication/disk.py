@@ -1,0 +1,85 @@
+"""Does what the replication core asks of its journal, and tells it how that ended."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from common.errors import StoreError
+from nodes.replication.core.effects import Commit, Load
+from nodes.replication.core.machine import Core
+from nodes.storage.protocol import Journal
+
+log = structlog.get_logger()
+
+
+class Disk:
+    """The journal of one replica.
+
+    Args:
+        core: of the replica.
+        journal: keeps its records.
+        start: runs something beside, and wakes the core after it.
+    """
+
+    def __init__(self, core: Core, journal: Journal, start: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._core = core
+        self._journal = journal
+        self._start = start
+        self._loop = asyncio.get_running_loop()
+
+    def commit(self, effect: Commit) -> bool:
+        """Commit, or begin to; True if it is done already, so that the core has more to ask for."""
+        try:
+            done = self._journal.commit_now(effect.ranges, effect.in_sync)
+        except StoreError as error:
+            self._failed(error)
+            return True
+        if done:
+            self._core.committed(effect, self._loop.time())
+        else:
+            self._start(self._commit(effect))
+        return done
+
+    async def _commit(self, effect: Commit) -> None:
+        try:
+            await self._journal.commit(effect.ranges, effect.in_sync)
+        except StoreError as error:
+            self._failed(error)
+        else:
+            self._core.committed(effect, self._loop.time())
+
+    def _failed(self, error: StoreError) -> None:
+        log.warning("a commit failed", reason=str(error))
+        self._core.commit_failed(str(error), self._loop.time())
+
+    async def load(self, effect: Load) -> None:
+        """Read records for a peer."""
+        try:
+            found = await self._journal.load(effect.origin, effect.after, effect.upto)
+        except StoreError as error:
+            log.warning("records could not be read for a peer", peer=effect.address, reason=str(error))
+            self._core.loaded(effect.address, None, self._loop.time())
+        else:
+            self._core.loaded(effect.address, found, self._loop.time())
+
+    async def find_key(self, key: str) -> None:
+        """Look up which message an idempotency key belongs to."""
+        try:
+            claim = await self._journal.find_key(key)
+        except StoreError as error:
+            self._core.key_found(key, "", "", self._loop.time(), failed=str(error))
+            return
+        self._core.key_found(key, *((claim.message_id, claim.digest) if claim else ("", "")), self._loop.time())
+
+    async def begin_incarnation(self) -> None:
+        """Draw an incarnation, and store it; the core asks again if that fails."""
+        with contextlib.suppress(StoreError):
+            self._core.reborn(await self._journal.new_incarnation(), self._loop.time())
+
+    def give_up(self, reason: str) -> None:
+        """Say that the journal must not be used any more, which ends the node."""
+        self._journal.why = self._journal.why or reason[:300]
+        self._journal.broken.set()
