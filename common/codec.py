@@ -99,6 +99,8 @@ Reply = (
 )
 
 _REQUESTS, _REPLIES = ({kind.__struct_config__.tag: kind for kind in get_args(kinds)} for kinds in (Request, Reply))
+# msgspec 0.22 looks at the types of a struct once, and crashes if two threads do that at a time: it does so here.
+msgspec.msgpack.Decoder(Request | Reply)
 
 
 def encode(message: Request | Reply, origin: Origin | None = None) -> bytes:
@@ -142,13 +144,13 @@ def _origin(value: object) -> Origin | None:
 
 
 def _message(fields: dict[str, object], kinds: dict[str, type[Wire]]) -> Wire:
-    name = fields.pop("type", None)
+    name = fields.get("type")
     kind = kinds.get(name) if isinstance(name, str) else None
     if kind is None:
         raise InvalidMessageError(f"{_shown(name)} is no type of message here (known types: {', '.join(kinds)})")
     try:
-        return kind(**fields)
-    except TypeError as error:  # a field that is missing or unknown
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
         raise InvalidMessageError(f"{kind.__name__}: {str(error)[:400]}") from error
 
 

@@ -56,6 +56,7 @@ class Server:
         self._listener = Listener(address, keyring, connections=connections, queued=peer_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._of_peer: Counter[bytes] = Counter()
+        self._unanswered = 0
         self._to_drain = False
         self._stopping = False
 
@@ -112,7 +113,7 @@ class Server:
 
     def _accept(self, heard: Heard) -> None:
         peer = heard.envelope[0]
-        if len(self._tasks) >= self._in_flight:
+        if self._unanswered >= self._in_flight:
             self._refuse(heard, Code.OVERLOADED, f"{self._in_flight} requests are in flight")
         elif self._of_peer[peer] >= self._peer_in_flight:
             self._refuse(heard, Code.OVERLOADED, f"{self._peer_in_flight} requests of yours are in flight")
@@ -120,6 +121,7 @@ class Server:
             self._refuse(heard, Code.FORBIDDEN, "your key is known here no more")
         else:
             self._of_peer[peer] += 1
+            self._unanswered += 1
             task = asyncio.get_running_loop().create_task(self._answer(heard))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -134,6 +136,7 @@ class Server:
         self._drain_soon()
 
     def _done(self, peer: bytes) -> None:
+        self._unanswered -= 1
         self._of_peer[peer] -= 1
         if not self._of_peer[peer]:
             del self._of_peer[peer]

@@ -1,15 +1,12 @@
 """The messages between processes: what may be said. Those between logging nodes are in `common.replication`.
 
-A message that exists is valid: the constructor checks the types and limits of all fields, and `common.codec`, which
-makes frames of messages and messages of frames, builds through it.
+`common.codec` makes frames of messages and messages of frames. A message that came in a frame is valid: all types and
+limits were checked. The constructors check nothing but what a type cannot say; the receiver refuses what is wrong.
 """
 
 import enum
-import threading
-from functools import cache
 from typing import Annotated, NamedTuple
 
-import msgspec
 from msgspec import Meta, Struct
 
 from common.errors import InvalidMessageError
@@ -33,45 +30,9 @@ Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
 Milliseconds = Annotated[float, Meta(ge=0)]  # that a node took for a request
 Reason = Annotated[str, Meta(max_length=1_000)]
 
-_LOOKING = threading.Lock()
-
 
 class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
-    """The base of all messages; made of fields as they are, or as msgpack has them: lists, and names of enum members.
-
-    Raises:
-        InvalidMessageError: from the constructor, when a field has a wrong type or is over its limit.
-    """
-
-    def __post_init__(self) -> None:
-        fields = {name: _plain(getattr(self, name)) for name in self.__struct_fields__}
-        try:
-            valid = msgspec.convert(fields, _plain_twin(type(self)))
-        except msgspec.ValidationError as error:
-            raise InvalidMessageError(f"{type(self).__name__}: {error}") from error
-        for name in fields:
-            msgspec.structs.force_setattr(self, name, getattr(valid, name))
-
-
-def _plain(value: object) -> object:
-    """Named tuples as plain ones: msgspec takes a NamedTuple that exists for a valid one, and does not look into it."""
-    if not isinstance(value, tuple) or not value:
-        return value
-    if isinstance(value[0], tuple):
-        return tuple(map(tuple, value))
-    return tuple(map(_plain, value)) if hasattr(value, "_fields") else value
-
-
-@cache
-def _plain_twin(kind: type[Wire]) -> type[Struct]:
-    """A struct of the same fields that checks nothing when it is made; msgspec looks at the types of a struct once.
-
-    It crashes the process when another thread uses what it has half looked at (0.22), so it looks here, under a lock.
-    """
-    with _LOOKING:
-        twin = msgspec.defstruct(kind.__name__, [(field.name, field.type) for field in msgspec.structs.fields(kind)])
-        msgspec.msgpack.Decoder(twin)
-    return twin
+    """The base of all messages."""
 
 
 class Ping(Wire, frozen=True, kw_only=True):
@@ -114,7 +75,6 @@ class Append(Wire, frozen=True, kw_only=True):
     forwarded: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if text_bytes(self.msg) > MESSAGE_BYTES:
             raise InvalidMessageError(f"Append: msg is over {MESSAGE_BYTES} bytes of UTF-8")
 
@@ -130,7 +90,6 @@ class AppendAll(Wire, frozen=True, kw_only=True):
     origins: Annotated[tuple[Origin, ...], Meta(max_length=PAGE_MESSAGES)] = ()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.origins and len(self.origins) != len(self.entries):
             raise InvalidMessageError(f"AppendAll: {len(self.origins)} origins for {len(self.entries)} entries")
 
@@ -225,7 +184,6 @@ class Tailed(Wire, frozen=True, kw_only=True):
     nodes: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=PAGE_MESSAGES)] = ()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.nodes and len(self.nodes) != len(self.entries):
             raise InvalidMessageError(f"Tailed: {len(self.nodes)} nodes for {len(self.entries)} entries")
 

@@ -4,6 +4,7 @@ import enum
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any, get_args
 
 import msgpack
@@ -245,9 +246,9 @@ def test_a_wrong_frame_is_told_what_is_wrong(frame: bytes, told: str) -> None:
         codec.decode_request(frame)
 
 
-def test_a_message_that_exists_is_valid() -> None:
-    """The constructor refuses wrong types, bad ids and texts over the limit in bytes, also below it in characters."""
-    for build in (
+def test_a_message_in_a_frame_is_valid() -> None:
+    """Wrong types, bad ids and texts over the limit in bytes are refused, also below it in characters."""
+    builds: tuple[Callable[[], Request], ...] = (
         lambda: Append(id=5, msg="x"),  # type: ignore[arg-type]
         lambda: Append(id="not a uuid", msg="x"),
         lambda: Append(id=f"{ID}\n", msg="x"),
@@ -259,14 +260,16 @@ def test_a_message_that_exists_is_valid() -> None:
         lambda: Append(id=ID, msg="", key="two words"),
         lambda: Append(id=ID, msg="", key="x" * 256),
         lambda: Read(after="x", limit=1),
-        lambda: Page(entries=(Entry(ID, 5),), next=None, node="n"),  # type: ignore[arg-type]
+        lambda: AppendAll(entries=(Entry(ID, 5),)),  # type: ignore[arg-type]
+        lambda: AppendAll(entries=(Entry(ID, ""),) * (wire.PAGE_MESSAGES + 1)),
         lambda: Lookup(name=""),
         lambda: Read(after="", limit=1, session=((-1, 1),)),  # type: ignore[arg-type]
         lambda: Read(after="", limit=1, session=(VectorEntry(2**63, 1),)),
         lambda: Fence(node="a:1", incarnation=1, targets=(Identity("a:1", "1"),)),  # type: ignore[arg-type]
-    ):
+    )
+    for build in builds:
         with pytest.raises(InvalidMessageError):
-            build()
+            codec.decode_request(codec.encode(build()))
 
 
 def test_a_page_at_its_limits_fits_a_frame() -> None:
