@@ -137,15 +137,14 @@ class Pipeline:
         return self.given_up and time.monotonic() - self._made_s > RENEW_S
 
     def _take(self) -> None:
-        """Take the replies that have come. To try costs less than to ask libzmq first whether there is one."""
+        """Take the replies that have come."""
         self._to_take = False
-        with contextlib.suppress(zmq.Again):
-            while not self._socket.closed:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-                if len(frames) == 3 and len(frames[0]) == _NUMBER.size:  # noqa: PLR2004 (number, delimiter, frame)
-                    reply = self._waiting.get(_NUMBER.unpack(frames[0])[0])
-                    if reply and not reply.done():
-                        reply.set_result(frames[2])
+        while not self._socket.closed and rpc.readable(self._socket):
+            frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            if len(frames) == 3 and len(frames[0]) == _NUMBER.size:  # noqa: PLR2004 (number, delimiter, frame)
+                reply = self._waiting.get(_NUMBER.unpack(frames[0])[0])
+                if reply and not reply.done():
+                    reply.set_result(frames[2])
 
     def _take_events(self) -> None:
         """Take what has become of the connection; replies first, for they came before it broke."""

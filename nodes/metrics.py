@@ -41,6 +41,7 @@ class NodeMetrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self._by_kind: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._in_flight = Gauge(
             "threefold_node_requests_in_flight", "Requests that are being answered", registry=self.registry
         )
@@ -69,7 +70,7 @@ class NodeMetrics:
         """The same handler, its answers counted."""
 
         async def handle(request: Request) -> Reply:
-            name, outcome = type(request).__struct_config__.tag, "failed"
+            name, outcome = str(type(request).__struct_config__.tag), "failed"
             began_s = time.perf_counter()
             self._in_flight.inc()
             try:
@@ -78,10 +79,19 @@ class NodeMetrics:
                 return reply
             finally:
                 self._in_flight.dec()
-                self._requests.labels(name, outcome).inc()
-                self._request_s.labels(name).observe(time.perf_counter() - began_s)
+                count, took_s = self._of(name, outcome)
+                count.inc()
+                took_s.observe(time.perf_counter() - began_s)
 
         return handle
+
+    def _of(self, name: str, outcome: str) -> tuple[Counter, Histogram]:
+        """What counts one kind of request; kept, because to look it up by its labels takes longer than to count."""
+        found = self._by_kind.get((name, outcome))
+        if found is None:
+            found = self._requests.labels(name, outcome), self._request_s.labels(name)
+            self._by_kind[name, outcome] = found
+        return found
 
     def watch(self, report: Ask, refused: Callable[[], Mapping[str, int]]) -> None:
         """Ask at each scrape how the node is, and how many connections it has refused, by the reason."""
