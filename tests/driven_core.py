@@ -137,10 +137,17 @@ class DrivenCore:
         self.core.tick(self.now_s)
         self.run()
 
-    def registry_renews(self, in_sync: InSyncSet, *, standing: Standing = Standing.LISTED) -> None:
-        """A registry answers a renewal."""
+    def registry_renews(
+        self, in_sync: InSyncSet, *, standing: Standing = Standing.LISTED, others: Sequence[InSyncSet] = ()
+    ) -> None:
+        """The deciding registry answers a renewal, and others that have other sets."""
         reply = Renewed(registry=1, standing=standing, in_sync=in_sync, live=_listed(in_sync))
-        self.core.registry_answered(self._renewal(), reply, self.now_s, renewed_s=self.now_s)
+        standings = [Standing.LISTED if B in _listed(one) else Standing.OUTSIDE for one in others]
+        replies = [
+            Renewed(registry=2, standing=found, in_sync=one, live=_listed(one))
+            for found, one in zip(standings, others, strict=True)
+        ]
+        self.core.registry_answered(self._renewal(), reply, self.now_s, renewed_s=self.now_s, others=replies)
         self.run()
 
     def registry_answers(self, asked: Ask, in_sync: InSyncSet, *, live: tuple[str, ...]) -> None:

@@ -261,14 +261,14 @@ class Membership:
         """A registry has answered, or none (None); see `Core.registry_answered`."""
         replica = self.replica
         asked_s = self._asking.pop(_kind(message), float("-inf"))
-        self.renewed_s = max(renewed_s, self.renewed_s)
+        self.renewed_s = replica.now_s if isinstance(message, Renew) and reply else max(renewed_s, self.renewed_s)
         if isinstance(message, Admit) and reply and self._is_renamed(message.joiner, reply):
             replica.incarnation = message.joiner.incarnation
             self._records.reborn()
-        if isinstance(message, Renew) and reply is not None:
-            self.renewed_s = replica.now_s
         for one in (reply, *others) if reply else ():
-            self._learn_registry(one, asked_s)
+            # Only the deciding one brings back a replica that has left: two that disagree would do so in turn.
+            if one is reply or replica.member() or not one.in_sync.find(replica.identity):
+                self._learn_registry(one, asked_s)
         if isinstance(message, Fence) and replica.identity in message.targets:
             if reply is None or (replica.leaving and replica.own not in reply.live):  # the set of the last one stays
                 self.leave("this replica leaves")
@@ -277,8 +277,8 @@ class Membership:
 
     def _is_renamed(self, joiner: Identity, reply: Renewed) -> bool:
         """True if a registry has replaced the incarnation of this replica by a new one."""
-        own = self.replica.identity
-        return joiner != own and joiner.address == own.address and reply.in_sync.find(joiner) is not None
+        renamed = joiner.address == self.replica.own and joiner != self.replica.identity
+        return renamed and reply.in_sync.find(joiner) is not None
 
     def _learn_registry(self, reply: Renewed, asked_s: float) -> None:
         """Take note of what a registry says, asked at `asked_s`."""

@@ -31,6 +31,25 @@ def test_a_set_of_a_lower_term_is_not_believed() -> None:
     assert 5 == driven.core.in_sync.term
 
 
+def test_only_the_deciding_registry_brings_back_a_replica_that_has_left() -> None:
+    """Where two registries list one replica each, both would come back and have the other fenced, in turn for ever."""
+    driven = DrivenCore.in_sync()
+    for _ in range(2):
+        driven.registry_renews(set_of(6, A), standing=Standing.OUTSIDE, others=[set_of(7, B)])
+        assert Phase.JOINING is driven.core.phase
+    driven.registry_renews(set_of(8, A, B))
+
+    assert Phase.READY is driven.core.phase
+
+
+def test_any_registry_tells_a_replica_that_it_was_fenced() -> None:
+    """Its set is the newer one, wherever it was decided."""
+    driven = DrivenCore.in_sync()
+    driven.registry_renews(set_of(5, A, B, C), others=[set_of(6, A, C)])
+
+    assert Phase.JOINING is driven.core.phase
+
+
 def test_a_member_tells_this_replica_that_it_was_fenced() -> None:
     """Also where no registry can be reached: what waits may be stored, and nobody is served any more."""
     driven = DrivenCore.in_sync()
