@@ -99,7 +99,8 @@ Reply = (
 )
 
 _REQUESTS, _REPLIES = ({kind.__struct_config__.tag: kind for kind in get_args(kinds)} for kinds in (Request, Reply))
-# msgspec 0.22 looks at the types of a struct once, and crashes if two threads do that at a time: it does so here.
+# msgspec 0.22 looks at the types of a struct at their first use, and crashes the process if two threads make it do
+# that at once. So it is made to look at all of them here, at the import.
 msgspec.msgpack.Decoder(Request | Reply)
 
 

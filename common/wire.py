@@ -1,7 +1,8 @@
 """The messages between processes: what may be said. Those between logging nodes are in `common.replication`.
 
-`common.codec` makes frames of messages and messages of frames. A message that came in a frame is valid: all types and
-limits were checked. The constructors check nothing but what a type cannot say; the receiver refuses what is wrong.
+`common.codec` makes frames of messages and messages of frames. When it decodes a frame it checks all types and limits,
+so a message that was received is valid. A constructor checks neither, but for rules that need two fields or the bytes
+of a text: those raise InvalidMessageError.
 """
 
 import enum

@@ -289,8 +289,8 @@ def _failure(finish: Finish) -> Failure | None:
         case Outcome.STORED:
             return None
         case Outcome.CONFLICT:
-            return Failure(code=Code.CONFLICT, reason=finish.reason)
+            return Failure(code=Code.CONFLICT, reason=finish.reason[:1_000])
         case Outcome.REFUSED:
-            return Failure(code=Code.STARTING, reason=finish.reason)
+            return Failure(code=Code.STARTING, reason=finish.reason[:1_000])
         case Outcome.UNKNOWN:
             raise StoreError(finish.reason)

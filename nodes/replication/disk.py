@@ -31,7 +31,7 @@ class Disk:
         self._loop = asyncio.get_running_loop()
 
     def commit(self, effect: Commit) -> bool:
-        """Commit, or begin to; True if it is done already, so that the core has more to ask for."""
+        """Commit, or begin to; True if it has ended or failed already, so that the core has more to ask for."""
         try:
             done = self._journal.commit_now(effect.ranges, effect.in_sync)
         except StoreError as error:

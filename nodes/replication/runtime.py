@@ -79,7 +79,7 @@ class Replicator:
         self._keyed: dict[int, tuple[KeyedAppend, origin.Origin | None]] = {}
         self.waiters = Waiters()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._woken = False
+        self._woken = self._stopped = False
         self._more = False  # an effect was done at once, and the core asks for more after it
         self._due: asyncio.TimerHandle | None = None
         self._seen: tuple[Phase, InSyncSet, str] | None = None
@@ -146,6 +146,7 @@ class Replicator:
         try:
             yield
         finally:
+            self._stopped = True
             self._ticking.stop()
             for task in tuple(self._tasks):
                 task.cancel()
@@ -177,6 +178,8 @@ class Replicator:
             self._loop.call_soon(self._run, context=contextvars.Context())
 
     def _run(self) -> None:
+        if self._stopped:
+            return
         self._woken = False
         try:
             self._more = True
@@ -219,7 +222,7 @@ class Replicator:
             case Answer(token=token, message=message):
                 _resolve(self._answers.get(token), message)  # type: ignore[call-overload]
             case Commit():
-                self._more = self._disk.commit(effect)
+                self._more |= self._disk.commit(effect)
             case Load():
                 self._start(self._disk.load(effect))
             case FindKey(key=key):

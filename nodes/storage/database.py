@@ -27,6 +27,8 @@ _FINAL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, s
 # full disk (ENOSPC) is SQLITE_FULL. Nothing was committed, and the next write may succeed.
 _NO_ROOM = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
+_KIND = 0xFF  # the low byte of an error is its kind, the rest are details
+
 # See "WAL-mode File Format" in SQLite's documentation.
 _LOG_HEADER = struct.Struct(">8xI4x8s8x")  # page size in bytes, salts
 _FRAME = struct.Struct(">8x8s8x")  # the header of a frame: salts; a page follows
@@ -74,12 +76,21 @@ class Database:
             return work(self.connection)
 
     def run_here(self, work: Callable[[sqlite3.Connection], object]) -> bool:
-        """Run `work` in the thread of the caller, unless the other one is at work; True if it was run."""
+        """Run `work` in the thread of the caller, before what the other one has not begun; True if it was run.
+
+        It is not run while the other thread is at work or another program has a lock, nor after `close`.
+        """
         if not self._in_use.acquire(blocking=False):
             return False
         try:
+            set_busy_ms(self.connection, 0)
             work(self.connection)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _KIND != sqlite3.SQLITE_BUSY:
+                raise
+            return False
         finally:
+            set_busy_ms(self.connection, BUSY_MS)
             self._in_use.release()
         return True
 
@@ -93,6 +104,7 @@ class Database:
     def close(self) -> None:
         """Finish what was started and close the file."""
         self._thread.shutdown()
+        self._in_use.acquire()  # and never release it: `run_here` may be called to the end
         self.connection.close()
 
 
@@ -200,7 +212,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 def is_final(error: BaseException) -> bool:
     """True if nothing that the file says can be relied on after this error."""
     code = getattr(error, "sqlite_errorcode", 0)
-    kind = code & 0xFF  # the low byte is the kind of an error, the rest its details
+    kind = code & _KIND
     return isinstance(error, UnusableError) or (kind in _FINAL and code not in _NO_ROOM)
 
 

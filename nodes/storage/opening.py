@@ -1,4 +1,4 @@
-"""Opens the tables of an SQLite journal: whose they are, those of format 1, a new incarnation; reads them all once."""
+"""What is done when an SQLite journal is opened: check whose it is, convert format 1, draw an incarnation, read all."""
 
 import hashlib
 import sqlite3

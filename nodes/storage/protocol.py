@@ -86,7 +86,10 @@ class Journal(Protocol):
         """
 
     def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
-        """Commit in this thread if that is quicker than in another one; True if it was done, False if nothing was."""
+        """Commit before this returns, if that takes less than to hand it to another thread and back.
+
+        True if it was committed, False if nothing was done; raises StoreError as `commit` does.
+        """
 
     async def new_incarnation(self) -> int:
         """Draw an incarnation and store it."""

@@ -33,8 +33,8 @@ from nodes.storage.tables import Change, Contents
 
 log = structlog.get_logger()
 
-# A commit in the loop's own thread: its records and characters, and the time that the one before may have taken. One
-# of 10 messages takes 0.3 ms on the machine of docs/measurements.md, and to change the thread twice 0.2 ms.
+# Limits of a commit in the loop's own thread: its records, their characters, and the time of the transaction before it.
+# To hand a commit to the other thread and back takes 0.17 ms of CPU time (docs/measurements.md).
 SHORT_RECORDS = 64
 SHORT_CHARACTERS = 65_536
 SHORT_S = 0.002
@@ -94,7 +94,7 @@ class SqliteJournal:
         self._draw = draw
         self._clock = clock
         self._flushed_ms = 0
-        self._commit_s = float("inf")  # that the last transaction took
+        self._commit_s = float("inf")  # that the last transaction of any kind took; for ever if it failed
         self._checkpoint: asyncio.Future[int] | None = None
         self.broken = asyncio.Event()
         self.why = ""
@@ -131,15 +131,14 @@ class SqliteJournal:
         await self._change(lambda connection, held: tables.store(connection, held, ranges, in_sync, now_s))
 
     def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
-        """See Journal: a short commit takes less than two changes of the thread, as long as the disk is quick."""
+        """See Journal; a short commit, as long as the disk is quick."""
         if self._commit_s > SHORT_S or self._log.error or not _is_short(ranges):
             return False
-        now_s = self._clock()
         self._require_whole()
         try:
             done = self._writer.run_here(
                 lambda connection: self._change_now(
-                    connection, lambda _, held: tables.store(connection, held, ranges, in_sync, now_s)
+                    connection, lambda _, held: tables.store(connection, held, ranges, in_sync, self._clock())
                 )
             )
         except (UnusableError, sqlite3.Error) as error:
@@ -260,7 +259,7 @@ class SqliteJournal:
         if not self._writer.in_place():
             raise UnusableError("the file is gone, or is another one")
         self._log.require(connection)
-        began_s = time.perf_counter()
+        began_s, self._commit_s = time.perf_counter(), float("inf")
         result = in_transaction(connection, work)
         self._commit_s = time.perf_counter() - began_s
         self._observers.committed(self._commit_s)
@@ -294,7 +293,8 @@ class SqliteJournal:
 
 
 def _is_short(ranges: Sequence[Range]) -> bool:
-    """True if the ranges are few and small enough that the loop may wait for their commit."""
+    """True if the loop may wait for their commit: a few small records without keys, whose old ones are removed then."""
     if sum(len(found.records) for found in ranges) > SHORT_RECORDS:
         return False
-    return sum(len(record.msg) for found in ranges for record in found.records) <= SHORT_CHARACTERS
+    records = [record for found in ranges for record in found.records]
+    return sum(len(record.msg) for record in records) <= SHORT_CHARACTERS and not any(one.key for one in records)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -22,6 +23,7 @@ from common.replication import Record
 from common.wire import Entry
 from nodes.replication.core.effects import Range
 from nodes.storage import sqlite
+from nodes.storage.database import BUSY_MS
 from nodes.storage.protocol import KEY_S, Claim, Observers, digest
 from nodes.storage.sqlite import SqliteJournal, open_journal
 from scripts.processes import ROOT
@@ -599,6 +601,37 @@ def test_a_short_commit_is_done_at_once(tmp_path: Path, monkeypatch: pytest.Monk
             assert not journal.commit_now([ranged(entries(1), after=2)], None)
         with opened(tmp_path / "x.sqlite") as journal:
             assert journal.opened.vector[ONE] == 2
+
+    asyncio.run(run())
+
+
+def test_a_commit_at_once_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for another program that has a lock, nor for the end of a journal that is closed."""
+    monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
+
+    async def run() -> None:
+        with opened(tmp_path / "x.sqlite") as journal, closing(sqlite3.connect(tmp_path / "x.sqlite")) as other:
+            await journal.commit([ranged(entries(1))], None)
+            other.execute("BEGIN IMMEDIATE")
+            began_s = time.monotonic()
+            assert not journal.commit_now([ranged(entries(1), after=1)], None)
+            assert time.monotonic() - began_s < BUSY_MS / 1_000
+            other.rollback()
+            await journal.commit([ranged(entries(1), after=1)], None)
+            assert journal.commit_now([ranged(entries(1), after=2)], None)
+        assert not journal.commit_now([ranged(entries(1), after=3)], None)
+
+    asyncio.run(run())
+
+
+def test_a_keyed_record_is_not_committed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it go the keys that are old, however many there are."""
+    monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
+
+    async def run() -> None:
+        with opened(tmp_path / "x.sqlite") as journal:
+            await journal.commit([ranged(entries(1))], None)
+            assert not journal.commit_now([ranged(entries(1), after=1, key="key")], None)
 
     asyncio.run(run())
 
