@@ -68,8 +68,11 @@ def following(cluster: Cluster, *arguments: str) -> Iterator[list[str]]:
             yield found
         finally:
             process.send_signal(signal.SIGINT)
-            reader.join(10.0)
-            assert 0 == process.wait(10.0)
+            try:
+                assert 0 == process.wait(10.0)
+            finally:
+                process.kill()  # also where SIGINT is ignored, as in a background job of a shell
+                reader.join(10.0)
 
 
 def _has_all(found: list[str], texts: list[str]) -> bool:

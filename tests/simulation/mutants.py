@@ -276,7 +276,13 @@ MUTANTS = (
         "members are dropped without a registry", Membership, "_watch_members", _fence_without_asking, WITHOUT_REGISTRY
     ),
     Mutant("records and vector are not one transaction", Tables, "commit", _records_after_the_vector, 2),
-    Mutant("a set of a lower term is believed", Membership, "consider", _believe_any_term, 0),
+    Mutant(
+        "a set of a lower term is believed",
+        Membership,
+        "consider",
+        _believe_any_term,
+        test_membership.test_a_set_of_a_lower_term_is_not_believed,
+    ),
     Mutant("a joiner serves before it has everything", Membership, "adopted", _serve_when_admitted, 0),
     Mutant("an incarnation is used again", SimulatedNode, "_draw", _one_incarnation, 2),
     Mutant("reads show what is not confirmed", Records, "is_stable", _never(value=True), 0),
