@@ -22,7 +22,7 @@ log = structlog.get_logger()
 __all__ = ["Connection", "Listener", "Transport", "ask", "new_context"]
 
 LIBZMQ = zmq.zmq_version()
-_POLLIN = int(zmq.POLLIN)  # a plain number: to look at an enumeration costs more than the question itself
+_POLLIN = int(zmq.POLLIN)  # a plain number: `&` with the enumeration takes longer than getsockopt
 HANDSHAKE_MS = 2_000  # a peer that connects and then says nothing is cut
 HEARTBEAT_MS = 1_000  # so that a host that vanished is noticed without traffic ...
 HEARTBEAT_TIMEOUT_MS = 3_000  # ... after three missed beats

@@ -76,9 +76,10 @@ class Database:
             return work(self.connection)
 
     def run_here(self, work: Callable[[sqlite3.Connection], object]) -> bool:
-        """Run `work` in the thread of the caller, before what the other one has not begun; True if it was run.
+        """Run `work` in the calling thread, ahead of work that is queued for the journal's thread.
 
-        It is not run while the other thread is at work or another program has a lock, nor after `close`.
+        Returns: False, and nothing is done, while that thread is busy or another program holds a lock, and after
+        `close`.
         """
         if not self._in_use.acquire(blocking=False):
             return False
@@ -104,7 +105,7 @@ class Database:
     def close(self) -> None:
         """Finish what was started and close the file."""
         self._thread.shutdown()
-        self._in_use.acquire()  # and never release it: `run_here` may be called to the end
+        self._in_use.acquire()  # never released: from now on `run_here` does nothing
         self.connection.close()
 
 

@@ -33,8 +33,8 @@ from nodes.storage.tables import Change, Contents
 
 log = structlog.get_logger()
 
-# Limits of a commit in the loop's own thread: its records, their characters, and the time of the transaction before it.
-# To hand a commit to the other thread and back takes 0.17 ms of CPU time (docs/measurements.md).
+# Limits of a commit in the event loop's thread: its records, their characters, and the time of the transaction before
+# it. To hand each commit to the other thread took 0.5 ms of CPU time for a POST on three nodes (docs/measurements.md).
 SHORT_RECORDS = 64
 SHORT_CHARACTERS = 65_536
 SHORT_S = 0.002
@@ -94,7 +94,7 @@ class SqliteJournal:
         self._draw = draw
         self._clock = clock
         self._flushed_ms = 0
-        self._commit_s = float("inf")  # that the last transaction of any kind took; for ever if it failed
+        self._commit_s = float("inf")  # seconds that the last transaction took; infinite if it failed
         self._checkpoint: asyncio.Future[int] | None = None
         self.broken = asyncio.Event()
         self.why = ""
@@ -137,7 +137,7 @@ class SqliteJournal:
         self._require_whole()
         try:
             done = self._writer.run_here(
-                lambda connection: self._change_now(
+                lambda connection: self._change_in(
                     connection, lambda _, held: tables.store(connection, held, ranges, in_sync, self._clock())
                 )
             )
@@ -231,11 +231,9 @@ class SqliteJournal:
 
     async def _change(self, work: Callable[[sqlite3.Connection, Contents], Change]) -> int:
         """Write, then keep in memory what changed; how many messages were inserted or removed."""
-        return await self._with_checkpoint(lambda connection: self._change_now(connection, work))
+        return await self._with_checkpoint(lambda connection: self._change_in(connection, work))
 
-    def _change_now(
-        self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection, Contents], Change]
-    ) -> int:
+    def _change_in(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection, Contents], Change]) -> int:
         change = self._transact(connection, lambda _: work(connection, self._contents))
         self._contents.apply(change)
         return change.messages
@@ -293,8 +291,8 @@ class SqliteJournal:
 
 
 def _is_short(ranges: Sequence[Range]) -> bool:
-    """True if the loop may wait for their commit: a few small records without keys, whose old ones are removed then."""
-    if sum(len(found.records) for found in ranges) > SHORT_RECORDS:
-        return False
+    """True for a few small records without keys; to store a key also removes all old keys, however many there are."""
     records = [record for found in ranges for record in found.records]
-    return sum(len(record.msg) for record in records) <= SHORT_CHARACTERS and not any(one.key for one in records)
+    if len(records) > SHORT_RECORDS or any(record.key for record in records):
+        return False
+    return sum(len(record.msg) for record in records) <= SHORT_CHARACTERS

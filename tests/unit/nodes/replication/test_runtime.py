@@ -115,11 +115,6 @@ class Disk(MemoryJournal):
 
     full = False
 
-    async def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
-        """See Journal."""
-        self._refuse()
-        await super().commit(ranges, in_sync)
-
     def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
         """See Journal; always at once."""
         self._refuse()

@@ -49,6 +49,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Every transaction counts as a quick one, whatever the disk of the machine does."""
+    monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
+    return monkeypatch
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB, where the tests may mount one."""
     folder = tmp_path / "disk"
@@ -575,9 +582,8 @@ def test_an_empty_journal_of_version_1_is_converted(path: Path) -> None:
         assert 1 == journal.last_arrival()
 
 
-def test_a_short_commit_is_done_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_commit_is_done_at_once(tmp_path: Path, quick_disk: pytest.MonkeyPatch) -> None:
     """In the thread of the caller, once the disk was quick; what is long, or must wait, is left to the other thread."""
-    monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
 
     async def run() -> None:
         with opened(tmp_path / "x.sqlite") as journal:
@@ -597,7 +603,7 @@ def test_a_short_commit_is_done_at_once(tmp_path: Path, monkeypatch: pytest.Monk
             may_go.set()
             await work
 
-            monkeypatch.setattr(sqlite, "SHORT_S", 0.0)
+            quick_disk.setattr(sqlite, "SHORT_S", 0.0)
             assert not journal.commit_now([ranged(entries(1), after=2)], None)
         with opened(tmp_path / "x.sqlite") as journal:
             assert journal.opened.vector[ONE] == 2
@@ -605,9 +611,9 @@ def test_a_short_commit_is_done_at_once(tmp_path: Path, monkeypatch: pytest.Monk
     asyncio.run(run())
 
 
-def test_a_commit_at_once_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("quick_disk")
+def test_a_commit_at_once_waits_for_nobody(tmp_path: Path) -> None:
     """Neither for another program that has a lock, nor for the end of a journal that is closed."""
-    monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
 
     async def run() -> None:
         with opened(tmp_path / "x.sqlite") as journal, closing(sqlite3.connect(tmp_path / "x.sqlite")) as other:
@@ -624,9 +630,9 @@ def test_a_commit_at_once_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.M
     asyncio.run(run())
 
 
-def test_a_keyed_record_is_not_committed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("quick_disk")
+def test_a_keyed_record_is_not_committed_at_once(tmp_path: Path) -> None:
     """With it go the keys that are old, however many there are."""
-    monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
 
     async def run() -> None:
         with opened(tmp_path / "x.sqlite") as journal:
@@ -636,9 +642,9 @@ def test_a_keyed_record_is_not_committed_at_once(tmp_path: Path, monkeypatch: py
     asyncio.run(run())
 
 
-def test_a_commit_at_once_fails_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("quick_disk")
+def test_a_commit_at_once_fails_as_any_other(tmp_path: Path) -> None:
     """A file that is gone breaks the journal, and every later commit says so."""
-    monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
 
     async def run() -> None:
         with opened(tmp_path / "x.sqlite") as journal:
