@@ -8,7 +8,7 @@ import structlog
 from common import codec, origin, spans
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, ThreefoldError
-from common.wire import Code, Failure
+from common.wire import Code, Failure, failure
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ async def answer(handler: Handler, frame: bytes) -> Reply:
     try:
         request, source = codec.decode_request(frame)
     except InvalidMessageError as error:
-        return Failure(code=Code.INVALID, reason=str(error)[:1_000])
+        return failure(Code.INVALID, str(error))
     with origin.of(source), spans.served(type(request).__name__):
         return await _answer(handler, request)
 
@@ -37,9 +37,9 @@ async def _answer(handler: Handler, request: Request) -> Reply:
     try:
         return await handler(request)
     except InvalidMessageError as error:
-        return Failure(code=Code.INVALID, reason=str(error)[:1_000])
+        return failure(Code.INVALID, str(error))
     except ThreefoldError as error:
-        return Failure(code=Code.FAILED, reason=str(error)[:1_000])
+        return failure(Code.FAILED, str(error))
     except Exception:
         log.exception("a handler broke")  # a defect of ours: the log has the traceback, the peer does not
         return Failure(code=Code.FAILED, reason="internal error")

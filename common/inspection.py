@@ -7,7 +7,7 @@ import psutil
 from msgspec import Meta
 
 from common import VERSION
-from common.wire import Name, State, Wire
+from common.wire import Name, Reason, State, Wire
 
 Count = Annotated[int, Meta(ge=0)]
 Since = Annotated[int, Meta(ge=0)]  # milliseconds since 1970, 0 for never
@@ -64,7 +64,7 @@ class Report(Wire, frozen=True, kw_only=True):
     term: Count = 0
     in_sync: Annotated[tuple[Name, ...], Meta(max_length=1_000)] = ()
     unconfirmed: Count = 0
-    reason: Annotated[str, Meta(max_length=1_000)] = ""
+    reason: Reason = ""
 
 
 class Lease(NamedTuple):

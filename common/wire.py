@@ -29,7 +29,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 IdempotencyKey = Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}\\Z")]  # visible ASCII
 Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
 Milliseconds = Annotated[float, Meta(ge=0)]  # that a node took for a request
-Reason = Annotated[str, Meta(max_length=1_000)]
+REASON_CHARACTERS = 1_000
+Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS)]
 
 
 class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
@@ -242,6 +243,11 @@ class Failure(Wire, frozen=True, kw_only=True):
 
     code: Code
     reason: Reason
+
+
+def failure(code: Code, reason: str) -> Failure:
+    """The answer with a reason of any length, which is cut at REASON_CHARACTERS."""
+    return Failure(code=code, reason=reason[:REASON_CHARACTERS])
 
 
 def text_bytes(text: str) -> int:

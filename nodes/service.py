@@ -13,6 +13,7 @@ from common.inspection import Inspect, Report, report
 from common.replication import Copy, Digest, Heartbeat, Join, Replicate, Verify
 from common.serving import IN_FLIGHT
 from common.wire import (
+    REASON_CHARACTERS,
     TAIL_S,
     Append,
     AppendAll,
@@ -26,6 +27,7 @@ from common.wire import (
     Stored,
     StoredAll,
     Tail,
+    failure,
 )
 from nodes.hazelcast.map import Projection
 from nodes.reading import Reader, ms_since
@@ -197,8 +199,8 @@ class LoggingNode:
         else:
             storing = self._replicator.append([(request.id, request.msg, None)])
             finish, _ = await asyncio.gather(storing, self._put([entry]))
-        if failure := _failure(finish):
-            return failure
+        if refused := _refused(finish):
+            return refused
         message_id = finish.message_id or request.id
         self._log_stored(message_id, request.msg)
         return Stored(
@@ -218,8 +220,8 @@ class LoggingNode:
             return StoredAll(count=0, node=self._address)
         storing = self._replicator.append([(*entry, None) for entry in request.entries])
         finish, _ = await asyncio.gather(storing, self._put(request.entries))
-        if failure := _failure(finish):
-            return failure
+        if refused := _refused(finish):
+            return refused
         if request.origins:
             for (message_id, text), (request_id, traceparent) in zip(request.entries, request.origins, strict=True):
                 self._log_stored(message_id, text, request_id=request_id, traceparent=traceparent)
@@ -279,18 +281,18 @@ class LoggingNode:
     def _reason(self, state: State) -> str:
         core = self._replicator.core
         if state is State.JOINING and not core.replica.read_only:
-            return core.why_joining()[:1_000]
-        return core.why_not_written()[:1_000] if state is not State.LEAVING else ""
+            return core.why_joining()[:REASON_CHARACTERS]
+        return core.why_not_written()[:REASON_CHARACTERS] if state is not State.LEAVING else ""
 
 
-def _failure(finish: Finish) -> Failure | None:
+def _refused(finish: Finish) -> Failure | None:
     """What an append that was not stored is answered with; raises StoreError when it may be stored."""
     match finish.outcome:
         case Outcome.STORED:
             return None
         case Outcome.CONFLICT:
-            return Failure(code=Code.CONFLICT, reason=finish.reason[:1_000])
+            return failure(Code.CONFLICT, finish.reason)
         case Outcome.REFUSED:
-            return Failure(code=Code.STARTING, reason=finish.reason[:1_000])
+            return failure(Code.STARTING, finish.reason)
         case Outcome.UNKNOWN:
             raise StoreError(finish.reason)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from common.codec import Reply, Request
 from common.replication import Heartbeat, InSyncSet, Join, Renewed, ReplicaState, Replicate, Replicated
-from common.wire import Code, Failure
+from common.wire import Code, failure
 from nodes.replication.core.claims import Claims, KeyedAppend
 from nodes.replication.core.effects import (
     Answer,
@@ -142,8 +142,7 @@ class Core:
             case Heartbeat():
                 self.replica.effects.append(Answer(token, self._membership.beats(message)))
             case Replicate() if self.replica.read_only:
-                failure = Failure(code=Code.STARTING, reason=self.why_not_written()[:1_000])
-                self.replica.effects.append(Answer(token, failure))
+                self.replica.effects.append(Answer(token, failure(Code.STARTING, self.why_not_written())))
             case Replicate():
                 self.records.receive(token, message)
 
