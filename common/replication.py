@@ -99,7 +99,9 @@ class Heartbeat(Wire, frozen=True, kw_only=True):
     """Tells a member of the same in-sync set how far the sender is. Answered by ReplicaState.
 
     Attributes:
-        vector: the entries that changed since the sender started.
+        vector: the whole one until the receiver has answered that; then the entries that changed since the sender
+            started.
+        whole: the vector is the whole one.
         pending: what it is about to commit beyond `vector`.
         confirmed: up to this number its own records are on the disk of each member of its in-sync set.
         wants_confirmed: readers wait at the sender: the receiver sends its own `confirmed` as soon as it grows.
@@ -112,6 +114,7 @@ class Heartbeat(Wire, frozen=True, kw_only=True):
     pending: Vector
     confirmed: Sequence
     wants_confirmed: bool = False
+    whole: bool = False
 
 
 class ReplicaState(Wire, frozen=True, kw_only=True):

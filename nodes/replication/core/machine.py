@@ -163,8 +163,8 @@ class Core:
                 if reply.in_sync:
                     self._membership.consider(reply.in_sync, peer.identity)
                 self.records.replicated(peer, message, reply)
-            case ReplicaState():
-                self._membership.answered(peer, reply, complete=isinstance(message, Join), asked_s=sent_s)
+            case ReplicaState() if isinstance(message, Join | Heartbeat):
+                self._membership.answered(message, reply, sent_s)
             case _:
                 peer.resend()
                 peer.failed_s = now_s if peer.failed_s is None else peer.failed_s

@@ -89,15 +89,11 @@ class Membership:
     def consider(self, in_sync: InSyncSet, teller: Identity | None) -> None:
         """Take note of an in-sync set that a member, or a registry (None), told."""
         replica = self.replica
+        knows = teller is None or replica.in_sync.find(teller)
         if in_sync.find(replica.identity):
             if in_sync.term > replica.term:
                 replica.adopting = in_sync
-        elif (
-            replica.member()
-            and in_sync.members
-            and in_sync.term >= replica.term
-            and (teller is None or replica.in_sync.find(teller))
-        ):
+        elif knows and replica.member() and in_sync.members and in_sync.term >= replica.term:
             self.leave("this replica was fenced", in_sync.term)
 
     def adopted(self, in_sync: InSyncSet) -> None:
@@ -169,19 +165,21 @@ class Membership:
     def beats(self, request: Heartbeat) -> ReplicaState:
         """A member of the same set tells how far it is."""
         peer = self.replica.sender(request)
+        peer.complete = peer.complete or request.whole
         self._learn(peer, request)
         if request.wants_confirmed:
             self._records.wants_watermark(peer, dict(request.pending))
         return self.replica.report()
 
-    def answered(self, peer: Peer, state: ReplicaState, *, complete: bool, asked_s: float) -> None:
-        """A peer has said how it is, asked at `asked_s`; `complete`: with its whole vector."""
+    def answered(self, request: Join | Heartbeat, state: ReplicaState, asked_s: float) -> None:
+        """A peer has said how it is, asked at `asked_s`."""
         peer = self.replica.sender(state)
+        peer.complete = peer.complete or isinstance(request, Join)
+        peer.told = peer.told or isinstance(request, Join) or request.whole
         if state.in_sync == self.replica.in_sync:
             peer.agreed_s = asked_s
         self.replica.resume_if_all_agree()
         peer.state, peer.state_s = state, self.replica.now_s
-        peer.complete = peer.complete or complete
         peer.left = self._has_left(state.in_sync)
         self._learn(peer, state)
 

@@ -127,6 +127,7 @@ class Records:
         replica.watermark = 0
         for peer in replica.peers.values():
             peer.watermark_sent = peer.watermark_wanted = 0
+            peer.told = False
 
     # What peers send
 

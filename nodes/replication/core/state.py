@@ -29,6 +29,7 @@ class Peer:
         left: it said that it is in no in-sync set.
         vector: what is on its disk, as far as it has said.
         complete: it has told its whole vector.
+        told: it has been told the whole vector of this replica.
         sent: up to which number the records of an origin were sent to it.
         origins: of which it may lack records that this replica has to send.
         unanswered: when the requests that it has not answered were sent, by their numbers, the oldest first.
@@ -62,17 +63,14 @@ class Peer:
         """Forget what an earlier process at this address said: it may have lost its disk."""
         self.incarnation = incarnation
         self.loading = False
-        self.left = False
-        self.complete = False
+        self.left = self.complete = self.told = False
         self.vector: Versions = {}
         self.sent: Versions = {}
         self.origins: set[int] = set()
         self.join: Join | None = None
-        self.join_s = float("-inf")
         self.state: ReplicaState | None = None
-        self.state_s = float("-inf")
+        self.join_s = self.state_s = self.agreed_s = float("-inf")
         self.target: Versions | None = None
-        self.agreed_s = float("-inf")
         self.watermark_sent = self.watermark_wanted = 0
         self.asked: Versions = {}
 
@@ -231,10 +229,11 @@ class Replica:
                 node=self.own,
                 incarnation=self.incarnation,
                 in_sync=self.in_sync,
-                vector=to_wire(self.vector, self.changed),
+                vector=to_wire(self.vector, self.changed if peer.told else None),
                 pending=self._uncommitted(),
                 confirmed=self.watermark,
                 wants_confirmed=wants_confirmed,
+                whole=not peer.told,
             ),
         )
 

@@ -1,12 +1,14 @@
 """Tests of nodes.replication.core.membership: who is believed about the in-sync set, and who is fenced when."""
 
 from common.replication import Fence, Heartbeat, InSyncSet, Member, Renew, Standing
-from nodes.replication.core.effects import Outcome, Send
+from common.vectors import VectorEntry
+from nodes.replication.core.effects import Opened, Outcome, Send
 from nodes.replication.core.machine import DEFAULT
 from nodes.replication.core.state import Phase
 from tests.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
 
 LATE_S = DEFAULT.confirm_s + 0.01
+DEAD = 9  # an incarnation whose process has ended
 
 
 def test_a_set_of_a_higher_term_is_stored_before_it_is_used() -> None:
@@ -342,3 +344,19 @@ def test_the_last_replica_leaves_when_the_registry_lists_it_no_more() -> None:
     driven.registry_answers(asked, set_of(6, B), live=())
 
     assert driven.core.left
+
+
+def test_members_tell_each_other_their_whole_vector_once() -> None:
+    """Two that join together send Join to the listed replica only: neither knew which old records the other has."""
+    driven = DrivenCore(opened=Opened(INCARNATION[B], vector={DEAD: 3}))
+    driven.registry_renews(set_of(5, A, joining=[B, C]))
+    told = [send.message for send in driven.effects_of(Send) if send.address == C]
+    assert [VectorEntry(DEAD, 3)] == [
+        one for message in told if isinstance(message, Heartbeat) for one in message.vector
+    ]
+
+    driven.peers_answer(C)
+    driven.clear_effects()
+    driven.after(DEFAULT.heartbeat_s + 0.01)
+    told = [send.message for send in driven.effects_of(Send) if send.address == C]
+    assert [()] == [message.vector for message in told if isinstance(message, Heartbeat)]
