@@ -1,6 +1,7 @@
 """Requests over ZeroMQ without waiting for the one before: how the processes of the nodes call each other.
 
 Each address has one DEALER socket in the loop of the process. A request carries a number, by which its reply is found.
+A facade has a loop of its own (`facade.scheduler`), with the part of asyncio's interface that is used here.
 """
 
 import asyncio
@@ -23,12 +24,12 @@ from common.errors import (
     UnreachableError,
 )
 from common.keyring import Keyring
+from common.loops import Handle, Loop
 
-IN_FLIGHT = 64  # requests of one connection that wait for their replies; one more is refused at once
+IN_FLIGHT = 64  # requests of one connection that wait for their replies, if nobody wants more; one more is refused
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 200
 CONNECT_WAIT_S = 0.25  # that a request waits for the first connection
 RENEW_S = 1.0  # after which a connection whose handshake was refused is made anew
-PROBE_S = 0.5  # for a host to take or refuse a connection
 
 _NUMBER = struct.Struct(">I")
 
@@ -39,35 +40,40 @@ class Pipeline:
     """One DEALER socket; made and used in one loop.
 
     Args:
-        context: of the process.
+        loop, context: of the process.
         address: host:port of the server.
         keyring: whose keys are used; None: in clear.
         watch: told (address, True) when the connection is there, and (address, False) when it broke.
         renew: called with the address some time after the server refused the handshake.
+        in_flight: most requests that wait for their replies; one more is refused at once.
     """
 
     def __init__(
         self,
+        loop: Loop,
         context: "zmq.Context[zmq.Socket[bytes]]",
         address: str,
         keyring: Keyring | None,
+        *,
         watch: Watcher,
         renew: Callable[[str], None],
+        in_flight: int,
     ) -> None:
         self._address = address
         self._watch = watch
         self._renew = renew
+        self._in_flight = in_flight
         self._numbers = 0
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._loop = asyncio.get_running_loop()
+        self._unsent: dict[int, bytes] = {}
+        self._loop = loop
         self._made_s = time.monotonic()
         self.server_key = keyring.key_of(address) if keyring else None
         self.given_up = False
         self.up: bool | None = None  # None: the first connection is still being made
-        self._changed = asyncio.Event()
         try:
             with contextlib.ExitStack() as undo:
-                self._socket = rpc.limited(context.socket(zmq.DEALER), wire.REPLY_BYTES, queued=IN_FLIGHT)
+                self._socket = rpc.limited(context.socket(zmq.DEALER), wire.REPLY_BYTES, queued=in_flight)
                 undo.callback(self._socket.close, linger=0)
                 rpc.prepare_client(self._socket, (RECONNECT_MS, RECONNECT_MAX_MS))
                 if keyring and self.server_key:
@@ -85,32 +91,55 @@ class Pipeline:
             self._loop.add_reader(descriptor, take)
         self._loop.call_soon(self._take_events)
 
-    async def call(self, frame: bytes, timeout_s: float) -> bytes:
-        """The reply to a frame; raises UnreachableError, DisconnectedError or TimedOutError."""
-        if self.up is None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(CONNECT_WAIT_S, timeout_s))
-        if not self.up:
-            raise UnreachableError(self._address, "no connection")
-        return await self.send(frame, timeout_s)
-
     def send(self, frame: bytes, timeout_s: float) -> "asyncio.Future[bytes]":
-        """The reply to come; the frame has left, in the order of the calls, when this returns."""
-        if len(self._waiting) >= IN_FLIGHT:
-            raise UnreachableError(self._address, f"{IN_FLIGHT} requests wait for their replies already")
+        """The reply to come; the frame has left, in the order of the calls, unless the first connection is being made.
+
+        Raises:
+            UnreachableError: nothing was sent; the reply raises that, DisconnectedError or TimedOutError.
+        """
+        if self.up is False:
+            raise UnreachableError(self._address, "no connection")
+        if len(self._waiting) >= self._in_flight:
+            raise UnreachableError(self._address, f"{self._in_flight} requests wait for their replies already")
         self._numbers = (self._numbers + 1) % 2**32
         number = self._numbers
+        if self.up:
+            self._transmit(number, frame)
+        else:
+            self._unsent[number] = frame
+            self._loop.call_later(min(CONNECT_WAIT_S, timeout_s), self._give_up, number)
+        self._waiting[number] = reply = self._loop.create_future()
+        late = TimedOutError(self._address, f"no reply in {timeout_s:.3g} s")
+        timer = self._loop.call_later(timeout_s, self._fail, number, late)
+        reply.add_done_callback(lambda _: self._forget(number, timer))
+        return reply
+
+    def _transmit(self, number: int, frame: bytes) -> None:
         try:
             self._socket.send_multipart([_NUMBER.pack(number), b"", frame], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             raise UnreachableError(self._address, "no connection takes a request") from error
         finally:
             self._take_soon()
-        reply: asyncio.Future[bytes] = self._loop.create_future()
-        self._waiting[number] = reply
-        timer = self._loop.call_later(timeout_s, self._time_out, number, timeout_s)
-        reply.add_done_callback(lambda _: self._forget(number, timer))
-        return reply
+
+    def _transmit_unsent(self) -> None:
+        """The first connection is there."""
+        for number, frame in tuple(self._unsent.items()):
+            try:
+                self._transmit(number, frame)
+            except UnreachableError as error:
+                self._fail(number, error)
+        self._unsent.clear()
+
+    def _give_up(self, number: int) -> None:
+        """The first connection takes too long."""
+        if self._unsent.pop(number, None) is not None:
+            self._fail(number, UnreachableError(self._address, "no connection"))
+
+    def _fail(self, number: int, error: PeerError) -> None:
+        reply = self._waiting.get(number)
+        if reply and not reply.done():
+            reply.set_exception(error)
 
     def _take_soon(self) -> None:
         """Look for replies in the next turn: the descriptor is edge-triggered, and a send may take its edge away."""
@@ -118,9 +147,10 @@ class Pipeline:
             self._to_take = True
             self._loop.call_soon(self._take)
 
-    def _forget(self, number: int, timer: asyncio.TimerHandle) -> None:
+    def _forget(self, number: int, timer: Handle) -> None:
         timer.cancel()
         self._waiting.pop(number, None)
+        self._unsent.pop(number, None)
 
     def close(self) -> None:
         """Drop what is under way."""
@@ -156,23 +186,20 @@ class Pipeline:
 
     def _change(self, up: bool) -> None:
         was, self.up = self.up, up
-        self._changed.set()
         if self.given_up:
             self._loop.call_later(RENEW_S, self._renew, self._address)
-        if not up:
+        if up:
+            self._transmit_unsent()
+        else:
+            for number in list(self._unsent):
+                self._give_up(number)
             self._end_all(DisconnectedError(self._address, "the connection broke before the reply"))
         if up or was is not False:
             self._watch(self._address, up)
 
     def _end_all(self, error: PeerError) -> None:
-        for reply in list(self._waiting.values()):
-            if not reply.done():
-                reply.set_exception(error)
-
-    def _time_out(self, number: int, timeout_s: float) -> None:
-        reply = self._waiting.get(number)
-        if reply and not reply.done():
-            reply.set_exception(TimedOutError(self._address, f"no reply in {timeout_s:.3g} s"))
+        for number in list(self._waiting):
+            self._fail(number, error)
 
 
 class PipelinedTransport:
@@ -180,10 +207,14 @@ class PipelinedTransport:
 
     Args:
         keyring: whose keys are used, and by which servers are known; None: in clear, with whoever answers.
+        loop: that of the process; None: asyncio's, which runs.
+        in_flight: most requests to one address that wait for their replies.
     """
 
-    def __init__(self, keyring: Keyring | None = None) -> None:
+    def __init__(self, keyring: Keyring | None = None, loop: Loop | None = None, *, in_flight: int = IN_FLIGHT) -> None:
         self._keyring = keyring
+        self._in_flight = in_flight
+        self._loop = loop or asyncio.get_running_loop()
         self._context = rpc.new_context()
         self._pipelines: dict[str, Pipeline] = {}
         self._watchers: dict[str, Watcher] = {}
@@ -205,8 +236,14 @@ class PipelinedTransport:
             UnreachableError: nothing was sent.
             DisconnectedError, TimedOutError, FailedError: it was sent, and there is no valid reply.
         """
-        frame = await self._to(address).call(codec.encode(request, origin.current()), timeout_s)
-        return decoded(address, frame)
+        return decoded(address, await self.begin(address, request, timeout_s=timeout_s))
+
+    def begin(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":
+        """The frame of the reply to come, for the current request of a client; raises UnreachableError.
+
+        It waits for the first connection to the address.
+        """
+        return self._to(address).send(codec.encode(request, origin.current()), timeout_s)
 
     def send(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":
         """The frame of the reply to come; requests to one address leave in the order of the calls.
@@ -236,7 +273,15 @@ class PipelinedTransport:
             pipeline = None
         if pipeline is None:
             watcher = self._watchers.get(address, lambda _address, _up: None)
-            pipeline = Pipeline(self._context, address, self._keyring, watcher, self._renew)
+            pipeline = Pipeline(
+                self._loop,
+                self._context,
+                address,
+                self._keyring,
+                watch=watcher,
+                renew=self._renew,
+                in_flight=self._in_flight,
+            )
             self._pipelines[address] = pipeline
         return pipeline
 
@@ -253,16 +298,3 @@ def decoded(address: str, frame: bytes) -> Reply:
         return codec.decode_reply(frame)
     except InvalidMessageError as error:
         raise FailedError(address, f"answered with an invalid frame: {error}") from error
-
-
-async def refuses(host: str, port: int) -> bool:
-    """True if the host answers that nobody listens at the port: the process there has ended."""
-    try:
-        async with asyncio.timeout(PROBE_S):
-            _, writer = await asyncio.open_connection(host, port)
-    except ConnectionRefusedError:
-        return True
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return False

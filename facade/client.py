@@ -28,8 +28,6 @@ from common.wire import (
     Describe,
     Description,
     Entry,
-    Known,
-    Lookup,
     Page,
     Ping,
     Read,
@@ -42,8 +40,10 @@ from common.wire import (
     Wire,
 )
 from facade import routing
-from facade.meter import LookedUp, Meter
+from facade.discovery import Discovery
+from facade.meter import Meter
 from facade.posts import Posts, of_write
+from facade.scheduler import Scheduler
 from facade.session import Session
 from facade.timing import Timing
 
@@ -51,26 +51,27 @@ log = structlog.get_logger()
 
 ONE_ROUND = routing.Limits(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for what a reader can do without
 TAIL_MORE_S = 1.0  # beside the time for which a node keeps a Tail waiting
-LOOKUP_S = 0.5  # for one answer of one registry; then the next one is asked, or the last good answer serves
 
 ReplyType = TypeVar("ReplyType", bound=Wire)
 
 
 class Client:
-    """Asks services by name; may be shared by threads.
+    """Asks services by name, for all requests of a facade.
 
     Args:
+        scheduler: of the requests.
         transport: carries requests.
         registries: host:port of each registry; one of them is asked before every access.
         limits: the time of one request.
         suspects: addresses that did not answer lately; `facade.prober` clears them.
         meter: counts what nodes answered.
         session: what this facade has seen.
-        clock, sleep, shuffled: time and chance; a test gives its own.
+        clock, shuffled: time and chance; a test gives its own.
     """
 
     def __init__(
         self,
+        scheduler: Scheduler,
         transport: rpc.Transport,
         registries: Sequence[str],
         limits: routing.Limits,
@@ -79,9 +80,9 @@ class Client:
         meter: Meter | None = None,
         session: Session | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
         shuffled: Callable[[Sequence[str]], Sequence[str]] = lambda addresses: random.sample(addresses, len(addresses)),
     ) -> None:
+        self.scheduler = scheduler
         self._transport = transport
         self._registries = tuple(registries)
         self._limits = limits
@@ -90,10 +91,9 @@ class Client:
         self._session = session or Session(clock=clock)
         self.refused = ""  # why the nodes do not take what this facade sends, since the last append that they took
         self._clock = clock
-        self._sleep = sleep
         self._shuffled = shuffled
-        self._last_known: dict[str, tuple[str, ...]] = {}
-        self._posts = Posts(self.ask, limits, clock)
+        self._discovery = Discovery(scheduler, registries, self._try, suspects, self._meter)
+        self._posts = Posts(scheduler, self.ask, limits, clock)
 
     def append(self, message_id: str, text: str, key: str | None = None, timing: Timing | None = None) -> Stored:
         """Store a message at any logging node; `message_id` makes it safe to try the next one.
@@ -161,7 +161,7 @@ class Client:
     def states(self, *, all_of_them: bool) -> Iterator[tuple[str, str]]:
         """What logging nodes say they can do, or why not, one after the other; up to one that is ready, or of all."""
         with contextlib.suppress(UnavailableError):
-            for address in self._suspects.last(self._lookup("logging-service", Timing())):
+            for address in self._suspects.last(self._discovery.addresses("logging-service", Timing())):
                 try:
                     state = str(self._try(address, Ping(), Status, ONE_ROUND.attempt_timeout_s).state)
                 except PeerError as error:
@@ -192,7 +192,7 @@ class Client:
         failures = [] if failures is None else failures
         timing = timing or Timing()
         steps = routing.plan(
-            lambda: self._lookup(service, timing),
+            lambda: self._discovery.addresses(service, timing),
             limits or self._limits,
             clock=self._clock,
             ordered=lambda addresses: self._suspects.last(
@@ -202,7 +202,7 @@ class Client:
         for step in steps:
             match step:
                 case routing.Wait(seconds=seconds):
-                    self._sleep(seconds)
+                    self.scheduler.sleep(seconds)
                 case routing.Try(address=address, timeout_s=timeout_s):
                     began = timing.clock()
                     try:
@@ -243,38 +243,6 @@ class Client:
         elif error.code == Code.AHEAD:
             self.refused = error.reason
             raise UnavailableError(service, error.reason) from error
-
-    def _lookup(self, service: str, timing: Timing) -> tuple[str, ...]:
-        """The addresses of a service, from the first registry that answers, or as one of them last knew it.
-
-        Registries that are suspects are asked only when there is no earlier answer: a silent one must not cost
-        each request its timeout. While registries have just started, and do not know yet who is in sync, there is
-        nobody: an earlier answer may name a replica that was fenced since.
-        """
-        failure: PeerError | None = None
-        starting = False
-        for registry in self._registries:
-            if registry in self._suspects and service in self._last_known:
-                continue
-            try:
-                with timing.measured("registry"):
-                    known = self._try(registry, Lookup(name=service), Known, LOOKUP_S)
-            except PeerError as error:
-                failure = error
-                starting = starting or (isinstance(error, RefusedError) and error.code == Code.STARTING)
-                log.warning("registry does not answer", asked_for=service, reason=error)
-            else:
-                self._last_known[service] = known.values
-                self._meter.note_lookup(LookedUp.ANSWERED)
-                return known.values
-        if starting:
-            self._meter.note_lookup(LookedUp.FAILED)
-            return ()
-        if service not in self._last_known:
-            self._meter.note_lookup(LookedUp.FAILED)
-            raise UnavailableError(service, f"no registry answers ({failure})") from failure
-        self._meter.note_lookup(LookedUp.STALE)
-        return self._last_known[service]
 
     def _try(self, address: str, request: Request, expect: type[ReplyType], timeout_s: float) -> ReplyType:
         """One attempt; who gives no answer at all becomes a suspect, who answers is none any more."""

@@ -78,8 +78,8 @@ def always(document: Document) -> Make:
 
 def readiness(client: Client, draining: Callable[[], bool]) -> Make:
     """Whether a message can be stored now; when `verbose` is asked for also what each logging node says."""
-    up_to_one_ready = Fresh(lambda: dict(client.states(all_of_them=False)))
-    of_all = Fresh(lambda: dict(client.states(all_of_them=True)))
+    up_to_one_ready = Fresh(client.scheduler, lambda: dict(client.states(all_of_them=False)))
+    of_all = Fresh(client.scheduler, lambda: dict(client.states(all_of_them=True)))
 
     def make(params: Mapping[str, Any]) -> Document:
         states = (of_all if "verbose" in params else up_to_one_ready).get()

@@ -1,7 +1,5 @@
 """New messages as they come, for many clients at once: one question to a node serves them all."""
 
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ import structlog
 from common import ids
 from common.errors import ServiceError, UnavailableError
 from facade.client import Client
+from facade.scheduler import Event, Scheduler
 
 log = structlog.get_logger()
 
@@ -30,42 +29,47 @@ class Heard(NamedTuple):
 
 
 class Follower:
-    """What comes from now on, for one client, of which at most so many messages wait."""
+    """What comes from now on, for one client, of which at most so many messages wait.
 
-    def __init__(self, waiting_messages: int = WAITING_MESSAGES) -> None:
+    Args:
+        changed: an event of its own.
+        waiting_messages: the limit.
+    """
+
+    def __init__(self, changed: Event, waiting_messages: int = WAITING_MESSAGES) -> None:
         self._limit = waiting_messages
-        self._changed = threading.Condition()
+        self._changed = changed
         self._waiting: deque[Heard] = deque()
         self._over = False
 
     def put(self, entries: Sequence[Heard]) -> None:
         """These have come."""
-        with self._changed:
-            if self._over or len(self._waiting) + len(entries) > self._limit:
-                self._over = True
-            else:
-                self._waiting.extend(entries)
-            self._changed.notify()
+        if self._over or len(self._waiting) + len(entries) > self._limit:
+            self._over = True
+        else:
+            self._waiting.extend(entries)
+        self._changed.set()
 
     def end(self) -> None:
         """Nothing comes any more."""
-        with self._changed:
-            self._over = True
-            self._changed.notify()
+        self._over = True
+        self._changed.set()
 
     def take(self, timeout_s: float) -> list[Heard] | None:
         """What has come, after at most `timeout_s`; None at the end: its client is too slow, or the facade stops."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._over, timeout_s)
-            entries = list(self._waiting)
-            self._waiting.clear()
-            return None if self._over and not entries else entries
+        self._changed.wait(timeout_s)
+        entries = list(self._waiting)
+        self._waiting.clear()
+        if not self._over:
+            self._changed.clear()
+        return None if self._over and not entries else entries
 
 
 class Live:
     """Tells what comes, while there are followers.
 
     Args:
+        scheduler: of the followers.
         client: asks the nodes.
         retry_s: seconds after a question that nobody answered.
         settle_ms: from making an id to its message being read, at most: the deadline of a write, and as much again.
@@ -75,6 +79,7 @@ class Live:
 
     def __init__(
         self,
+        scheduler: Scheduler,
         client: Client,
         *,
         retry_s: float = RETRY_S,
@@ -82,43 +87,40 @@ class Live:
         ready_s: float = READY_S,
         now_ms: Callable[[], int] = ids.now_ms,
     ) -> None:
+        self._scheduler = scheduler
         self._client = client
         self._retry_s = retry_s
         self.settle_ms = settle_ms
         self._ready_s = ready_s
         self._now_ms = now_ms
-        self._lock = threading.Lock()
         self._tail: _Tail | None = None
         self._stopped = False
 
     @contextmanager
     def following(self) -> Iterator[Follower]:
         """All that comes while the block runs; raises UnavailableError when no node answers."""
-        follower = Follower()
-        with self._lock:
-            if self._tail is None:
-                self._tail = _Tail(self._client, self.settle_ms, self._now_ms)
-                threading.Thread(target=self._run, args=(self._tail,), daemon=True).start()
-            tail = self._tail
-            tail.followers.add(follower)
-            if self._stopped:
-                follower.end()
+        follower = Follower(self._scheduler.event())
+        if self._tail is None:
+            self._tail = _Tail(self._client, self._scheduler.event(), self.settle_ms, self._now_ms)
+            self._scheduler.spawn(self._run, self._tail)
+        tail = self._tail
+        tail.followers.add(follower)
+        if self._stopped:
+            follower.end()
         try:
             if not tail.ready.wait(self._ready_s):
                 raise UnavailableError("logging-service", "no node tells what comes")
             yield follower
         finally:
-            with self._lock:
-                tail.followers.discard(follower)
-                if not tail.followers and self._tail is tail:
-                    self._tail = None
+            tail.followers.discard(follower)
+            if not tail.followers and self._tail is tail:
+                self._tail = None
 
     def stop(self) -> None:
         """End all followers, and those that come."""
-        with self._lock:
-            self._stopped = True
-            for follower in self._tail.followers if self._tail else ():
-                follower.end()
+        self._stopped = True
+        for follower in self._tail.followers if self._tail else ():
+            follower.end()
 
     def _run(self, tail: "_Tail") -> None:
         while self._tail is tail:
@@ -129,7 +131,7 @@ class Live:
                 log.warning("nobody tells what comes", reason=error)
             except Exception:
                 log.exception("following broke")  # a defect of ours; without this its followers would wait for ever
-            time.sleep(self._retry_s)
+            self._scheduler.sleep(self._retry_s)
 
 
 class _Tail:
@@ -140,9 +142,9 @@ class _Tail:
     id once, and what was told before is left out.
     """
 
-    def __init__(self, client: Client, settle_ms: int, now_ms: Callable[[], int]) -> None:
+    def __init__(self, client: Client, ready: Event, settle_ms: int, now_ms: Callable[[], int]) -> None:
         self.followers: set[Follower] = set()
-        self.ready = threading.Event()
+        self.ready = ready
         self._client = client
         self._settle_ms = settle_ms
         self._now_ms = now_ms

@@ -1,7 +1,6 @@
 """What a facade saw of each node: how many requests it answered, and how fast."""
 
 import enum
-import threading
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
@@ -38,33 +37,29 @@ class Seen:
 
 
 class Meter:
-    """Counts by address; shared by the threads of a facade."""
+    """Counts by address; shared by the requests of a facade."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._seen: defaultdict[str, Seen] = defaultdict(Seen)
         self._lookups = Counter(dict.fromkeys(LookedUp, 0))
 
     def note(self, address: str, seconds: float, failure: str = "") -> None:
         """An attempt at an address is over; `failure` is the reason why it was not answered."""
-        with self._lock:
-            if len(self._seen) < NODES or address in self._seen:
-                seen = self._seen[address]
-                if failure:
-                    seen.failures[failure] += 1
-                else:
-                    seen.served += 1
-                    seen.recent_s.append(seconds)
+        if len(self._seen) < NODES or address in self._seen:
+            seen = self._seen[address]
+            if failure:
+                seen.failures[failure] += 1
+            else:
+                seen.served += 1
+                seen.recent_s.append(seconds)
 
     def note_lookup(self, outcome: LookedUp) -> None:
         """A service was looked up."""
-        with self._lock:
-            self._lookups[outcome] += 1
+        self._lookups[outcome] += 1
 
     def lookups(self) -> dict[str, int]:
         """How many there were, by outcome."""
-        with self._lock:
-            return {str(outcome): count for outcome, count in self._lookups.items()}
+        return {str(outcome): count for outcome, count in self._lookups.items()}
 
     def all(self) -> dict[str, Seen]:
         """What is known of each address now."""
@@ -72,6 +67,5 @@ class Meter:
 
     def seen(self, address: str) -> Seen:
         """What is known of an address now."""
-        with self._lock:
-            found = self._seen.get(address, Seen())
-            return Seen(found.served, found.failures.copy(), found.recent_s.copy())
+        found = self._seen.get(address, Seen())
+        return Seen(found.served, found.failures.copy(), found.recent_s.copy())

@@ -18,8 +18,9 @@ from common.errors import (
     UnavailableError,
 )
 from common.wire import Append, AppendAll, Entry, Stored, StoredAll, Wire, text_bytes
-from facade.flights import Flights
+from facade.batcher import Batcher
 from facade.routing import Limits
+from facade.scheduler import Scheduler
 from facade.timing import Timing
 
 log = structlog.get_logger()
@@ -49,16 +50,17 @@ class Posts:
     """Stores single messages; many of them, of different clients, in one request.
 
     Args:
+        scheduler: of the requests.
         ask: how a service is asked.
         limits: the time of one message, in which its wait for a turn is counted.
         clock: seconds from any start.
     """
 
-    def __init__(self, ask: Asking, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(self, scheduler: Scheduler, ask: Asking, limits: Limits, clock: Callable[[], float]) -> None:
         self._ask = ask
         self._limits = limits
         self._clock = clock
-        self._flights = Flights(self._together, weight=_Post.weight, lift=CHUNK_BYTES)
+        self._batcher = Batcher(scheduler, self._together, weight=_Post.weight, most_weight=CHUNK_BYTES)
 
     def append(self, request: Append, timing: Timing) -> Stored:
         """See Client.append. One with an idempotency key travels alone."""
@@ -66,7 +68,7 @@ class Posts:
         if request.key is not None:
             return self._alone(post)
         try:
-            return self._flights.ask(post, timeout_s=self._limits.deadline_s)
+            return self._batcher.ask(post, timeout_s=self._limits.deadline_s)
         except TimeoutError as error:
             raise UnavailableError("logging-service", "it had no turn in time, nothing was sent") from error
 
@@ -85,10 +87,14 @@ class Posts:
         return stored
 
     def _together(self, posts: "Sequence[_Post]") -> "Callable[[_Post], Stored]":
-        """Store what several clients post at once; how each of them is answered."""
-        if len(posts) == 1:
+        """Store what several clients post at once, in the name of the first; how each of them is answered."""
+        with origin.of(posts[0].origin):
+            if len(posts) > 1:
+                return self._as_one(posts)
             stored = self._alone(posts[0])  # raises to the only one that waits
             return lambda _: stored
+
+    def _as_one(self, posts: "Sequence[_Post]") -> "Callable[[_Post], Stored]":
         now_s, timing, failures = self._clock(), Timing(), list[PeerError]()
         limits = self._left(max(post.leaves(now_s) for post in posts))
         together = AppendAll(

@@ -1,6 +1,5 @@
 """Tells the registries that this facade is there, for operators who want to know which there are."""
 
-import threading
 from collections.abc import Sequence
 
 from common import config, rpc
@@ -8,12 +7,13 @@ from common.codec import Request
 from common.errors import PeerError
 from common.leases import RENEWAL_S
 from common.wire import Leased, Leave, Register
+from facade.scheduler import Event
 
 ANSWER_S = 0.25  # for one registry
 
 
-def run(transport: rpc.Transport, registries: Sequence[str], own: str, stop: threading.Event) -> None:
-    """Renew the lease of `own` (host:port) until `stop` is set, then give it back; for a thread of its own.
+def run(transport: rpc.Transport, registries: Sequence[str], own: str, stop: Event) -> None:
+    """Renew the lease of `own` (host:port) until `stop` is set, then give it back; for a greenlet of its own.
 
     One that listens at every address of its host has none by which it could be told from others.
     """

@@ -1,13 +1,12 @@
 """Asks suspects whether they are back, beside the requests, so that no request pays for it."""
 
-import threading
-
 import structlog
 
 from common import rpc
 from common.errors import PeerError
 from common.wire import Ping, State, Status
 from facade.routing import Suspects
+from facade.scheduler import Event
 
 log = structlog.get_logger()
 
@@ -15,8 +14,8 @@ PROBE_S = 0.3  # between two rounds: a node that is back gets requests again wit
 PING_S = 0.25  # for one answer
 
 
-def run(transport: rpc.Transport, suspects: Suspects, stop: threading.Event) -> None:
-    """Probe until `stop` is set; for a thread of its own."""
+def run(transport: rpc.Transport, suspects: Suspects, stop: Event) -> None:
+    """Probe until `stop` is set; for a greenlet of its own."""
     while not stop.wait(PROBE_S):
         probe(transport, suspects)
 

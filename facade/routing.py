@@ -1,6 +1,5 @@
 """The fallback policy: which address is tried when, and for how long. Pure: no sockets, no clock of its own."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,30 +24,26 @@ class Limits:
 
 
 class Suspects:
-    """Addresses that did not answer lately; shared by the threads of a facade.
+    """Addresses that did not answer lately; shared by the requests of a facade.
 
     A suspect is tried last, so a node that hangs costs one poll timeout, and then nothing until it answers a probe.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._addresses: set[str] = set()
 
     def add(self, address: str) -> bool:
         """The address did not answer; whether that is news."""
-        with self._lock:
-            news = address not in self._addresses and len(self._addresses) < SUSPECTS
-            if news:
-                self._addresses.add(address)
-            return news
+        news = address not in self._addresses and len(self._addresses) < SUSPECTS
+        if news:
+            self._addresses.add(address)
+        return news
 
     def clear(self, address: str) -> bool:
         """The address answered; whether that is news."""
-        if address not in self:  # without the lock: nearly every call ends here
-            return False
-        with self._lock:
-            self._addresses.discard(address)
-            return True
+        news = address in self._addresses
+        self._addresses.discard(address)
+        return news
 
     def __contains__(self, address: str) -> bool:
         """Whether the address is one now."""
@@ -56,8 +51,7 @@ class Suspects:
 
     def known(self) -> tuple[str, ...]:
         """All suspects now."""
-        with self._lock:
-            return tuple(self._addresses)
+        return tuple(self._addresses)
 
     def last(self, addresses: Sequence[str]) -> list[str]:
         """The same addresses, the suspects after the others; apart from that in the same order."""

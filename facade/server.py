@@ -1,9 +1,9 @@
 """waitress with our limits, our form of errors, and a stop that answers what was accepted."""
 
-import logging
+import asyncio
 import socket
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -13,92 +13,72 @@ import structlog
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import create_server
-from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
+from waitress.task import ErrorTask, WSGITask
 
 from common import origin
 from common.config import Limits
-from facade import problem, refusal, strictness
+from facade import problem, strictness
 from facade.parser import DEFAULT, Parser
-from facade.refusal import MANY_CONNECTIONS, MANY_REQUESTS, PROMPT, QUICK, Refusal
+from facade.refusal import MANY_CONNECTIONS, MANY_REQUESTS, QUICK, Refusal
+from facade.scheduler import TURN_S, Event, Scheduler
 
 log = structlog.get_logger()
 
 BACKLOG = 2_048  # connections that the kernel has made and that are not taken yet
 UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
-PROMPT_THREADS, ASKING_THREADS, ERROR_THREADS = 1, 3, 1  # for what is answered under any load
-TURN_S = 0.1  # for one turn of the loop, so that a stop is noticed within it
 SPARE = 32  # connections beyond the limit, for what is quick ...
 SPARE_S = 1.0  # ... and for so long each, so that there is soon another one
 QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
 
 
-class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """Gives requests to threads; what is quick has some of its own, so that health is told under any load.
+class Dispatcher:
+    """Begins requests, as greenlets; what is quick begins at once, so that health is told under any load.
 
     Args:
-        threads: for requests.
-        queued: requests that may wait for one of these; one more is refused at once.
+        scheduler: runs them.
+        requests: at once.
+        queued: requests that may wait for their turn; one more is refused at once.
+
+    Attributes:
+        refused: requests that were refused because too many waited.
+        queue: those that wait.
     """
 
-    def __init__(self, threads: int, *, queued: int) -> None:
-        super().__init__()
+    def __init__(self, scheduler: Scheduler, requests: int, *, queued: int) -> None:
         self.refused = 0
+        self.queue: deque[Any] = deque()
+        self._scheduler = scheduler
+        self._free = requests
         self._queued = queued
-        self._begin = threading.Event()
-        self._begin.set()
-        self._prompt, self._asking, self._errors = (ThreadedTaskDispatcher() for _ in range(3))
-        self._prompt.set_thread_count(PROMPT_THREADS)
-        self._asking.set_thread_count(ASKING_THREADS)
-        self._errors.set_thread_count(ERROR_THREADS)
-        self.set_thread_count(threads)
-
-    @property
-    def full(self) -> bool:
-        """Whether as many requests wait as may."""
-        return len(self.queue) >= self._queued
-
-    def loop_first(self) -> None:
-        """Until `loop_ended`, no thread begins a request.
-
-        While the loop refuses many, each of its reads and sends gives Python's lock away, and 48 threads would take it:
-        half of the refusals at five times the peak took 160 ms, and take 65 so (docs/measurements.md).
-        """
-        self._begin.clear()
-
-    def loop_ended(self) -> None:
-        """The loop has done what there was to do."""
-        if not self._begin.is_set():
-            self._begin.set()
-
-    def wait_for_loop(self) -> None:
-        """For a thread that is about to begin a request."""
-        if not self._begin.is_set():
-            self._begin.wait(TURN_S)
 
     def add_task(self, channel: Any) -> None:
-        """A connection has a request; one whose client does not read would hold a thread of those for what is quick."""
+        """A connection has a request; one whose client does not read would hold a place of those for what is quick."""
         request = channel.requests[0]
         unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # and less than that is every answer that is quick
-        if not request.error and (unread or request.path not in QUICK) and (channel.spare or self.full):
+        quick = request.error or request.path in QUICK
+        if (unread or not quick) and (channel.spare or len(self.queue) >= self._queued):
             self.refused += 1
-            request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
-            if unread:  # not even that would be read
+            if unread:  # it would not even read that
                 channel.will_close = True
                 return
-        if unread or not (request.error or request.path in QUICK):
-            super().add_task(channel)
-        elif request.error:
-            self._errors.add_task(channel)
-        elif request.path in PROMPT:
-            self._prompt.add_task(channel)
+            request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
+            quick = True
+        if quick and not unread:
+            self._scheduler.spawn(channel.service)
+        elif self._free:
+            self._free -= 1
+            self._scheduler.spawn(self._serve, channel)
         else:
-            self._asking.add_task(channel)
+            self.queue.append(channel)
 
-    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
-        """End all threads."""
-        for quick in (self._prompt, self._asking, self._errors):
-            quick.shutdown(cancel_pending, timeout)
-        return bool(super().shutdown(cancel_pending, timeout))
+    def _serve(self, channel: Any) -> None:
+        try:
+            channel.service()
+        finally:
+            if self.queue:
+                self._scheduler.spawn(self._serve, self.queue.popleft())
+            else:
+                self._free += 1
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
@@ -125,6 +105,12 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
 class LastTask(WSGITask):  # type: ignore[misc]
     """Answers a request; while the server drains, and beyond the limit of connections, this one is closed after it."""
 
+    def write(self, data: bytes) -> None:
+        """Send the headers and the first part of the body together."""
+        self.channel.held = not self.wrote_header
+        super().write(data)
+        self.channel.release()
+
     def start(self) -> None:
         """Begin the answer."""
         super().start()
@@ -145,34 +131,47 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.parser_class = partial(Parser, url_bytes=limits.url_bytes)
         self.spare = len(self.server.active_channels) > limits.connections
         self.began_s = time.monotonic()  # when the first byte of the request came that is being read
+        self.held = False  # what is written waits, for more to be sent with it
+        self._room: asyncio.Future[None] | None = None  # for a writer whose client does not read as fast
 
     def received(self, data: bytes) -> bool:
         """Take more of the requests of this connection."""
-        if self.server.task_dispatcher.full and self._refused_at_once(data):
-            return True
         before = self.request
         taken = super().received(data)
         if self.request is not before:
             self.began_s = time.monotonic()
         return bool(taken)
 
-    def service(self) -> None:
-        """Answer a request; what is not quick begins when the loop has ended its turn."""
-        request = self.requests[0]
-        if not request.error and request.path not in QUICK:
-            self.server.task_dispatcher.wait_for_loop()
-        super().service()
+    def release(self) -> None:
+        """Send what was held."""
+        if self.held:
+            self.held = False
+            self._flush_exception(self._flush_some, do_close=False)
 
-    def _refused_at_once(self, data: bytes) -> bool:
-        """Whether these bytes were a whole request, and are answered now: nothing is before it on this connection."""
-        if self.busy or self.close_when_flushed or not self.server.accepting or not refusal.is_whole(data, QUICK):
-            return False
-        self.server.task_dispatcher.refused += 1
-        self.server.task_dispatcher.loop_first()
-        told = refusal.answer(data, MANY_REQUESTS)
-        if self.send(told) != len(told):  # its client does not even read that
-            self.will_close = True
-        return True
+    def handle_write(self) -> None:
+        """The client takes more: so its writer may go on."""
+        super().handle_write()
+        self._tell_room()
+
+    def handle_close(self) -> None:
+        """Nobody is there any more, which its writer must hear of."""
+        super().handle_close()
+        self._tell_room()
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        return not self.held and bool(super()._flush_some(do_close))
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Let the others run until the client has taken enough; waitress would wait in a thread of the request."""
+        while self.connected and self.total_outbufs_len > UNSENT_BYTES:
+            self.release()
+            self._room = self.server.scheduler.create_future()
+            self.server.scheduler.wait(self._room)
+
+    def _tell_room(self) -> None:
+        enough = not self.connected or self.total_outbufs_len <= UNSENT_BYTES
+        if enough and self._room and not self._room.done():
+            self._room.set_result(None)
 
     @property
     def late(self) -> bool:
@@ -193,15 +192,23 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(self.requests or self.request or self.total_outbufs_len)
 
 
-def create(application: Callable[..., Any], listening: socket.socket, *, threads: int, limits: Limits = DEFAULT) -> Any:
-    """A waitress server on a bound socket.
+def create(
+    scheduler: Scheduler,
+    application: Callable[..., Any],
+    listening: socket.socket,
+    *,
+    requests: int,
+    limits: Limits = DEFAULT,
+) -> Any:
+    """A waitress server on a bound socket, in whose loop so many requests run at once.
 
     waitress' own defaults are a body of 1 GiB, headers of 256 KiB, 16 MiB unsent, 100 connections and 4 threads.
     """
     server = create_server(
         application,
+        scheduler.map,
         sockets=[listening],
-        _dispatcher=Dispatcher(threads, queued=limits.queued),
+        _dispatcher=Dispatcher(scheduler, requests, queued=limits.queued),
         ident=None,
         backlog=BACKLOG,
         connection_limit=limits.connections + SPARE,
@@ -212,13 +219,15 @@ def create(application: Callable[..., Any], listening: socket.socket, *, threads
         log_socket_errors=False,  # a client that left is not our error
     )
     server.channel_class = partial(Channel, limits=limits)
+    server.scheduler = scheduler
+    server.pull_trigger = lambda: None  # nobody works beside the loop, which would have to be woken
     server.looked_s = 0.0
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits for a thread
+    server.most = limits.connections + SPARE
     return server
 
 
 def queued(server: Any) -> int:
-    """Requests that wait for a thread."""
+    """Requests that wait for their turn."""
     return len(server.task_dispatcher.queue)
 
 
@@ -227,9 +236,7 @@ def refused(server: Any) -> int:
     return int(server.task_dispatcher.refused)
 
 
-def run(
-    server: Any, stop: threading.Event, *, drain_s: float, stopping_too: Callable[[], object] = lambda: None
-) -> None:
+def run(server: Any, stop: Event, *, drain_s: float, stopping_too: Callable[[], object] = lambda: None) -> None:
     """Serve until `stop` is set; then answer what was accepted, for at most `drain_s`, and return.
 
     `stopping_too` is called then. A client that takes nothing of its answer for too long is cut, and one whose request
@@ -244,15 +251,16 @@ def run(
         _turn(server)
         if any(channel.busy for channel in server.active_channels.values()):
             quiet_since = now
-    server.task_dispatcher.shutdown(timeout=QUIET_S)
-    wasyncore.close_all(server._map)
+    for channel in list(server.active_channels.values()):
+        channel.handle_close()
+    server.trigger.close()
 
 
 def _turn(server: Any) -> None:
     """Read and write what can be, then cut who takes too long: waitress itself would wait."""
     before = len(server.active_channels)
-    wasyncore.loop(timeout=TURN_S, use_poll=True, map=server._map, count=1)
-    server.task_dispatcher.loop_ended()
+    server.adj.connection_limit = server.most + len(server._map) - before  # waitress counts all that is in the loop
+    server.scheduler.turn()
     if len(server.active_channels) > before:
         _accept_more(server)
     if (now_s := time.monotonic()) < server.looked_s + TURN_S:

@@ -1,6 +1,5 @@
 """What this facade has seen acknowledged or read: no later read through it may have less."""
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -16,7 +15,7 @@ LOWER_S = 10.0  # as long as a replica that starts waits for those that may have
 
 
 class Session:
-    """A session vector; may be shared by threads.
+    """A session vector, shared by the requests of a facade.
 
     When no replica has had what the session has seen for `lower_s`, its origin has died with what it alone had. Then
     the session begins anew, which is counted and logged.
@@ -34,7 +33,6 @@ class Session:
         self.lowered = 0
         self._lower_s = lower_s
         self._clock = clock
-        self._lock = threading.Lock()
         self._seen: dict[int, int] = {}
         self._vector: Vector = ()
         self._behind_s: float | None = None  # since when replicas have had less, one after the other
@@ -49,12 +47,11 @@ class Session:
         newer = [(origin, upto) for origin, upto in entries if origin and upto > self._seen.get(origin, 0)]
         if not newer:
             return
-        with self._lock:
-            for origin, upto in newer:
-                self._seen[origin] = max(upto, self._seen.pop(origin, 0))
-            while len(self._seen) > ORIGINS:
-                del self._seen[next(iter(self._seen))]
-            self._vector = tuple(VectorEntry(*entry) for entry in self._seen.items())
+        for origin, upto in newer:
+            self._seen[origin] = max(upto, self._seen.pop(origin, 0))
+        while len(self._seen) > ORIGINS:
+            del self._seen[next(iter(self._seen))]
+        self._vector = tuple(VectorEntry(*entry) for entry in self._seen.items())
 
     def covered(self) -> None:
         """A replica had everything that the session has seen."""
@@ -63,13 +60,12 @@ class Session:
     def behind(self, node: str) -> None:
         """A replica had less than the session has seen."""
         now_s = self._clock()
-        with self._lock:
-            if self._behind_s is None or now_s - self._last_s > PAUSE_S:
-                self._behind_s = now_s
-            self._last_s = now_s
-            if now_s - self._behind_s < self._lower_s:
-                return
-            self.lowered += 1
-            self._behind_s = None
-            self._seen, self._vector = {}, ()
+        if self._behind_s is None or now_s - self._last_s > PAUSE_S:
+            self._behind_s = now_s
+        self._last_s = now_s
+        if now_s - self._behind_s < self._lower_s:
+            return
+        self.lowered += 1
+        self._behind_s = None
+        self._seen, self._vector = {}, ()
         log.warning("no replica has what this facade has seen: it is taken for lost", node=node, seconds=self._lower_s)

@@ -1,7 +1,6 @@
 """Answers that go on: everything as NDJSON, and what comes as server-sent events."""
 
 import itertools
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Self
@@ -38,19 +37,16 @@ class Slots:
     def __init__(self, count: int) -> None:
         self.count = count
         self.taken = 0
-        self._lock = threading.Lock()
 
     def take(self) -> bool:
         """Whether one was free; it is taken then."""
-        with self._lock:
-            free = self.taken < self.count
-            self.taken += free
-            return free
+        free = self.taken < self.count
+        self.taken += free
+        return free
 
     def give_back(self) -> None:
         """It is free again."""
-        with self._lock:
-            self.taken -= 1
+        self.taken -= 1
 
 
 class Stream:

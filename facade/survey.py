@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -15,11 +15,11 @@ from common.wire import Wire
 from facade.meter import Meter
 from facade.routing import Suspects
 from facade.safety import DOWN, SAFE, why_not_safe
+from facade.scheduler import Scheduler
 from facade.traffic import Traffic
 from facade.view import ClusterView, HazelcastView, MemberView, NodeView, ServerView, Standing
 
 ANSWER_S = 0.2  # for all registries; then so long for all others: a survey is there within 500 ms whoever hangs
-ASKED_AT_ONCE = 32
 LOGGING, MESSAGES, FACADE = "logging-service", "messages-service", "facade"
 
 ReplyType = TypeVar("ReplyType", bound=Wire)
@@ -36,6 +36,7 @@ class Survey:
     """Asks everyone at once; one survey at a time.
 
     Args:
+        scheduler: of the requests.
         transport: carries requests.
         registries: host:port of each.
         suspects: addresses that did not answer lately.
@@ -47,6 +48,7 @@ class Survey:
 
     def __init__(
         self,
+        scheduler: Scheduler,
         transport: rpc.Transport,
         registries: Sequence[str],
         suspects: Suspects,
@@ -56,6 +58,7 @@ class Survey:
         own: str = "",
         warnings: Sequence[str] = (),
     ) -> None:
+        self.scheduler = scheduler
         self._transport = transport
         self._registries = tuple(registries)
         self._suspects = suspects
@@ -63,7 +66,6 @@ class Survey:
         self._own = own
         self._warnings = list(warnings)
         self.traffic = traffic or Traffic()
-        self._threads = ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="survey")
         self._standing: dict[str, tuple[Standing, int]] = {}
         self._known: dict[tuple[str, str], Lease] = {}
         self._members: tuple[str, ...] = ()
@@ -109,12 +111,9 @@ class Survey:
                 return None
             return Answer(reply, round(1_000 * (time.perf_counter() - began), 2))
 
-        asking = {address: self._threads.submit(ask, address) for address in addresses}
-        done, late = wait(asking.values(), ANSWER_S)
-        for future in late:
-            future.cancel()
-        answered = {address: future.result() for address, future in asking.items() if future in done}
-        return {address: answer for address, answer in answered.items() if answer}
+        asked = list(addresses)
+        answers = self.scheduler.all(partial(ask, address) for address in asked)
+        return {address: answer for address, answer in zip(asked, answers, strict=True) if answer}
 
     def _learn(self, rolls: Sequence[Called]) -> None:
         """Who there is: what any registry says; without one, who there was."""

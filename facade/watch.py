@@ -1,7 +1,6 @@
 """Looks at the cluster again and again, and remembers what changed."""
 
 import hashlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import structlog
 
 from facade.events import changes
 from facade.fresh import FRESH_S, Fresh
+from facade.scheduler import Event
 from facade.survey import Survey
 from facade.view import ClusterView, EventView
 
@@ -33,7 +33,7 @@ class Look:
 
 
 class Watch:
-    """Shared by the threads of a facade.
+    """Shared by the requests of a facade.
 
     Args:
         survey: looks.
@@ -45,14 +45,14 @@ class Watch:
         self.traffic = survey.traffic
         self._events: deque[EventView] = deque(maxlen=EVENTS)
         self._last: ClusterView | None = None
-        self._looks = Fresh(self._again, clock=clock)
+        self._looks = Fresh(survey.scheduler, self._again, clock=clock)
 
     def look(self, *, fresh_s: float = FRESH_S) -> Look:
         """How the cluster is, not older than so many seconds."""
         return self._looks.get(fresh_s=fresh_s)
 
-    def run(self, stop: threading.Event) -> None:
-        """Look until `stop` is set; for a thread of its own."""
+    def run(self, stop: Event) -> None:
+        """Look until `stop` is set; for a greenlet of its own."""
         while not stop.wait(LOOK_S):
             try:
                 self.look()

@@ -1,21 +1,23 @@
 """Everything out of a cluster and into one, as NDJSON: one `{"id", "time", "msg"}` per line."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from common import config, ids, keyring, process
 from common.errors import FatalError, InvalidMessageError, ServiceError
-from common.pool import ZmqTransport
 from common.sequences import chunks
-from common.wire import Entry, MessageId, Text, text_bytes
+from common.wire import Entry, MessageId, StoredAll, Text, text_bytes
 from facade.client import Client
 from facade.routing import Limits, Suspects
+from facade.scheduler import Scheduler
+from facade.transport import GreenletTransport
 
 LIMITS = Limits(attempt_timeout_s=5.0, deadline_s=60.0)  # a person waits, and a node may be starting
 BATCH_BYTES, BATCH_MESSAGES = 65_536, 500  # of text in one request, which has at most twice as many bytes
@@ -37,9 +39,10 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def connected(path: Path) -> Iterator[Client]:
     """A client of the cluster that a config.toml names."""
     settings = config.load(path)
-    transport = ZmqTransport(process.keyring_of(settings, path.parent, keyring.OPERATOR))
+    scheduler = Scheduler()
+    transport = GreenletTransport(scheduler, process.keyring_of(settings, path.parent, keyring.OPERATOR))
     try:
-        yield Client(transport, settings.registry.addresses, LIMITS, suspects=Suspects())
+        yield Client(scheduler, transport, settings.registry.addresses, LIMITS, suspects=Suspects())
     finally:
         transport.close()
 
@@ -74,23 +77,22 @@ def load(client: Client, lines: Iterable[str], progress: Progress, *, told_messa
         FatalError: a line is wrong, which the error names, or no node answered. What came before may be stored.
     """
     count = 0
-    with ThreadPoolExecutor(SENDERS) as threads:
-        sent: list[Future[int]] = []
+    sent: list[asyncio.Future[StoredAll]] = []
 
-        def settle(keep: int) -> None:
-            nonlocal count
-            while len(sent) > keep:
-                if count // told_messages != (count := count + sent.pop(0).result()) // told_messages:
-                    progress(f"{count} messages")
+    def settle(keep: int) -> None:
+        nonlocal count
+        while len(sent) > keep:
+            if count // told_messages != (count := count + client.scheduler.wait(sent.pop(0)).count) // told_messages:
+                progress(f"{count} messages")
 
-        try:
-            found = _entries(lines)
-            for batch in chunks(found, lambda one: text_bytes(one.msg), lift=BATCH_BYTES, seats=BATCH_MESSAGES):
-                sent.append(threads.submit(lambda entries: client.append_all(entries).count, batch))
-                settle(SENDERS)
-            settle(0)
-        except ServiceError as error:
-            raise FatalError(f"the import ends after {count} messages, begin it again: {error}") from error
+    try:
+        found = _entries(lines)
+        for batch in chunks(found, lambda one: text_bytes(one.msg), lift=BATCH_BYTES, seats=BATCH_MESSAGES):
+            sent.append(client.scheduler.started(partial(client.append_all, batch)))
+            settle(SENDERS)
+        settle(0)
+    except ServiceError as error:
+        raise FatalError(f"the import ends after {count} messages, begin it again: {error}") from error
     return count
 
 

@@ -1,22 +1,26 @@
 """What several tests need: servers in a thread, clusters of their own, and a look at what is left running."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 
 from common import config, ids, rpc
+from common.codec import Reply, Request
 from common.errors import PeerError
 from common.handling import Handler
 from common.pool import ZmqTransport
 from common.serving import Server
 from common.wire import Append, Stored
+from facade.scheduler import Scheduler
 from scripts import keys
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses, write_config
@@ -95,6 +99,38 @@ def fill(cluster: Cluster, texts: list[str]) -> None:
     with ThreadPoolExecutor(FILLERS) as threads:
         assert len(texts) == sum(1 for _ in threads.map(append, range(len(texts))))
     transport.close()
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class InThreads:
+    """Carries requests in threads, while the loop of a facade turns: for twins whose answers take time.
+
+    Args:
+        scheduler: in which who asks waits.
+        transport: carries a request in the thread of its caller.
+    """
+
+    def __init__(self, scheduler: Scheduler, transport: rpc.Transport) -> None:
+        self._scheduler = scheduler
+        self._transport = transport
+        self._threads = ThreadPoolExecutor(FILLERS)
+
+    def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
+        """See Transport."""
+        ended, (told, tell) = self._scheduler.create_future(), socket.socketpair()
+        with told, tell:
+            reply = self._threads.submit(self._transport.call, address, request, timeout_s=timeout_s)
+            reply.add_done_callback(lambda _: tell.send(b"x"))
+            self._scheduler.add_reader(told.fileno(), partial(_settle, ended))
+            try:
+                self._scheduler.wait(ended)
+            finally:
+                self._scheduler.remove_reader(told.fileno())
+        return reply.result()
 
 
 def eventually(probe: Callable[[], T | None], *, timeout_s: float = 20.0) -> T:

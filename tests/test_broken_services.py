@@ -27,6 +27,7 @@ from nodes.replication.core.effects import Range
 from registry.directory import Directory
 from scripts.checker import Outcome, Read, Write, check
 from tests.memory_node import MemoryNode, incarnation_of, listed_by, renew
+from tests.test_client import PassingTime
 
 REGISTRY = "registry:1"
 NODES = ("node:1", "node:2", "node:3")
@@ -84,12 +85,12 @@ class World:
         """The client of a facade that has seen nothing yet."""
         chance = random.Random(len(self.reads))
         return Client(
+            PassingTime(self.wait),
             transport,
             [REGISTRY],
             Limits(attempt_timeout_s=1.0, deadline_s=10.0),
             suspects=Suspects(),
             clock=lambda: self.now_s,
-            sleep=self.wait,
             shuffled=lambda addresses: chance.sample(addresses, len(addresses)),
         )
 

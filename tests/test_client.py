@@ -13,6 +13,7 @@ from common import config, ids
 from common.codec import Reply, Request
 from common.errors import OutcomeUnknownError, UnavailableError
 from common.loopback import MemoryTransport
+from common.transport import Transport
 from common.vectors import VectorEntry
 from common.wire import Append, Code, Entry, Failure, Known, Lookup, Read
 from facade import body, limits, prober
@@ -25,6 +26,7 @@ from facade.intake import Intake
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
+from facade.scheduler import Scheduler
 from facade.session import Session
 from facade.streams import Slots
 from facade.survey import Survey
@@ -35,6 +37,24 @@ from tests.memory_node import MemoryNode, SharedTables, incarnation_of, listed_b
 
 NODES = ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")
 REGISTRY, OTHER_REGISTRY, MESSAGES = "127.0.0.1:5005", "127.0.0.1:5105", "127.0.0.1:5001"
+
+
+class PassingTime(Scheduler):
+    """Who sleeps in it does not take any time: a clock is told.
+
+    Args:
+        passed: told how many seconds.
+    """
+
+    def __init__(self, passed: Callable[[float], object]) -> None:
+        super().__init__()
+        self._passed = passed
+
+    def sleep(self, seconds: float) -> None:
+        """See Scheduler: the others have their turn."""
+        self._passed(seconds)
+        super().sleep(0.0)
+
 
 LIMITS = limits.of(msgspec.structs.replace(config.load(), facade=config.Facade(streams=4)))
 
@@ -60,10 +80,12 @@ class World:
         asyncio.run(listed_by(registry, NODES))
         handlers = {address: node.handle for address, node in self.nodes.items()}
         handlers |= {REGISTRY: registry.handle, OTHER_REGISTRY: registry.handle, MESSAGES: messages.handle}
+        self.scheduler = PassingTime(self.sleep)
         self.transport = MemoryTransport(handlers, sleep=self.sleep)
+        self.carrier: Transport | None = None  # in the place of the transport, for requests that take time
         self.suspects = Suspects()
         self.meter = Meter()
-        survey = Survey(self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)
+        survey = Survey(self.scheduler, self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)
         self.watch = Watch(survey)
         self.metrics = FacadeMetrics(self.meter, self.suspects, survey.traffic)
         self.client = self.client_with(Session(clock=lambda: self.now))
@@ -71,14 +93,14 @@ class World:
     def client_with(self, session: Session) -> Client:
         """A client of this system, as it is now, that asks nodes in the order in which the registry names them."""
         return Client(
-            self.transport,
+            self.scheduler,
+            self.carrier or self.transport,
             [REGISTRY, OTHER_REGISTRY],
             Limits(attempt_timeout_s=1.0, deadline_s=10.0),
             suspects=self.suspects,
             meter=self.meter,
             session=session,
             clock=lambda: self.now,
-            sleep=self.sleep,
             shuffled=lambda found: found,
         )
 
@@ -102,7 +124,7 @@ class World:
     ) -> testing.TestClient:
         """A facade in front of it."""
         documents = of_facade(self.client, self.watch, self.metrics, LIMITS, draining=draining)
-        live = Live(self.client)
+        live = Live(self.scheduler, self.client)
         return testing.TestClient(
             create_app(
                 self.client,
@@ -194,12 +216,12 @@ def test_a_node_that_comes_back_within_the_deadline_serves_the_request(world: Wo
         return found
 
     client = Client(
+        PassingTime(lambda _seconds: None),
         world.transport,
         [REGISTRY],
         Limits(attempt_timeout_s=1.0, deadline_s=10.0),
         suspects=Suspects(),
         clock=lambda: world.now,
-        sleep=lambda _seconds: None,
         shuffled=revive_later,
     )
 

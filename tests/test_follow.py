@@ -3,9 +3,11 @@
 import itertools
 import json
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import pytest
 from structlog.typing import EventDict
@@ -16,9 +18,13 @@ from common.errors import UnavailableError
 from common.wire import PAGE_MESSAGES, Entry, Tail
 from facade import follow, streams
 from facade.follow import Live
-from tests.memory_node import MemoryNode
-from tests.support import eventually
+from facade.scheduler import Scheduler
+from facade.session import Session
+from tests.memory_node import MemoryNode, SharedTables
+from tests.support import InThreads
 from tests.test_client import NODES, World
+
+T = TypeVar("T")
 
 TAIL_S = 0.05  # for which nodes keep a question waiting here
 
@@ -26,13 +32,21 @@ TAIL_S = 0.05  # for which nodes keep a question waiting here
 @pytest.fixture
 def world() -> World:
     """A whole system in memory; who waits in it does not take any time."""
-    return World(partial(MemoryNode, tail_s=TAIL_S))
+    return following_world(partial(MemoryNode, tail_s=TAIL_S))
+
+
+def following_world(node: Callable[[str, SharedTables], MemoryNode]) -> World:
+    """A whole system in memory, in whose nodes a question may wait while the loop turns."""
+    world = World(node)
+    world.carrier = InThreads(world.scheduler, world.transport)
+    world.client = world.client_with(Session())
+    return world
 
 
 @pytest.fixture
 def live(world: World) -> Live:
     """What tells what comes there."""
-    return Live(world.client, retry_s=0.005)
+    return Live(world.scheduler, world.client, retry_s=0.005)
 
 
 def store(world: World, text: str, message_id: str | None = None) -> Entry:
@@ -50,8 +64,19 @@ def told(follower: follow.Follower, count: int) -> list[Entry]:
         found.extend(Entry(heard.id, heard.msg) for heard in follower.take(0.05) or [])
         return len(found) >= count
 
-    eventually(enough)
+    eventually(None, enough)
     return found
+
+
+def eventually(world: World | None, probe: Callable[[], T | None]) -> T:
+    """What `probe` returns when it is neither None nor False, while the loop of the facade turns."""
+    ends_s = time.monotonic() + 20.0
+    while time.monotonic() < ends_s:
+        if found := probe():
+            return found
+        if world:
+            world.scheduler.turn(0.02)
+    raise AssertionError("not so within 20 s")
 
 
 def test_followers_are_told_what_comes_and_nothing_else(world: World, live: Live) -> None:
@@ -68,15 +93,15 @@ def test_followers_are_told_what_comes_and_nothing_else(world: World, live: Live
 
 def test_a_follower_is_told_at_once_and_a_question_waits_at_the_node() -> None:
     """Long poll: a node is asked again when it has answered, and it answers when there is something."""
-    world = World(partial(MemoryNode, tail_s=30.0))
-    live = Live(world.client)
+    world = following_world(partial(MemoryNode, tail_s=30.0))
+    live = Live(world.scheduler, world.client)
     with live.following() as follower:
-        eventually(lambda: len(questions(world, 0)) == 2)  # the first one is for the end of the journal
+        eventually(world, lambda: len(questions(world, 0)) == 2)  # the first one is for the end of the journal
         assert [] == follower.take(0.05)
         assert 2 == len(questions(world, 0))
         assert [entry := store(world, "a")] == told(follower, 1)
         assert entry.id == world.client.page("").entries[-1].id
-        eventually(lambda: len(questions(world, 0)) == 3)
+        eventually(world, lambda: len(questions(world, 0)) == 3)
         assert [] == follower.take(0.05)
         assert 3 == len(questions(world, 0))
         for node in world.nodes.values():
@@ -96,7 +121,7 @@ def test_another_node_goes_on_where_one_died(world: World, live: Live) -> None:
         for node in NODES:
             world.transport.kill(node)
         begin = len(world.transport.called)
-        eventually(lambda: NODES[1] in questions(world, begin))  # the last question to the first one has ended
+        eventually(world, lambda: NODES[1] in questions(world, begin))  # the last question to the first one has ended
         second = store(world, "b", ids.first_id(ids.now_ms() - 9_000))
         world.transport.revive(NODES[1])
         assert [second] == told(follower, 1)
@@ -115,14 +140,14 @@ def test_the_node_that_answered_is_asked_again(world: World, live: Live) -> None
         begin = len(world.transport.called)
         store(world, "a")
         told(follower, 1)
-        asked = set(eventually(lambda: questions(world, begin)))
+        asked = set(eventually(world, lambda: questions(world, begin)))
 
     assert {NODES[2]} == asked
 
 
 def test_who_is_too_slow_is_cut_after_what_waited() -> None:
     """A queue has a limit; nothing is left out silently."""
-    follower = follow.Follower(waiting_messages=3)
+    follower = follow.Follower(Scheduler().event(), waiting_messages=3)
     entries = [follow.Heard(ids.new_id(), "x") for _ in range(4)]
     follower.put(entries[:3])
     follower.put(entries[3:])
@@ -142,9 +167,9 @@ def test_a_defect_ends_nothing(world: World, logged: list[EventDict]) -> None:
             raise ZeroDivisionError
         return ids.now_ms()
 
-    live = Live(world.client, retry_s=0.005, now_ms=breaking_once)
+    live = Live(world.scheduler, world.client, retry_s=0.005, now_ms=breaking_once)
     with live.following() as follower:
-        eventually(lambda: [line for line in logged if line["log_level"] == "error"])
+        eventually(world, lambda: [line for line in logged if line["log_level"] == "error"])
         assert [store(world, "a")] == told(follower, 1)
     assert ["following broke"] == [line["event"] for line in logged if line["log_level"] == "error"]
 
@@ -165,10 +190,10 @@ class SlowNode(MemoryNode):
 
 def test_who_comes_when_the_last_one_leaves_is_told_all_from_then_on() -> None:
     """A question on its way for those who left is not the first answer for those who come."""
-    world = World(partial(SlowNode, tail_s=TAIL_S))
-    live = Live(world.client)
+    world = following_world(partial(SlowNode, tail_s=TAIL_S))
+    live = Live(world.scheduler, world.client)
     with live.following():
-        assert SlowNode.asked.wait(10.0)
+        eventually(world, SlowNode.asked.is_set)
     with live.following() as follower:
         SlowNode.go_on.set()
         entry = store(world, "a")
@@ -188,7 +213,7 @@ def test_a_stop_ends_all_followers(live: Live) -> None:
 
 def test_nobody_to_follow_is_an_error(world: World) -> None:
     """Within a limit."""
-    live = Live(world.client, ready_s=0.05)
+    live = Live(world.scheduler, world.client, ready_s=0.05)
     for node in NODES:
         world.transport.kill(node)
     with pytest.raises(UnavailableError, match="no node tells what comes"), live.following():

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from waitress import wasyncore
 from waitress.adjustments import Adjustments
 
 from common.config import Limits, split
 from common.errors import FatalError
 from facade import server, workers
 from facade.parser import DEFAULT, Parser
+from facade.scheduler import Scheduler
 from scripts.ports import free_addresses
 
 Application = Callable[..., Any]
@@ -31,12 +31,13 @@ def hello(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[
 
 
 @contextmanager
-def serving(application: Application, limits: Limits = DEFAULT) -> Iterator[str]:
-    """A server in a thread; its address."""
+def serving(application: Application, limits: Limits = DEFAULT, scheduler: Scheduler | None = None) -> Iterator[str]:
+    """A server in a thread, which works on two requests at once; its address."""
     (address,) = free_addresses(1)
     host, port = split(address)
-    made = server.create(application, workers.listen(host, port), threads=2, limits=limits)
-    stop = threading.Event()
+    scheduler = scheduler or Scheduler()
+    made = server.create(scheduler, application, workers.listen(host, port), requests=2, limits=limits)
+    stop = scheduler.event()
     thread = threading.Thread(target=server.run, args=(made, stop), kwargs={"drain_s": 10.0})
     thread.start()
     try:
@@ -44,6 +45,12 @@ def serving(application: Application, limits: Limits = DEFAULT) -> Iterator[str]
     finally:
         stop.set()
         thread.join()
+
+
+def held(scheduler: Scheduler, go: threading.Event) -> None:
+    """Return when another thread says so; other requests go on meanwhile."""
+    while not go.is_set():
+        scheduler.sleep(0.005)
 
 
 @pytest.fixture
@@ -245,15 +252,15 @@ def test_a_request_that_does_not_come_to_its_end_is_closed(begin: bytes) -> None
 
 def test_who_is_one_too_many_is_told_at_once_and_health_always() -> None:
     """Two are at work and one waits; the next is 503 within 50 ms, /livez is answered, the others in their turn."""
-    go, at_work = threading.Event(), threading.Semaphore(0)
+    go, at_work, scheduler = threading.Event(), threading.Semaphore(0), Scheduler()
 
     def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         if environ["PATH_INFO"] != "/livez":
             at_work.release()
-            go.wait(10.0)
+            held(scheduler, go)
         return hello(environ, start_response)
 
-    with serving(slow, Limits(queued=1)) as listening, contextlib.ExitStack() as stack:
+    with serving(slow, Limits(queued=1), scheduler) as listening, contextlib.ExitStack() as stack:
         clients = [http.client.HTTPConnection(*split(listening), timeout=10.0) for _ in range(5)]
         for client in clients:
             stack.callback(client.close)
@@ -275,52 +282,6 @@ def test_who_is_one_too_many_is_told_at_once_and_health_always() -> None:
     assert [200] * 3 == waited
     assert (503, "1") == (answer.status, answer.headers["retry-after"])
     assert took_s < 0.05
-
-
-def test_no_thread_begins_a_request_while_the_loop_refuses_others() -> None:
-    """Refused are those on time; what is begun waits for the end of that turn of the loop, and not for ever."""
-    dispatcher = server.Dispatcher(1, queued=1)
-    began = threading.Event()
-
-    def work() -> None:
-        dispatcher.wait_for_loop()
-        began.set()
-
-    dispatcher.wait_for_loop()  # nobody is refused: it does not wait
-    dispatcher.loop_first()
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert not began.wait(server.TURN_S / 2)
-    dispatcher.loop_ended()
-    assert began.wait(5.0)
-    thread.join()
-    dispatcher.loop_first()
-    dispatcher.wait_for_loop()  # a loop that does not come back
-    dispatcher.shutdown()
-
-
-def test_a_server_keeps_its_threads_back_until_the_loop_has_ended_its_turn() -> None:
-    """A request that came while others were refused begins after that, and not before."""
-    began = threading.Event()
-
-    def told(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        began.set()
-        return hello(environ, start_response)
-
-    (address,) = free_addresses(1)
-    made = server.create(told, workers.listen(*split(address)), threads=1)
-    with socket.create_connection(split(address), timeout=10.0) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        server._accept_more(made)
-        made.task_dispatcher.loop_first()
-        wasyncore.loop(timeout=1.0, use_poll=True, map=made._map, count=1)  # a turn that has not ended
-        assert not began.wait(server.TURN_S / 2)
-        server._turn(made)
-        assert began.wait(5.0)
-        stop = threading.Event()
-        stop.set()
-        server.run(made, stop, drain_s=5.0)
-        assert client.recv(12) == b"HTTP/1.1 200"
 
 
 def test_headers_after_the_last_chunk_are_dropped() -> None:
@@ -392,17 +353,17 @@ def test_a_body_that_breaks_off_is_not_whole(address: str) -> None:
 
 
 def test_what_was_accepted_is_answered_before_the_server_stops() -> None:
-    """Requests that a stopping server works on, and those that wait for a thread, are answered."""
-    entered, release = threading.Semaphore(0), threading.Event()
+    """Requests that a stopping server works on, and those that wait for their turn, are answered."""
+    entered, release, scheduler = threading.Semaphore(0), threading.Event(), Scheduler()
 
     def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         entered.release()
-        release.wait(10.0)
+        held(scheduler, release)
         return hello(environ, start_response)
 
     connections = []
-    with serving(slow) as listening:
-        for _ in range(4):  # two threads work on two of them, two wait
+    with serving(slow, scheduler=scheduler) as listening:
+        for _ in range(4):  # two are worked on, two wait
             connection = http.client.HTTPConnection(*split(listening), timeout=10.0)
             connection.request("GET", "/")
             connections.append(connection)
@@ -414,8 +375,8 @@ def test_what_was_accepted_is_answered_before_the_server_stops() -> None:
         connection.close()
 
 
-def test_a_client_that_takes_nothing_is_cut_and_its_thread_serves_others() -> None:
-    """Two threads, two clients that never read their long answers, and a third one that is served all the same."""
+def test_a_client_that_takes_nothing_is_cut_and_its_place_is_free() -> None:
+    """Two places, two clients that never read their long answers, and a third one that is served all the same."""
 
     def endless(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         if environ["PATH_INFO"] == "/":
@@ -452,16 +413,16 @@ def test_an_address_of_another_machine_is_one_sentence() -> None:
 
 
 def test_all_connections_that_wait_are_taken_in_one_turn() -> None:
-    """Waitress takes one in each turn of its loop: with many busy threads the last would wait for seconds."""
+    """Waitress takes one in each turn of its loop: the last would wait for as many turns."""
     with contextlib.ExitStack() as stack:
         (address,) = free_addresses(1)
         host, port = split(address)
-        made = server.create(hello, workers.listen(host, port), threads=2)
+        made = server.create(scheduler := Scheduler(), hello, workers.listen(host, port), requests=2)
         clients = [stack.enter_context(socket.create_connection((host, port), timeout=10.0)) for _ in range(50)]
         assert 0 == len(made.active_channels)
         server._turn(made)
         taken = len(made.active_channels)
-        stop = threading.Event()
+        stop = scheduler.event()
         stop.set()
         server.run(made, stop, drain_s=1.0)
 

@@ -13,15 +13,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from common import spans
 from common.errors import FatalError
-from common.pool import ZmqTransport
 from facade.app import create_app
 from facade.client import Client
 from facade.follow import Live
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
 from facade.routing import Limits, Suspects
+from facade.scheduler import Scheduler
 from facade.streams import Slots
 from facade.traffic import Traffic
+from facade.transport import GreenletTransport
 from registry.directory import Directory
 from scripts.ports import free_addresses
 from tests.memory_node import MemoryNode, listed_by
@@ -44,16 +45,17 @@ def test_one_trace_leads_from_the_post_over_req_to_the_node(recorded: InMemorySp
     """Each span is below that of who asked, the first one below that of the client."""
     directory = Directory({}, {}, clock=lambda: 0.0)  # no lease lapses
     with ExitStack() as stack:
-        transport = ZmqTransport()
+        scheduler = Scheduler()
+        transport = GreenletTransport(scheduler)
         stack.callback(transport.close)
         (address,) = free_addresses(1)
         stack.enter_context(serving(MemoryNode(address).handle, address=address))
         asyncio.run(listed_by(directory, [address]))
         registry = stack.enter_context(serving(directory.handle))
         suspects, meter = Suspects(), Meter()
-        client = Client(transport, [registry], Limits(5.0, 10.0), suspects=suspects, meter=meter)
+        client = Client(scheduler, transport, [registry], Limits(5.0, 10.0), suspects=suspects, meter=meter)
         metrics = FacadeMetrics(meter, suspects, Traffic())
-        http = testing.TestClient(create_app(client, Live(client), Slots(1), {}, metrics=metrics))
+        http = testing.TestClient(create_app(client, Live(scheduler, client), Slots(1), {}, metrics=metrics))
         posted = http.simulate_post("/facade", json={"msg": "hi"}, headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
         assert 200 == posted.status_code
         eventually(lambda: "HTTP POST" in names(recorded))

@@ -13,13 +13,14 @@ from common.codec import Reply, Request
 from common.handling import Handler
 from common.inspection import Called, Inspect, Lease, Member, Report, Roll
 from common.loopback import MemoryTransport
-from common.pool import ZmqTransport
 from common.wire import State
 from facade.events import BURST, changes
 from facade.meter import RECENT, LookedUp, Meter
 from facade.routing import Suspects
 from facade.safety import why_not_safe
+from facade.scheduler import Scheduler
 from facade.survey import Survey
+from facade.transport import GreenletTransport
 from facade.view import ClusterView, EventView, HazelcastView, MemberView, NodeView, ServerView, TrafficView
 from facade.watch import EVENTS, Watch
 from tests.support import serving
@@ -168,7 +169,7 @@ class InMemory:
         self.transport = MemoryTransport(handlers)
         self.suspects = Suspects()
         self.meter = Meter()
-        self.survey = Survey(self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)
+        self.survey = Survey(Scheduler(), self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)
 
     def _node(self, address: str) -> Handler:
         async def answer(_request: Request) -> Reply:
@@ -278,7 +279,7 @@ def test_a_view_is_made_of_what_nodes_and_registries_say() -> None:
             del timeout_s
             return said["n:2"] if address == "r:1" and isinstance(request, Inspect) else said[address]
 
-    found = Survey(Canned(), ["r:1"], Suspects(), Meter(), own="f:1").take()
+    found = Survey(Scheduler(), Canned(), ["r:1"], Suspects(), Meter(), own="f:1").take()
 
     assert [
         ("n:1", 0.2, True, "m:1", 9, 4_096, "1970-01-01T00:00:00.001Z", "1970-01-01T00:00:01.000Z", 5),
@@ -303,7 +304,7 @@ def test_a_view_is_made_of_what_nodes_and_registries_say() -> None:
     ]
     other = Member("u9", "m:9", 271)
     said["n:2"] = msgspec.structs.replace(said["n:2"], own_member="m:9", members=(other, Member("u1", "m:1", 0)))
-    split = Survey(Canned(), ["r:1"], Suspects(), Meter()).take().hazelcast
+    split = Survey(Scheduler(), Canned(), ["r:1"], Suspects(), Meter()).take().hazelcast
     assert (271, 136) == (split.partitions, split.members[0].partitions)
     assert [("f:1", "up", 0.5)] == [(one.address, one.status, one.lease_age_s) for one in found.facades]
     assert "n:2 is not listed by a registry" == found.reason
@@ -321,9 +322,10 @@ def test_a_survey_is_there_in_time_whoever_hangs() -> None:
         leases = tuple(Lease("logging-service", address, True, True, True, 0.1) for address in (silent, other))
         return Called(leases=leases, members=())
 
-    transport = ZmqTransport()
+    scheduler = Scheduler()
+    transport = GreenletTransport(scheduler)
     with serving(hang) as silent, serving(hang) as other, serving(hang) as registry, serving(answer) as good:
-        survey = Survey(transport, [registry, good], Suspects(), Meter())
+        survey = Survey(scheduler, transport, [registry, good], Suspects(), Meter())
         survey.take()  # connects
         began = time.perf_counter()
         found = survey.take()

@@ -12,6 +12,7 @@ from common.loopback import MemoryTransport
 from common.wire import MESSAGE_BYTES, PAGE_MESSAGES, Entry
 from facade.client import Client
 from facade.routing import Limits, Suspects
+from facade.scheduler import Scheduler
 from registry.directory import Directory
 from scripts import transfer
 from tests.memory_node import MemoryNode, listed_by
@@ -27,7 +28,7 @@ class World:
         directory = Directory({}, {}, clock=lambda: 0.0)  # no lease lapses
         asyncio.run(listed_by(directory, [NODE]))
         self.transport = MemoryTransport({NODE: self.node.handle, REGISTRY: directory.handle})
-        self.client = Client(self.transport, [REGISTRY], Limits(1.0, 1.0, rounds=1), suspects=Suspects())
+        self.client = Client(Scheduler(), self.transport, [REGISTRY], Limits(1.0, 1.0, rounds=1), suspects=Suspects())
         self.told: list[str] = []
 
     def export(self) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 from common import config, origin
 from common.codec import Reply
 from common.errors import PeerError, UnreachableError
-from common.pipeline import PipelinedTransport, decoded, refuses
+from common.pipeline import PipelinedTransport, decoded
 from common.wire import Append, Code, Failure, Stored
 from nodes.replication.core.claims import KeyedAppend
 from nodes.replication.core.effects import Finish, Outcome, Send
 from nodes.replication.core.machine import Core
 
 FORWARDS = 32  # at once, so that records and heartbeats always find room on the same connection
+PROBE_S = 0.5  # for the host of a peer to take or refuse a connection
 REQUEST_S = 1.0  # for a peer to answer
 FORWARD_S = 0.8  # for the replica that decides about a key; below the time of a request, so that this node says why
 
@@ -95,3 +96,16 @@ class Links:
             outcomes = {Code.CONFLICT: Outcome.CONFLICT, Code.FAILED: Outcome.UNKNOWN}
             return Finish(token, outcomes.get(reply.code, Outcome.REFUSED), reason=reply.reason)
         return Finish(token, Outcome.UNKNOWN, reason=f"{owner} answered with {type(reply).__name__}")
+
+
+async def refuses(host: str, port: int) -> bool:
+    """True if the host answers that nobody listens at the port: the process there has ended."""
+    try:
+        async with asyncio.timeout(PROBE_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return False

@@ -10,13 +10,13 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from common import codec, config, origin
+from common import codec, origin
 from common.codec import Reply, Request
 from common.errors import DisconnectedError, FailedError, StoreError, TimedOutError, UnreachableError
 from common.handling import Handler
 from common.keyring import Keyring
 from common.origin import Origin
-from common.pipeline import IN_FLIGHT, PipelinedTransport, refuses
+from common.pipeline import IN_FLIGHT, PipelinedTransport
 from common.rpc import PEER_IN_FLIGHT
 from common.serving import Server
 from common.wire import Code, Failure, Known, Lookup, Ping, State, Status
@@ -317,18 +317,6 @@ def test_a_transport_that_is_closed_drops_what_is_under_way() -> None:
                 await socket.recv_multipart()
             with pytest.raises(DisconnectedError, match="the connection was closed"):
                 await call
-
-    asyncio.run(run())
-
-
-def test_a_port_at_which_nobody_listens_refuses() -> None:
-    """The host is there and the process is not; whoever listens does not refuse."""
-
-    async def run() -> None:
-        async with served(ready) as address:
-            assert not await refuses(*config.split(address))
-        assert await refuses(*config.split(address))
-        assert not await refuses("host.invalid", 1)
 
     asyncio.run(run())
 

@@ -1,0 +1,102 @@
+"""Group commit: what several greenlets want at once travels as one request."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from common.sequences import chunks
+from facade.scheduler import Scheduler
+
+BATCHES = 2  # on their way at once: while they are, the next one fills
+BATCH_ITEMS = 200  # some milliseconds for a node
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Item, Answer]):
+    """An item, and how it will be answered."""
+
+    item: Item
+    answer: "asyncio.Future[Callable[[Item], Answer]]"
+
+
+class Batcher(Generic[Item, Answer]):
+    """Sends what came in one turn of the loop at its end; what comes while BATCHES are on their way waits for one.
+
+    Args:
+        scheduler: of the greenlets.
+        send: sends many items and returns how each is answered: a function of the item, which may raise.
+        weight: of an item.
+        most_weight: of one batch, or a single item that is heavier.
+        batches: on their way at once.
+        most_items: of one batch.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        send: Callable[[Sequence[Item]], Callable[[Item], Answer]],
+        *,
+        weight: Callable[[Item], int],
+        most_weight: int,
+        batches: int = BATCHES,
+        most_items: int = BATCH_ITEMS,
+    ) -> None:
+        self._scheduler = scheduler
+        self._send = send
+        self._weight = weight
+        self._most_weight = most_weight
+        self._free = batches
+        self._most_items = most_items
+        self._waiting: list[_Waiting[Item, Answer]] = []
+        self._due = False
+
+    def ask(self, item: Item, *, timeout_s: float) -> Answer:
+        """The answer to one item.
+
+        Raises:
+            TimeoutError: no batch took it in time; it was not sent.
+            Exception: what `send` or its function raises.
+        """
+        own: _Waiting[Item, Answer] = _Waiting(item, self._scheduler.create_future())
+        self._waiting.append(own)
+        if not self._due:
+            self._due = True
+            self._scheduler.at_end_of_turn(self._leave)
+        try:
+            answer = self._scheduler.wait(own.answer, timeout_s)
+        except TimeoutError:
+            if own in self._waiting:
+                self._waiting.remove(own)
+                raise
+            answer = self._scheduler.wait(own.answer)  # it is on its way: that ends within the deadline of a batch
+        return answer(item)
+
+    def _leave(self) -> None:
+        """Send what waits, as far as batches are free."""
+        self._due = False
+        while self._free and self._waiting:
+            lots = chunks(
+                self._waiting, lambda one: self._weight(one.item), lift=self._most_weight, seats=self._most_items
+            )
+            batch = next(lots)
+            self._waiting = self._waiting[len(batch) :]
+            self._free -= 1
+            self._scheduler.spawn(partial(self._carry, batch))
+
+    def _carry(self, batch: "list[_Waiting[Item, Answer]]") -> None:
+        try:
+            answer = self._send([one.item for one in batch])
+        except Exception as error:
+            for one in batch:
+                one.answer.set_exception(error)
+        else:
+            for one in batch:
+                one.answer.set_result(answer)
+        finally:
+            self._free += 1
+            self._leave()

@@ -1,0 +1,255 @@
+"""The one loop of a facade: requests run as greenlets in its thread, and wait in it for replies, times and clients.
+
+It has the part of asyncio's interface that `common.pipeline` and `asyncio.Future` use. Why not asyncio: DESIGN.md.
+"""
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import structlog
+from greenlet import getcurrent, greenlet
+from waitress import wasyncore
+
+log = structlog.get_logger()
+
+TURN_S = 0.1  # for one turn of the loop at most, so that a stop is noticed within it
+
+T = TypeVar("T")
+
+
+class Timer:
+    """Something to do at a time; see Scheduler.call_later."""
+
+    __slots__ = ("callback", "when_s")
+
+    def __init__(self, when_s: float, callback: Callable[[], object] | None) -> None:
+        self.when_s = when_s
+        self.callback = callback
+
+    def cancel(self) -> None:
+        """Do not do it."""
+        self.callback = None
+
+
+class Event:
+    """What greenlets wait for; as threading.Event, but for one thread. `set` may be called by a signal handler."""
+
+    def __init__(self, scheduler: "Scheduler") -> None:
+        self._scheduler = scheduler
+        self._happened: asyncio.Future[None] = scheduler.create_future()
+
+    def is_set(self) -> bool:
+        """True after `set`."""
+        return self._happened.done()
+
+    def set(self) -> None:
+        """Let all that wait go on."""
+        if not self._happened.done():
+            self._happened.set_result(None)
+
+    def clear(self) -> None:
+        """Let who waits from now on wait for the next `set`."""
+        if self._happened.done():
+            self._happened = self._scheduler.create_future()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Return True as soon as it is set, and False after `timeout_s`."""
+        try:
+            self._scheduler.wait(self._happened, timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Scheduler:
+    """A loop over descriptors, times and callbacks, for one thread.
+
+    Attributes:
+        map: what is polled, by descriptor, as waitress wants it.
+        turns: how many turns there were.
+    """
+
+    def __init__(self) -> None:
+        self.map: dict[int, Any] = {}
+        self.turns = 0
+        self._hub: greenlet | None = None  # in which the loop turns, while it does
+        self._ready: deque[tuple[Any, ...]] = deque()  # callbacks, each with its arguments
+        self._at_end: list[Callable[[], object]] = []
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._number = itertools.count().__next__
+
+    # Greenlets
+
+    @property
+    def turning(self) -> bool:
+        """True in a greenlet or a callback of the loop."""
+        return self._hub is not None
+
+    def spawn(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Run something beside, from this turn on."""
+        self.call_soon(self._begin, work, *arguments)
+
+    def _begin(self, work: Callable[..., object], *arguments: Any) -> None:
+        greenlet(self._guarded).switch(work, *arguments)
+
+    def wait(self, future: "asyncio.Future[T]", timeout_s: float | None = None) -> T:
+        """The result of a future, while others run; raises TimeoutError after `timeout_s`, or what the future has."""
+        if not future.done():
+            self._wait(future, timeout_s)
+            if not future.done():
+                raise TimeoutError
+        return future.result()
+
+    def sleep(self, seconds: float) -> None:
+        """Let others run for so long."""
+        self._wait(self.create_future(), seconds)
+
+    def all(self, calls: "Iterable[Callable[[], T]]") -> list[T]:
+        """What several calls return that run at the same time; raises what the first of them raised."""
+        return [self.wait(ended) for ended in [self.started(call) for call in calls]]
+
+    def event(self) -> Event:
+        """An event that has not happened yet."""
+        return Event(self)
+
+    def _wait(self, future: "asyncio.Future[Any]", timeout_s: float | None) -> None:
+        """Until the future is done, or so long."""
+        if (hub := self._hub) is None:
+            self._turn_until(future, timeout_s)
+            return
+        own, waits = getcurrent(), True
+        if own is hub:
+            raise RuntimeError("a callback of the loop may not wait")
+
+        def resume(*_: object) -> None:
+            nonlocal waits
+            if waits:  # once: both the future and the timer may come in one turn
+                waits = False
+                own.switch()
+
+        future.add_done_callback(resume)
+        timer = None if timeout_s is None else self.call_later(timeout_s, resume)
+        try:
+            hub.switch()
+        finally:
+            waits = False
+            future.remove_done_callback(resume)
+            if timer:
+                timer.cancel()
+
+    def _turn_until(self, future: "asyncio.Future[Any]", timeout_s: float | None) -> None:
+        """For who waits outside of all greenlets: nobody else would turn the loop."""
+        ends_s = float("inf") if timeout_s is None else self.time() + timeout_s
+        while not future.done() and self.time() < ends_s:
+            self.turn(min(TURN_S, ends_s - self.time()))
+
+    def started(self, call: Callable[[], T]) -> "asyncio.Future[T]":
+        """What a call will return that runs beside."""
+        ended: asyncio.Future[T] = self.create_future()
+
+        def run() -> None:
+            try:
+                ended.set_result(call())
+            except Exception as error:
+                ended.set_exception(error)
+
+        self.spawn(run)
+        return ended
+
+    @staticmethod
+    def _guarded(work: Callable[..., object], *arguments: Any) -> None:
+        try:
+            work(*arguments)
+        except Exception:
+            log.exception("something in the loop broke")  # a defect of ours; the others go on
+
+    # The loop
+
+    def turn(self, timeout_s: float = TURN_S) -> None:
+        """Poll once, for at most `timeout_s`, and do what is to be done."""
+        self._hub = getcurrent()
+        try:
+            wasyncore.poll2(self._timeout_s(timeout_s), self.map)
+            self.turns += 1
+            now_s = self.time()
+            while self._timers and (self._timers[0][0] <= now_s or self._timers[0][2].callback is None):
+                if callback := heapq.heappop(self._timers)[2].callback:
+                    self._guarded(callback)
+            for _ in range(len(self._ready)):
+                self._guarded(*self._ready.popleft())
+            at_end, self._at_end = self._at_end, []
+            for callback in at_end:
+                self._guarded(callback)
+        finally:
+            self._hub = None
+
+    def _timeout_s(self, timeout_s: float) -> float:
+        if self._ready or self._at_end:
+            return 0.0
+        if self._timers:  # poll counts in milliseconds, and cuts off what is less
+            return min(timeout_s, max(0.0, self._timers[0][0] - self.time()) + 0.001)
+        return timeout_s
+
+    def at_end_of_turn(self, callback: Callable[[], object]) -> None:
+        """Do something when all that this turn brought has been begun."""
+        self._at_end.append(callback)
+
+    # As an asyncio loop has it
+
+    time = staticmethod(time.monotonic)
+
+    def call_soon(self, callback: Callable[..., object], *arguments: Any, **_context: object) -> None:
+        """Do something in the next turn, or in this one."""
+        self._ready.append((callback, *arguments))
+
+    def call_later(self, delay_s: float, callback: Callable[..., object], *arguments: Any) -> Timer:
+        """Do something after a time."""
+        timer = Timer(self.time() + delay_s, (lambda: callback(*arguments)) if arguments else callback)
+        heapq.heappush(self._timers, (timer.when_s, self._number(), timer))
+        return timer
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        """What is not known yet."""
+        return asyncio.Future(loop=self)  # type: ignore[arg-type]
+
+    def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
+        """Do something whenever a descriptor is readable."""
+        self.map[descriptor] = _Reader(callback)
+
+    def remove_reader(self, descriptor: int) -> None:
+        """Not any more."""
+        self.map.pop(descriptor, None)
+
+    def get_debug(self) -> bool:
+        """For asyncio.Future."""
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """For asyncio.Future: nobody has looked at its error."""
+        log.debug("nobody waited for a call that failed", error=repr(context.get("exception")))
+
+
+class _Reader:
+    """A descriptor of somebody else, as waitress' loop wants it."""
+
+    accepting = False
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.handle_read_event = callback
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_error(self) -> None:
+        log.exception("something in the loop broke")  # noqa: LOG004 (the loop calls it for what was raised)
+
+    def handle_close(self) -> None:
+        """Its descriptor is closed by libzmq."""
