@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import structlog
 from greenlet import getcurrent, greenlet
-from waitress import wasyncore
+
+from facade.polling import Polled
 
 log = structlog.get_logger()
 
@@ -70,12 +71,12 @@ class Scheduler:
     """A loop over descriptors, times and callbacks, for one thread.
 
     Attributes:
-        map: what is polled, by descriptor, as waitress wants it.
+        polled: what is polled, by descriptor.
         turns: how many turns there were.
     """
 
     def __init__(self) -> None:
-        self.map: dict[int, Any] = {}
+        self.polled = Polled()
         self.turns = 0
         self._hub: greenlet | None = None  # in which the loop turns, while it does
         self._ready: deque[tuple[Any, ...]] = deque()  # callbacks, each with its arguments
@@ -174,7 +175,7 @@ class Scheduler:
         """Poll once, for at most `timeout_s`, and do what is to be done."""
         self._hub = getcurrent()
         try:
-            wasyncore.poll2(self._timeout_s(timeout_s), self.map)
+            self.polled.poll(self._timeout_s(timeout_s))
             self.turns += 1
             now_s = self.time()
             while self._timers and (self._timers[0][0] <= now_s or self._timers[0][2].callback is None):
@@ -191,8 +192,8 @@ class Scheduler:
     def _timeout_s(self, timeout_s: float) -> float:
         if self._ready or self._at_end:
             return 0.0
-        if self._timers:  # poll counts in milliseconds, and cuts off what is less
-            return min(timeout_s, max(0.0, self._timers[0][0] - self.time()) + 0.001)
+        if self._timers:
+            return min(timeout_s, max(0.0, self._timers[0][0] - self.time()))
         return timeout_s
 
     def at_end_of_turn(self, callback: Callable[[], object]) -> None:
@@ -219,11 +220,12 @@ class Scheduler:
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Do something whenever a descriptor is readable."""
-        self.map[descriptor] = _Reader(callback)
+        self.polled[descriptor] = _Reader(callback)
 
     def remove_reader(self, descriptor: int) -> None:
         """Not any more."""
-        self.map.pop(descriptor, None)
+        if descriptor in self.polled:
+            del self.polled[descriptor]
 
     def get_debug(self) -> bool:
         """For asyncio.Future."""
@@ -238,6 +240,7 @@ class _Reader:
     """A descriptor of somebody else, as waitress' loop wants it."""
 
     accepting = False
+    tells = True  # it always wants the same
 
     def __init__(self, callback: Callable[[], object]) -> None:
         self.handle_read_event = callback

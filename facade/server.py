@@ -122,6 +122,7 @@ class LastTask(WSGITask):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection of a client; `spare` is one beyond the limit."""
 
+    tells = True  # when it wants to write, or no more to read: see facade.polling
     task_class = LastTask
     error_task_class = ProblemTask
 
@@ -158,8 +159,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().handle_close()
         self._tell_room()
 
+    def service(self) -> None:
+        """Answer a request."""
+        super().service()
+        self._map.changed(self._fileno)
+
     def _flush_some(self, do_close: bool = True) -> bool:
-        return not self.held and bool(super()._flush_some(do_close))
+        if self.held:
+            return False
+        self._map.changed(self._fileno)
+        return bool(super()._flush_some(do_close))
 
     def _flush_outbufs_below_high_watermark(self) -> None:
         """Let the others run until the client has taken enough; waitress would wait in a thread of the request."""
@@ -206,7 +215,7 @@ def create(
     """
     server = create_server(
         application,
-        scheduler.map,
+        scheduler.polled,
         sockets=[listening],
         _dispatcher=Dispatcher(scheduler, requests, queued=limits.queued),
         ident=None,

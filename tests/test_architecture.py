@@ -19,7 +19,7 @@ SEAMS = {
     ("hazelcast", "nodes/hazelcast/map.py"),
     ("hazelcast", "nodes/hazelcast/text.py"),
     ("waitress", "facade/parser.py"),
-    ("waitress", "facade/scheduler.py"),
+    ("waitress", "facade/polling.py"),
     ("waitress", "facade/server.py"),
 }
 
