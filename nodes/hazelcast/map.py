@@ -119,7 +119,7 @@ class Projection:
         self._puts += 1
         try:
             for chunk in chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES):
-                await _mapped(self._map.put_all({Text(entry.id): Text(entry.msg) for entry in chunk}))
+                await _mapped(self._map.put_all({key_of(entry.id): Text(entry.msg) for entry in chunk}))
         finally:
             self._puts -= 1
 
@@ -236,6 +236,11 @@ def quiet_abandoned_calls(loop: asyncio.AbstractEventLoop, context: dict[str, An
         log.debug("a Hazelcast call that was given up failed", reason=_first_line(error))
     else:
         loop.default_exception_handler(context)
+
+
+def key_of(message_id: str) -> Text:
+    """Ids of the same 16 ms (44 of the 48 bits of their time) are in one partition: a batch is one operation."""
+    return Text(message_id, message_id[:8] + message_id[9:12])
 
 
 def _settings(cluster_name: str, members: Sequence[str], lost: asyncio.Event) -> dict[str, Any]:

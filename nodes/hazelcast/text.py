@@ -12,17 +12,22 @@ _SEED = 0x01000193  # of Hazelcast's MurmurHash3
 
 
 class Text(Data):
-    """A key or a value of a map, which the client takes for one that it has serialized itself."""
+    """A key or a value of a map, which the client takes for one that it has serialized itself.
+
+    Keys with the same `partition_key` are in one partition.
+    """
 
     __slots__ = ()
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, partition_key: str = "") -> None:
         encoded = text.encode()
-        self.buffer = _HEAD.pack(0, _STRING, len(encoded)) + encoded
+        partition = Text(partition_key).get_partition_hash() if partition_key else 0
+        self.buffer = _HEAD.pack(partition, _STRING, len(encoded)) + encoded
 
     def get_partition_hash(self) -> int:
         """By which the client finds the partition of a key."""
-        return mmh3.hash(self.buffer[_HASHED_FROM:], _SEED)
+        own: int = _HEAD.unpack_from(self.buffer)[0]
+        return own or mmh3.hash(self.buffer[_HASHED_FROM:], _SEED)
 
     def __hash__(self) -> int:
         return hash(self.buffer)

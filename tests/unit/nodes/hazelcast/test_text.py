@@ -27,6 +27,24 @@ def test_any_text_is_serialized_as_by_the_client(text: str) -> None:
     assert str(made) == text
 
 
+class Partitioned(str):
+    """A key as other clients make one that goes to the partition of something else."""
+
+    __slots__ = ()
+
+    def get_partition_key(self) -> str:
+        """What the client asks for."""
+        return self[:3]
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=3))
+def test_a_key_goes_to_the_partition_of_its_partition_key(text: str) -> None:
+    """As by the client."""
+    made, expected = Text(text, text[:3]), CLIENT.to_data(Partitioned(text))
+    assert (made.buffer, made.get_partition_hash()) == (bytes(expected.buffer), expected.get_partition_hash())
+    assert str(made) == text
+
+
 def test_equal_texts_are_one_key() -> None:
     """As in the dictionary that the client takes."""
     assert {Text("a"): 1, Text("a"): 2, Text("b"): 3} == {Text("b"): 3, Text("a"): 2}
