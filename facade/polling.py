@@ -6,6 +6,8 @@ from typing import Any
 
 from waitress.wasyncore import readwrite
 
+EVENTS = 64  # taken in one turn: under a flood, what was begun goes on between two of them
+
 _READ, _WRITE = select.EPOLLIN | select.EPOLLPRI, select.EPOLLOUT
 
 
@@ -47,7 +49,7 @@ class Polled(dict[int, Any]):
             if polled := self.get(descriptor):
                 reads, writes = polled.readable(), polled.writable() and not polled.accepting
                 self._want(descriptor, (_READ if reads else 0) | (_WRITE if writes else 0))
-        for descriptor, events in self._epoll.poll(timeout_s):
+        for descriptor, events in self._epoll.poll(timeout_s, EVENTS):
             if polled := self.get(descriptor):
                 readwrite(polled, events)
                 self._changed.add(descriptor)

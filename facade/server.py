@@ -17,7 +17,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from common import origin
 from common.config import Limits
-from facade import problem, strictness
+from facade import problem, refusal, strictness
 from facade.parser import DEFAULT, Parser
 from facade.refusal import MANY_CONNECTIONS, MANY_REQUESTS, QUICK, Refusal
 from facade.scheduler import TURN_S, Event, Scheduler
@@ -51,12 +51,17 @@ class Dispatcher:
         self._free = requests
         self._queued = queued
 
+    @property
+    def full(self) -> bool:
+        """Whether as many requests wait as may."""
+        return len(self.queue) >= self._queued
+
     def add_task(self, channel: Any) -> None:
         """A connection has a request; one whose client does not read would hold a place of those for what is quick."""
         request = channel.requests[0]
         unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # and less than that is every answer that is quick
         quick = request.error or request.path in QUICK
-        if (unread or not quick) and (channel.spare or len(self.queue) >= self._queued):
+        if (unread or not quick) and (channel.spare or self.full):
             self.refused += 1
             if unread:  # it would not even read that
                 channel.will_close = True
@@ -137,11 +142,23 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def received(self, data: bytes) -> bool:
         """Take more of the requests of this connection."""
+        if self.server.task_dispatcher.full and self._refused_at_once(data):
+            return True
         before = self.request
         taken = super().received(data)
         if self.request is not before:
             self.began_s = time.monotonic()
         return bool(taken)
+
+    def _refused_at_once(self, data: bytes) -> bool:
+        """Whether these bytes were a whole request, and are answered now: nothing is before it on this connection."""
+        if self.busy or self.close_when_flushed or not self.server.accepting or not refusal.is_whole(data, QUICK):
+            return False
+        self.server.task_dispatcher.refused += 1
+        told = refusal.answer(data, MANY_REQUESTS)
+        if self.send(told) != len(told):  # its client does not even read that
+            self.will_close = True
+        return True
 
     def release(self) -> None:
         """Send what was held."""
