@@ -28,7 +28,7 @@ _current: ContextVar[Origin | None] = ContextVar("origin", default=None)
 
 
 def current() -> Origin | None:
-    """That of the request which this thread or task works on; None when it works on none."""
+    """That of the request which this thread, task or greenlet works on; None when it works on none."""
     return _current.get()
 
 

@@ -69,7 +69,7 @@ class Middleware:
         self._access = access
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        """From now on this thread works on this request."""
+        """From now on this greenlet works on this request."""
         named, traceparent = request.get_header("X-Request-ID"), request.get_header("traceparent")
         request.context.span = spans.begun(f"HTTP {request.method}", named, traceparent)
         if source := origin.current():

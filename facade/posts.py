@@ -146,7 +146,7 @@ class _Post:
 
 
 def _log_stored(node: str, posts: "Sequence[_Post]") -> None:
-    """One line for all that travelled together: many threads would wait for each other to write theirs."""
+    """One line for all that left together."""
     log.info(
         "stored",
         node=node,

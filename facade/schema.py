@@ -108,7 +108,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     receive_s: Annotated[float, Meta(description="seconds from the first byte of a request to its last")]
     deadline_s: Annotated[float, Meta(description="seconds for an answer; then 503")]
     streams: Annotated[int, Meta(description="answers that go on at once; one more is 503")]
-    queued: Annotated[int, Meta(description="requests that may wait for a thread; one more is 503 at once")]
+    queued: Annotated[int, Meta(description="requests that may wait for their turn; one more is 503 at once")]
     connections: Annotated[int, Meta(description="at once; one more is taken for health and status alone")]
     client_rate: Annotated[str, Meta(description="requests of one client, as `100/second`; empty: no limit")]
 

@@ -188,7 +188,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(super()._flush_some(do_close))
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        """Let the others run until the client has taken enough; waitress would wait in a thread of the request."""
+        """Let the others run until the client has taken enough; waitress would hold the loop."""
         while self.connected and self.total_outbufs_len > UNSENT_BYTES:
             self.release()
             self._room = self.server.scheduler.create_future()
@@ -226,7 +226,7 @@ def create(
     requests: int,
     limits: Limits = DEFAULT,
 ) -> Any:
-    """A waitress server on a bound socket, in whose loop so many requests run at once.
+    """A waitress server on a bound socket, in whose loop so many `requests` run at once.
 
     waitress' own defaults are a body of 1 GiB, headers of 256 KiB, 16 MiB unsent, 100 connections and 4 threads.
     """
