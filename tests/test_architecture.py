@@ -18,6 +18,7 @@ SEAMS = {
     ("falcon", "facade/app.py"),
     ("hazelcast", "nodes/hazelcast/map.py"),
     ("hazelcast", "nodes/hazelcast/text.py"),
+    ("waitress", "facade/connection.py"),
     ("waitress", "facade/parser.py"),
     ("waitress", "facade/polling.py"),
     ("waitress", "facade/server.py"),
