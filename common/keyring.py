@@ -82,7 +82,11 @@ class Keyring:
                 log.warning("the folder of keys is away, what was known is kept", folder=str(self._folder))
             self._seen = _AWAY
             return
-        files = sorted(self._folder.glob(f"*{PUBLIC}"))[:KEYS]
+        try:
+            files = sorted(self._folder.glob(f"*{PUBLIC}"))[:KEYS]
+        except OSError as error:  # too many files are open, for example: what was known is kept
+            log.warning("the folder of keys cannot be read", folder=str(self._folder), reason=error.strerror)
+            return
         seen = tuple((file.name, *_stamp(file)) for file in files)
         if seen == self._seen:
             return

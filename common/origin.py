@@ -43,7 +43,7 @@ def of(origin: Origin | None) -> Iterator[None]:
 
 
 def begin(origin: Origin | None) -> None:
-    """From now on this thread works on that request, until the next one begins."""
+    """From now on this thread or greenlet works on that request, until the next one begins."""
     _current.set(origin)
 
 

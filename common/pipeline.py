@@ -191,13 +191,13 @@ class Pipeline:
         if up:
             self._transmit_unsent()
         else:
-            for number in list(self._unsent):
-                self._give_up(number)
             self._end_all(DisconnectedError(self._address, "the connection broke before the reply"))
         if up or was is not False:
             self._watch(self._address, up)
 
     def _end_all(self, error: PeerError) -> None:
+        for number in list(self._unsent):
+            self._give_up(number)
         for number in list(self._waiting):
             self._fail(number, error)
 

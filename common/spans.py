@@ -43,7 +43,7 @@ def record(service: str, environ: Mapping[str, str] = os.environ, *, installed: 
 
 
 def begun(name: str, request_id: str | None, traceparent: str | None) -> contextlib.ExitStack | None:
-    """From now on this thread works on the request of a client with these headers; what to give to `ended`."""
+    """From now on this greenlet works on the request of a client with these headers; what to give to `ended`."""
     if not _recorded():
         origin.begin(origin.received(request_id, traceparent))
         return None

@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting(Generic[Item, Answer]):
     """An item, and how it will be answered."""
 
@@ -73,7 +73,7 @@ class Batcher(Generic[Item, Answer]):
             if own in self._waiting:
                 self._waiting.remove(own)
                 raise
-            answer = self._scheduler.wait(own.answer)  # it is on its way: that ends within the deadline of a batch
+            answer = self._scheduler.wait(own.answer)  # it is on its way: `send` has a deadline
         return answer(item)
 
     def _leave(self) -> None:

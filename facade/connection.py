@@ -44,13 +44,15 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
 
 
 class LastTask(WSGITask):  # type: ignore[misc]
-    """Answers a request; while the server drains, and beyond the limit of connections, this one is closed after it."""
+    """Answers a request. While the server drains, and beyond the limit, its connection is closed afterwards."""
 
     def write(self, data: bytes) -> None:
         """Send the headers and the first part of the body together."""
         self.channel.held = not self.wrote_header
-        super().write(data)
-        self.channel.release()
+        try:
+            super().write(data)
+        finally:
+            self.channel.release()
 
     def start(self) -> None:
         """Begin the answer."""
@@ -114,8 +116,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         """Answer a request."""
-        super().service()
-        self._map.changed(self._fileno)
+        try:
+            super().service()
+        finally:
+            self._map.changed(self._fileno)
 
     def _flush_some(self, do_close: bool = True) -> bool:
         if self.held:
@@ -125,8 +129,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _flush_outbufs_below_high_watermark(self) -> None:
         """Let the others run until the client has taken enough; waitress would hold the loop."""
+        self.release()
         while self.connected and self.total_outbufs_len > UNSENT_BYTES:
-            self.release()
             self._room = self.server.scheduler.create_future()
             self.server.scheduler.wait(self._room)
 

@@ -51,13 +51,14 @@ class Discovery:
         with timing.measured("registry"):
             turn, asked = self._asked.get(service, (-1, None))
             if asked and self._scheduler.turning and turn == self._scheduler.turns:
-                return self._scheduler.wait(asked)
+                return self._scheduler.wait(asked, (len(self._registries) + 1) * LOOKUP_S)
             asked = self._scheduler.create_future()
             self._asked[service] = self._scheduler.turns, asked
             try:
                 asked.set_result(self._lookup(service))
-            except UnavailableError as error:
+            except Exception as error:
                 asked.set_exception(error)
+                raise
             return asked.result()
 
     def _lookup(self, service: str) -> tuple[str, ...]:

@@ -8,15 +8,16 @@ from waitress.wasyncore import readwrite
 
 EVENTS = 64  # taken in one turn: under a flood, what was begun goes on between two of them
 
-_READ, _WRITE = select.EPOLLIN | select.EPOLLPRI, select.EPOLLOUT
+_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT  # not EPOLLPRI: nobody takes urgent data, and it would be told for ever
 
 
 class Polled(dict[int, Any]):
     """Objects by descriptor, as waitress' loop has them.
 
-    waitress asks each object in each turn whether it wants to read and to write. Here an object that has `tells`, which
-    is true, is asked when it was added, after something has happened to it, and when `changed` was called; any other
-    one in each turn.
+    waitress asks each object in each turn whether it wants to read and to write. Here an object with a true `tells` is
+    asked when it was added, after something has happened to it, and after `changed`, which must be called by whoever
+    changes what its answers depend on: the connection itself, after a request and after each attempt to send. Any other
+    object is asked in each turn.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class Polled(dict[int, Any]):
 
     def __setitem__(self, descriptor: int, polled: Any) -> None:
         """Poll one more."""
+        self._want(descriptor, 0)  # an earlier one that was closed without being removed
         super().__setitem__(descriptor, polled)
         (self._changed if getattr(polled, "tells", False) else self._each_turn).add(descriptor)
 
@@ -54,15 +56,11 @@ class Polled(dict[int, Any]):
                 readwrite(polled, events)
                 self._changed.add(descriptor)
 
-    def close(self) -> None:
-        """Poll nothing any more."""
-        self._epoll.close()
-
     def _want(self, descriptor: int, events: int) -> None:
         before = self._wanted.get(descriptor, 0)
         if events == before:
             return
-        with suppress(OSError):  # whoever closed it before it was removed has removed it here, too
+        with suppress(OSError):  # who is closed already is not polled any more
             if not events:
                 self._epoll.unregister(descriptor)
             elif before:

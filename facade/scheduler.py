@@ -9,15 +9,18 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
+from greenlet import error as GreenletError  # noqa: N812 (it is a class)
 from greenlet import getcurrent, greenlet
 
 from facade.polling import Polled
 
 log = structlog.get_logger()
 
+TIMERS = 1_000  # that are kept in any case, although some were cancelled
 TURN_S = 0.1  # for one turn of the loop at most, so that a stop is noticed within it
 
 T = TypeVar("T")
@@ -50,7 +53,7 @@ class Event:
 
     def set(self) -> None:
         """Let all that wait go on."""
-        if not self._happened.done():
+        with suppress(asyncio.InvalidStateError):  # also when a signal comes in the middle of this
             self._happened.set_result(None)
 
     def clear(self) -> None:
@@ -72,16 +75,18 @@ class Scheduler:
 
     Attributes:
         polled: what is polled, by descriptor.
-        turns: how many turns there were.
+        turns: how many there were; it grows when a turn has polled: what that brings and what it leads to is one turn.
     """
 
     def __init__(self) -> None:
         self.polled = Polled()
         self.turns = 0
+        self._unfinished: set[greenlet] = set()
         self._hub: greenlet | None = None  # in which the loop turns, while it does
         self._ready: deque[tuple[Any, ...]] = deque()  # callbacks, each with its arguments
         self._at_end: list[Callable[[], object]] = []
         self._timers: list[tuple[float, int, Timer]] = []
+        self._most_timers = TIMERS  # with more, those that were cancelled are dropped
         self._number = itertools.count().__next__
 
     # Greenlets
@@ -96,7 +101,15 @@ class Scheduler:
         self.call_soon(self._begin, work, *arguments)
 
     def _begin(self, work: Callable[..., object], *arguments: Any) -> None:
-        greenlet(self._guarded).switch(work, *arguments)
+        begun = greenlet(self._run)
+        self._unfinished.add(begun)
+        begun.switch(begun, work, *arguments)
+
+    def _run(self, own: greenlet, work: Callable[..., object], *arguments: Any) -> None:
+        try:
+            self._guarded(work, *arguments)
+        finally:
+            self._unfinished.discard(own)
 
     def wait(self, future: "asyncio.Future[T]", timeout_s: float | None = None) -> T:
         """The result of a future, while others run; raises TimeoutError after `timeout_s`, or what the future has."""
@@ -147,7 +160,7 @@ class Scheduler:
         """For who waits outside of all greenlets: nobody else would turn the loop."""
         ends_s = float("inf") if timeout_s is None else self.time() + timeout_s
         while not future.done() and self.time() < ends_s:
-            self.turn(min(TURN_S, ends_s - self.time()))
+            self.turn(max(0.0, min(TURN_S, ends_s - self.time())))
 
     def started(self, call: Callable[[], T]) -> "asyncio.Future[T]":
         """What a call will return that runs beside."""
@@ -196,6 +209,12 @@ class Scheduler:
             return min(timeout_s, max(0.0, self._timers[0][0] - self.time()))
         return timeout_s
 
+    def close(self) -> None:
+        """End all greenlets, where they wait: one that is collected by chance ends in the middle of anything."""
+        for left in tuple(self._unfinished):
+            with suppress(GreenletError):  # of a thread that has ended
+                left.throw()
+
     def at_end_of_turn(self, callback: Callable[[], object]) -> None:
         """Do something when all that this turn brought has been begun."""
         self._at_end.append(callback)
@@ -212,6 +231,10 @@ class Scheduler:
         """Do something after a time."""
         timer = Timer(self.time() + delay_s, (lambda: callback(*arguments)) if arguments else callback)
         heapq.heappush(self._timers, (timer.when_s, self._number(), timer))
+        if len(self._timers) > self._most_timers:
+            self._timers = [one for one in self._timers if one[2].callback]
+            heapq.heapify(self._timers)
+            self._most_timers = max(TIMERS, 2 * len(self._timers))
         return timer
 
     def create_future(self) -> "asyncio.Future[Any]":

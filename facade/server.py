@@ -156,7 +156,7 @@ def _turn(server: Any) -> None:
     for channel in list(server.active_channels.values()):
         if channel.stalled:
             log.warning("client cut, it takes nothing of its answer", unsent_bytes=channel.total_outbufs_len)
-        if channel.stalled or channel.late:
+        if channel.stalled or channel.late or channel.will_close:  # the last: idle for too long, as waitress has found
             channel.handle_close()
 
 

@@ -89,6 +89,7 @@ def load(client: Client, lines: Iterable[str], progress: Progress, *, told_messa
         found = _entries(lines)
         for batch in chunks(found, lambda one: text_bytes(one.msg), lift=BATCH_BYTES, seats=BATCH_MESSAGES):
             sent.append(client.scheduler.started(partial(client.append_all, batch)))
+            client.scheduler.turn(0.0)  # it leaves now, however long the next line takes
             settle(SENDERS)
         settle(0)
     except ServiceError as error:

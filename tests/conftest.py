@@ -10,6 +10,7 @@ from structlog.typing import EventDict
 
 from common.errors import FatalError
 from common.pool import ZmqTransport
+from facade.scheduler import Scheduler
 from nodes.hazelcast.java import Runtime
 from scripts.launcher import Cluster
 from scripts.prepare import prepare
@@ -69,3 +70,19 @@ def transport() -> Iterator[ZmqTransport]:
     made = ZmqTransport()
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_greenlet_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End the greenlets of each test: one that is collected later breaks what runs then, as the parser of Python."""
+    made: list[Scheduler] = []
+    begin = Scheduler.__init__
+
+    def noted(scheduler: Scheduler) -> None:
+        begin(scheduler)
+        made.append(scheduler)
+
+    monkeypatch.setattr(Scheduler, "__init__", noted)
+    yield
+    for scheduler in made:
+        scheduler.close()

@@ -427,3 +427,46 @@ def test_all_connections_that_wait_are_taken_in_one_turn() -> None:
         server.run(made, stop, drain_s=1.0)
 
     assert len(clients) == taken
+
+
+def turned(made: Any, until: Callable[[], object]) -> None:
+    """Turn the loop of a server until something is so."""
+    ends_s = time.monotonic() + 5.0
+    while not until():
+        assert time.monotonic() < ends_s
+        server._turn(made)
+
+
+@contextmanager
+def turning() -> Iterator[tuple[Any, socket.socket]]:
+    """A server whose loop a test turns, and a client that has asked once and has its answer."""
+    with contextlib.ExitStack() as stack:
+        (address,) = free_addresses(1)
+        made = server.create(scheduler := Scheduler(), hello, workers.listen(*split(address)), requests=2)
+        client = stack.enter_context(socket.create_connection(split(address), timeout=10.0))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        turned(made, lambda: select.select([client], [], [], 0.0)[0])
+        assert client.recv(10_000).endswith(b"hello")
+        yield made, client
+        stop = scheduler.event()
+        stop.set()
+        server.run(made, stop, drain_s=1.0)
+
+
+def test_a_connection_that_is_idle_for_too_long_is_closed() -> None:
+    """Waitress finds it and only marks it: it is not asked again whether it wants to write."""
+    with turning() as (made, client):
+        made.adj.channel_timeout = made.adj.cleanup_interval = made.next_channel_cleanup = 0
+        turned(made, lambda: not made.active_channels)
+        assert b"" == client.recv(1)
+
+
+def test_urgent_data_does_not_make_the_loop_spin() -> None:
+    """Nobody takes it, and it would be told in each turn."""
+    with turning() as (made, client):
+        client.send(b"!", socket.MSG_OOB)
+        server._turn(made)
+        before = made.scheduler.turns
+        ends_s = time.monotonic() + 0.3
+        turned(made, lambda: time.monotonic() > ends_s)
+        assert made.scheduler.turns - before < 20

@@ -175,7 +175,8 @@ class Membership:
         """A peer has said how it is, asked at `asked_s`."""
         peer = self.replica.sender(state)
         peer.complete = peer.complete or isinstance(request, Join)
-        peer.told = peer.told or isinstance(request, Join) or request.whole
+        whole = isinstance(request, Join) or request.whole
+        peer.told = peer.told or (whole and request.incarnation == self.replica.incarnation)
         if state.in_sync == self.replica.in_sync:
             peer.agreed_s = asked_s
         self.replica.resume_if_all_agree()

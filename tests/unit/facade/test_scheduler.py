@@ -10,7 +10,7 @@ import pytest
 from structlog.typing import EventDict
 
 from common import origin
-from facade.scheduler import Scheduler
+from facade.scheduler import TIMERS, Scheduler
 
 
 def turned(scheduler: Scheduler, until: Callable[[], object]) -> None:
@@ -154,3 +154,16 @@ def test_each_greenlet_works_on_its_own_request() -> None:
 
     assert ["a", "b"] == found
     assert before == origin.current()
+
+
+def test_timers_that_were_cancelled_are_not_kept() -> None:
+    """A request makes several, with times of seconds, and cancels them after milliseconds."""
+    scheduler = Scheduler()
+    told: list[int] = []
+    scheduler.call_later(0.01, told.append, 1)
+    for _ in range(10 * TIMERS):
+        scheduler.call_later(10.0, told.append, 2).cancel()
+    assert len(scheduler._timers) <= 2 * TIMERS
+    turned(scheduler, lambda: told)
+
+    assert [1] == told

@@ -9,6 +9,7 @@ from tests.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
 
 LATE_S = DEFAULT.confirm_s + 0.01
 DEAD = 9  # an incarnation whose process has ended
+NEW = 22  # one that replaces that of B
 
 
 def test_a_set_of_a_higher_term_is_stored_before_it_is_used() -> None:
@@ -360,3 +361,20 @@ def test_members_tell_each_other_their_whole_vector_once() -> None:
     driven.after(DEFAULT.heartbeat_s + 0.01)
     told = [send.message for send in driven.effects_of(Send) if send.address == C]
     assert [()] == [message.vector for message in told if isinstance(message, Heartbeat)]
+
+
+def test_an_answer_to_the_former_incarnation_tells_nothing_of_the_new_one() -> None:
+    """The receiver takes a new incarnation for another replica: it has to be told the whole vector again."""
+    driven = DrivenCore(opened=Opened(INCARNATION[B], vector={DEAD: 3}))
+    driven.registry_renews(set_of(5, A, joining=[B, C]))
+    before = [send for send in driven.effects_of(Send) if send.address == C]
+    driven.core.reborn(NEW, driven.now_s)
+    for send in before:
+        driven.answer(send)
+    driven.clear_effects()
+    driven.core.replica.heartbeat(driven.core.replica.peer(C))
+    driven.run()
+
+    (message,) = [send.message for send in driven.effects_of(Send) if send.address == C]
+    assert isinstance(message, Heartbeat)
+    assert (NEW, True) == (message.incarnation, message.whole)
