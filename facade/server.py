@@ -103,6 +103,7 @@ def create(
         channel_request_lookahead=1,  # so that a client that left is noticed while it is answered
         max_request_header_size=limits.header_bytes,
         outbuf_high_watermark=UNSENT_BYTES,
+        clear_untrusted_proxy_headers=False,  # nobody here reads them
         log_socket_errors=False,  # a client that left is not our error
     )
     server.channel_class = partial(Channel, limits=limits)
