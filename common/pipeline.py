@@ -1,7 +1,7 @@
 """Requests over ZeroMQ without waiting for the one before: how the processes of the nodes call each other.
 
 Each address has one DEALER socket in the loop of the process. A request carries a number, by which its reply is found.
-A facade has a loop of its own (`facade.scheduler`), with the part of asyncio's interface that is used here.
+A facade has a loop of its own (`facade.server.scheduler`), with the part of asyncio's interface that is used here.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The connections of a process, kept and lent: how a client calls. What follows a failed attempt: `facade.routing`."""
+"""The connections of a process, kept and lent: how scripts call. Facades and nodes have `common.pipeline`."""
 
 import contextlib
 import time

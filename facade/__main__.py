@@ -12,24 +12,27 @@ import structlog
 from msgspec.structs import replace
 
 from common import config, descriptors, exposure, keyring, process
-from facade import page, presence, prober, server, streams
-from facade import workers as processes
+from facade import page, presence, streams
 from facade.access import Access
 from facade.app import create_app
-from facade.client import Client
+from facade.client import failure_detector
+from facade.client.client import Client
+from facade.client.failure_detector import Suspects
+from facade.client.retry import Limits
+from facade.client.session import Session
+from facade.client.transport import GreenletTransport
 from facade.documents import of_facade
 from facade.follow import Live
 from facade.intake import Intake
 from facade.limits import of as limits_of
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
-from facade.routing import Limits, Suspects
-from facade.scheduler import Scheduler
-from facade.session import Session
+from facade.server import server
+from facade.server import workers as processes
+from facade.server.scheduler import Scheduler
 from facade.survey import Survey
 from facade.tokens import Tokens
 from facade.traffic import Traffic
-from facade.transport import GreenletTransport
 from facade.watch import Watch
 
 log = structlog.get_logger()
@@ -104,7 +107,7 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
     )
     metrics.gauge("threefold_streams_open", "Answers that go on", lambda: slots.taken)
     for run in (
-        partial(prober.run, transport, suspects, stop),
+        partial(failure_detector.run, transport, suspects, stop),
         partial(watch.run, stop),
         partial(presence.run, transport, registries, own, stop),
     ):

@@ -15,7 +15,7 @@ from common.errors import MissingError, OutcomeUnknownError, OverloadError, Rate
 from common.wire import PAGE_MESSAGES, Page, Stored
 from facade import body, problem, query, schema, streams
 from facade.access import Access
-from facade.client import Client
+from facade.client.client import Client
 from facade.documents import Make
 from facade.follow import Live
 from facade.intake import Intake

@@ -8,8 +8,8 @@ from common import ids
 from common.errors import RequestError, ServiceError
 from common.sequences import chunks
 from common.wire import PAGE_MESSAGES, Entry, text_bytes
-from facade.client import Client
-from facade.posts import CHUNK_BYTES
+from facade.client.client import Client
+from facade.client.posts import CHUNK_BYTES
 from facade.timing import Timing
 
 

@@ -9,7 +9,7 @@ import msgspec
 from common.wire import State
 from facade import openapi, problem
 from facade.body import JSON
-from facade.client import Client
+from facade.client.client import Client
 from facade.fresh import Fresh
 from facade.metrics import FacadeMetrics
 from facade.schema import Limits

@@ -9,8 +9,8 @@ import structlog
 
 from common import ids
 from common.errors import ServiceError, UnavailableError
-from facade.client import Client
-from facade.scheduler import Event, Scheduler
+from facade.client.client import Client
+from facade.server.scheduler import Event, Scheduler
 
 log = structlog.get_logger()
 

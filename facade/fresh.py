@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 
 Answer = TypeVar("Answer")
 

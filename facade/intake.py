@@ -7,7 +7,7 @@ from common.config import Limits
 from common.errors import RequestError
 from common.wire import Stored
 from facade import batch, body
-from facade.client import Client
+from facade.client.client import Client
 from facade.timing import Timing
 
 Read = Callable[[int], bytes]  # at most so many bytes of a body

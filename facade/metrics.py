@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from common.scraping import new_registry
+from facade.client.failure_detector import Suspects
 from facade.meter import Meter
-from facade.routing import Suspects
 from facade.traffic import Traffic
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # a request has 10 s

@@ -7,7 +7,7 @@ from common.codec import Request
 from common.errors import PeerError
 from common.leases import RENEWAL_S
 from common.wire import Leased, Leave, Register
-from facade.scheduler import Event
+from facade.server.scheduler import Event
 
 ANSWER_S = 0.25  # for one registry
 

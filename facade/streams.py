@@ -12,7 +12,7 @@ from msgspec import UNSET
 from common import ids
 from common.errors import ServiceError
 from common.wire import Entry, Page
-from facade.client import Client
+from facade.client.client import Client
 from facade.follow import Heard, Live
 from facade.query import Query
 from facade.schema import Message

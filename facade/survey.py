@@ -12,10 +12,10 @@ from common.codec import Request
 from common.errors import PeerError
 from common.inspection import Called, Inspect, Lease, Report, Roll
 from common.wire import Wire
+from facade.client.failure_detector import Suspects
 from facade.meter import Meter
-from facade.routing import Suspects
 from facade.safety import DOWN, SAFE, why_not_safe
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 from facade.traffic import Traffic
 from facade.view import ClusterView, HazelcastView, MemberView, NodeView, ServerView, Standing
 

@@ -11,7 +11,7 @@ import structlog
 
 from facade.events import changes
 from facade.fresh import FRESH_S, Fresh
-from facade.scheduler import Event
+from facade.server.scheduler import Event
 from facade.survey import Survey
 from facade.view import ClusterView, EventView
 

@@ -14,10 +14,11 @@ from common import config, ids, keyring, process
 from common.errors import FatalError, InvalidMessageError, ServiceError
 from common.sequences import chunks
 from common.wire import Entry, MessageId, StoredAll, Text, text_bytes
-from facade.client import Client
-from facade.routing import Limits, Suspects
-from facade.scheduler import Scheduler
-from facade.transport import GreenletTransport
+from facade.client.client import Client
+from facade.client.failure_detector import Suspects
+from facade.client.retry import Limits
+from facade.client.transport import GreenletTransport
+from facade.server.scheduler import Scheduler
 
 LIMITS = Limits(attempt_timeout_s=5.0, deadline_s=60.0)  # a person waits, and a node may be starting
 BATCH_BYTES, BATCH_MESSAGES = 65_536, 500  # of text in one request, which has at most twice as many bytes

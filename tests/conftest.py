@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 
 from common.errors import FatalError
 from common.pool import ZmqTransport
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 from nodes.hazelcast.java import Runtime
 from scripts.launcher import Cluster
 from scripts.prepare import prepare

@@ -20,7 +20,7 @@ from common.handling import Handler
 from common.pool import ZmqTransport
 from common.serving import Server
 from common.wire import Append, Stored
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 from scripts import keys
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses, write_config

@@ -18,10 +18,10 @@ SEAMS = {
     ("falcon", "facade/app.py"),
     ("hazelcast", "nodes/hazelcast/map.py"),
     ("hazelcast", "nodes/hazelcast/text.py"),
-    ("waitress", "facade/connection.py"),
-    ("waitress", "facade/parser.py"),
-    ("waitress", "facade/polling.py"),
-    ("waitress", "facade/server.py"),
+    ("waitress", "facade/server/connection.py"),
+    ("waitress", "facade/server/parser.py"),
+    ("waitress", "facade/server/polling.py"),
+    ("waitress", "facade/server/server.py"),
 }
 
 

@@ -21,8 +21,9 @@ from common.loopback import MemoryTransport
 from common.replication import NO_SET, Admit, Fence, Identity, InSyncSet, Renewed
 from common.wire import Append, Entry, Known, Lookup, Page, Stored
 from common.wire import Read as ReadRequest
-from facade.client import Client
-from facade.routing import Limits, Suspects
+from facade.client.client import Client
+from facade.client.failure_detector import Suspects
+from facade.client.retry import Limits
 from nodes.replication.core.effects import Range
 from registry.directory import Directory
 from scripts.checker import Outcome, Read, Write, check

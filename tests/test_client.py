@@ -16,18 +16,20 @@ from common.loopback import MemoryTransport
 from common.transport import Transport
 from common.vectors import VectorEntry
 from common.wire import Append, Code, Entry, Failure, Known, Lookup, Read
-from facade import body, limits, prober
+from facade import body, limits
 from facade.access import Access
 from facade.app import create_app
-from facade.client import Client
+from facade.client import failure_detector
+from facade.client.client import Client
+from facade.client.failure_detector import Suspects
+from facade.client.retry import Limits
+from facade.client.session import Session
 from facade.documents import Make, of_facade
 from facade.follow import Live
 from facade.intake import Intake
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
-from facade.routing import Limits, Suspects
-from facade.scheduler import Scheduler
-from facade.session import Session
+from facade.server.scheduler import Scheduler
 from facade.streams import Slots
 from facade.survey import Survey
 from facade.watch import Watch
@@ -237,10 +239,10 @@ def test_a_hung_node_costs_one_timeout_and_then_nothing_until_it_answers_a_probe
         assert NODES[1] == world.client.append(ids.new_id(), "b").node
     assert 1.0 == world.now
 
-    prober.probe(world.transport, world.suspects)
+    failure_detector.probe(world.transport, world.suspects)
     assert (NODES[0],) == world.suspects.known()
     world.transport.revive(NODES[0])
-    prober.probe(world.transport, world.suspects)
+    failure_detector.probe(world.transport, world.suspects)
     assert () == world.suspects.known()
     assert NODES[0] == world.client.append(ids.new_id(), "c").node
 
@@ -281,7 +283,7 @@ def test_when_all_registries_are_silent_their_last_answer_serves(world: World) -
     with pytest.raises(UnavailableError, match="messages-service is not available: no registry answers"):
         world.client.description()
     world.transport.revive(REGISTRY)
-    prober.probe(world.transport, world.suspects)
+    failure_detector.probe(world.transport, world.suspects)
     assert messages.TEXT == world.client.description()
 
 

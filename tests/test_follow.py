@@ -17,9 +17,9 @@ from common.codec import Reply
 from common.errors import UnavailableError
 from common.wire import PAGE_MESSAGES, Entry, Tail
 from facade import follow, streams
+from facade.client.session import Session
 from facade.follow import Live
-from facade.scheduler import Scheduler
-from facade.session import Session
+from facade.server.scheduler import Scheduler
 from tests.memory_node import MemoryNode, SharedTables
 from tests.support import InThreads
 from tests.test_client import NODES, World

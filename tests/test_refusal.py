@@ -1,4 +1,4 @@
-"""Tests of facade.refusal: what may be refused unread, and that the parser would have read the same."""
+"""Tests of facade.server.load_shedding: what may be refused unread, and that the parser would have read the same."""
 
 import json
 
@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from facade import problem, refusal
-from facade.parser import Parser
-from facade.refusal import QUICK
+from facade import problem
+from facade.server import load_shedding
+from facade.server.load_shedding import QUICK
+from facade.server.parser import Parser
 
 POST = b'POST /facade HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"msg": "a"}'
 GET = b"GET /v1/messages?limit=3 HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -25,7 +26,7 @@ GET = b"GET /v1/messages?limit=3 HTTP/1.1\r\nHost: x\r\n\r\n"
 )
 def test_a_whole_request_may_be_refused_unread(whole: bytes) -> None:
     """With a body or without."""
-    assert refusal.is_whole(whole, QUICK)
+    assert load_shedding.is_whole(whole, QUICK)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +72,12 @@ def test_a_whole_request_may_be_refused_unread(whole: bytes) -> None:
         GET.replace(b"/v1/messages?limit=3", b"/livez"),
         GET.replace(b"/v1/messages?limit=3", b"/readyz?verbose"),
         GET.replace(b"/v1/messages?limit=3", b"http://x/livez"),
-        GET.replace(b"Host: x", b"X: " + b"x" * refusal.LARGEST_BYTES),
+        GET.replace(b"Host: x", b"X: " + b"x" * load_shedding.LARGEST_BYTES),
     ],
 )
 def test_what_is_unusual_is_left_to_the_parser(other: bytes) -> None:
     """Parts, more than one request, two lengths, other codings, other methods, and health."""
-    assert not refusal.is_whole(other, QUICK)
+    assert not load_shedding.is_whole(other, QUICK)
 
 
 _LINES = (
@@ -98,7 +99,7 @@ _LINES = (
 def test_the_parser_reads_the_same(lines: list[bytes], body: bytes, end: bytes) -> None:
     """Whatever is refused unread, the parser would have taken for exactly one request, too."""
     sent = b"POST /facade HTTP/1.1\r\n" + end.join(lines) + b"\r\n\r\n" + body
-    if refusal.is_whole(sent, QUICK):
+    if load_shedding.is_whole(sent, QUICK):
         parser = Parser(Adjustments())
         taken = 0
         while taken < len(sent) and not parser.completed:
@@ -109,7 +110,7 @@ def test_the_parser_reads_the_same(lines: list[bytes], body: bytes, end: bytes) 
 
 def test_the_answer_is_whole() -> None:
     """Its length is right, it says when to come again, its connection goes on, and it has the name that was given."""
-    head, _, body = refusal.answer(GET.replace(b"Host", b"x-request-id: mine\r\nHost"), "too many").partition(
+    head, _, body = load_shedding.answer(GET.replace(b"Host", b"x-request-id: mine\r\nHost"), "too many").partition(
         b"\r\n\r\n"
     )
     headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])

@@ -1,10 +1,11 @@
-"""Tests of facade.routing: the policy with a list for a clock."""
+"""Tests of facade.client.retry: the policy with a list for a clock."""
 
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from facade.routing import FIRST_PAUSE_S, LONGEST_PAUSE_S, Limits, Suspects, Try, Wait, plan
+from facade.client.failure_detector import Suspects
+from facade.client.retry import FIRST_PAUSE_S, LONGEST_PAUSE_S, Limits, Try, Wait, plan
 
 LIMITS = Limits(attempt_timeout_s=1.0, deadline_s=10.0)
 

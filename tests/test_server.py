@@ -16,9 +16,9 @@ from waitress.adjustments import Adjustments
 
 from common.config import Limits, split
 from common.errors import FatalError
-from facade import server, workers
-from facade.parser import DEFAULT, Parser
-from facade.scheduler import Scheduler
+from facade.server import server, workers
+from facade.server.parser import DEFAULT, Parser
+from facade.server.scheduler import Scheduler
 from scripts.ports import free_addresses
 
 Application = Callable[..., Any]

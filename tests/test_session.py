@@ -1,10 +1,10 @@
-"""Tests of facade.session."""
+"""Tests of facade.client.session."""
 
 import pytest
 from structlog.typing import EventDict
 
 from common.vectors import VectorEntry
-from facade.session import LOWER_S, ORIGINS, PAUSE_S, Session
+from facade.client.session import LOWER_S, ORIGINS, PAUSE_S, Session
 
 NODE = "127.0.0.1:5002"
 

@@ -14,15 +14,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from common import spans
 from common.errors import FatalError
 from facade.app import create_app
-from facade.client import Client
+from facade.client.client import Client
+from facade.client.failure_detector import Suspects
+from facade.client.retry import Limits
+from facade.client.transport import GreenletTransport
 from facade.follow import Live
 from facade.meter import Meter
 from facade.metrics import FacadeMetrics
-from facade.routing import Limits, Suspects
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 from facade.streams import Slots
 from facade.traffic import Traffic
-from facade.transport import GreenletTransport
 from registry.directory import Directory
 from scripts.ports import free_addresses
 from tests.memory_node import MemoryNode, listed_by

@@ -14,13 +14,13 @@ from common.handling import Handler
 from common.inspection import Called, Inspect, Lease, Member, Report, Roll
 from common.loopback import MemoryTransport
 from common.wire import State
+from facade.client.failure_detector import Suspects
+from facade.client.transport import GreenletTransport
 from facade.events import BURST, changes
 from facade.meter import RECENT, LookedUp, Meter
-from facade.routing import Suspects
 from facade.safety import why_not_safe
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 from facade.survey import Survey
-from facade.transport import GreenletTransport
 from facade.view import ClusterView, EventView, HazelcastView, MemberView, NodeView, ServerView, TrafficView
 from facade.watch import EVENTS, Watch
 from tests.support import serving

@@ -10,9 +10,10 @@ from common import ids
 from common.errors import FatalError
 from common.loopback import MemoryTransport
 from common.wire import MESSAGE_BYTES, PAGE_MESSAGES, Entry
-from facade.client import Client
-from facade.routing import Limits, Suspects
-from facade.scheduler import Scheduler
+from facade.client.client import Client
+from facade.client.failure_detector import Suspects
+from facade.client.retry import Limits
+from facade.server.scheduler import Scheduler
 from registry.directory import Directory
 from scripts import transfer
 from tests.memory_node import MemoryNode, listed_by

@@ -1,4 +1,4 @@
-"""Tests of facade.workers: real processes of a facade that share an address."""
+"""Tests of facade.server.workers: real processes of a facade that share an address."""
 
 import http.client
 import signal
@@ -80,7 +80,7 @@ def test_a_worker_that_cannot_run_is_told(tmp_path: Path) -> None:
     """It exits with 1, and is started again after a while; a stop ends that."""
     script = tmp_path / "broken.py"
     script.write_text(
-        "from common import logs\nfrom facade import workers\nlogs.configure('test')\n"
+        "from common import logs\nfrom facade.server import workers\nlogs.configure('test')\n"
         "def work():\n    print('worker', flush=True)\n    raise ZeroDivisionError('oops')\n"
         "workers.run(1, work)\n"
     )

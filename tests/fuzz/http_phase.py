@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from waitress.adjustments import Adjustments
 
 from common.config import split
-from facade.parser import DEFAULT, Parser
+from facade.server.parser import DEFAULT, Parser
 from tests.fuzz.answers import Answer, AnswerError, EndedError, Reader
 from tests.fuzz.corpus import changed_request, endless
 from tests.fuzz.outcome import Outcome

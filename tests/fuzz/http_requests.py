@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from hypothesis import strategies as st
 
 from common.wire import MESSAGE_BYTES
-from facade.parser import DEFAULT
+from facade.server.parser import DEFAULT
 
 ID = "018bcfe5-687b-7fff-bfff-ffffffffffff"
 NESTED = 5_000  # brackets: more than Python's parser goes down

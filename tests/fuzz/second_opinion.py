@@ -7,7 +7,7 @@ from typing import Any
 import h11
 from waitress.adjustments import Adjustments
 
-from facade.parser import Parser
+from facade.server.parser import Parser
 from tests.fuzz.corpus import changed_request, endless
 from tests.fuzz.http_phase import LIMITS
 from tests.fuzz.outcome import Outcome

@@ -1,4 +1,4 @@
-"""Tests of facade.batcher."""
+"""Tests of facade.client.batcher."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from facade.batcher import Batcher
-from facade.scheduler import Event, Scheduler
+from facade.client.batcher import Batcher
+from facade.server.scheduler import Event, Scheduler
 
 
 class Doubling:

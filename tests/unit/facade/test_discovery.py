@@ -1,4 +1,4 @@
-"""Tests of facade.discovery."""
+"""Tests of facade.client.discovery."""
 
 from functools import partial
 
@@ -6,10 +6,10 @@ import pytest
 
 from common.codec import Request
 from common.wire import Known, Lookup
-from facade.discovery import Discovery
+from facade.client.discovery import Discovery
+from facade.client.failure_detector import Suspects
 from facade.meter import Meter
-from facade.routing import Suspects
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 from facade.timing import Timing
 
 SERVICE, NODES = "logging-service", ("n:1", "n:2")

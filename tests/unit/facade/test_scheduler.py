@@ -1,4 +1,4 @@
-"""Tests of facade.scheduler."""
+"""Tests of facade.server.scheduler."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import pytest
 from structlog.typing import EventDict
 
 from common import origin
-from facade.scheduler import TIMERS, Scheduler
+from facade.server.scheduler import TIMERS, Scheduler
 
 
 def turned(scheduler: Scheduler, until: Callable[[], object]) -> None:

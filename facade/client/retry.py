@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 FIRST_PAUSE_S = 0.05  # after a round in which every address failed: the dead fail at once, so wait for news ...
-SUSPECTS = 1_000  # most addresses to remember: as many as one answer of a registry can name
 LONGEST_PAUSE_S = 0.4  # ... each time twice as long, up to this
 
 
@@ -21,42 +20,6 @@ class Limits:
     attempt_timeout_s: float
     deadline_s: float
     rounds: int = 1_000  # the waits between them make it about 30 in 10 s
-
-
-class Suspects:
-    """Addresses that did not answer lately; shared by the requests of a facade.
-
-    A suspect is tried last, so a node that hangs costs one poll timeout, and then nothing until it answers a probe.
-    """
-
-    def __init__(self) -> None:
-        self._addresses: set[str] = set()
-
-    def add(self, address: str) -> bool:
-        """The address did not answer; whether that is news."""
-        news = address not in self._addresses and len(self._addresses) < SUSPECTS
-        if news:
-            self._addresses.add(address)
-        return news
-
-    def clear(self, address: str) -> bool:
-        """The address answered; whether that is news."""
-        news = address in self._addresses
-        self._addresses.discard(address)
-        return news
-
-    def __contains__(self, address: str) -> bool:
-        """Whether the address is one now."""
-        return address in self._addresses
-
-    def known(self) -> tuple[str, ...]:
-        """All suspects now."""
-        return tuple(self._addresses)
-
-    def last(self, addresses: Sequence[str]) -> list[str]:
-        """The same addresses, the suspects after the others; apart from that in the same order."""
-        suspects = self._addresses
-        return sorted(addresses, key=suspects.__contains__) if suspects else list(addresses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from waitress.task import ErrorTask, WSGITask
 
 from common import origin
 from common.config import Limits
-from facade import problem, refusal, strictness
-from facade.parser import Parser
-from facade.refusal import MANY_REQUESTS, QUICK
+from facade import problem
+from facade.server import load_shedding, validation
+from facade.server.load_shedding import MANY_REQUESTS, QUICK
+from facade.server.parser import Parser
 
 log = structlog.get_logger()
 
@@ -34,7 +35,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         origin.begin(source)
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # that would be a flood
             log.info("request refused", status=error.code, reason=error.body)
-        body = problem.body(error.code, strictness.reason(error.code, str(error.body), self.channel.limits))
+        body = problem.body(error.code, validation.reason(error.code, str(error.body), self.channel.limits))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
         self.response_headers += [("X-Request-ID", source.request_id), *problem.SECURITY]
@@ -65,7 +66,7 @@ class LastTask(WSGITask):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection of a client; `spare` is one beyond the limit."""
 
-    tells = True  # when it wants to write, or no more to read: see facade.polling
+    tells = True  # when it wants to write, or no more to read: see facade.server.polling
     task_class = LastTask
     error_task_class = ProblemTask
 
@@ -90,10 +91,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _refused_at_once(self, data: bytes) -> bool:
         """Whether these bytes were a whole request, and are answered now: nothing is before it on this connection."""
-        if self.busy or self.close_when_flushed or not self.server.accepting or not refusal.is_whole(data, QUICK):
+        if self.busy or self.close_when_flushed or not self.server.accepting or not load_shedding.is_whole(data, QUICK):
             return False
         self.server.task_dispatcher.refused += 1
-        told = refusal.answer(data, MANY_REQUESTS)
+        told = load_shedding.answer(data, MANY_REQUESTS)
         if self.send(told) != len(told):  # its client does not even read that
             self.will_close = True
         return True

@@ -12,7 +12,7 @@ import structlog
 
 from common import process
 from common.errors import FatalError
-from facade.server import BACKLOG
+from facade.server.server import BACKLOG
 
 log = structlog.get_logger()
 

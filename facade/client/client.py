@@ -39,17 +39,18 @@ from common.wire import (
     Tailed,
     Wire,
 )
-from facade import routing
-from facade.discovery import Discovery
+from facade.client import retry
+from facade.client.discovery import Discovery
+from facade.client.failure_detector import Suspects
+from facade.client.posts import Posts, of_write
+from facade.client.session import Session
 from facade.meter import Meter
-from facade.posts import Posts, of_write
-from facade.scheduler import Scheduler
-from facade.session import Session
+from facade.server.scheduler import Scheduler
 from facade.timing import Timing
 
 log = structlog.get_logger()
 
-ONE_ROUND = routing.Limits(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for what a reader can do without
+ONE_ROUND = retry.Limits(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for what a reader can do without
 TAIL_MORE_S = 1.0  # beside the time for which a node keeps a Tail waiting
 
 ReplyType = TypeVar("ReplyType", bound=Wire)
@@ -63,7 +64,7 @@ class Client:
         transport: carries requests.
         registries: host:port of each registry; one of them is asked before every access.
         limits: the time of one request.
-        suspects: addresses that did not answer lately; `facade.prober` clears them.
+        suspects: addresses that did not answer lately; `facade.client.failure_detector` clears them.
         meter: counts what nodes answered.
         session: what this facade has seen.
         clock, shuffled: time and chance; a test gives its own.
@@ -74,9 +75,9 @@ class Client:
         scheduler: Scheduler,
         transport: rpc.Transport,
         registries: Sequence[str],
-        limits: routing.Limits,
+        limits: retry.Limits,
         *,
-        suspects: routing.Suspects,
+        suspects: Suspects,
         meter: Meter | None = None,
         session: Session | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -181,7 +182,7 @@ class Client:
         expect: type[ReplyType],
         *,
         failures: list[PeerError] | None = None,
-        limits: routing.Limits | None = None,
+        limits: retry.Limits | None = None,
         first: str = "",
         timing: Timing | None = None,
     ) -> ReplyType:
@@ -191,7 +192,7 @@ class Client:
         """
         failures = [] if failures is None else failures
         timing = timing or Timing()
-        steps = routing.plan(
+        steps = retry.plan(
             lambda: self._discovery.addresses(service, timing),
             limits or self._limits,
             clock=self._clock,
@@ -201,9 +202,9 @@ class Client:
         )
         for step in steps:
             match step:
-                case routing.Wait(seconds=seconds):
+                case retry.Wait(seconds=seconds):
                     self.scheduler.sleep(seconds)
-                case routing.Try(address=address, timeout_s=timeout_s):
+                case retry.Try(address=address, timeout_s=timeout_s):
                     began = timing.clock()
                     try:
                         with timing.measured("node"):

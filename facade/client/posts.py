@@ -18,9 +18,9 @@ from common.errors import (
     UnavailableError,
 )
 from common.wire import Append, AppendAll, Entry, Stored, StoredAll, Wire, text_bytes
-from facade.batcher import Batcher
-from facade.routing import Limits
-from facade.scheduler import Scheduler
+from facade.client.batcher import Batcher
+from facade.client.retry import Limits
+from facade.server.scheduler import Scheduler
 from facade.timing import Timing
 
 log = structlog.get_logger()

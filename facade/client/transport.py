@@ -3,7 +3,7 @@
 from common.codec import Reply, Request
 from common.keyring import Keyring
 from common.pipeline import PipelinedTransport, decoded
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 
 IN_FLIGHT = 512  # requests to one address: fewer than a node takes of all clients (nodes.service.CLIENT_REQUESTS)
 

@@ -16,7 +16,7 @@ import structlog
 from greenlet import error as GreenletError  # noqa: N812 (it is a class)
 from greenlet import getcurrent, greenlet
 
-from facade.polling import Polled
+from facade.server.polling import Polled
 
 log = structlog.get_logger()
 

@@ -12,10 +12,10 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from common.config import Limits
-from facade.connection import UNSENT_BYTES, Channel
-from facade.parser import DEFAULT
-from facade.refusal import MANY_CONNECTIONS, MANY_REQUESTS, QUICK, Refusal
-from facade.scheduler import TURN_S, Event, Scheduler
+from facade.server.connection import UNSENT_BYTES, Channel
+from facade.server.load_shedding import MANY_CONNECTIONS, MANY_REQUESTS, QUICK, Refusal
+from facade.server.parser import DEFAULT
+from facade.server.scheduler import TURN_S, Event, Scheduler
 
 log = structlog.get_logger()
 

@@ -8,9 +8,9 @@ import structlog
 from common.codec import Request
 from common.errors import PeerError, RefusedError, UnavailableError
 from common.wire import Code, Known, Lookup
+from facade.client.failure_detector import Suspects
 from facade.meter import LookedUp, Meter
-from facade.routing import Suspects
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 from facade.timing import Timing
 
 log = structlog.get_logger()

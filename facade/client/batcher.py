@@ -7,7 +7,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from common.sequences import chunks
-from facade.scheduler import Scheduler
+from facade.server.scheduler import Scheduler
 
 BATCHES = 2  # on their way at once: while they are, the next one fills
 BATCH_ITEMS = 200  # some milliseconds for a node

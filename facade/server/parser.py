@@ -7,8 +7,8 @@ from waitress.receiver import ChunkedReceiver
 from waitress.utilities import BadRequest
 
 from common.config import Limits
-from facade import strictness
-from facade.refusal import Refusal
+from facade.server import validation
+from facade.server.load_shedding import Refusal
 
 DEFAULT = Limits()
 
@@ -29,7 +29,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress ships no type
         """Take more of the request; how much of it was taken."""
         if not (self.completed or self.headers_finished):
             head = (self.header_plus + data).partition(b"\r\n\r\n")[0][: self.adj.max_request_header_size]
-            if unclear := strictness.unclear_begin(head, self._seen):
+            if unclear := validation.unclear_begin(head, self._seen):
                 return self._refuse(BadRequest(unclear), len(data))
             self._seen = max(0, len(head) - 1)  # what a CR at the end means is not known yet
         taken = int(super().received(data))
@@ -43,7 +43,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress ships no type
         if len(first_line) > self._url_bytes:
             self._refuse(Refusal(414), 0)
             return
-        if unclear := strictness.ambiguity(first_line, [line for line in lines if line]):
+        if unclear := validation.ambiguity(first_line, [line for line in lines if line]):
             raise ParsingError(unclear)
         try:
             super().parse_header(header_plus)
@@ -99,7 +99,7 @@ class Chunks(ChunkedReceiver):  # type: ignore[misc]
         last = self.all_chunks_received
         if last and len(line) > self._trailer_left:
             self.error = BadRequest(f"what follows the last chunk is over the limit of {self._trailer_bytes} bytes")
-        elif wrong := strictness.wrong_trailer(line) if last else strictness.wrong_chunk_line(line):
+        elif wrong := validation.wrong_trailer(line) if last else validation.wrong_chunk_line(line):
             self.error = BadRequest(wrong)
         elif line.endswith(b"\n"):
             self._line = b""

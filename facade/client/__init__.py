@@ -1,0 +1,1 @@
+"""What a facade asks of registries and nodes."""
