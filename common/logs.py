@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Iterator
 from typing import TextIO
 
 import msgspec
@@ -23,7 +24,8 @@ def configure(service: str, stream: TextIO | None = None) -> None:
         _with_origin,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
-    lines = _Lines(stream)
+    global _lines  # noqa: PLW0603 (structlog's configuration is one of the process, too)
+    _lines = lines = _Lines(stream)
     rendering = _for_person() if stream.isatty() else _for_machine()
     structlog.configure(
         processors=[*shared, *rendering],
@@ -34,17 +36,42 @@ def configure(service: str, stream: TextIO | None = None) -> None:
     _of_libraries(stream, shared, rendering)
 
 
+def in_one_write() -> contextlib.AbstractContextManager[None]:
+    """The lines of the block are written together at its end; nothing in it may be awaited."""
+    return _lines.held() if _lines else contextlib.nullcontext()
+
+
 class _Lines:
     """Writes whole lines; one that cannot be written (a full disk, a pipe that nobody reads) is lost, and no more."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream.buffer
         self._lock = threading.Lock()
+        self._held: list[bytes] | None = None
 
     def msg(self, line: str | bytes) -> None:
         """Write a line."""
         whole = (line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")) + b"\n"
-        with self._lock, contextlib.suppress(OSError, ValueError):
+        with self._lock:
+            if self._held is None:
+                self._write(whole)
+            else:
+                self._held.append(whole)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Write the lines of the block together."""
+        with self._lock:
+            self._held = []
+        try:
+            yield
+        finally:
+            with self._lock:
+                held, self._held = self._held, None
+                self._write(b"".join(held or ()))
+
+    def _write(self, whole: bytes) -> None:
+        with contextlib.suppress(OSError, ValueError):
             self._stream.write(whole)
             self._stream.flush()
 
@@ -74,6 +101,7 @@ def _with_origin(_logger: WrappedLogger, _method: str, line: EventDict) -> Event
     return line
 
 
+_lines: _Lines | None = None  # of this process, once it is configured
 _FIRST = ("time", "level", "service", "event")
 _encoder = msgspec.json.Encoder(enc_hook=str)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from common import ids
+from common import ids, logs
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, StoreError
 from common.inspection import Inspect, Report, report
@@ -223,8 +223,9 @@ class LoggingNode:
         if refused := _refused(finish):
             return refused
         if request.origins:
-            for (message_id, text), (request_id, traceparent) in zip(request.entries, request.origins, strict=True):
-                self._log_stored(message_id, text, request_id=request_id, traceparent=traceparent)
+            with logs.in_one_write():
+                for (message_id, text), (request_id, traceparent) in zip(request.entries, request.origins, strict=True):
+                    self._log_stored(message_id, text, request_id=request_id, traceparent=traceparent)
         else:
             first = request.entries[0].id
             log.info("stored", messages=len(request.entries), node=self._address, first=first)
