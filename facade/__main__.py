@@ -12,28 +12,30 @@ import structlog
 from msgspec.structs import replace
 
 from common import config, descriptors, exposure, keyring, process
-from facade import page, presence, streams
-from facade.access import Access
-from facade.app import create_app
+from facade import presence
+from facade.api.app import create_app
+from facade.api.intake import Intake
+from facade.auth.access import Access
+from facade.auth.tokens import Tokens
 from facade.client import failure_detector
 from facade.client.client import Client
 from facade.client.failure_detector import Suspects
 from facade.client.retry import Limits
 from facade.client.session import Session
 from facade.client.transport import GreenletTransport
-from facade.documents import of_facade
-from facade.follow import Live
-from facade.intake import Intake
-from facade.limits import of as limits_of
+from facade.documents import page
+from facade.documents.documents import of_facade
+from facade.documents.limits import of as limits_of
 from facade.meter import Meter
-from facade.metrics import FacadeMetrics
 from facade.server import server
 from facade.server import workers as processes
 from facade.server.scheduler import Scheduler
-from facade.survey import Survey
-from facade.tokens import Tokens
-from facade.traffic import Traffic
-from facade.watch import Watch
+from facade.status.metrics import FacadeMetrics
+from facade.status.monitor import Watch
+from facade.status.survey import Survey
+from facade.status.traffic import Traffic
+from facade.streams import responses
+from facade.streams.subscriptions import Live
 
 log = structlog.get_logger()
 
@@ -90,7 +92,7 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
     session = Session(lower_s=settings.storage.assemble_s)
     client = Client(scheduler, transport, registries, limits, suspects=suspects, meter=meter, session=session)
     live = Live(scheduler, client, settle_ms=int(2_000 * limits.deadline_s))
-    traffic, slots = Traffic(), streams.Slots(settings.facade.streams)
+    traffic, slots = Traffic(), responses.Slots(settings.facade.streams)
     metrics = FacadeMetrics(meter, suspects, traffic)
     watch = Watch(Survey(scheduler, transport, registries, suspects, meter, traffic=traffic, own=own, warnings=warned))
     documents = of_facade(client, watch, metrics, limits_of(settings), draining=stop.is_set) | page.documents()

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from common import config, process
 from common.errors import FatalError
-from facade.tokens import TOKEN_BYTES, Scope, Token, digest_of, read
+from facade.auth.tokens import TOKEN_BYTES, Scope, Token, digest_of, read
 
 FILE = "tokens.toml"  # beside config.toml, when [security] tokens does not say where
 

@@ -1,4 +1,4 @@
-"""Tests of facade.access, facade.tokens and scripts.tokens: who may do what, and how often."""
+"""Tests of facade.auth.access, facade.auth.tokens and scripts.tokens: who may do what, and how often."""
 
 import contextlib
 import http.client
@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from structlog.typing import EventDict
 
 from common.errors import ConfigError, FatalError, ForbiddenError, RateError, UnauthenticatedError
-from facade.access import Access
-from facade.operations import OPERATIONS
-from facade.tokens import LOOK_S, Scope, Token, Tokens, digest_of
+from facade.auth.access import Access
+from facade.auth.tokens import LOOK_S, Scope, Token, Tokens, digest_of
+from facade.documents.operations import OPERATIONS
 from scripts import tokens
 from scripts.ports import write_config
 from tests.support import running_cluster

@@ -1,4 +1,4 @@
-"""Tests of facade.app: HTTP over the in-memory system."""
+"""Tests of facade.api.app: HTTP over the in-memory system."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 from common.codec import Reply
 from common.errors import ThreefoldError
 from common.wire import PAGE_MESSAGES, Entry, Read
-from facade import problem
+from facade.api import problem
 from tests.memory_node import MemoryNode
 from tests.test_client import MESSAGES, NODES, OTHER_REGISTRY, REGISTRY, World
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from common.config import Limits
 from common.errors import MediaTypeError, RequestError, TooLargeError
 from common.wire import MESSAGE_BYTES
-from facade import body
+from facade.api import body
 
 JSON = "application/json"
 

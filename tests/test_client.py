@@ -16,23 +16,24 @@ from common.loopback import MemoryTransport
 from common.transport import Transport
 from common.vectors import VectorEntry
 from common.wire import Append, Code, Entry, Failure, Known, Lookup, Read
-from facade import body, limits
-from facade.access import Access
-from facade.app import create_app
+from facade.api import body
+from facade.api.app import create_app
+from facade.api.intake import Intake
+from facade.auth.access import Access
 from facade.client import failure_detector
 from facade.client.client import Client
 from facade.client.failure_detector import Suspects
 from facade.client.retry import Limits
 from facade.client.session import Session
-from facade.documents import Make, of_facade
-from facade.follow import Live
-from facade.intake import Intake
+from facade.documents import limits
+from facade.documents.documents import Make, of_facade
 from facade.meter import Meter
-from facade.metrics import FacadeMetrics
 from facade.server.scheduler import Scheduler
-from facade.streams import Slots
-from facade.survey import Survey
-from facade.watch import Watch
+from facade.status.metrics import FacadeMetrics
+from facade.status.monitor import Watch
+from facade.status.survey import Survey
+from facade.streams.responses import Slots
+from facade.streams.subscriptions import Live
 from nodes import messages
 from registry.directory import Directory
 from tests.memory_node import MemoryNode, SharedTables, incarnation_of, listed_by

@@ -1,4 +1,4 @@
-"""Tests of facade.follow and of the streams that stand on it, over the in-memory system."""
+"""Tests of facade.streams.subscriptions and of the streams that stand on it, over the in-memory system."""
 
 import itertools
 import json
@@ -16,10 +16,10 @@ from common import ids
 from common.codec import Reply
 from common.errors import UnavailableError
 from common.wire import PAGE_MESSAGES, Entry, Tail
-from facade import follow, streams
 from facade.client.session import Session
-from facade.follow import Live
 from facade.server.scheduler import Scheduler
+from facade.streams import responses, subscriptions
+from facade.streams.subscriptions import Live
 from tests.memory_node import MemoryNode, SharedTables
 from tests.support import InThreads
 from tests.test_client import NODES, World
@@ -56,7 +56,7 @@ def store(world: World, text: str, message_id: str | None = None) -> Entry:
     return entry
 
 
-def told(follower: follow.Follower, count: int) -> list[Entry]:
+def told(follower: subscriptions.Follower, count: int) -> list[Entry]:
     """So many messages, and no more of those that come with them."""
     found: list[Entry] = []
 
@@ -147,8 +147,8 @@ def test_the_node_that_answered_is_asked_again(world: World, live: Live) -> None
 
 def test_who_is_too_slow_is_cut_after_what_waited() -> None:
     """A queue has a limit; nothing is left out silently."""
-    follower = follow.Follower(Scheduler().event(), waiting_messages=3)
-    entries = [follow.Heard(ids.new_id(), "x") for _ in range(4)]
+    follower = subscriptions.Follower(Scheduler().event(), waiting_messages=3)
+    entries = [subscriptions.Heard(ids.new_id(), "x") for _ in range(4)]
     follower.put(entries[:3])
     follower.put(entries[3:])
     follower.put([])
@@ -223,7 +223,7 @@ def test_nobody_to_follow_is_an_error(world: World) -> None:
 def test_events_go_on_after_an_id_and_tell_nothing_twice(world: World, live: Live) -> None:
     """History first, then what comes; what both have is told once."""
     entries = [store(world, str(number)) for number in range(5)]
-    chunks = streams.events(world.client, live, after=entries[1].id, again=False, ended=lambda: False)
+    chunks = responses.events(world.client, live, after=entries[1].id, again=False, ended=lambda: False)
     assert next(chunks).startswith(b"retry: ")  # it follows from now on, and has not read what was
     with live.following() as witness:
         both = store(world, "both")
@@ -241,7 +241,7 @@ def test_who_comes_back_is_told_what_was_slower(world: World, live: Live) -> Non
     late = ids.new_id()
     seen = store(world, "seen")
     slow = store(world, "slow", late)
-    chunks = streams.events(world.client, live, after=seen.id, again=True, ended=lambda: False)
+    chunks = responses.events(world.client, live, after=seen.id, again=True, ended=lambda: False)
 
     assert [slow, seen] == _events(chunks, 2)
     chunks.close()
@@ -250,7 +250,7 @@ def test_who_comes_back_is_told_what_was_slower(world: World, live: Live) -> Non
 def test_silence_is_told_and_a_client_that_left_ends_it(world: World, live: Live) -> None:
     """A comment keeps the connection; nothing goes on for nobody."""
     left: list[bool] = []
-    chunks = streams.events(
+    chunks = responses.events(
         world.client, live, after=None, again=False, ended=lambda: bool(left), beat_s=0.0, look_s=0.01
     )
 
@@ -264,7 +264,7 @@ def test_who_may_read_no_more_gets_no_more_of_what_was(world: World, live: Live)
     first = store(world, "first")
     world.store([Entry(ids.new_id(), str(number)) for number in range(PAGE_MESSAGES + 1)])
     over: list[bool] = []
-    chunks = streams.events(world.client, live, after=first.id, again=False, ended=lambda: bool(over))
+    chunks = responses.events(world.client, live, after=first.id, again=False, ended=lambda: bool(over))
 
     assert next(chunks).startswith(b"retry: ")
     assert b"id: " in next(chunks) + next(chunks)
@@ -274,7 +274,7 @@ def test_who_may_read_no_more_gets_no_more_of_what_was(world: World, live: Live)
 
 def test_a_stream_gives_its_slot_back_once() -> None:
     """When it ends, and when its first chunk fails."""
-    slots = streams.Slots(1)
+    slots = responses.Slots(1)
 
     def broken() -> Generator[bytes, None, None]:
         raise UnavailableError("logging-service", "x")
@@ -283,9 +283,9 @@ def test_a_stream_gives_its_slot_back_once() -> None:
     assert slots.take()
     assert not slots.take()
     with pytest.raises(UnavailableError):
-        streams.Stream(broken(), slots.give_back)
+        responses.Stream(broken(), slots.give_back)
     assert slots.take()
-    stream = streams.Stream((chunk for chunk in (b"a", b"b")), slots.give_back)
+    stream = responses.Stream((chunk for chunk in (b"a", b"b")), slots.give_back)
     assert [b"a", b"b"] == list(stream)
     stream.close()
     stream.close()

@@ -1,4 +1,4 @@
-"""Tests of facade.metrics, nodes.metrics and what docs/prometheus makes of them, on real clusters."""
+"""Tests of facade.status.metrics, nodes.metrics and what docs/prometheus makes of them, on real clusters."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from common.codec import Reply, Request
 from common.errors import FatalError, KeyConflictError, StoreError
 from common.inspection import Report, report
 from common.wire import Append, Code, Failure, Ping, State
-from facade.traffic import KEPT, TIMES, Traffic
+from facade.status.traffic import KEPT, TIMES, Traffic
 from nodes.metrics import NodeMetrics
 from scripts.launcher import Cluster
 from scripts.ports import free_addresses

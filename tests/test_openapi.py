@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from facade import openapi, page
-from facade.operations import OPERATIONS
+from facade.documents import openapi, page
+from facade.documents.operations import OPERATIONS
 from scripts.launcher import Cluster
 from scripts.processes import ROOT
 from tests.test_client import World

@@ -15,9 +15,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from facade import page as pages
-from facade.operations import OPERATIONS
-from facade.tokens import Scope, Token, digest_of
+from facade.auth.tokens import Scope, Token, digest_of
+from facade.documents import page as pages
+from facade.documents.operations import OPERATIONS
 from scripts import tokens
 from scripts.launcher import Cluster
 from tests.support import running_cluster

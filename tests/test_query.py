@@ -4,7 +4,7 @@ import pytest
 
 from common import ids
 from common.errors import RequestError
-from facade import query
+from facade.api import query
 
 ID = "01a20d87-7b0a-70c1-9ffa-9ccb986e879e"
 HIGHER = "01a20d88-7b0a-70c1-9ffa-9ccb986e879e"

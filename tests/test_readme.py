@@ -11,7 +11,7 @@ import pytest
 
 from common.config import load
 from common.keyring import OPERATOR, Keyring
-from facade.tokens import Tokens
+from facade.auth.tokens import Tokens
 from scripts.launcher import Cluster
 from scripts.ports import write_config
 from scripts.processes import ROOT

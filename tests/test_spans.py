@@ -13,17 +13,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from common import spans
 from common.errors import FatalError
-from facade.app import create_app
+from facade.api.app import create_app
 from facade.client.client import Client
 from facade.client.failure_detector import Suspects
 from facade.client.retry import Limits
 from facade.client.transport import GreenletTransport
-from facade.follow import Live
 from facade.meter import Meter
-from facade.metrics import FacadeMetrics
 from facade.server.scheduler import Scheduler
-from facade.streams import Slots
-from facade.traffic import Traffic
+from facade.status.metrics import FacadeMetrics
+from facade.status.traffic import Traffic
+from facade.streams.responses import Slots
+from facade.streams.subscriptions import Live
 from registry.directory import Directory
 from scripts.ports import free_addresses
 from tests.memory_node import MemoryNode, listed_by

@@ -1,4 +1,4 @@
-"""Tests of facade.survey, facade.safety, facade.events, facade.watch and facade.meter."""
+"""Tests of facade.status.survey, facade.status.safety, facade.status.events, facade.status.monitor and facade.meter."""
 
 import asyncio
 import threading
@@ -16,13 +16,13 @@ from common.loopback import MemoryTransport
 from common.wire import State
 from facade.client.failure_detector import Suspects
 from facade.client.transport import GreenletTransport
-from facade.events import BURST, changes
 from facade.meter import RECENT, LookedUp, Meter
-from facade.safety import why_not_safe
 from facade.server.scheduler import Scheduler
-from facade.survey import Survey
-from facade.view import ClusterView, EventView, HazelcastView, MemberView, NodeView, ServerView, TrafficView
-from facade.watch import EVENTS, Watch
+from facade.status.events import BURST, changes
+from facade.status.monitor import EVENTS, Watch
+from facade.status.safety import why_not_safe
+from facade.status.survey import Survey
+from facade.status.view import ClusterView, EventView, HazelcastView, MemberView, NodeView, ServerView, TrafficView
 from tests.support import serving
 
 NODES = ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")

@@ -1,4 +1,4 @@
-"""Tests of `/v1/messages` in facade.app: HTTP over the in-memory system."""
+"""Tests of `/v1/messages` in facade.api: HTTP over the in-memory system."""
 
 import json
 from typing import Any
@@ -8,8 +8,8 @@ from falcon import testing
 
 from common import ids
 from common.wire import Entry, Read
-from facade import body
-from facade.streams import Slots
+from facade.api import body
+from facade.streams.responses import Slots
 from tests.test_client import NODES, World
 
 NOWHERE = "00000000-0000-0000-0000-000000000000"

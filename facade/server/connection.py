@@ -12,7 +12,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from common import origin
 from common.config import Limits
-from facade import problem
+from facade.api import problem
 from facade.server import load_shedding, validation
 from facade.server.load_shedding import MANY_REQUESTS, QUICK
 from facade.server.parser import Parser

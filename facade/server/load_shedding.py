@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from common import origin
-from facade import problem
+from facade.api import problem
 
 MANY_REQUESTS = "too many requests wait already, nothing was done"
 MANY_CONNECTIONS = "too many connections are open already, nothing was done"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from facade import problem
+from facade.api import problem
 from facade.server import load_shedding
 from facade.server.load_shedding import QUICK
 from facade.server.parser import Parser

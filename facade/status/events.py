@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from facade.view import ClusterView, EventView, MemberView, NodeView
+from facade.status.view import ClusterView, EventView, MemberView, NodeView
 
 BURST = 5  # attempts that failed between two looks, at one node
 

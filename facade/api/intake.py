@@ -6,7 +6,7 @@ from common import ids
 from common.config import Limits
 from common.errors import RequestError
 from common.wire import Stored
-from facade import batch, body
+from facade.api import batch, body
 from facade.client.client import Client
 from facade.timing import Timing
 

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from common.scraping import new_registry
 from facade.client.failure_detector import Suspects
 from facade.meter import Meter
-from facade.traffic import Traffic
+from facade.status.traffic import Traffic
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # a request has 10 s
 MESSAGES = ("/facade", "/v1/messages")  # paths of requests for messages

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from facade.events import changes
-from facade.fresh import FRESH_S, Fresh
 from facade.server.scheduler import Event
-from facade.survey import Survey
-from facade.view import ClusterView, EventView
+from facade.status.events import changes
+from facade.status.fresh import FRESH_S, Fresh
+from facade.status.survey import Survey
+from facade.status.view import ClusterView, EventView
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from common import ids
 from common.sequences import quantile
-from facade.view import TrafficView
+from facade.status.view import TrafficView
 
 KEPT = 300  # samples: five minutes
 SAMPLE_S = 1.0

@@ -12,10 +12,10 @@ from msgspec import UNSET
 from common import ids
 from common.errors import ServiceError
 from common.wire import Entry, Page
+from facade.api.query import Query
 from facade.client.client import Client
-from facade.follow import Heard, Live
-from facade.query import Query
-from facade.schema import Message
+from facade.documents.schema import Message
+from facade.streams.subscriptions import Heard, Live
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from facade.documents import ASKED_AGAIN, Document, Make, always, failure
+from facade.documents.documents import ASKED_AGAIN, Document, Make, always, failure
 
 FOLDER = Path(__file__).with_name("page")
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}

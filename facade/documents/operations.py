@@ -1,4 +1,4 @@
-"""What the paths of the API take and answer, as a table; `facade.openapi` makes the description of it."""
+"""What the paths of the API take and answer, as a table; `facade.documents.openapi` makes the description of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from common.wire import PAGE_MESSAGES, UUID
-from facade.body import DEFAULT, JSON, NDJSON, TEXT
-from facade.query import LIMIT
-from facade.schema import (
+from facade.api.body import DEFAULT, JSON, NDJSON, TEXT
+from facade.api.query import LIMIT
+from facade.documents.schema import (
     Events,
     Health,
     Id,
@@ -24,7 +24,7 @@ from facade.schema import (
     StoredOnce,
     Text,
 )
-from facade.view import ClusterView, HistoryView
+from facade.status.view import ClusterView, HistoryView
 
 EVENTS = "text/event-stream"
 

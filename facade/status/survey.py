@@ -14,10 +14,10 @@ from common.inspection import Called, Inspect, Lease, Report, Roll
 from common.wire import Wire
 from facade.client.failure_detector import Suspects
 from facade.meter import Meter
-from facade.safety import DOWN, SAFE, why_not_safe
 from facade.server.scheduler import Scheduler
-from facade.traffic import Traffic
-from facade.view import ClusterView, HazelcastView, MemberView, NodeView, ServerView, Standing
+from facade.status.safety import DOWN, SAFE, why_not_safe
+from facade.status.traffic import Traffic
+from facade.status.view import ClusterView, HazelcastView, MemberView, NodeView, ServerView, Standing
 
 ANSWER_S = 0.2  # for all registries; then so long for all others: a survey is there within 500 ms whoever hangs
 LOGGING, MESSAGES, FACADE = "logging-service", "messages-service", "facade"

@@ -1,4 +1,4 @@
-"""The description of the API (OpenAPI 3.1), made of `facade.operations` and the types that are in it. Pure.
+"""The description of the API (OpenAPI 3.1), made of `facade.documents.operations` and the types that are in it. Pure.
 
 spectree makes such a document of Falcon's resources, too, but it cannot say what these answer: several media types for
 one status, headers, problems (docs/design.md).
@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from common import VERSION
-from facade import access, problem
-from facade.metrics import MESSAGES
-from facade.operations import IN_PATHS, OPERATIONS, Named, Operation
-from facade.schema import Problem
+from facade.api import problem
+from facade.auth import access
+from facade.documents.operations import IN_PATHS, OPERATIONS, Named, Operation
+from facade.documents.schema import Problem
+from facade.status.metrics import MESSAGES
 
 _BEARER = "where `[security] tokens` is set; without it there is no need of one"
 

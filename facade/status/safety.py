@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
 from common.wire import State
-from facade.view import NodeView
+from facade.status.view import NodeView
 
 MAY_DIE = 2  # nodes at once, and nothing is lost
 SAFE = "any two nodes may die"

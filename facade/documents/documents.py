@@ -7,14 +7,15 @@ from typing import Any
 import msgspec
 
 from common.wire import State
-from facade import openapi, problem
-from facade.body import JSON
+from facade.api import problem
+from facade.api.body import JSON
 from facade.client.client import Client
-from facade.fresh import Fresh
-from facade.metrics import FacadeMetrics
-from facade.schema import Limits
-from facade.view import HistoryView
-from facade.watch import Watch
+from facade.documents import openapi
+from facade.documents.schema import Limits
+from facade.status.fresh import Fresh
+from facade.status.metrics import FacadeMetrics
+from facade.status.monitor import Watch
+from facade.status.view import HistoryView
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from common import config
 from common.origin import REQUEST_ID_CHARACTERS
 from common.wire import PAGE_MESSAGES
-from facade.schema import Limits
+from facade.documents.schema import Limits
 
 
 def of(settings: config.Config) -> Limits:

@@ -9,7 +9,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from common.errors import ForbiddenError, RateError, UnauthenticatedError
-from facade.tokens import Scope, Token, Tokens
+from facade.auth.tokens import Scope, Token, Tokens
 
 OPEN = ("/livez", "/readyz", "/v1/limits", "/openapi.json", "/", "/api", "/assets/{name}")  # of them nothing is secret
 STATUS = ("/v1/cluster", "/v1/history", "/metrics")

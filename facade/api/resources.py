@@ -1,106 +1,28 @@
-"""HTTP on one side, `facade.client` on the other: the only module that imports falcon."""
+"""The resources of the Falcon application: HTTP on one side, `facade.client` on the other."""
 
-import time
-from collections.abc import Generator, Mapping
-from functools import partial
-from http import HTTPStatus
+from collections.abc import Generator
 from typing import Any
 
 import falcon
 import msgspec
-import structlog
 
-from common import ids, origin, spans
-from common.errors import MissingError, OutcomeUnknownError, OverloadError, RateError, RequestError, ThreefoldError
+from common import ids
+from common.errors import MissingError, OverloadError, RequestError
 from common.wire import PAGE_MESSAGES, Page, Stored
-from facade import body, problem, query, schema, streams
-from facade.access import Access
+from facade.api import body, problem, query
+from facade.api.intake import Intake
 from facade.client.client import Client
-from facade.documents import Make
-from facade.follow import Live
-from facade.intake import Intake
-from facade.metrics import FacadeMetrics
-from facade.operations import EVENTS
-from facade.timing import Timing
-
-log = structlog.get_logger()
-
-
-def create_app(
-    client: Client,
-    live: Live,
-    slots: streams.Slots,
-    documents: Mapping[str, Make],
-    *,
-    metrics: FacadeMetrics,
-    access: Access | None = None,
-    intake: Intake | None = None,
-) -> "falcon.App[falcon.Request, falcon.Response]":
-    """The WSGI application.
-
-    Args:
-        client: asks the other services.
-        live: tells what comes.
-        slots: for answers that go on.
-        documents: whole answers by path.
-        metrics: told of each request.
-        access: who may do what; None: everybody everything.
-        intake: what is taken of posts; None: with the usual limits.
-    """
-    app = falcon.App(middleware=[Middleware(metrics, access or Access())])
-    app.req_options.keep_blank_qs_values = True
-    app.set_error_serializer(_serialize_http_error)
-    app.add_error_handler(Exception, _on_defect)
-    app.add_error_handler(ThreefoldError, _on_error)
-    intake = intake or Intake(client)
-    app.add_route("/facade", FacadeResource(client, slots, intake))
-    app.add_route("/v1/messages", MessagesResource(client, live, slots, intake))
-    app.add_route("/v1/messages/{message_id}", MessageResource(client))
-    for path, make in documents.items():
-        app.add_route(path, DocumentResource(make))
-    return app
-
-
-class Middleware:
-    """Counts requests; tells in each reply what the request is called, and where its time went; asks who may."""
-
-    def __init__(self, metrics: FacadeMetrics, access: Access) -> None:
-        self._metrics = metrics
-        self._access = access
-
-    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        """From now on this greenlet works on this request."""
-        named, traceparent = request.get_header("X-Request-ID"), request.get_header("traceparent")
-        request.context.span = spans.begun(f"HTTP {request.method}", named, traceparent)
-        if source := origin.current():
-            response.set_header("X-Request-ID", source.request_id)
-        response.set_headers(problem.SECURITY)
-        request.context.timing = Timing()
-        request.context.began_s = time.perf_counter()
-        self._metrics.began()
-
-    def process_resource(self, request: falcon.Request, _response: Any, _resource: object, _params: Any) -> None:
-        """Refuse it, if it may not be."""
-        path = f"{request.uri_template}{'?verbose' if 'verbose' in request.params else ''}"
-        self._access.admit(request.method, path, request.auth, request.remote_addr)
-        left = request.env.get("waitress.client_disconnected", lambda: False)
-        goes_on = partial(self._access.goes_on, request.method, path, request.auth)
-        request.context.ended = lambda: left() or not goes_on()  # for an answer that goes on
-
-    def process_response(
-        self, request: falcon.Request, response: falcon.Response, _resource: object, _succeeded: bool
-    ) -> None:
-        """Tell it, of an answer that goes on as far as its begin."""
-        response.set_header("Server-Timing", request.context.timing.header())
-        spent_s = time.perf_counter() - request.context.began_s
-        spans.ended(request.context.span, response.status_code)
-        self._metrics.ended(request.method, request.uri_template, response.status_code, spent_s)
+from facade.documents import schema
+from facade.documents.documents import Make
+from facade.documents.operations import EVENTS
+from facade.streams import responses
+from facade.streams.subscriptions import Live
 
 
 class FacadeResource:
     """`/facade`: the interface that existing clients use."""
 
-    def __init__(self, client: Client, slots: streams.Slots, intake: Intake) -> None:
+    def __init__(self, client: Client, slots: responses.Slots, intake: Intake) -> None:
         self._client = client
         self._slots = slots
         self._intake = intake
@@ -117,7 +39,7 @@ class FacadeResource:
         response.content_type = falcon.MEDIA_JSON
         response.set_header("X-Logging-Node", first.node)
         if request.method != "HEAD":
-            _stream(response, streams.logs(self._client, first), self._slots if first.next else None)
+            _stream(response, responses.logs(self._client, first), self._slots if first.next else None)
 
     on_head = on_get
 
@@ -125,7 +47,7 @@ class FacadeResource:
 class MessagesResource:
     """`/v1/messages`: one or many in; a page, everything, or what comes out."""
 
-    def __init__(self, client: Client, live: Live, slots: streams.Slots, intake: Intake) -> None:
+    def __init__(self, client: Client, live: Live, slots: responses.Slots, intake: Intake) -> None:
         self._client = client
         self._live = live
         self._slots = slots
@@ -147,7 +69,7 @@ class MessagesResource:
         if outcome.failure is None:
             response.data = _json({"results": outcome.results})
         else:
-            _answer(response, 503, outcome.failure, results=outcome.results)
+            answer(response, 503, outcome.failure, results=outcome.results)
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """A page; everything that is asked for, as NDJSON; or what comes, as server-sent events."""
@@ -167,7 +89,7 @@ class MessagesResource:
 
     def _page(self, request: falcon.Request, response: falcon.Response, wanted: query.Query) -> None:
         page = self._read(request, response, wanted, wanted.limit)
-        response.data = _json(schema.MessagePage([streams.form(entry) for entry in page.entries], page.next))
+        response.data = _json(schema.MessagePage([responses.form(entry) for entry in page.entries], page.next))
         if page.next:
             response.append_link(f"/v1/messages?{wanted.following(page.next)}", "next")
 
@@ -175,7 +97,7 @@ class MessagesResource:
         first = self._read(request, response, wanted, PAGE_MESSAGES)
         response.content_type = body.NDJSON
         if request.method != "HEAD":
-            _stream(response, streams.ndjson(self._client, first, wanted), self._slots)
+            _stream(response, responses.ndjson(self._client, first, wanted), self._slots)
 
     def _follow(self, request: falcon.Request, response: falcon.Response, last: str | None) -> None:
         params = query.single(request.params)
@@ -186,7 +108,7 @@ class MessagesResource:
         response.cache_control = ["no-store"]
         ended = request.context.ended
         if request.method != "HEAD":
-            events = streams.events(self._client, self._live, after=after, again=last is not None, ended=ended)
+            events = responses.events(self._client, self._live, after=after, again=last is not None, ended=ended)
             _stream(response, events, self._slots)
 
     def _read(self, request: falcon.Request, response: falcon.Response, wanted: query.Query, limit: int) -> Page:
@@ -213,7 +135,7 @@ class MessageResource:
         response.set_header("X-Logging-Node", node)
         if found is None:
             raise MissingError(f"there is no message {message_id}")
-        response.data = _json(streams.form(found))
+        response.data = _json(responses.form(found))
         response.cache_control = ["max-age=31536000", "immutable"]
 
     on_head = on_get
@@ -255,45 +177,18 @@ def _store(intake: Intake, text: str, request: falcon.Request, response: falcon.
     return stored
 
 
-def _stream(response: falcon.Response, chunks: Generator[bytes, None, None], slots: streams.Slots | None) -> None:
+def _stream(response: falcon.Response, chunks: Generator[bytes, None, None], slots: responses.Slots | None) -> None:
     """Answer with chunks; in a slot, if it needs one."""
     if slots and not slots.take():
         raise OverloadError(f"{slots.count} streams are open, which is the limit")
-    response.stream = streams.Stream(chunks, slots.give_back if slots else lambda: None)
+    response.stream = responses.Stream(chunks, slots.give_back if slots else lambda: None)
 
 
 _json = msgspec.json.encode
 
 
-def _on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _params: Any) -> None:
-    more = {"uuid": error.message_id} if isinstance(error, OutcomeUnknownError) else {}
-    if (status := problem.status_of(error)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("request failed", status=status, reason=error)
-    else:
-        log.info("request refused", status=status, reason=error)
-    _answer(response, status, str(error), **more)
-    if isinstance(error, RateError):
-        response.set_header("Retry-After", str(error.retry_after_s))
-
-
-def _on_defect(_request: Any, response: falcon.Response, error: Exception, _params: Any) -> None:
-    log.error("a request broke: a defect of ours", exc_info=error)
-    _answer(response, 500, "internal error")
-
-
-def _serialize_http_error(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
-    """Falcon's own errors: an unknown path, a method that is not allowed."""
-    match error:
-        case falcon.HTTPNotFound():
-            message = f"there is nothing at {request.path}"
-        case falcon.HTTPMethodNotAllowed():
-            message = f"{request.method} is not allowed for {request.path}"
-        case _:
-            message = error.description or error.title or ""
-    _answer(response, error.status_code, message)
-
-
-def _answer(response: falcon.Response, status: int, message: str, **more: Any) -> None:
+def answer(response: falcon.Response, status: int, message: str, **more: Any) -> None:
+    """Answer with a problem document."""
     response.status = falcon.code_to_http_status(status)
     response.data = problem.body(status, message, **more)
     response.set_headers(problem.headers(status))

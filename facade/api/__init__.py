@@ -1,0 +1,1 @@
+"""The HTTP interface: what requests say, and how they are answered."""

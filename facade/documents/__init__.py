@@ -1,0 +1,1 @@
+"""What is answered whole: health, pages for people, and the description of the API."""

@@ -1,0 +1,1 @@
+"""How the cluster is, and what this facade counts."""
