@@ -259,6 +259,18 @@ def test_silence_is_told_and_a_client_that_left_ends_it(world: World, live: Live
     assert [] == list(chunks)
 
 
+def test_a_client_that_leaves_ends_its_answer_at_once(world: World, live: Live) -> None:
+    """Nobody looks again and again whether it is there."""
+    gone = world.scheduler.event()
+    chunks = responses.events(world.client, live, after=None, again=False, ended=lambda: False, gone=gone, look_s=60.0)
+    assert next(chunks).startswith(b"retry: ")
+    world.scheduler.call_later(0.01, gone.set)
+    began_s = time.monotonic()
+
+    assert [] == list(chunks)
+    assert time.monotonic() - began_s < 5.0
+
+
 def test_who_may_read_no_more_gets_no_more_of_what_was(world: World, live: Live) -> None:
     """It ends between two pages, too, when its token goes while it reads history."""
     first = store(world, "first")

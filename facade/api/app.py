@@ -19,6 +19,7 @@ from facade.client.client import Client
 from facade.documents.documents import Make
 from facade.status.metrics import FacadeMetrics
 from facade.streams import responses
+from facade.streams.responses import BEAT_S, LOOK_S
 from facade.streams.subscriptions import Live
 from facade.timing import Timing
 
@@ -85,6 +86,7 @@ class Middleware:
         left = request.env.get("waitress.client_disconnected", lambda: False)
         goes_on = partial(self._access.goes_on, request.method, path, request.auth)
         request.context.ended = lambda: left() or not goes_on()  # for an answer that goes on
+        request.context.look_s = LOOK_S if self._access.changes else BEAT_S
 
     def process_response(
         self, request: falcon.Request, response: falcon.Response, _resource: object, _succeeded: bool

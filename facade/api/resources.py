@@ -15,6 +15,7 @@ from facade.client.client import Client
 from facade.documents import schema
 from facade.documents.documents import Make
 from facade.documents.operations import EVENTS
+from facade.server.scheduler import GONE
 from facade.streams import responses
 from facade.streams.subscriptions import Live
 
@@ -106,9 +107,16 @@ class MessagesResource:
         after = query.message_id(given, "Last-Event-ID" if last else "after") if given else None
         response.content_type = EVENTS
         response.cache_control = ["no-store"]
-        ended = request.context.ended
         if request.method != "HEAD":
-            events = responses.events(self._client, self._live, after=after, again=last is not None, ended=ended)
+            events = responses.events(
+                self._client,
+                self._live,
+                after=after,
+                again=last is not None,
+                ended=request.context.ended,
+                gone=request.env.get(GONE),
+                look_s=request.context.look_s,
+            )
             _stream(response, events, self._slots)
 
     def _read(self, request: falcon.Request, response: falcon.Response, wanted: query.Query, limit: int) -> Page:

@@ -30,6 +30,11 @@ class Access:
         self._rate = limits.parse(rate) if rate else None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage()) if rate else None
 
+    @property
+    def changes(self) -> bool:
+        """True if who was admitted may not be later: there are tokens."""
+        return self._tokens is not None
+
     def admit(self, method: str, path: str, authorization: str | None, address: str) -> None:
         """Return if a request is to be answered.
 

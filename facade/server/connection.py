@@ -16,6 +16,7 @@ from facade.api import problem
 from facade.server import load_shedding, validation
 from facade.server.load_shedding import MANY_REQUESTS, QUICK
 from facade.server.parser import Parser
+from facade.server.scheduler import GONE
 
 log = structlog.get_logger()
 
@@ -47,6 +48,12 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
 class LastTask(WSGITask):  # type: ignore[misc]
     """Answers a request. While the server drains, and beyond the limit, its connection is closed afterwards."""
 
+    def get_environment(self) -> dict[str, Any]:
+        """See WSGITask; with an event for who would else look again and again whether the client is there."""
+        environ: dict[str, Any] = super().get_environment()
+        environ[GONE] = self.channel.gone
+        return environ
+
     def write(self, data: bytes) -> None:
         """Send the headers and the first part of the body together."""
         self.channel.held = not self.wrote_header
@@ -76,6 +83,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.parser_class = partial(Parser, url_bytes=limits.url_bytes)
         self.spare = len(self.server.active_channels) > limits.connections
         self.began_s = time.monotonic()  # when the first byte of the request came that is being read
+        self.gone = self.server.scheduler.event()  # set when the connection is closed
         self.held = False  # what is written waits, for more to be sent with it
         self._room: asyncio.Future[None] | None = None  # for a writer whose client does not read as fast
 
@@ -114,6 +122,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Nobody is there any more, which its writer must hear of."""
         super().handle_close()
         self._tell_room()
+        self.gone.set()
 
     def service(self) -> None:
         """Answer a request."""

@@ -20,6 +20,7 @@ from facade.server.polling import Polled
 
 log = structlog.get_logger()
 
+GONE = "threefold.gone"  # in the environment of a request: an Event, set when its connection is closed
 TIMERS = 1_000  # that are kept in any case, although some were cancelled
 TURN_S = 0.1  # for one turn of the loop at most, so that a stop is noticed within it
 
@@ -55,6 +56,10 @@ class Event:
         """Let all that wait go on."""
         with suppress(asyncio.InvalidStateError):  # also when a signal comes in the middle of this
             self._happened.set_result(None)
+
+    def then(self, callback: Callable[[], object]) -> None:
+        """Call back when it is set."""
+        self._happened.add_done_callback(lambda _: callback())
 
     def clear(self) -> None:
         """Let who waits from now on wait for the next `set`."""

@@ -15,13 +15,14 @@ from common.wire import Entry, Page
 from facade.api.query import Query
 from facade.client.client import Client
 from facade.documents.schema import Message
+from facade.server.scheduler import Event
 from facade.streams.subscriptions import Heard, Live
 
 log = structlog.get_logger()
 
 NO_DESCRIPTION = "messages-service is not available"  # in the place of its text, so that the log can still be read
 BEAT_S = 10.0  # of silence, then a comment is sent: proxies cut a connection that says nothing for a minute
-LOOK_S = 0.5  # between two looks whether the client is still there, and may be
+LOOK_S = 0.5  # between two looks whether the client may still read; an idle follower without a token costs none
 OVERLAP_MS = 60_000  # of what history had and may come again: what was made so long before the follower came
 
 
@@ -135,6 +136,7 @@ def events(
     after: str | None,
     again: bool,
     ended: Callable[[], bool],
+    gone: Event | None = None,
     beat_s: float = BEAT_S,
     look_s: float = LOOK_S,
 ) -> Generator[bytes, None, None]:
@@ -147,10 +149,13 @@ def events(
         again: the client was here before. What it was not told, because it was slower than its neighbour, may have an
             id below the last one that it was told: so the last `settle_ms` before that come again.
         ended: whether the client has left, or may read no more.
+        gone: set when the client has left.
         beat_s: of silence, in seconds; then a comment is sent.
         look_s: between two looks whether it has ended, in seconds.
     """
     with live.following() as follower:
+        if gone:
+            gone.then(follower.end)
         yield b"retry: 1000\n\n"
         told: set[str] = set()
         if after is not None:

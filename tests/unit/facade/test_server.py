@@ -18,7 +18,7 @@ from common.config import Limits, split
 from common.errors import FatalError
 from facade.server import server, workers
 from facade.server.parser import DEFAULT, Parser
-from facade.server.scheduler import Scheduler
+from facade.server.scheduler import GONE, Scheduler
 from scripts.ports import free_addresses
 
 Application = Callable[..., Any]
@@ -470,3 +470,20 @@ def test_urgent_data_does_not_make_the_loop_spin() -> None:
         ends_s = time.monotonic() + 0.3
         turned(made, lambda: time.monotonic() > ends_s)
         assert made.scheduler.turns - before < 20
+
+
+def test_an_application_hears_that_its_client_has_left() -> None:
+    """Without asking again and again."""
+    begun, left, scheduler = threading.Event(), threading.Event(), Scheduler()
+
+    def waiting(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        begun.set()
+        if environ[GONE].wait(5.0):
+            left.set()
+        return hello(environ, start_response)
+
+    with serving(waiting, scheduler=scheduler) as listening:
+        with socket.create_connection(split(listening), timeout=10.0) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert begun.wait(5.0)
+        assert left.wait(3.0)
