@@ -83,7 +83,7 @@ class Facade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            le=256,
+            le=2_000,
             description="answers that go on (lines, events, long reads) at once, beside the others; one more is 503",
         ),
     ] = 32

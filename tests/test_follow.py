@@ -19,7 +19,7 @@ from common.wire import PAGE_MESSAGES, Entry, Tail
 from facade.client.session import Session
 from facade.server.scheduler import Scheduler
 from facade.streams import responses, subscriptions
-from facade.streams.subscriptions import Live
+from facade.streams.subscriptions import TOLD_AT_ONCE, Live
 from tests.memory_node import MemoryNode, SharedTables
 from tests.support import InThreads
 from tests.test_client import NODES, World
@@ -111,6 +111,18 @@ def test_a_follower_is_told_at_once_and_a_question_waits_at_the_node() -> None:
 def questions(world: World, begin: int) -> list[str]:
     """Who was asked for what comes, after so many requests of any kind."""
     return [address for address, request in world.transport.called[begin:] if isinstance(request, Tail)]
+
+
+def test_while_many_followers_are_told_others_have_their_turn(world: World) -> None:
+    """Telling pauses after so many, and all are told."""
+    pauses: list[int] = []
+    tail = subscriptions._Tail(world.client, world.scheduler.event(), lambda: pauses.append(1), 1, ids.now_ms)
+    tail.followers = {subscriptions.Follower(world.scheduler.event()) for _ in range(3 * TOLD_AT_ONCE)}
+    heard = subscriptions.Heard(ids.new_id(), "a")
+    tail._tell([heard])
+
+    assert 3 == len(pauses)
+    assert all([heard] == follower.take(0.0) for follower in tail.followers)
 
 
 def test_another_node_goes_on_where_one_died(world: World, live: Live) -> None:

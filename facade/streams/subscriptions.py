@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -17,6 +18,7 @@ log = structlog.get_logger()
 RETRY_S = 0.05  # after a question that nobody answered
 SEEN_MESSAGES = 100_000  # ids that are remembered, in case another node must be asked
 WAITING_MESSAGES = 10_000  # for one client that is slow; one more, and it is cut
+TOLD_AT_ONCE = 50  # followers, 1 to 2 ms of the loop; then other requests have their turn
 READY_S = 5.0  # for the first answer
 
 
@@ -101,7 +103,8 @@ class Live:
         """All that comes while the block runs; raises UnavailableError when no node answers."""
         follower = Follower(self._scheduler.event())
         if self._tail is None:
-            self._tail = _Tail(self._client, self._scheduler.event(), self.settle_ms, self._now_ms)
+            ready, pause = self._scheduler.event(), partial(self._scheduler.sleep, 0.0)
+            self._tail = _Tail(self._client, ready, pause, self.settle_ms, self._now_ms)
             self._scheduler.spawn(self._run, self._tail)
         tail = self._tail
         tail.followers.add(follower)
@@ -142,9 +145,12 @@ class _Tail:
     id once, and what was told before is left out.
     """
 
-    def __init__(self, client: Client, ready: Event, settle_ms: int, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, client: Client, ready: Event, pause: Callable[[], None], settle_ms: int, now_ms: Callable[[], int]
+    ) -> None:
         self.followers: set[Follower] = set()
         self.ready = ready
+        self._pause = pause
         self._client = client
         self._settle_ms = settle_ms
         self._now_ms = now_ms
@@ -179,8 +185,10 @@ class _Tail:
         while self._seen and self._is_old(next(iter(self._seen.values())), now_ms):
             del self._seen[next(iter(self._seen))]
         if new:
-            for follower in tuple(self.followers):
+            for number, follower in enumerate(tuple(self.followers), 1):
                 follower.put(new)
+                if number % TOLD_AT_ONCE == 0:
+                    self._pause()
 
     def _is_old(self, told_ms: int, now_ms: int) -> bool:
         return told_ms < now_ms - 2 * self._settle_ms or len(self._seen) > SEEN_MESSAGES
