@@ -9,7 +9,7 @@ import structlog
 log = structlog.get_logger()
 
 WANTED = 16_384  # 4,096 connections of a server, three for each that it asks through, 2,048 of clients, files
-KEPT = 1_024  # of these, for what is no client of HTTP: three for each connection of a thread to a node, files
+KEPT = 1_024  # of these, for files and for connections to other processes, three for each
 
 
 def allow() -> None:

@@ -37,7 +37,7 @@ def configure(service: str, stream: TextIO | None = None) -> None:
 
 
 def in_one_write() -> contextlib.AbstractContextManager[None]:
-    """The lines of the block are written together at its end; nothing in it may be awaited."""
+    """Write the lines of the block together at its end; the block must not await anything."""
     return _lines.held() if _lines else contextlib.nullcontext()
 
 

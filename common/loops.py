@@ -1,4 +1,4 @@
-"""What our own code needs of the event loop of its process: asyncio's, or that of a facade."""
+"""The part of an event loop's interface that our code uses: asyncio's loop or a facade's scheduler has it."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,26 +6,26 @@ from typing import Any, Protocol
 
 
 class Handle(Protocol):
-    """Something to do later."""
+    """A scheduled callback."""
 
     def cancel(self) -> None:
-        """Do not do it."""
+        """Drop the callback."""
 
 
 class Loop(Protocol):
-    """What a pipeline needs of the loop of its process, as asyncio's loops have it."""
+    """An event loop, as a pipeline uses it; see asyncio for the methods."""
 
     def create_future(self) -> "asyncio.Future[Any]":
-        """What is not known yet."""
+        """A future of this loop."""
 
     def call_soon(self, callback: Callable[..., object], *arguments: Any) -> object:
-        """Do something in the next turn."""
+        """Call back in the next turn."""
 
     def call_later(self, delay_s: float, callback: Callable[..., object], *arguments: Any) -> Handle:
-        """Do something after a time."""
+        """Call back after a time."""
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> object:
-        """Do something whenever a descriptor is readable."""
+        """Call back whenever a descriptor is readable."""
 
     def remove_reader(self, descriptor: int) -> object:
-        """Not any more."""
+        """Stop watching a descriptor."""

@@ -92,10 +92,10 @@ class Pipeline:
         self._loop.call_soon(self._take_events)
 
     def send(self, frame: bytes, timeout_s: float) -> "asyncio.Future[bytes]":
-        """The reply to come; the frame has left, in the order of the calls, unless the first connection is being made.
+        """The reply to come. Frames leave in the order of the calls: now, or when the first connection is made.
 
         Raises:
-            UnreachableError: nothing was sent; the reply raises that, DisconnectedError or TimedOutError.
+            UnreachableError: nothing was sent. The reply raises the same, DisconnectedError or TimedOutError.
         """
         if self.up is False:
             raise UnreachableError(self._address, "no connection")
@@ -236,13 +236,10 @@ class PipelinedTransport:
             UnreachableError: nothing was sent.
             DisconnectedError, TimedOutError, FailedError: it was sent, and there is no valid reply.
         """
-        return decoded(address, await self.begin(address, request, timeout_s=timeout_s))
+        return decoded(address, await self.send_when_connected(address, request, timeout_s=timeout_s))
 
-    def begin(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":
-        """The frame of the reply to come, for the current request of a client; raises UnreachableError.
-
-        It waits for the first connection to the address.
-        """
+    def send_when_connected(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":
+        """The same as `send` for the current request of a client, but it waits for the first connection."""
         return self._to(address).send(codec.encode(request, origin.current()), timeout_s)
 
     def send(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":

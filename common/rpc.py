@@ -30,7 +30,7 @@ PEER_IN_FLIGHT = 64  # requests of one connection: a facade asks once in each tu
 CONNECT_WAIT_S = 0.25  # for a first connection; on a LAN it takes below 5 ms
 CONNECT_MS = 500  # for one try; the system would wait for seconds after a packet was lost, and notice a heal as late
 SOCKETS = 16_384  # of one process: 3 for each connection, one and its monitor's two ends
-CONNECTIONS = 4_096  # of a server: 16 facades of 64 threads and 128 streams, and a reserve
+CONNECTIONS = 4_096  # of a server; each facade and node has one, a script has one for each thread
 LINGER_MS = 500  # for replies that are still in the socket of a server when it closes
 
 REFUSALS: dict[int, str] = {  # of a connection, by the event or the error of the protocol; any other error is garbage

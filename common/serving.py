@@ -16,7 +16,7 @@ from common.wire import Code, Failure, Leave, Register
 
 log = structlog.get_logger()
 
-IN_FLIGHT = 1_024  # requests that a server works on at once: 64 threads of 16 facades
+IN_FLIGHT = 1_024  # requests that a server works on at once: two facades with 512 each
 DRAIN_S = 5.0  # for what is in flight when a server is told to stop
 DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
 LAST_REPLIES_S = 0.1  # before a server closes: libzmq drops a reply that arrives together with the end of a connection

@@ -45,6 +45,7 @@ def connected(path: Path) -> Iterator[Client]:
     try:
         yield Client(scheduler, transport, settings.registry.addresses, LIMITS, suspects=Suspects())
     finally:
+        scheduler.close()
         transport.close()
 
 

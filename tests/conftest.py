@@ -74,7 +74,10 @@ def transport() -> Iterator[ZmqTransport]:
 
 @pytest.fixture(autouse=True)
 def _no_greenlet_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """End the greenlets of each test: one that is collected later breaks what runs then, as the parser of Python."""
+    """End the greenlets of each test.
+
+    CPython 3.11 raises SystemError in `ast.parse` when the garbage collector ends a greenlet meanwhile.
+    """
     made: list[Scheduler] = []
     begin = Scheduler.__init__
 

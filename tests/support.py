@@ -106,16 +106,11 @@ def _tell(waiting: socket.socket) -> None:
         waiting.send(b"x")
 
 
-def _settle(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
-
-
 class InThreads:
-    """Carries requests in threads, while the loop of a facade turns: for twins whose answers take time.
+    """Calls a transport in threads, while the loop of a facade turns: for in-memory twins that block.
 
     Args:
-        scheduler: in which who asks waits.
+        scheduler: of the greenlets that call.
         transport: carries a request in the thread of its caller.
     """
 
@@ -126,26 +121,31 @@ class InThreads:
 
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """See Transport."""
-        ended, (told, tell) = self._scheduler.create_future(), socket.socketpair()
+        ended, (told, tell) = self._scheduler.event(), socket.socketpair()
         with told, tell:
             reply = self._threads.submit(self._transport.call, address, request, timeout_s=timeout_s)
             reply.add_done_callback(lambda _: _tell(tell))
-            self._scheduler.add_reader(told.fileno(), partial(_settle, ended))
+            self._scheduler.add_reader(told.fileno(), ended.set)
             try:
-                self._scheduler.wait(ended)
+                ended.wait()
             finally:
                 self._scheduler.remove_reader(told.fileno())
         return reply.result()
 
 
-def eventually(probe: Callable[[], T | None], *, timeout_s: float = 20.0) -> T:
-    """What `probe` returns when it is neither None nor False; a failure when it stays so."""
+def eventually(
+    probe: Callable[[], T | None], *, timeout_s: float = 20.0, pause: Callable[[], object] | None = None
+) -> T:
+    """What `probe` returns when it is neither None nor False; a failure when it stays so.
+
+    `pause` is called between two probes, for example to turn a loop; by default it waits for 20 ms.
+    """
     ends = time.monotonic() + timeout_s
-    pause = threading.Event()
+    pause = pause or partial(threading.Event().wait, 0.02)
     while time.monotonic() < ends:
         if found := probe():
             return found
-        pause.wait(0.02)
+        pause()
     raise AssertionError(f"not so within {timeout_s} s")
 
 

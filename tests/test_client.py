@@ -43,10 +43,10 @@ REGISTRY, OTHER_REGISTRY, MESSAGES = "127.0.0.1:5005", "127.0.0.1:5105", "127.0.
 
 
 class PassingTime(Scheduler):
-    """Who sleeps in it does not take any time: a clock is told.
+    """A scheduler whose sleeps take no time: they only move a clock.
 
     Args:
-        passed: told how many seconds.
+        passed: called with the seconds of each sleep.
     """
 
     def __init__(self, passed: Callable[[float], object]) -> None:
@@ -85,7 +85,7 @@ class World:
         handlers |= {REGISTRY: registry.handle, OTHER_REGISTRY: registry.handle, MESSAGES: messages.handle}
         self.scheduler = PassingTime(self.sleep)
         self.transport = MemoryTransport(handlers, sleep=self.sleep)
-        self.carrier: Transport | None = None  # in the place of the transport, for requests that take time
+        self.carrier: Transport | None = None  # used instead of the transport, for twins that block
         self.suspects = Suspects()
         self.meter = Meter()
         survey = Survey(self.scheduler, self.transport, [REGISTRY, OTHER_REGISTRY], self.suspects, self.meter)

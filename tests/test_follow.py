@@ -19,9 +19,9 @@ from common.wire import PAGE_MESSAGES, Entry, Tail
 from facade.client.session import Session
 from facade.server.scheduler import Scheduler
 from facade.streams import responses, subscriptions
-from facade.streams.subscriptions import TOLD_AT_ONCE, Live
+from facade.streams.subscriptions import FOLLOWERS_PER_TURN, Live
 from tests.memory_node import MemoryNode, SharedTables
-from tests.support import InThreads
+from tests.support import InThreads, eventually
 from tests.test_client import NODES, World
 
 T = TypeVar("T")
@@ -64,19 +64,13 @@ def told(follower: subscriptions.Follower, count: int) -> list[Entry]:
         found.extend(Entry(heard.id, heard.msg) for heard in follower.take(0.05) or [])
         return len(found) >= count
 
-    eventually(None, enough)
+    eventually(enough)
     return found
 
 
-def eventually(world: World | None, probe: Callable[[], T | None]) -> T:
+def turned(world: World, probe: Callable[[], T | None]) -> T:
     """What `probe` returns when it is neither None nor False, while the loop of the facade turns."""
-    ends_s = time.monotonic() + 20.0
-    while time.monotonic() < ends_s:
-        if found := probe():
-            return found
-        if world:
-            world.scheduler.turn(0.02)
-    raise AssertionError("not so within 20 s")
+    return eventually(probe, pause=partial(world.scheduler.turn, 0.02))
 
 
 def test_followers_are_told_what_comes_and_nothing_else(world: World, live: Live) -> None:
@@ -96,12 +90,12 @@ def test_a_follower_is_told_at_once_and_a_question_waits_at_the_node() -> None:
     world = following_world(partial(MemoryNode, tail_s=30.0))
     live = Live(world.scheduler, world.client)
     with live.following() as follower:
-        eventually(world, lambda: len(questions(world, 0)) == 2)  # the first one is for the end of the journal
+        turned(world, lambda: len(questions(world, 0)) == 2)  # the first one is for the end of the journal
         assert [] == follower.take(0.05)
         assert 2 == len(questions(world, 0))
         assert [entry := store(world, "a")] == told(follower, 1)
         assert entry.id == world.client.page("").entries[-1].id
-        eventually(world, lambda: len(questions(world, 0)) == 3)
+        turned(world, lambda: len(questions(world, 0)) == 3)
         assert [] == follower.take(0.05)
         assert 3 == len(questions(world, 0))
         for node in world.nodes.values():
@@ -117,7 +111,7 @@ def test_while_many_followers_are_told_others_have_their_turn(world: World) -> N
     """Telling pauses after so many, and all are told."""
     pauses: list[int] = []
     tail = subscriptions._Tail(world.client, world.scheduler.event(), lambda: pauses.append(1), 1, ids.now_ms)
-    tail.followers = {subscriptions.Follower(world.scheduler.event()) for _ in range(3 * TOLD_AT_ONCE)}
+    tail.followers = {subscriptions.Follower(world.scheduler.event()) for _ in range(3 * FOLLOWERS_PER_TURN)}
     heard = subscriptions.Heard(ids.new_id(), "a")
     tail._tell([heard])
 
@@ -133,7 +127,7 @@ def test_another_node_goes_on_where_one_died(world: World, live: Live) -> None:
         for node in NODES:
             world.transport.kill(node)
         begin = len(world.transport.called)
-        eventually(world, lambda: NODES[1] in questions(world, begin))  # the last question to the first one has ended
+        turned(world, lambda: NODES[1] in questions(world, begin))  # the last question to the first one has ended
         second = store(world, "b", ids.first_id(ids.now_ms() - 9_000))
         world.transport.revive(NODES[1])
         assert [second] == told(follower, 1)
@@ -152,7 +146,7 @@ def test_the_node_that_answered_is_asked_again(world: World, live: Live) -> None
         begin = len(world.transport.called)
         store(world, "a")
         told(follower, 1)
-        asked = set(eventually(world, lambda: questions(world, begin)))
+        asked = set(turned(world, lambda: questions(world, begin)))
 
     assert {NODES[2]} == asked
 
@@ -181,7 +175,7 @@ def test_a_defect_ends_nothing(world: World, logged: list[EventDict]) -> None:
 
     live = Live(world.scheduler, world.client, retry_s=0.005, now_ms=breaking_once)
     with live.following() as follower:
-        eventually(world, lambda: [line for line in logged if line["log_level"] == "error"])
+        turned(world, lambda: [line for line in logged if line["log_level"] == "error"])
         assert [store(world, "a")] == told(follower, 1)
     assert ["following broke"] == [line["event"] for line in logged if line["log_level"] == "error"]
 
@@ -205,7 +199,7 @@ def test_who_comes_when_the_last_one_leaves_is_told_all_from_then_on() -> None:
     world = following_world(partial(SlowNode, tail_s=TAIL_S))
     live = Live(world.scheduler, world.client)
     with live.following():
-        eventually(world, SlowNode.asked.is_set)
+        turned(world, SlowNode.asked.is_set)
     with live.following() as follower:
         SlowNode.go_on.set()
         entry = store(world, "a")

@@ -19,7 +19,6 @@ from facade.client.client import Client
 from facade.documents.documents import Make
 from facade.status.metrics import FacadeMetrics
 from facade.streams import responses
-from facade.streams.responses import BEAT_S, LOOK_S
 from facade.streams.subscriptions import Live
 from facade.timing import Timing
 
@@ -47,14 +46,16 @@ def create_app(
         access: who may do what; None: everybody everything.
         intake: what is taken of posts; None: with the usual limits.
     """
-    app = falcon.App(middleware=[Middleware(metrics, access or Access())])
+    access = access or Access()
+    app = falcon.App(middleware=[Middleware(metrics, access)])
     app.req_options.keep_blank_qs_values = True
     app.set_error_serializer(_serialize_http_error)
     app.add_error_handler(Exception, _on_defect)
     app.add_error_handler(ThreefoldError, _on_error)
     intake = intake or Intake(client)
+    look_s = responses.LOOK_S if access.may_be_revoked else responses.BEAT_S
     app.add_route("/facade", FacadeResource(client, slots, intake))
-    app.add_route("/v1/messages", MessagesResource(client, live, slots, intake))
+    app.add_route("/v1/messages", MessagesResource(client, live, slots, intake, look_s=look_s))
     app.add_route("/v1/messages/{message_id}", MessageResource(client))
     for path, make in documents.items():
         app.add_route(path, DocumentResource(make))
@@ -86,7 +87,6 @@ class Middleware:
         left = request.env.get("waitress.client_disconnected", lambda: False)
         goes_on = partial(self._access.goes_on, request.method, path, request.auth)
         request.context.ended = lambda: left() or not goes_on()  # for an answer that goes on
-        request.context.look_s = LOOK_S if self._access.changes else BEAT_S
 
     def process_response(
         self, request: falcon.Request, response: falcon.Response, _resource: object, _succeeded: bool

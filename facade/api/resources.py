@@ -46,9 +46,15 @@ class FacadeResource:
 
 
 class MessagesResource:
-    """`/v1/messages`: one or many in; a page, everything, or what comes out."""
+    """`/v1/messages`: one or many in; a page, everything, or what comes out.
 
-    def __init__(self, client: Client, live: Live, slots: responses.Slots, intake: Intake) -> None:
+    Args:
+        client, live, slots, intake: see `facade.api.app.create_app`.
+        look_s: see `facade.streams.responses.events`.
+    """
+
+    def __init__(self, client: Client, live: Live, slots: responses.Slots, intake: Intake, *, look_s: float) -> None:
+        self._look_s = look_s
         self._client = client
         self._live = live
         self._slots = slots
@@ -115,7 +121,7 @@ class MessagesResource:
                 again=last is not None,
                 ended=request.context.ended,
                 gone=request.env.get(GONE),
-                look_s=request.context.look_s,
+                look_s=self._look_s,
             )
             _stream(response, events, self._slots)
 

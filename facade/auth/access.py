@@ -31,8 +31,8 @@ class Access:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage()) if rate else None
 
     @property
-    def changes(self) -> bool:
-        """True if who was admitted may not be later: there are tokens."""
+    def may_be_revoked(self) -> bool:
+        """True if an admitted request can lose its permission, because its token can be removed."""
         return self._tokens is not None
 
     def admit(self, method: str, path: str, authorization: str | None, address: str) -> None:

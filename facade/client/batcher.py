@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic, TypeVar
 
 from common.sequences import chunks
@@ -80,13 +79,14 @@ class Batcher(Generic[Item, Answer]):
         """Send what waits, as far as batches are free."""
         self._due = False
         while self._free and self._waiting:
-            lots = chunks(
-                self._waiting, lambda one: self._weight(one.item), lift=self._most_weight, seats=self._most_items
+            batch = next(
+                chunks(
+                    self._waiting, lambda one: self._weight(one.item), lift=self._most_weight, seats=self._most_items
+                )
             )
-            batch = next(lots)
             self._waiting = self._waiting[len(batch) :]
             self._free -= 1
-            self._scheduler.spawn(partial(self._carry, batch))
+            self._scheduler.spawn(self._carry, batch)
 
     def _carry(self, batch: "list[_Waiting[Item, Answer]]") -> None:
         try:

@@ -1,4 +1,4 @@
-"""Who offers a service: asked of the registries before every access."""
+"""Looks up who offers a service: a registry is asked before every access."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from common.errors import PeerError, RefusedError, UnavailableError
 from common.wire import Code, Known, Lookup
 from facade.client.failure_detector import Suspects
 from facade.meter import LookedUp, Meter
-from facade.server.scheduler import Scheduler
+from facade.server.scheduler import Scheduler, settle
 from facade.timing import Timing
 
 log = structlog.get_logger()
@@ -54,11 +54,7 @@ class Discovery:
                 return self._scheduler.wait(asked, (len(self._registries) + 1) * LOOKUP_S)
             asked = self._scheduler.create_future()
             self._asked[service] = self._scheduler.turns, asked
-            try:
-                asked.set_result(self._lookup(service))
-            except Exception as error:
-                asked.set_exception(error)
-                raise
+            settle(asked, lambda: self._lookup(service))
             return asked.result()
 
     def _lookup(self, service: str) -> tuple[str, ...]:

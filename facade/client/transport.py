@@ -1,11 +1,11 @@
-"""Carries the requests of a facade: while one waits for its reply, others go on."""
+"""The transport of a facade: while one request waits for its reply, others go on."""
 
 from common.codec import Reply, Request
 from common.keyring import Keyring
 from common.pipeline import PipelinedTransport, decoded
 from facade.server.scheduler import Scheduler
 
-IN_FLIGHT = 512  # requests to one address: fewer than a node takes of all clients (nodes.service.CLIENT_REQUESTS)
+IN_FLIGHT = 512  # requests to one address; a node takes 768 of all its clients (nodes.service.CLIENT_REQUESTS)
 
 
 class GreenletTransport:
@@ -22,7 +22,7 @@ class GreenletTransport:
 
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """See Transport."""
-        frame = self._scheduler.wait(self._pipelines.begin(address, request, timeout_s=timeout_s))
+        frame = self._scheduler.wait(self._pipelines.send_when_connected(address, request, timeout_s=timeout_s))
         return decoded(address, frame)
 
     def close(self) -> None:

@@ -1,6 +1,5 @@
 """A connection of a client: its requests are read, answered and, when they cannot be, refused."""
 
-import asyncio
 import time
 from functools import partial
 from http import HTTPStatus
@@ -49,7 +48,7 @@ class LastTask(WSGITask):  # type: ignore[misc]
     """Answers a request. While the server drains, and beyond the limit, its connection is closed afterwards."""
 
     def get_environment(self) -> dict[str, Any]:
-        """See WSGITask; with an event for who would else look again and again whether the client is there."""
+        """See WSGITask; with the event that the client has left, so that the application need not poll."""
         environ: dict[str, Any] = super().get_environment()
         environ[GONE] = self.channel.gone
         return environ
@@ -73,7 +72,7 @@ class LastTask(WSGITask):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection of a client; `spare` is one beyond the limit."""
 
-    tells = True  # when it wants to write, or no more to read: see facade.server.polling
+    notifies = True  # it calls `Polled.changed`
     task_class = LastTask
     error_task_class = ProblemTask
 
@@ -85,7 +84,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.began_s = time.monotonic()  # when the first byte of the request came that is being read
         self.gone = self.server.scheduler.event()  # set when the connection is closed
         self.held = False  # what is written waits, for more to be sent with it
-        self._room: asyncio.Future[None] | None = None  # for a writer whose client does not read as fast
+        self._room = self.server.scheduler.event()  # set when a writer may go on after a slow client
 
     def received(self, data: bytes) -> bool:
         """Take more of the requests of this connection."""
@@ -114,14 +113,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._flush_exception(self._flush_some, do_close=False)
 
     def handle_write(self) -> None:
-        """The client takes more: so its writer may go on."""
+        """Send more; then a waiting writer may go on."""
         super().handle_write()
-        self._tell_room()
+        self._notify_writer()
 
     def handle_close(self) -> None:
-        """Nobody is there any more, which its writer must hear of."""
+        """Close; a waiting writer and the application learn that the client has left."""
         super().handle_close()
-        self._tell_room()
+        self._notify_writer()
         self.gone.set()
 
     def service(self) -> None:
@@ -138,16 +137,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(super()._flush_some(do_close))
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        """Let the others run until the client has taken enough; waitress would hold the loop."""
+        """Wait until the client has read enough; other requests go on. waitress would block the loop."""
         self.release()
         while self.connected and self.total_outbufs_len > UNSENT_BYTES:
-            self._room = self.server.scheduler.create_future()
-            self.server.scheduler.wait(self._room)
+            self._room.clear()
+            self._room.wait()
 
-    def _tell_room(self) -> None:
-        enough = not self.connected or self.total_outbufs_len <= UNSENT_BYTES
-        if enough and self._room and not self._room.done():
-            self._room.set_result(None)
+    def _notify_writer(self) -> None:
+        if not self.connected or self.total_outbufs_len <= UNSENT_BYTES:
+            self._room.set()
 
     @property
     def late(self) -> bool:

@@ -1,4 +1,4 @@
-"""What waitress polls, by epoll: a turn costs as much as happens in it, not as many connections as there are."""
+"""An epoll-based socket map for waitress: the cost of a turn depends on its events, not on the open connections."""
 
 import select
 from contextlib import suppress
@@ -6,18 +6,21 @@ from typing import Any
 
 from waitress.wasyncore import readwrite
 
-EVENTS = 64  # taken in one turn: under a flood, what was begun goes on between two of them
+EVENTS = 64  # taken in one turn; under a flood, accepted requests go on between two turns
 
-_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT  # not EPOLLPRI: nobody takes urgent data, and it would be told for ever
+_READ, _WRITE = (
+    select.EPOLLIN,
+    select.EPOLLOUT,
+)  # without EPOLLPRI: nobody reads urgent data, so it would be reported in each turn
 
 
 class Polled(dict[int, Any]):
-    """Objects by descriptor, as waitress' loop has them.
+    """The polled objects by descriptor, as waitress' loop has them.
 
-    waitress asks each object in each turn whether it wants to read and to write. Here an object with a true `tells` is
-    asked when it was added, after something has happened to it, and after `changed`, which must be called by whoever
-    changes what its answers depend on: the connection itself, after a request and after each attempt to send. Any other
-    object is asked in each turn.
+    waitress asks each object in each turn whether it is `readable` and `writable`. Here an object whose `notifies` is
+    true is asked only after it was added, after an event, and after `changed`. Whoever changes the state behind those
+    answers must call `changed`: a connection does after each request and after each attempt to send. Any other object
+    is asked in each turn.
     """
 
     def __init__(self) -> None:
@@ -29,9 +32,9 @@ class Polled(dict[int, Any]):
 
     def __setitem__(self, descriptor: int, polled: Any) -> None:
         """Poll one more."""
-        self._want(descriptor, 0)  # an earlier one that was closed without being removed
+        self._want(descriptor, 0)  # in case the former owner of the descriptor was closed without being removed
         super().__setitem__(descriptor, polled)
-        (self._changed if getattr(polled, "tells", False) else self._each_turn).add(descriptor)
+        (self._changed if getattr(polled, "notifies", False) else self._each_turn).add(descriptor)
 
     def __delitem__(self, descriptor: int) -> None:
         """Do not poll it any more; call it before the descriptor is closed."""
@@ -41,11 +44,11 @@ class Polled(dict[int, Any]):
         self._want(descriptor, 0)
 
     def changed(self, descriptor: int) -> None:
-        """An object may want something else now."""
+        """The interest of an object may have changed."""
         self._changed.add(descriptor)
 
     def poll(self, timeout_s: float) -> None:
-        """Wait for something to happen, and let the objects do what they do then."""
+        """Wait for events, and have the objects handle them."""
         changed, self._changed = self._changed, set()
         for descriptor in (*changed, *self._each_turn):
             if polled := self.get(descriptor):
@@ -60,7 +63,7 @@ class Polled(dict[int, Any]):
         before = self._wanted.get(descriptor, 0)
         if events == before:
             return
-        with suppress(OSError):  # who is closed already is not polled any more
+        with suppress(OSError):  # epoll has removed a closed descriptor by itself
             if not events:
                 self._epoll.unregister(descriptor)
             elif before:

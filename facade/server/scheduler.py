@@ -21,14 +21,14 @@ from facade.server.polling import Polled
 log = structlog.get_logger()
 
 GONE = "threefold.gone"  # in the environment of a request: an Event, set when its connection is closed
-TIMERS = 1_000  # that are kept in any case, although some were cancelled
+TIMERS = 1_000  # up to so many, cancelled timers stay in the heap
 TURN_S = 0.1  # for one turn of the loop at most, so that a stop is noticed within it
 
 T = TypeVar("T")
 
 
 class Timer:
-    """Something to do at a time; see Scheduler.call_later."""
+    """A scheduled callback; see Scheduler.call_later."""
 
     __slots__ = ("callback", "when_s")
 
@@ -37,7 +37,7 @@ class Timer:
         self.callback = callback
 
     def cancel(self) -> None:
-        """Do not do it."""
+        """Drop the callback."""
         self.callback = None
 
 
@@ -62,7 +62,7 @@ class Event:
         self._happened.add_done_callback(lambda _: callback())
 
     def clear(self) -> None:
-        """Let who waits from now on wait for the next `set`."""
+        """Reset the event: later waits end with the next `set`."""
         if self._happened.done():
             self._happened = self._scheduler.create_future()
 
@@ -80,7 +80,8 @@ class Scheduler:
 
     Attributes:
         polled: what is polled, by descriptor.
-        turns: how many there were; it grows when a turn has polled: what that brings and what it leads to is one turn.
+        turns: the number of turns so far. A turn is counted when it has polled, so the callbacks that follow from what
+            it polled belong to the same turn.
     """
 
     def __init__(self) -> None:
@@ -91,7 +92,7 @@ class Scheduler:
         self._ready: deque[tuple[Any, ...]] = deque()  # callbacks, each with its arguments
         self._at_end: list[Callable[[], object]] = []
         self._timers: list[tuple[float, int, Timer]] = []
-        self._most_timers = TIMERS  # with more, those that were cancelled are dropped
+        self._most_timers = TIMERS  # above it, cancelled timers are removed
         self._number = itertools.count().__next__
 
     # Greenlets
@@ -102,7 +103,7 @@ class Scheduler:
         return self._hub is not None
 
     def spawn(self, work: Callable[..., object], *arguments: Any) -> None:
-        """Run something beside, from this turn on."""
+        """Run something in a greenlet of its own, which begins in this turn or the next one."""
         self.call_soon(self._begin, work, *arguments)
 
     def _begin(self, work: Callable[..., object], *arguments: Any) -> None:
@@ -129,7 +130,7 @@ class Scheduler:
         self._wait(self.create_future(), seconds)
 
     def all(self, calls: "Iterable[Callable[[], T]]") -> list[T]:
-        """What several calls return that run at the same time; raises what the first of them raised."""
+        """Run calls concurrently; their results in order. Raises the error of the first call that has one."""
         return [self.wait(ended) for ended in [self.started(call) for call in calls]]
 
     def event(self) -> Event:
@@ -162,22 +163,15 @@ class Scheduler:
                 timer.cancel()
 
     def _turn_until(self, future: "asyncio.Future[Any]", timeout_s: float | None) -> None:
-        """For who waits outside of all greenlets: nobody else would turn the loop."""
+        """Turn the loop for a caller that is outside of it, as nobody else does."""
         ends_s = float("inf") if timeout_s is None else self.time() + timeout_s
         while not future.done() and self.time() < ends_s:
             self.turn(max(0.0, min(TURN_S, ends_s - self.time())))
 
     def started(self, call: Callable[[], T]) -> "asyncio.Future[T]":
-        """What a call will return that runs beside."""
+        """Run a call in a greenlet of its own; the future gets what it returns or raises."""
         ended: asyncio.Future[T] = self.create_future()
-
-        def run() -> None:
-            try:
-                ended.set_result(call())
-            except Exception as error:
-                ended.set_exception(error)
-
-        self.spawn(run)
+        self.spawn(settle, ended, call)
         return ended
 
     @staticmethod
@@ -215,13 +209,13 @@ class Scheduler:
         return timeout_s
 
     def close(self) -> None:
-        """End all greenlets, where they wait: one that is collected by chance ends in the middle of anything."""
+        """End all unfinished greenlets: the garbage collector would end them in the middle of unrelated code."""
         for left in tuple(self._unfinished):
             with suppress(GreenletError):  # of a thread that has ended
                 left.throw()
 
     def at_end_of_turn(self, callback: Callable[[], object]) -> None:
-        """Do something when all that this turn brought has been begun."""
+        """Call back at the end of this turn, when the callbacks that were ready in it have run."""
         self._at_end.append(callback)
 
     # As an asyncio loop has it
@@ -229,11 +223,11 @@ class Scheduler:
     time = staticmethod(time.monotonic)
 
     def call_soon(self, callback: Callable[..., object], *arguments: Any, **_context: object) -> None:
-        """Do something in the next turn, or in this one."""
+        """Call back in this turn or the next one."""
         self._ready.append((callback, *arguments))
 
     def call_later(self, delay_s: float, callback: Callable[..., object], *arguments: Any) -> Timer:
-        """Do something after a time."""
+        """Call back after a time."""
         timer = Timer(self.time() + delay_s, (lambda: callback(*arguments)) if arguments else callback)
         heapq.heappush(self._timers, (timer.when_s, self._number(), timer))
         if len(self._timers) > self._most_timers:
@@ -243,15 +237,15 @@ class Scheduler:
         return timer
 
     def create_future(self) -> "asyncio.Future[Any]":
-        """What is not known yet."""
+        """A future of this loop."""
         return asyncio.Future(loop=self)  # type: ignore[arg-type]
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
-        """Do something whenever a descriptor is readable."""
+        """Call back whenever a descriptor is readable."""
         self.polled[descriptor] = _Reader(callback)
 
     def remove_reader(self, descriptor: int) -> None:
-        """Not any more."""
+        """Stop watching a descriptor."""
         if descriptor in self.polled:
             del self.polled[descriptor]
 
@@ -264,11 +258,19 @@ class Scheduler:
         log.debug("nobody waited for a call that failed", error=repr(context.get("exception")))
 
 
+def settle(future: "asyncio.Future[T]", call: Callable[[], T]) -> None:
+    """Give a future what a call returns, or the error that it raises."""
+    try:
+        future.set_result(call())
+    except Exception as error:
+        future.set_exception(error)
+
+
 class _Reader:
     """A descriptor of somebody else, as waitress' loop wants it."""
 
     accepting = False
-    tells = True  # it always wants the same
+    notifies = True  # its interest never changes
 
     def __init__(self, callback: Callable[[], object]) -> None:
         self.handle_read_event = callback

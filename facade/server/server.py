@@ -25,7 +25,7 @@ QUIET_S = 0.2  # without any request, then a draining server is done: a request 
 
 
 class Dispatcher:
-    """Begins requests, as greenlets; what is quick begins at once, so that health is told under any load.
+    """Begins requests as greenlets; quick paths begin at once, so that health checks are answered under any load.
 
     Args:
         scheduler: runs them.
@@ -50,19 +50,21 @@ class Dispatcher:
         return len(self.queue) >= self._queued
 
     def add_task(self, channel: Any) -> None:
-        """A connection has a request; one whose client does not read would hold a place of those for what is quick."""
+        """Begin the request of a connection, refuse it, or let it wait.
+
+        Quick paths and errors begin at once, unless the client leaves its answers unread.
+        """
         request = channel.requests[0]
-        unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # and less than that is every answer that is quick
-        quick = request.error or request.path in QUICK
-        if (unread or not quick) and (channel.spare or self.full):
-            self.refused += 1
-            if unread:  # it would not even read that
-                channel.will_close = True
-                return
-            request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
-            quick = True
-        if quick and not unread:
+        unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # every quick answer is shorter
+        if not unread and (request.error or request.path in QUICK):
             self._scheduler.spawn(channel.service)
+        elif channel.spare or self.full:
+            self.refused += 1
+            if unread:  # the client would not read the refusal either
+                channel.will_close = True
+            else:
+                request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
+                self._scheduler.spawn(channel.service)
         elif self._free:
             self._free -= 1
             self._scheduler.spawn(self._serve, channel)
@@ -108,7 +110,7 @@ def create(
     )
     server.channel_class = partial(Channel, limits=limits)
     server.scheduler = scheduler
-    server.pull_trigger = lambda: None  # nobody works beside the loop, which would have to be woken
+    server.pull_trigger = lambda: None  # it wakes the loop for other threads, and there are none
     server.looked_s = 0.0
     server.most = limits.connections + SPARE
     return server
@@ -157,7 +159,7 @@ def _turn(server: Any) -> None:
     for channel in list(server.active_channels.values()):
         if channel.stalled:
             log.warning("client cut, it takes nothing of its answer", unsent_bytes=channel.total_outbufs_len)
-        if channel.stalled or channel.late or channel.will_close:  # the last: idle for too long, as waitress has found
+        if channel.stalled or channel.late or channel.will_close:  # waitress marks idle connections
             channel.handle_close()
 
 

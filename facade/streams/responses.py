@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 NO_DESCRIPTION = "messages-service is not available"  # in the place of its text, so that the log can still be read
 BEAT_S = 10.0  # of silence, then a comment is sent: proxies cut a connection that says nothing for a minute
-LOOK_S = 0.5  # between two looks whether the client may still read; an idle follower without a token costs none
+LOOK_S = 0.5  # between two checks of the token of a client
 OVERLAP_MS = 60_000  # of what history had and may come again: what was made so long before the follower came
 
 
@@ -151,7 +151,7 @@ def events(
         ended: whether the client has left, or may read no more.
         gone: set when the client has left.
         beat_s: of silence, in seconds; then a comment is sent.
-        look_s: between two looks whether it has ended, in seconds.
+        look_s: between two looks whether it has ended, in seconds; where there are no tokens, `gone` alone ends it.
     """
     with live.following() as follower:
         if gone:

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 RETRY_S = 0.05  # after a question that nobody answered
 SEEN_MESSAGES = 100_000  # ids that are remembered, in case another node must be asked
 WAITING_MESSAGES = 10_000  # for one client that is slow; one more, and it is cut
-TOLD_AT_ONCE = 50  # followers, 1 to 2 ms of the loop; then other requests have their turn
+FOLLOWERS_PER_TURN = 50  # that get a message, 1 to 2 ms of the loop; then other requests have their turn
 READY_S = 5.0  # for the first answer
 
 
@@ -187,7 +187,7 @@ class _Tail:
         if new:
             for number, follower in enumerate(tuple(self.followers), 1):
                 follower.put(new)
-                if number % TOLD_AT_ONCE == 0:
+                if number % FOLLOWERS_PER_TURN == 0:
                     self._pause()
 
     def _is_old(self, told_ms: int, now_ms: int) -> bool:

@@ -176,7 +176,7 @@ class Membership:
         peer = self.replica.sender(state)
         peer.complete = peer.complete or isinstance(request, Join)
         whole = isinstance(request, Join) or request.whole
-        peer.told = peer.told or (whole and request.incarnation == self.replica.incarnation)
+        peer.has_vector = peer.has_vector or (whole and request.incarnation == self.replica.incarnation)
         if state.in_sync == self.replica.in_sync:
             peer.agreed_s = asked_s
         self.replica.resume_if_all_agree()

@@ -127,7 +127,7 @@ class Records:
         replica.watermark = 0
         for peer in replica.peers.values():
             peer.watermark_sent = peer.watermark_wanted = 0
-            peer.told = False
+            peer.has_vector = False
 
     # What peers send
 

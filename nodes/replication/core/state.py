@@ -29,7 +29,7 @@ class Peer:
         left: it said that it is in no in-sync set.
         vector: what is on its disk, as far as it has said.
         complete: it has told its whole vector.
-        told: it has been told the whole vector of this replica.
+        has_vector: it has answered a message with the whole vector of this replica.
         sent: up to which number the records of an origin were sent to it.
         origins: of which it may lack records that this replica has to send.
         unanswered: when the requests that it has not answered were sent, by their numbers, the oldest first.
@@ -63,7 +63,7 @@ class Peer:
         """Forget what an earlier process at this address said: it may have lost its disk."""
         self.incarnation = incarnation
         self.loading = False
-        self.left = self.complete = self.told = False
+        self.left = self.complete = self.has_vector = False
         self.vector: Versions = {}
         self.sent: Versions = {}
         self.origins: set[int] = set()
@@ -229,11 +229,11 @@ class Replica:
                 node=self.own,
                 incarnation=self.incarnation,
                 in_sync=self.in_sync,
-                vector=to_wire(self.vector, self.changed if peer.told else None),
+                vector=to_wire(self.vector, self.changed if peer.has_vector else None),
                 pending=self._uncommitted(),
                 confirmed=self.watermark,
                 wants_confirmed=wants_confirmed,
-                whole=not peer.told,
+                whole=not peer.has_vector,
             ),
         )
 

@@ -1,7 +1,5 @@
 """Tests of facade.client.discovery."""
 
-from functools import partial
-
 import pytest
 
 from common.codec import Request
@@ -59,7 +57,7 @@ def test_outside_of_the_loop_each_access_asks() -> None:
 def test_a_defect_is_raised_to_all_that_share_a_question() -> None:
     """Nobody waits for ever for who has it."""
     asked = Asked(breaks=True)
-    ended = [asked.scheduler.started(partial(asked.look_up)) for _ in range(2)]
+    ended = [asked.scheduler.started(asked.look_up) for _ in range(2)]
     for one in ended:
         with pytest.raises(OSError, match="too many"):
             asked.scheduler.wait(one, 1.0)

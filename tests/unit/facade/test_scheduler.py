@@ -11,14 +11,12 @@ from structlog.typing import EventDict
 
 from common import origin
 from facade.server.scheduler import TIMERS, Scheduler
+from tests.support import eventually
 
 
-def turned(scheduler: Scheduler, until: Callable[[], object]) -> None:
+def turned(scheduler: Scheduler, probe: Callable[[], object]) -> None:
     """Turn the loop until something is so."""
-    ends_s = time.monotonic() + 5.0
-    while not until():
-        assert time.monotonic() < ends_s
-        scheduler.turn(0.01)
+    eventually(probe, timeout_s=5.0, pause=partial(scheduler.turn, 0.01))
 
 
 def test_others_run_while_one_waits() -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from facade.server import server, workers
 from facade.server.parser import DEFAULT, Parser
 from facade.server.scheduler import GONE, Scheduler
 from scripts.ports import free_addresses
+from tests.support import eventually
 
 Application = Callable[..., Any]
 
@@ -429,12 +431,9 @@ def test_all_connections_that_wait_are_taken_in_one_turn() -> None:
     assert len(clients) == taken
 
 
-def turned(made: Any, until: Callable[[], object]) -> None:
+def turned(made: Any, probe: Callable[[], object]) -> None:
     """Turn the loop of a server until something is so."""
-    ends_s = time.monotonic() + 5.0
-    while not until():
-        assert time.monotonic() < ends_s
-        server._turn(made)
+    eventually(probe, timeout_s=5.0, pause=partial(server._turn, made))
 
 
 @contextmanager
