@@ -12,9 +12,9 @@ from waitress.task import ErrorTask, WSGITask
 from common import origin
 from common.config import Limits
 from facade.api import problem
-from facade.server import load_shedding, validation
-from facade.server.load_shedding import MANY_REQUESTS, QUICK
+from facade.server import load_shedding
 from facade.server.parser import Parser
+from facade.server.refusal import sentence
 from facade.server.scheduler import GONE
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         origin.begin(source)
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # that would be a flood
             log.info("request refused", status=error.code, reason=error.body)
-        body = problem.body(error.code, validation.reason(error.code, str(error.body), self.channel.limits))
+        body = problem.body(error.code, sentence(error.code, error.body, self.channel.limits))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
         self.response_headers += [("X-Request-ID", source.request_id), *problem.SECURITY]
@@ -88,20 +88,20 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def received(self, data: bytes) -> bool:
         """Take more of the requests of this connection."""
-        if self.server.task_dispatcher.full and self._refused_at_once(data):
-            return True
         before = self.request
         taken = super().received(data)
         if self.request is not before:
             self.began_s = time.monotonic()
         return bool(taken)
 
-    def _refused_at_once(self, data: bytes) -> bool:
-        """Whether these bytes were a whole request, and are answered now: nothing is before it on this connection."""
-        if self.busy or self.close_when_flushed or not self.server.accepting or not load_shedding.is_whole(data, QUICK):
+    def refuse_at_once(self, message: str) -> bool:
+        """Refuse the request that has come, and go on with the connection; False if this cannot be done now."""
+        request = self.requests[0]
+        alone = len(self.requests) == 1 and not (self.total_outbufs_len or self.close_when_flushed)
+        if not alone or request.connection_close or request.command == "HEAD" or not self.server.accepting:
             return False
-        self.server.task_dispatcher.refused += 1
-        told = load_shedding.answer(data, MANY_REQUESTS)
+        self.requests.pop().close()
+        told = load_shedding.answer(request.headers, message)
         if self.send(told) != len(told):  # its client does not even read that
             self.will_close = True
         return True

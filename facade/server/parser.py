@@ -1,108 +1,185 @@
-"""waitress' parser of requests with our limits, and without its tolerance: what is not clear is refused."""
+"""Reads the requests of clients with llhttp, and refuses what other servers could still read in another way."""
 
+from io import BytesIO
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
-from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.receiver import ChunkedReceiver
-from waitress.utilities import BadRequest
+import httptools
+from waitress.buffers import OverflowableBuffer
 
 from common.config import Limits
 from facade.server import validation
-from facade.server.load_shedding import Refusal
+from facade.server.refusal import Refusal
 
 DEFAULT = Limits()
+_HEAD_END = b"\r\n\r\n"
 
 
-class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress ships no types
-    """Refuses what is not clear, and a first line of over `url_bytes`."""
+class Parser:
+    """One request, with what waitress' channel and tasks want of it: its `parser_class`.
 
-    completed = False
-    body_rcv: Any
-    path = command = ""  # until the first line is read; waitress names the path when the client has left before
-
-    def __init__(self, adjustments: Any, *, url_bytes: int = DEFAULT.url_bytes) -> None:
-        super().__init__(adjustments)
-        self._url_bytes = url_bytes
-        self._seen = 0  # bytes of the headers that were looked at already
-
-    def received(self, data: bytes) -> int:
-        """Take more of the request; how much of it was taken."""
-        if not (self.completed or self.headers_finished):
-            head = (self.header_plus + data).partition(b"\r\n\r\n")[0][: self.adj.max_request_header_size]
-            if unclear := validation.unclear_begin(head, self._seen):
-                return self._refuse(BadRequest(unclear), len(data))
-            self._seen = max(0, len(head) - 1)  # what a CR at the end means is not known yet
-        taken = int(super().received(data))
-        if self.completed:
-            self.expect_continue = False  # waitress would ask for a body that is refused, or that there is none of
-        return taken
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the first line and the headers; raises ParsingError."""
-        first_line, *lines = header_plus.split(b"\r\n")
-        if len(first_line) > self._url_bytes:
-            self._refuse(Refusal(414), 0)
-            return
-        if unclear := validation.ambiguity(first_line, [line for line in lines if line]):
-            raise ParsingError(unclear)
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:  # of urllib, which waitress lets pass: "http://[" and the like
-            raise ParsingError("the URL is not valid") from error
-        if self.chunked:
-            self.body_rcv = Chunks(self.body_rcv.buf, trailer_bytes=self.adj.max_request_header_size)
-
-    def _refuse(self, error: BadRequest | Refusal, taken: int) -> int:
-        super().parse_header(b"GET / HTTP/1.0\r\n")  # for what else is read of a request
-        self.error = error
-        self.completed = True
-        return taken
-
-
-class Chunks(ChunkedReceiver):  # type: ignore[misc]
-    """A body in chunks, given to waitress line by line: it takes what other servers read in another way.
-
-    Headers after the last chunk are looked at, and dropped.
+    llhttp does not say where a request ends. So it gets the bytes up to the end of the head, and then those of a body
+    in chunks line by line; a body with a length is counted here.
 
     Args:
-        buffer: for the body.
-        trailer_bytes: most that may follow the last chunk.
+        adjustments: waitress' settings; those for the body and the headers are limits in bytes.
+        url_bytes: most bytes of the first line.
+
+    Attributes:
+        headers: by name, in capitals and with `_` for `-`; those of one name are joined. Without names that have a `_`
+            themselves: they would look like others.
+        completed: the request is whole, or refused.
+        error: why it is refused.
     """
 
-    error: BadRequest | None = None
+    completed = headers_finished = expect_continue = connection_close = False
+    empty = False
+    error: Refusal | None = None
+    version = "1.0"
+    command = path = query = request_uri = ""  # also when it is refused: waitress names the path in its log
+    url_scheme = "http"
 
-    def __init__(self, buffer: Any, *, trailer_bytes: int) -> None:
-        super().__init__(buffer)
-        self._trailer_bytes = trailer_bytes
-        self._trailer_left = trailer_bytes
-        self._line = b""
+    def __init__(self, adjustments: Any, *, url_bytes: int = DEFAULT.url_bytes) -> None:
+        self.headers: dict[str, str] = {}
+        self._header_bytes = adjustments.max_request_header_size
+        self._body_bytes = adjustments.max_request_body_size
+        self._overflow_bytes = adjustments.inbuf_overflow
+        self._url_bytes = url_bytes
+        self._llhttp: Any = httptools.HttpRequestParser(self)
+        self._head = self._url = b""
+        self._hosts = 0
+        self._body: Any = None
+        self._received = 0  # bytes of the head, then of the body
+        self._length = 0  # bytes of the body, when it does not come in chunks
+        self._chunked = self._last = False
+        self._framing_bytes = 0  # since the last byte of the body
 
     def received(self, data: bytes) -> int:
-        """Take more of it; how much of it was taken."""
+        """Take more of the request; how much of it was taken. All of it when it is refused."""
         taken = 0
-        while taken < len(data) and not (self.completed or self.error):
-            if self.chunk_remainder:
-                part = data[taken : taken + self.chunk_remainder]
-                super().received(part)
-            elif self.validate_chunk_end:
-                part = data[taken : taken + len(b"\r\n") - len(self.chunk_end)]
-                super().received(part)
+        while taken < len(data) and not self.completed:
+            if not self.headers_finished:
+                taken += self._take_head(data[taken:])
+            elif self._chunked:
+                taken += self._take_line(data, taken)
             else:
-                part = data[taken : data.find(b"\n", taken) + 1 or None]
-                self._came(part)
-            taken += len(part)
+                taken += self._take_body(data[taken : taken + self._length - self._received])
+        if self.completed:
+            self._llhttp = None  # they refer to each other
+            self.expect_continue = False  # for a body that is refused, or that there is none of
         return len(data) if self.error else taken
 
-    def _came(self, part: bytes) -> None:
-        """Take more of a line before a chunk, or behind the last one."""
-        line = self._line = self._line + part
-        last = self.all_chunks_received
-        if last and len(line) > self._trailer_left:
-            self.error = BadRequest(f"what follows the last chunk is over the limit of {self._trailer_bytes} bytes")
-        elif wrong := validation.wrong_trailer(line) if last else validation.wrong_chunk_line(line):
-            self.error = BadRequest(wrong)
-        elif line.endswith(b"\n"):
-            self._line = b""
-            self._trailer_left -= len(line) if last else 0
-            if not last or line == b"\r\n":
-                super().received(line)
+    def get_body_stream(self) -> Any:
+        """The body as a file."""
+        return self._body.getfile() if self._body else BytesIO()
+
+    def close(self) -> None:
+        """Drop the body, which may be in a file."""
+        if self._body:
+            self._body.close()
+
+    def _take_head(self, data: bytes) -> int:
+        seam = self._head[1 - len(_HEAD_END) :]  # the end may have come in parts
+        at = (seam + data).find(_HEAD_END)
+        end = len(data) if at < 0 else at + len(_HEAD_END) - len(seam)
+        self._head = (self._head + data[:end]).lstrip(b"\r\n")  # blank lines may be before a request
+        self._received += end
+        if self._received > self._header_bytes:
+            self._refuse(431)
+        elif self._feed(data[:end]) and len(self._url) > self._url_bytes:
+            self._refuse(414)
+        elif self.headers_finished and not self.error:
+            self._received = 0
+            self._head_is_whole()
+        return end
+
+    def _head_is_whole(self) -> None:
+        """Decide what the request is, and how its body comes."""
+        headers = self.headers
+        self.command, self.version = self._llhttp.get_method().decode(), self._llhttp.get_http_version()
+        for unclear in validation.ambiguities(self._head.partition(b"\r\n")[0], headers, self._hosts):
+            self._refuse(400, unclear)
+            return
+        self._read_url()
+        connection = headers.get("CONNECTION", "").lower()
+        self.connection_close = connection == "close" or (self.version == "1.0" and connection != "keep-alive")
+        self.expect_continue = self.version == "1.1" and headers.get("EXPECT", "").lower() == "100-continue"
+        self._chunked = headers.pop("TRANSFER_ENCODING", None) is not None
+        self._length = 0 if self._chunked else int(headers.get("CONTENT_LENGTH", "0"))
+        if self._length > self._body_bytes:
+            self._refuse(413)
+        elif self._chunked or self._length:
+            self._body = OverflowableBuffer(self._overflow_bytes)
+        else:
+            self.completed = True
+
+    def _read_url(self) -> None:
+        try:
+            url = httptools.parse_url(self._url)
+        except httptools.HttpParserInvalidURLError:
+            self._refuse(400, "the URL is not valid")
+        else:
+            self.request_uri = self._url.decode("latin-1")
+            self.path = unquote_to_bytes(url.path or b"").decode("latin-1")
+            self.query = (url.query or b"").decode("latin-1")
+
+    def _take_body(self, piece: bytes) -> int:
+        self.on_body(piece)
+        self.completed = self._received == self._length
+        return len(piece)
+
+    def _take_line(self, data: bytes, begin: int) -> int:
+        """Give llhttp bytes up to the next end of a line: the request may end there, and nowhere else."""
+        piece, before = data[begin : data.find(b"\n", begin) + 1 or None], self._received
+        if not self._feed(piece):
+            return len(piece)
+        self._framing_bytes = 0 if self._received > before else self._framing_bytes + len(piece)
+        if self._received > self._body_bytes:
+            self._refuse(413)
+        elif self._framing_bytes > self._header_bytes:
+            self._refuse(400, f"what is between two chunks, or follows them, is over {self._header_bytes} bytes")
+        elif self._last:
+            self.headers["CONTENT_LENGTH"] = str(self._received)
+            self.completed = True
+        return len(piece)
+
+    def _feed(self, piece: bytes) -> bool:
+        """Have llhttp read more; False if it refuses it."""
+        try:
+            self._llhttp.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            pass  # to a protocol that is not spoken here: the request is answered as if it did not ask for it
+        except httptools.HttpParserError as error:
+            self._refuse(400, str(error))
+        return not self.error
+
+    def _refuse(self, code: int, why: str = "") -> None:
+        self.error = Refusal(code, why)
+        self.completed = True
+
+    # llhttp calls these.
+
+    def on_url(self, part: bytes) -> None:
+        """More of the URL has come."""
+        self._url += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header is there; those after the last chunk are dropped."""
+        if self.headers_finished or b"_" in name:
+            return
+        key, text = name.decode("ascii").upper().replace("-", "_"), value.strip(b" \t").decode("latin-1")
+        self._hosts += key == "HOST"
+        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    def on_headers_complete(self) -> None:
+        """The head has ended."""
+        self.headers_finished = True
+
+    def on_body(self, part: bytes) -> None:
+        """More of the body has come."""
+        self._received += len(part)
+        self._body.append(part)
+
+    def on_message_complete(self) -> None:
+        """The request has ended, unless its body is counted here."""
+        self._last = True

@@ -13,8 +13,9 @@ from waitress.server import create_server
 
 from common.config import Limits
 from facade.server.connection import UNSENT_BYTES, Channel
-from facade.server.load_shedding import MANY_CONNECTIONS, MANY_REQUESTS, QUICK, Refusal
+from facade.server.load_shedding import MANY_CONNECTIONS, MANY_REQUESTS, QUICK
 from facade.server.parser import DEFAULT
+from facade.server.refusal import Refusal
 from facade.server.scheduler import TURN_S, Event, Scheduler
 
 log = structlog.get_logger()
@@ -62,7 +63,7 @@ class Dispatcher:
             self.refused += 1
             if unread:  # the client would not read the refusal either
                 channel.will_close = True
-            else:
+            elif channel.spare or not channel.refuse_at_once(MANY_REQUESTS):
                 request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
                 self._scheduler.spawn(channel.service)
         elif self._free:
