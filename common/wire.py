@@ -8,7 +8,7 @@ of a text: those raise InvalidMessageError.
 import enum
 from typing import Annotated, NamedTuple
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from common.errors import InvalidMessageError
 from common.origin import Origin
@@ -34,7 +34,15 @@ Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS)]
 
 
 class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=str.lower):
-    """The base of all messages."""
+    """The base of all messages.
+
+    Attributes:
+        v, context: the version of the protocol, and the request of a client that a request is sent for. They belong to
+            the frame: `common.codec` sets them in it alone.
+    """
+
+    v: int = 0
+    context: Origin | UnsetType | None = UNSET
 
 
 class Ping(Wire, frozen=True, kw_only=True):

@@ -73,7 +73,8 @@ def fields_of(kind: type[wire.Wire]) -> st.SearchStrategy[dict[str, Any]]:
     needed: dict[str, st.SearchStrategy[Any]] = {}
     optional: dict[str, st.SearchStrategy[Any]] = {}
     for field in msgspec.structs.fields(kind):
-        (needed if field.required else optional)[field.name] = _of(inspect.type_info(field.type))
+        if field.name not in codec.FRAME_FIELDS:
+            (needed if field.required else optional)[field.name] = _of(inspect.type_info(field.type))
     return st.fixed_dictionaries(needed, optional=optional).map(_consistent)
 
 
