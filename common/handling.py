@@ -15,6 +15,16 @@ log = structlog.get_logger()
 Handler = Callable[[Request], Awaitable[Reply]]
 
 
+class Direct(NamedTuple):
+    """Answers requests of some kinds without a task: `take` is called with each, and calls back once with its reply."""
+
+    kinds: tuple[type[Request], ...]
+    take: Callable[[Request, Callable[[Reply], None]], None]
+
+
+NOTHING = Direct((), lambda _request, _reply: None)
+
+
 class Heard(NamedTuple):
     """What came: from where, what, and, where there are keys, from whom ("" for somebody who is known no more)."""
 
@@ -29,6 +39,11 @@ async def answer(handler: Handler, frame: bytes) -> Reply:
         request, source = codec.decode_request(frame)
     except InvalidMessageError as error:
         return failure(Code.INVALID, str(error))
+    return await answer_request(handler, request, source)
+
+
+async def answer_request(handler: Handler, request: Request, source: origin.Origin | None) -> Reply:
+    """The reply to one request, which belongs to that of a client."""
     with origin.of(source), spans.served(type(request).__name__):
         return await _answer(handler, request)
 

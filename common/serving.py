@@ -8,16 +8,19 @@ import structlog
 
 from common import codec
 from common.codec import Reply, Request
-from common.handling import Handler, Heard, answer
+from common.errors import InvalidMessageError
+from common.handling import NOTHING, Direct, Handler, Heard, answer_request
 from common.keyring import Keyring
+from common.origin import Origin
 from common.replication import Admit, Fence, Found, Heartbeat, Join, Renew, Replicate
 from common.rpc import CONNECTIONS, PEER_IN_FLIGHT, Listener
-from common.wire import Code, Failure, Leave, Register
+from common.wire import Code, Failure, Leave, Register, failure
 
 log = structlog.get_logger()
 
 IN_FLIGHT = 1_024  # requests that a server works on at once: two facades with 512 each
 DRAIN_S = 5.0  # for what is in flight when a server is told to stop
+DRAIN_PAUSE_S = 0.01
 DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
 LAST_REPLIES_S = 0.1  # before a server closes: libzmq drops a reply that arrives together with the end of a connection
 LOOK_S = 1.0  # between two looks at the connections, beside those at their news
@@ -25,12 +28,13 @@ TOLD_S = 10.0  # between two lines about connections that were refused
 
 
 class Server:
-    """A listener in an asyncio loop: one task per request, exactly one reply to each.
+    """A listener in an asyncio loop: exactly one reply to each request, from a task of its own or from `direct`.
 
     Args:
         address: host:port to bind.
         handler: answers one valid request; what it raises becomes a Failure.
         keyring: who may ask, and speak for whom; None: everybody, for anybody.
+        direct: answers some kinds instead.
         in_flight, peer_in_flight: most requests at once, of all and of one connection; one more is answered OVERLOADED
             at once.
         connections: most at once; one more is not taken.
@@ -45,12 +49,14 @@ class Server:
         handler: Handler,
         keyring: Keyring | None = None,
         *,
+        direct: Direct = NOTHING,
         in_flight: int = IN_FLIGHT,
         peer_in_flight: int = PEER_IN_FLIGHT,
         connections: int = CONNECTIONS,
     ) -> None:
         self._address = address
         self._handler = handler
+        self._direct = direct
         self._in_flight = in_flight
         self._peer_in_flight = peer_in_flight
         self._listener = Listener(address, keyring, connections=connections, queued=peer_in_flight)
@@ -79,8 +85,9 @@ class Server:
             for descriptor in (requests, news):
                 loop.remove_reader(descriptor)
             self._stopping = True
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=DRAIN_S)
+            ends_s = loop.time() + DRAIN_S
+            while self._unanswered and loop.time() < ends_s:
+                await asyncio.sleep(DRAIN_PAUSE_S)
             await asyncio.sleep(LAST_REPLIES_S)
             self._listener.close()
 
@@ -122,16 +129,28 @@ class Server:
         else:
             self._of_peer[peer] += 1
             self._unanswered += 1
-            task = asyncio.get_running_loop().create_task(self._answer(heard))
+            self._begin(heard)
+
+    def _begin(self, heard: Heard) -> None:
+        try:
+            request, source = codec.decode_request(heard.body[0] if len(heard.body) == 1 else b"")
+        except InvalidMessageError as error:
+            self._reply(heard, failure(Code.INVALID, str(error)))
+            return
+        if heard.caller is not None and (refused := _forbidden(heard.caller, request)):
+            self._reply(heard, refused)
+        elif isinstance(request, self._direct.kinds):
+            self._direct.take(request, lambda reply: self._reply(heard, reply))
+        else:
+            task = asyncio.get_running_loop().create_task(self._answer(heard, request, source))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, heard: Heard) -> None:
-        handler = self._handler if heard.caller is None else _only_for_itself(heard.caller, self._handler)
-        try:
-            reply = await answer(handler, heard.body[0] if len(heard.body) == 1 else b"")
-        finally:
-            self._done(heard.envelope[0])
+    async def _answer(self, heard: Heard, request: Request, source: Origin | None) -> None:
+        self._reply(heard, await answer_request(self._handler, request, source))
+
+    def _reply(self, heard: Heard, reply: Reply) -> None:
+        self._done(heard.envelope[0])
         self._listener.send(heard.envelope, codec.encode(reply))
         self._drain_soon()
 
@@ -145,23 +164,23 @@ class Server:
         self._listener.send(heard.envelope, codec.encode(Failure(code=code, reason=reason)))
 
 
-def _only_for_itself(caller: str, handler: Handler) -> Handler:
-    """The same handler, for requests that do not say that they come from another address than they do."""
-
-    async def handle(request: Request) -> Reply:
-        match request:
-            case Register(address=said) | Leave(address=said) if said != caller:
-                return Failure(code=Code.FORBIDDEN, reason=f"the key of {caller} does not speak for {said}")
-            case (
-                Join(node=said)
-                | Heartbeat(node=said)
-                | Replicate(node=said)
-                | Renew(node=said)
-                | Fence(node=said)
-                | Admit(node=said)
-                | Found(node=said)
-            ) if said != caller:
-                return Failure(code=Code.FORBIDDEN, reason=f"the key of {caller} does not speak for {said}")
-        return await handler(request)
-
-    return handle
+def _forbidden(caller: str, request: Request) -> Failure | None:
+    """The refusal of a request that says it comes from another address than it does."""
+    match request:
+        case Register(address=said) | Leave(address=said):
+            pass
+        case (
+            Join(node=said)
+            | Heartbeat(node=said)
+            | Replicate(node=said)
+            | Renew(node=said)
+            | Fence(node=said)
+            | Admit(node=said)
+            | Found(node=said)
+        ):
+            pass
+        case _:
+            return None
+    if said == caller:
+        return None
+    return Failure(code=Code.FORBIDDEN, reason=f"the key of {caller} does not speak for {said}")

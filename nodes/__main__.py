@@ -143,7 +143,13 @@ async def _run_logging(settings: config.Config, options: Options) -> None:
         _transport(options.keys) as transport,
     ):
         node, replicator = _built(settings, options, journal, transport)
-        server = Server(options.address, metrics.measured(node.handle), options.keys, peer_in_flight=IN_FLIGHT)
+        server = Server(
+            options.address,
+            metrics.measured(node.handle),
+            options.keys,
+            direct=metrics.measured_direct(replicator.direct),
+            peer_in_flight=IN_FLIGHT,
+        )
         metrics.watch(node.report, lambda: server.refused)
         with metrics.served(options.metrics):
             async with replicator.running():

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from common import config
 from common.codec import Reply, Request
 from common.errors import FatalError, ThreefoldError
-from common.handling import Handler
+from common.handling import Direct, Handler
 from common.inspection import Report
 from common.scraping import new_registry
 from common.wire import Failure, State
@@ -70,20 +70,42 @@ class NodeMetrics:
         """The same handler, its answers counted."""
 
         async def handle(request: Request) -> Reply:
-            name, outcome = str(type(request).__struct_config__.tag), "failed"
-            began_s = time.perf_counter()
-            self._in_flight.inc()
+            ended, reply = self._began(request), None
             try:
                 reply = await handler(request)
-                outcome = str(reply.code) if isinstance(reply, Failure) else "ok"
                 return reply
             finally:
-                self._in_flight.dec()
-                count, took_s = self._of(name, outcome)
-                count.inc()
-                took_s.observe(time.perf_counter() - began_s)
+                ended(reply)
 
         return handle
+
+    def measured_direct(self, direct: Direct) -> Direct:
+        """The same for what answers without a task."""
+
+        def take(request: Request, reply: Callable[[Reply], None]) -> None:
+            ended = self._began(request)
+
+            def answer(said: Reply) -> None:
+                ended(said)
+                reply(said)
+
+            direct.take(request, answer)
+
+        return Direct(direct.kinds, take)
+
+    def _began(self, request: Request) -> Callable[[Reply | None], None]:
+        """A request has come; what is to be called with its answer, None when there is none."""
+        name, began_s = str(type(request).__struct_config__.tag), time.perf_counter()
+        self._in_flight.inc()
+
+        def ended(reply: Reply | None) -> None:
+            self._in_flight.dec()
+            outcome = "failed" if reply is None else str(reply.code) if isinstance(reply, Failure) else "ok"
+            count, took_s = self._of(name, outcome)
+            count.inc()
+            took_s.observe(time.perf_counter() - began_s)
+
+        return ended
 
     def _of(self, name: str, outcome: str) -> tuple[Counter, Histogram]:
         """What counts one kind of request; kept, because to look it up by its labels takes longer than to count."""

@@ -10,7 +10,7 @@ from common import ids, logs
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, StoreError
 from common.inspection import Inspect, Report, report
-from common.replication import Copy, Digest, Heartbeat, Join, Replicate, Verify
+from common.replication import Copy, Digest, Verify
 from common.serving import IN_FLIGHT
 from common.wire import (
     REASON_CHARACTERS,
@@ -27,12 +27,13 @@ from common.wire import (
     Stored,
     StoredAll,
     Tail,
-    failure,
 )
+from nodes import refusals
 from nodes.hazelcast.map import Projection
+from nodes.hazelcast.putting import Put
 from nodes.reading import Reader, ms_since
 from nodes.replication.anti_entropy import AntiEntropy
-from nodes.replication.core.effects import Finish, Outcome
+from nodes.replication.core.effects import Outcome
 from nodes.replication.core.state import Phase
 from nodes.replication.runtime import Replicator
 from nodes.storage.protocol import Journal
@@ -40,7 +41,6 @@ from nodes.storage.protocol import Journal
 log = structlog.get_logger()
 
 STEP_S = 0.9  # for all that a request needs; below the facade's attempt timeout (1 s), so that the node says why
-AHEAD_MS = 60_000  # that an id may be ahead of the clock of this node
 # Appends and reads at once, also those that a peer passes on; the rest is for replication: a node that a flood keeps
 # from answering its peers is fenced.
 CLIENT_REQUESTS = IN_FLIGHT * 3 // 4
@@ -132,10 +132,13 @@ class LoggingNode:
         return state
 
     async def handle(self, request: Request) -> Reply:
-        """Answer one request; raises StoreError, and InvalidMessageError for one that is not for a logging node."""
+        """Answer one request, but of a peer (`Replicator.direct`).
+
+        Raises:
+            StoreError: it failed.
+            InvalidMessageError: it is not for a logging node.
+        """
         match request:
-            case Join() | Heartbeat() | Replicate():
-                return await self._replicator.handle(request)
             case Inspect():
                 return await self.report()
             case Ping():
@@ -190,16 +193,17 @@ class LoggingNode:
     async def _append(self, request: Append) -> Reply:
         began_s = time.perf_counter()
         entry = Entry(request.id, request.msg)
-        if reason := self._ahead([entry]):
-            return Failure(code=Code.AHEAD, reason=reason)
+        if ahead := refusals.ahead([entry], self._now_ms(), self._address):
+            return ahead
         if request.key:
             finish = await self._replicator.append_keyed(request)
             if finish.outcome is Outcome.STORED and not request.forwarded:
-                await self._put([Entry(finish.message_id, request.msg)])
+                await self._taken(self._send([Entry(finish.message_id, request.msg)]))
         else:
-            storing = self._replicator.append([(request.id, request.msg, None)])
-            finish, _ = await asyncio.gather(storing, self._put([entry]))
-        if refused := _refused(finish):
+            put = self._send([entry])
+            finish = await self._replicator.append([(request.id, request.msg, None)])
+            await self._taken(put)
+        if refused := refusals.not_stored(finish):
             return refused
         message_id = finish.message_id or request.id
         self._log_stored(message_id, request.msg)
@@ -214,13 +218,14 @@ class LoggingNode:
 
     async def _append_all(self, request: AppendAll) -> Reply:
         began_s = time.perf_counter()
-        if reason := self._ahead(request.entries):
-            return Failure(code=Code.AHEAD, reason=reason)
+        if ahead := refusals.ahead(request.entries, self._now_ms(), self._address):
+            return ahead
         if not request.entries:
             return StoredAll(count=0, node=self._address)
-        storing = self._replicator.append([(*entry, None) for entry in request.entries])
-        finish, _ = await asyncio.gather(storing, self._put(request.entries))
-        if refused := _refused(finish):
+        put = self._send(request.entries)
+        finish = await self._replicator.append([(*entry, None) for entry in request.entries])
+        await self._taken(put)
+        if refused := refusals.not_stored(finish):
             return refused
         if request.origins:
             with logs.in_one_write():
@@ -237,19 +242,13 @@ class LoggingNode:
             sequence=finish.upto,
         )
 
-    async def _put(self, entries: "tuple[Entry, ...] | list[Entry]") -> None:
-        if self._projection:
-            await self._projection.put(entries)
+    def _send(self, entries: "tuple[Entry, ...] | list[Entry]") -> Put | None:
+        """Send messages to the map before they are replicated: its members work while the disks do."""
+        return self._projection.send(entries) if self._projection else None
 
-    def _ahead(self, entries: "tuple[Entry, ...] | list[Entry]") -> str:
-        """Why ids are refused; empty if they are not: one from the future would stay the newest until then."""
-        highest = max((entry.id for entry in entries), default="")
-        if highest and (ahead_ms := ids.time_ms(highest) - self._now_ms()) > AHEAD_MS:
-            return (
-                f"the time of id {highest} is {ahead_ms // 1_000} s ahead of the clock of {self._address}, "
-                f"over the limit of {AHEAD_MS // 1_000} s: set the clocks, or import with UUIDv7 ids"
-            )
-        return ""
+    async def _taken(self, put: Put | None) -> None:
+        if self._projection:
+            await self._projection.taken(put)
 
     def _log_stored(self, message_id: str, text: str, **source: str) -> None:
         log.info("stored", id=message_id, node=self._address, msg=text[:LOGGED_CHARACTERS], **source)
@@ -284,16 +283,3 @@ class LoggingNode:
         if state is State.JOINING and not core.replica.read_only:
             return core.why_joining()[:REASON_CHARACTERS]
         return core.why_not_written()[:REASON_CHARACTERS] if state is not State.LEAVING else ""
-
-
-def _refused(finish: Finish) -> Failure | None:
-    """What an append that was not stored is answered with; raises StoreError when it may be stored."""
-    match finish.outcome:
-        case Outcome.STORED:
-            return None
-        case Outcome.CONFLICT:
-            return failure(Code.CONFLICT, finish.reason)
-        case Outcome.REFUSED:
-            return failure(Code.STARTING, finish.reason)
-        case Outcome.UNKNOWN:
-            raise StoreError(finish.reason)

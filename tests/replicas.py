@@ -99,7 +99,7 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(transport.close)
         await stack.enter_async_context(replicator.running())
-        server = asyncio.create_task(Server(address, node.handle).serve(stop))
+        server = asyncio.create_task(Server(address, node.handle, direct=replicator.direct).serve(stop))
         stack.push_async_callback(asyncio.wait, {server})
         stack.callback(stop.set)
         yield Running(address, journal, replicator, node)

@@ -18,6 +18,7 @@ SEAMS = {
     ("falcon", "facade/api/app.py"),
     ("falcon", "facade/api/resources.py"),
     ("hazelcast", "nodes/hazelcast/map.py"),
+    ("hazelcast", "nodes/hazelcast/putting.py"),
     ("hazelcast", "nodes/hazelcast/text.py"),
     ("waitress", "facade/server/connection.py"),
     ("waitress", "facade/server/parser.py"),

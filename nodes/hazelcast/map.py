@@ -1,4 +1,4 @@
-"""The Hazelcast map of recent messages: a view of the journals. Only this module and `text` import hazelcast.
+"""The Hazelcast map of recent messages: a view of the journals.
 
 Nothing depends on what the map answers. A message is put when it is accepted, and that is awaited for PUT_S. When the
 map does not answer, or its members change, the first listed replica puts the recent messages again. Hazelcast itself
@@ -19,8 +19,9 @@ from hazelcast.lifecycle import LifecycleState
 from common import ids, spans
 from common.errors import FatalError, StoreError
 from common.inspection import Member
-from common.sequences import chunks
 from common.wire import Entry
+from nodes.hazelcast import putting
+from nodes.hazelcast.putting import Put
 from nodes.hazelcast.text import Text
 
 log = structlog.get_logger()
@@ -43,6 +44,13 @@ T = TypeVar("T")
 class Projection:
     """The map, as one node fills it; made by `connect`.
 
+    Args:
+        client: of the members.
+        messages: the map.
+        lost: set when no member could be reached for CONNECT_S.
+        observed: told how long each put took, in seconds.
+        send: puts texts; see `putting.send`.
+
     Attributes:
         lost: set when no member could be reached for CONNECT_S.
     """
@@ -53,8 +61,10 @@ class Projection:
         messages: "Map[Text, Text]",
         lost: asyncio.Event,
         observed: Callable[[float], object],
+        send: "Callable[[Map[Text, Text], dict[Text, Text]], asyncio.Future[Any]]" = putting.send,
     ) -> None:
         self.lost = lost
+        self._send = send
         self.missed = 0
         self._client = client
         self._map = messages
@@ -89,39 +99,45 @@ class Projection:
                 f"no Hazelcast member of {cluster_name!r} at {', '.join(members)}: {_first_line(error)}"
             ) from error
 
-    async def put(self, entries: Sequence[Entry]) -> None:
-        """Put messages, within PUT_S; what the map does not take then is put later."""
+    def send(self, entries: Sequence[Entry]) -> Put | None:
+        """Send messages to the map, at most CHUNK_MESSAGES with CHUNK_BYTES; None if there is nothing to wait for."""
         oldest = ids.last_id(ids.now_ms() - OLD_MS)
         recent = [entry for entry in entries if entry.id > oldest]
         if not recent:
-            return
+            return None
         if not self._answers or self._puts >= PUTS:
             self._miss(len(recent))
+            return None
+        return Put(len(recent), asyncio.get_running_loop().time(), self._sent(recent))
+
+    def _sent(self, entries: Sequence[Entry]) -> "asyncio.Future[Any]":
+        answer = self._send(self._map, {key_of(entry.id): Text(entry.msg) for entry in entries})
+        self._puts += 1
+        answer.add_done_callback(self._ended)
+        return answer
+
+    def _ended(self, _answer: object) -> None:
+        self._puts -= 1
+
+    async def taken(self, put: Put | None) -> None:
+        """Wait until the map has the messages, within PUT_S; what it does not take then is put later."""
+        if put is None:
             return
         loop = asyncio.get_running_loop()
-        began_s = loop.time()
         try:
             with spans.asked("put into the map", "hazelcast"):
-                async with asyncio.timeout(PUT_S):
-                    await self._put_all(recent)
+                async with asyncio.timeout_at(put.began_s + PUT_S):
+                    await _mapped(put.answer)
         except (StoreError, TimeoutError) as error:
             log.warning("the map did not take messages in time", reason=str(error) or f"over {PUT_S} s")
             self._answers = False
-            self._miss(len(recent))
+            self._miss(put.messages)
         else:
-            self._observed(loop.time() - began_s)
+            self._observed(loop.time() - put.began_s)
 
     def _miss(self, count: int) -> None:
         self.missed += count
         self._lacking = True
-
-    async def _put_all(self, entries: Sequence[Entry]) -> None:
-        self._puts += 1
-        try:
-            for chunk in chunks(entries, lambda one: len(one.msg), lift=CHUNK_BYTES, seats=CHUNK_MESSAGES):
-                await _mapped(self._map.put_all({key_of(entry.id): Text(entry.msg) for entry in chunk}))
-        finally:
-            self._puts -= 1
 
     @asynccontextmanager
     async def kept(
@@ -175,7 +191,7 @@ class Projection:
 
     async def _put_chunk(self, entries: Sequence[Entry]) -> int:
         async with asyncio.timeout(OPERATION_S):
-            await self._put_all(entries)
+            await _mapped(self._sent(entries))
         return len(entries)
 
     # How it is

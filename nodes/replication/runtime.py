@@ -5,12 +5,13 @@ import contextlib
 import contextvars
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, cast, get_args
 
 import structlog
 
 from common import origin
-from common.codec import Reply
+from common.codec import Reply, Request
+from common.handling import Direct
 from common.pipeline import PipelinedTransport
 from common.replication import InSyncSet
 from common.wire import Append
@@ -74,29 +75,27 @@ class Replicator:
         self._disk = Disk(core, journal, self._start)
         self._loop = asyncio.get_running_loop()
         self._next_token = itertools.count(1).__next__
-        self._answers: dict[int, asyncio.Future[Reply]] = {}
+        self._answers: dict[int, Callable[[Reply], None]] = {}
         self._finishes: dict[int, asyncio.Future[Finish]] = {}
         self._keyed: dict[int, tuple[KeyedAppend, origin.Origin | None]] = {}
         self.waiters = Waiters()
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = self._stopped = False
-        self._more = False  # an effect was done at once, and the core asks for more after it
         self._due: asyncio.TimerHandle | None = None
         self._seen: tuple[Phase, InSyncSet, str] | None = None
 
     # Requests
 
-    async def handle(self, request: PeerRequest) -> Reply:
-        """Answer a peer."""
+    @property
+    def direct(self) -> Direct:
+        """Answers the requests of peers."""
+        return Direct(get_args(PeerRequest), self._request)
+
+    def _request(self, request: Request, reply: Callable[[Reply], None]) -> None:
         token = self._next_token()
-        answer: asyncio.Future[Reply] = self._loop.create_future()
-        self._answers[token] = answer
-        self.core.request(token, request, self._loop.time())
+        self._answers[token] = reply
+        self.core.request(token, cast(PeerRequest, request), self._loop.time())
         self._wake()
-        try:
-            return await answer
-        finally:
-            self._answers.pop(token, None)
 
     async def append(self, entries: Sequence[Entry]) -> Finish:
         """How the append of (id, text, key) triples ended, once they are on all in-sync disks."""
@@ -182,11 +181,8 @@ class Replicator:
             return
         self._woken = False
         try:
-            self._more = True
-            while self._more:
-                self._more = False
-                for effect in self.core.take(self._loop.time()):
-                    self._do(effect)
+            for effect in self.core.take(self._loop.time()):
+                self._do(effect)
             self.waiters.look()
         except Exception as error:
             self._break(error)
@@ -196,6 +192,10 @@ class Replicator:
         if seen != self._seen:
             self._seen = seen
             self._tell_change()
+
+    def _commit(self, effect: Commit) -> None:
+        if not self._stopped and self._disk.commit(effect):
+            self._run()
 
     def _schedule(self) -> None:
         if self._due:
@@ -220,9 +220,9 @@ class Replicator:
             case Send():
                 self._links.send(effect)
             case Answer(token=token, message=message):
-                _resolve(self._answers.get(token), message)  # type: ignore[call-overload]
-            case Commit():
-                self._more |= self._disk.commit(effect)
+                self._answers.pop(token)(message)  # type: ignore[call-overload]
+            case Commit():  # in the next turn: what this turn sends leaves before, and others work while the disk does
+                self._loop.call_soon(self._commit, effect)
             case Load():
                 self._start(self._disk.load(effect))
             case FindKey(key=key):

@@ -66,6 +66,7 @@ class Database:
         self._file = path.stat()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._in_use = threading.Lock()
+        self._waits = True  # for BUSY_MS
 
     def start(self, work: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         """Run `work` in the thread after whatever was started before, also when nobody awaits the future."""
@@ -73,7 +74,14 @@ class Database:
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._in_use:
+            self._wait_for_others(waits=True)
             return work(self.connection)
+
+    def _wait_for_others(self, *, waits: bool) -> None:
+        """Whether a statement waits for a lock of another program."""
+        if waits != self._waits:
+            self._waits = waits
+            set_busy_ms(self.connection, BUSY_MS if waits else 0)
 
     def run_here(self, work: Callable[[sqlite3.Connection], object]) -> bool:
         """Run `work` in the calling thread, ahead of work that is queued for the journal's thread.
@@ -84,14 +92,13 @@ class Database:
         if not self._in_use.acquire(blocking=False):
             return False
         try:
-            set_busy_ms(self.connection, 0)
+            self._wait_for_others(waits=False)
             work(self.connection)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & _KIND != sqlite3.SQLITE_BUSY:
                 raise
             return False
         finally:
-            set_busy_ms(self.connection, BUSY_MS)
             self._in_use.release()
         return True
 

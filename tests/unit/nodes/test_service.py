@@ -35,8 +35,9 @@ from common.wire import (
     Tailed,
 )
 from nodes.reading import FIRST_CHUNK, read_page
+from nodes.refusals import AHEAD_MS
 from nodes.replication.core.effects import Range
-from nodes.service import AHEAD_MS, CLIENT_REQUESTS, LOGGED_CHARACTERS
+from nodes.service import CLIENT_REQUESTS, LOGGED_CHARACTERS
 from nodes.storage.memory import MemoryJournal, Tables
 from scripts.ports import free_addresses
 from tests.replicas import SETTINGS, Running, new_journal, running, serving_registry

