@@ -69,8 +69,8 @@ class Facade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     address: Annotated[Address, Meta(description="host:port at which the facade listens")] = "127.0.0.1:5000"
     threads: Annotated[
-        int, Meta(ge=1, le=64, description="requests that it works on at once, also while all `streams` are taken")
-    ] = 16
+        int, Meta(ge=1, le=1_000, description="requests that it works on at once, also while all `streams` are taken")
+    ] = 128
     workers: Annotated[
         int,
         Meta(

@@ -1,4 +1,9 @@
-"""Group commit: what several greenlets want at once travels as one request."""
+"""Group commit: what several greenlets want at once travels as one request.
+
+A batch costs three nodes about 3 ms, however much is in it, and a message in it 0.05 ms. So a batch leaves when the
+loop has nothing else to do: requests that have arrived, and answers that let clients send more, come first. A single
+client does not wait, and 32 busy ones travel together.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,6 +15,7 @@ from facade.server.scheduler import Scheduler
 
 BATCHES = 2  # on their way at once: while they are, the next one fills
 BATCH_ITEMS = 200  # some milliseconds for a node
+FILLING_S = 0.01  # for which a batch waits for a loop that is never idle
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -24,7 +30,7 @@ class _Waiting(Generic[Item, Answer]):
 
 
 class Batcher(Generic[Item, Answer]):
-    """Sends what came in one turn of the loop at its end; what comes while BATCHES are on their way waits for one.
+    """Sends what came, as soon as the loop is idle; what comes while BATCHES are on their way waits for one.
 
     Args:
         scheduler: of the greenlets.
@@ -63,9 +69,7 @@ class Batcher(Generic[Item, Answer]):
         """
         own: _Waiting[Item, Answer] = _Waiting(item, self._scheduler.create_future())
         self._waiting.append(own)
-        if not self._due:
-            self._due = True
-            self._scheduler.at_end_of_turn(self._leave)
+        self._leave_when_idle()
         try:
             answer = self._scheduler.wait(own.answer, timeout_s)
         except TimeoutError:
@@ -74,6 +78,11 @@ class Batcher(Generic[Item, Answer]):
                 raise
             answer = self._scheduler.wait(own.answer)  # it is on its way: `send` has a deadline
         return answer(item)
+
+    def _leave_when_idle(self) -> None:
+        if self._waiting and not self._due:
+            self._due = True
+            self._scheduler.when_idle(self._leave, FILLING_S)
 
     def _leave(self) -> None:
         """Send what waits, as far as batches are free."""
@@ -86,7 +95,7 @@ class Batcher(Generic[Item, Answer]):
             )
             self._waiting = self._waiting[len(batch) :]
             self._free -= 1
-            self._scheduler.spawn(self._carry, batch)
+            self._scheduler.begin(self._carry, batch)
 
     def _carry(self, batch: "list[_Waiting[Item, Answer]]") -> None:
         try:
@@ -99,4 +108,4 @@ class Batcher(Generic[Item, Answer]):
                 one.answer.set_result(answer)
         finally:
             self._free += 1
-            self._leave()
+            self._leave_when_idle()

@@ -47,17 +47,19 @@ class Polled(dict[int, Any]):
         """The interest of an object may have changed."""
         self._changed.add(descriptor)
 
-    def poll(self, timeout_s: float) -> None:
-        """Wait for events, and have the objects handle them."""
+    def poll(self, timeout_s: float) -> bool:
+        """Wait for events, and have the objects handle them; whether there were any."""
         changed, self._changed = self._changed, set()
         for descriptor in (*changed, *self._each_turn):
             if polled := self.get(descriptor):
                 reads, writes = polled.readable(), polled.writable() and not polled.accepting
                 self._want(descriptor, (_READ if reads else 0) | (_WRITE if writes else 0))
-        for descriptor, events in self._epoll.poll(timeout_s, EVENTS):
+        found = self._epoll.poll(timeout_s, EVENTS)
+        for descriptor, events in found:
             if polled := self.get(descriptor):
                 readwrite(polled, events)
                 self._changed.add(descriptor)
+        return bool(found)
 
     def _want(self, descriptor: int, events: int) -> None:
         before = self._wanted.get(descriptor, 0)

@@ -1,12 +1,13 @@
 """Tests of facade.client.batcher."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
 
-from facade.client.batcher import Batcher
+from facade.client.batcher import FILLING_S, Batcher
 from facade.server.scheduler import Event, Scheduler
 
 
@@ -52,6 +53,27 @@ class Doubling:
         if item < 0:
             raise ValueError(item)
         return 2 * item
+
+
+def test_a_batch_waits_until_the_loop_is_idle() -> None:
+    """What comes in other turns meanwhile travels with it; but not for longer than FILLING_S."""
+    doubling = Doubling()
+    until_s = time.monotonic() + 2 * FILLING_S
+
+    def work() -> None:
+        if time.monotonic() < until_s:
+            doubling.scheduler.call_soon(work)
+
+    doubling.scheduler.call_soon(work)
+    asked = doubling.ask(1) + doubling.ask(2)
+    assert [] == doubling.sent
+    while time.monotonic() < until_s:
+        doubling.scheduler.turn(0.0)
+        assert not doubling.sent or time.monotonic() > until_s - 1.1 * FILLING_S
+    assert [[1, 2]] == doubling.sent
+    doubling.let_go.set()
+    doubling.turn()
+    assert [2, 4] == [one.result() for one in asked]
 
 
 def test_what_comes_in_one_turn_leaves_together() -> None:
@@ -116,7 +138,10 @@ def test_what_no_batch_took_in_time_is_not_sent() -> None:
 def test_what_is_on_its_way_is_waited_for() -> None:
     """A batch has a deadline of its own: an answer is not given up while it is not known what became of it."""
     doubling = Doubling()
-    asked = doubling.scheduler.started(partial(doubling.batcher.ask, 1, timeout_s=0.0))
+    asked = doubling.scheduler.started(partial(doubling.batcher.ask, 1, timeout_s=0.02))
+    doubling.turn()
+    assert [[1]] == doubling.sent
+    doubling.scheduler.turn(0.05)
     doubling.turn()
     assert not asked.done()
     doubling.let_go.set()

@@ -100,7 +100,7 @@ def test_a_defect_ends_only_what_has_it(logged: list[EventDict]) -> None:
     scheduler = Scheduler()
     done: list[int] = []
     scheduler.spawn(lambda: 1 / 0)
-    scheduler.at_end_of_turn(lambda: 1 / 0)
+    scheduler.when_idle(lambda: 1 / 0, 1.0)
     scheduler.call_later(0.0, lambda: 1 / 0)
     scheduler.spawn(done.append, 1)
     turned(scheduler, lambda: done and len(logged) == 3)
