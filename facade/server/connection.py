@@ -1,5 +1,6 @@
 """A connection of a client: its requests are read, answered and, when they cannot be, refused."""
 
+import functools
 import time
 from functools import partial
 from http import HTTPStatus
@@ -7,7 +8,8 @@ from typing import Any
 
 import structlog
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ErrorTask, Task, WSGITask
+from waitress.utilities import build_http_date
 
 from common import origin
 from common.config import Limits
@@ -23,8 +25,45 @@ UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then re
 SPARE_S = 1.0  # for a connection beyond the limit, so that there is soon another one
 
 
+@functools.lru_cache(maxsize=256)
+def _title(name: str) -> str:
+    """The name of a header as answers have it."""
+    return "-".join(part.capitalize() for part in name.split("-"))
+
+
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return str(build_http_date(second))
+
+
+def _head(task: Task) -> bytes:
+    """The head of an answer: what `Task.build_response_header` makes, in a quarter of its time.
+
+    It is closed behind an answer whose length is not known, one to HTTP/1.0 that does not ask to keep it, and one to a
+    request that asks to close it.
+    """
+    connection = task.request.headers.get("CONNECTION", "").lower()
+    known, old = task.content_length is not None, task.version == "1.0"
+    if not (known and task.has_body) or connection == "close" or (old and connection != "keep-alive"):
+        task.set_close_on_finish()
+    lines = [f"HTTP/{task.version} {task.status}", f"Date: {_date(int(task.start_time))}"]
+    lines += [f"{_title(name)}: {value}" for name, value in task.response_headers if name.lower() != "content-length"]
+    if not task.has_body:
+        pass
+    elif known:
+        lines.append(f"Content-Length: {task.content_length}")
+    elif not old:
+        lines.append("Transfer-Encoding: chunked")
+        task.chunked_response = True
+    if old and not task.close_on_finish:
+        lines.append("Connection: Keep-Alive")
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
     """Answers a request that waitress itself refuses, in the same form as the application does."""
+
+    build_response_header = _head
 
     def execute(self) -> None:
         """Write the problem document and close the connection."""
@@ -46,6 +85,8 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
 
 class LastTask(WSGITask):  # type: ignore[misc]
     """Answers a request. While the server drains, and beyond the limit, its connection is closed afterwards."""
+
+    build_response_header = _head
 
     def get_environment(self) -> dict[str, Any]:
         """See WSGITask; with the event that the client has left, so that the application need not poll."""
