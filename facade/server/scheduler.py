@@ -24,6 +24,7 @@ log = structlog.get_logger()
 GONE = "threefold.gone"  # in the environment of a request: an Event, set when its connection is closed
 TIMERS = 1_000  # up to so many, cancelled timers stay in the heap
 RESTING = 64  # greenlets that wait for another call
+CALLBACKS = 32  # in one turn; new requests are read, and refused, between the answers to a large batch
 TURN_S = 0.1  # for one turn of the loop at most, so that a stop is noticed within it
 
 T = TypeVar("T")
@@ -205,7 +206,7 @@ class Scheduler:
             busy = self.polled.poll(self._timeout_s(timeout_s))
             self.turns += 1
             busy |= self._call_timers() | bool(self._ready)
-            for _ in range(len(self._ready)):
+            for _ in range(min(len(self._ready), CALLBACKS)):
                 self._guarded(*self._ready.popleft())
             if self._when_idle and (not busy or self.time() >= self._idle_at_most_s):
                 callbacks, self._when_idle = self._when_idle, []
