@@ -1,8 +1,10 @@
 -- For wrk: what it asks for is the first argument; one line with what tests/wrk.py reads.
 --   post            POST /facade, one message of 60 characters
 --   batch           POST /v1/messages, 100 of them
+--   message ID [ID…]  GET /v1/messages/ID, one of these
 --   page ID [ID…]   GET /v1/messages, a page of 100 after one of these ids
 local message = '{"msg":"a message of an ordinary length, some 60 characters."}'
+local single = false
 local cursors = {}
 
 init = function(args)
@@ -13,7 +15,7 @@ init = function(args)
   elseif kind == "batch" then
     wrk.body, wrk.headers["Content-Type"] = string.rep(message .. "\n", 100), "application/x-ndjson"
   else
-    wrk.method = "GET"
+    wrk.method, single = "GET", kind == "message"
     for i = 2, #args do cursors[i - 1] = args[i] end
   end
   wrk.path = kind == "post" and "/facade" or "/v1/messages"
@@ -21,7 +23,11 @@ end
 
 request = function()
   local path = wrk.path
-  if #cursors > 0 then path = path .. "?limit=100&after=" .. cursors[math.random(#cursors)] end
+  if single then
+    path = path .. "/" .. cursors[math.random(#cursors)]
+  elseif #cursors > 0 then
+    path = path .. "?limit=100&after=" .. cursors[math.random(#cursors)]
+  end
   return wrk.format(wrk.method, path)
 end
 
