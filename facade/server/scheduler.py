@@ -236,6 +236,7 @@ class Scheduler:
         for left in tuple(self._unfinished):
             with suppress(GreenletError):  # of a thread that has ended
                 left.throw()
+        self._resting.clear()
 
     def when_idle(self, callback: Callable[[], object], at_most_s: float) -> None:
         """Call back once when a turn had nothing else to do; after about `at_most_s` in any case."""

@@ -116,8 +116,10 @@ class Projection:
         answer.add_done_callback(self._ended)
         return answer
 
-    def _ended(self, _answer: object) -> None:
+    def _ended(self, answer: "asyncio.Future[Any]") -> None:
         self._puts -= 1
+        if not answer.cancelled():
+            answer.exception()  # asyncio would tell that nobody has looked at it, when an append was given up
 
     async def taken(self, put: Put | None) -> None:
         """Wait until the map has the messages, within PUT_S; what it does not take then is put later."""

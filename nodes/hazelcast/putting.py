@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hazelcast.asyncio import Map
+from hazelcast.errors import HazelcastError
 from hazelcast.protocol.codec import map_put_all_codec
 
 from nodes.hazelcast.text import Text
@@ -25,11 +26,20 @@ class Put(NamedTuple):
 
 def send(messages: "Map[Text, Text]", texts: Mapping[Text, Text]) -> "asyncio.Future[Any]":
     """Send one request for each partition; the future is done when all are answered, with their backups."""
-    partitions: dict[int, list[tuple[Text, Text]]] = defaultdict(list)
-    for key, text in texts.items():
-        partitions[messages._partition_service.get_partition_id(key)].append((key, text))
-    answers = [
-        messages._invoke_on_partition(map_put_all_codec.encode_request(messages.name, pairs, False), partition)
-        for partition, pairs in partitions.items()
-    ]
+    try:
+        answers = [
+            messages._invoke_on_partition(map_put_all_codec.encode_request(messages.name, pairs, False), partition)
+            for partition, pairs in _by_partition(messages, texts).items()
+        ]
+    except HazelcastError as error:  # the client knows no partition before it has reached a member
+        refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        refused.set_exception(error)
+        return refused
     return answers[0] if len(answers) == 1 else asyncio.gather(*answers)
+
+
+def _by_partition(messages: "Map[Text, Text]", texts: Mapping[Text, Text]) -> dict[int, list[tuple[Text, Text]]]:
+    found: dict[int, list[tuple[Text, Text]]] = defaultdict(list)
+    for key, text in texts.items():
+        found[messages._partition_service.get_partition_id(key)].append((key, text))
+    return found

@@ -94,7 +94,10 @@ class Replicator:
     def _request(self, request: Request, reply: Callable[[Reply], None]) -> None:
         token = self._next_token()
         self._answers[token] = reply
-        self.core.request(token, cast(PeerRequest, request), self._loop.time())
+        try:
+            self.core.request(token, cast(PeerRequest, request), self._loop.time())
+        except Exception as error:
+            self._break(error)
         self._wake()
 
     async def append(self, entries: Sequence[Entry]) -> Finish:
@@ -194,8 +197,15 @@ class Replicator:
             self._tell_change()
 
     def _commit(self, effect: Commit) -> None:
-        if not self._stopped and self._disk.commit(effect):
-            self._run()
+        if self._stopped:
+            return
+        try:
+            done = self._disk.commit(effect)
+        except Exception as error:
+            self._break(error)
+        else:
+            if done:
+                self._run()
 
     def _schedule(self) -> None:
         if self._due:

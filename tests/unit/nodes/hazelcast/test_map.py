@@ -12,14 +12,14 @@ from typing import Any, cast
 import psutil
 import pytest
 from hazelcast.asyncio import HazelcastClient, Map
-from hazelcast.errors import HazelcastSerializationError, TargetDisconnectedError
+from hazelcast.errors import ClientOfflineError, HazelcastSerializationError, TargetDisconnectedError
 from hazelcast.predicate import between
 from structlog.typing import EventDict
 
 from common import ids
 from common.errors import FatalError
 from common.wire import Entry
-from nodes.hazelcast import member
+from nodes.hazelcast import member, putting
 from nodes.hazelcast.java import Runtime
 from nodes.hazelcast.map import (
     CHUNK_BYTES,
@@ -160,6 +160,27 @@ def test_a_map_that_fails_is_no_failure_of_the_append() -> None:
             projection = projected(twin)
             await put(projection, new("a"))
             assert 1 == projection.missed
+
+    asyncio.run(run())
+
+
+class Offline:
+    """A map whose client has reached no member."""
+
+    @property
+    def _partition_service(self) -> object:
+        raise ClientOfflineError
+
+
+def test_a_client_that_refuses_at_once_is_no_failure_of_the_append() -> None:
+    """It knows no partition before it has reached a member."""
+
+    async def run() -> None:
+        projection = projected(Twin())
+        projection._send = lambda _map, texts: putting.send(cast("Map[Text, Text]", Offline()), texts)
+        await put(projection, new("a"))
+        await asyncio.sleep(0)
+        assert (1, 0) == (projection.missed, projection._puts)
 
     asyncio.run(run())
 

@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
+
 from common import ids
 from common.errors import StoreError
 from common.replication import InSyncSet
@@ -62,6 +64,29 @@ def test_a_record_is_in_every_journal_when_it_is_acknowledged() -> None:
             many = [append(one, *(f"{one.address} {number}" for number in range(200))) for one in replicas]
             assert [Outcome.STORED] * 3 == await asyncio.gather(*many)
             assert [603] * 3 == [len(await one.texts()) for one in replicas]
+
+    with serving_registry() as registry:
+        asyncio.run(run(registry))
+
+
+@pytest.mark.parametrize("where", ["request", "commit"])
+def test_a_defect_ends_the_replica(where: str) -> None:
+    """Nothing says what was done: its journal must not be used any more, and the others go on."""
+
+    def breaks(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    async def run(registry: str) -> None:
+        async with three(registry) as replicas:
+            first, second, _ = replicas
+            if where == "request":
+                first.replicator.core.request = breaks  # type: ignore[assignment, method-assign]
+            else:
+                first.journal.commit_now = breaks  # type: ignore[assignment, method-assign]
+            storing = asyncio.create_task(append(second, "x"))
+            await asyncio.wait_for(first.journal.broken.wait(), 5.0)
+            assert "ZeroDivisionError" in first.journal.why
+            storing.cancel()
 
     with serving_registry() as registry:
         asyncio.run(run(registry))
