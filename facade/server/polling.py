@@ -1,10 +1,14 @@
 """An epoll-based socket map for waitress: the cost of a turn depends on its events, not on the open connections."""
 
 import select
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from waitress.wasyncore import readwrite
+
+log = structlog.get_logger()
 
 EVENTS = 64  # taken in one turn; under a flood, accepted requests go on between two turns
 
@@ -76,3 +80,25 @@ class Polled(dict[int, Any]):
             self._wanted[descriptor] = events
         else:
             self._wanted.pop(descriptor, None)
+
+
+class Reader:
+    """A descriptor of somebody else, as waitress' loop wants it."""
+
+    accepting = False
+    notifies = True  # its interest never changes
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.handle_read_event = callback
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_error(self) -> None:
+        log.exception("something in the loop broke")  # noqa: LOG004 (the loop calls it for what was raised)
+
+    def handle_close(self) -> None:
+        """Its descriptor is closed by libzmq."""

@@ -17,7 +17,7 @@ import structlog
 from greenlet import error as GreenletError  # noqa: N812 (it is a class)
 from greenlet import getcurrent, greenlet
 
-from facade.server.polling import Polled
+from facade.server.polling import Polled, Reader
 
 log = structlog.get_logger()
 
@@ -268,7 +268,7 @@ class Scheduler:
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call back whenever a descriptor is readable."""
-        self.polled[descriptor] = _Reader(callback)
+        self.polled[descriptor] = Reader(callback)
 
     def remove_reader(self, descriptor: int) -> None:
         """Stop watching a descriptor."""
@@ -290,25 +290,3 @@ def settle(future: "asyncio.Future[T]", call: Callable[[], T]) -> None:
         future.set_result(call())
     except Exception as error:
         future.set_exception(error)
-
-
-class _Reader:
-    """A descriptor of somebody else, as waitress' loop wants it."""
-
-    accepting = False
-    notifies = True  # its interest never changes
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.handle_read_event = callback
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return False
-
-    def handle_error(self) -> None:
-        log.exception("something in the loop broke")  # noqa: LOG004 (the loop calls it for what was raised)
-
-    def handle_close(self) -> None:
-        """Its descriptor is closed by libzmq."""
