@@ -92,12 +92,15 @@ class Reader:
         self.handle_read_event = callback
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
     def writable(self) -> bool:
+        """Never."""
         return False
 
     def handle_error(self) -> None:
+        """Tell what the callback raised."""
         log.exception("something in the loop broke")  # noqa: LOG004 (the loop calls it for what was raised)
 
     def handle_close(self) -> None:
