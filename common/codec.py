@@ -5,7 +5,7 @@ a request may also have `context`: the request of a client that it is sent for.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import msgpack
 import msgspec
@@ -32,6 +32,7 @@ from common.replication import (
     Verified,
     Verify,
 )
+from common.vectors import VECTOR_ENTRIES
 from common.wire import (
     REPLY_BYTES,
     REQUEST_BYTES,
@@ -100,6 +101,9 @@ Reply = (
     | Failure
 )
 
+# A longer frame is looked through by msgpack first, which refuses a long array at its head: msgspec makes it before it
+# looks at its length, in 0.3 s for a frame of 1 MB.
+SCANNED_BYTES = 65_536
 Message = TypeVar("Message", Request, Reply)
 FRAME_FIELDS = ("v", "context")  # of every message, and not told of each; see Wire
 
@@ -131,10 +135,12 @@ def _decoded(
 ) -> tuple[Message, Origin | None]:
     if len(frame) > limit_bytes:
         raise InvalidMessageError(f"a frame of {len(frame)} bytes is over the limit of {limit_bytes}")
+    if len(frame) > SCANNED_BYTES:
+        _unpack(frame)
     try:
         message = decoder.decode(frame)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise InvalidMessageError(_what_is_wrong(frame, kinds, error)) from error
+        raise InvalidMessageError(_what_is_wrong(_unpack(frame), kinds, error)) from error
     if message.v != VERSION:
         raise InvalidMessageError(_other_version(message.v or None))
     origin = message.context or None
@@ -143,12 +149,24 @@ def _decoded(
     return message, origin
 
 
-def _what_is_wrong(frame: bytes, kinds: Mapping[Any, type[Wire]], error: Exception) -> str:
-    """Why a frame was not decoded, for whoever speaks another version, or another protocol."""
+def _unpack(frame: bytes) -> object:
+    """What is in a frame, whatever it is; raises InvalidMessageError for what no message has."""
     try:
-        fields = msgpack.unpackb(frame, ext_hook=_no_extension, max_map_len=32, max_bin_len=0, max_ext_len=0)
-    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as broken:
-        return f"a frame is not msgpack of ours: {str(broken)[:200] or type(broken).__name__}"
+        return msgpack.unpackb(
+            frame,
+            ext_hook=_no_extension,
+            max_array_len=VECTOR_ENTRIES,
+            max_map_len=32,  # no message has as many fields
+            max_bin_len=0,
+            max_ext_len=0,
+        )
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        reason = str(error)[:200] or type(error).__name__
+        raise InvalidMessageError(f"a frame is not msgpack of ours: {reason}") from error
+
+
+def _what_is_wrong(fields: object, kinds: Mapping[str, type[Wire]], error: Exception) -> str:
+    """Why a frame was not decoded, for whoever speaks another version, or another protocol."""
     if not isinstance(fields, dict):
         return f"a frame must be a msgpack map, not {type(fields).__name__}"
     if (version := fields.get("v")) != VERSION:

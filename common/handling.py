@@ -22,7 +22,7 @@ class Direct(NamedTuple):
     take: Callable[[Request, Callable[[Reply], None]], None]
 
 
-NOTHING = Direct((), lambda _request, _reply: None)
+NO_DIRECT = Direct((), lambda _request, _reply: None)
 
 
 class Heard(NamedTuple):

@@ -9,7 +9,7 @@ import structlog
 from common import codec
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError
-from common.handling import NOTHING, Direct, Handler, Heard, answer_request
+from common.handling import NO_DIRECT, Direct, Handler, Heard, answer_request
 from common.keyring import Keyring
 from common.origin import Origin
 from common.replication import Admit, Fence, Found, Heartbeat, Join, Renew, Replicate
@@ -49,7 +49,7 @@ class Server:
         handler: Handler,
         keyring: Keyring | None = None,
         *,
-        direct: Direct = NOTHING,
+        direct: Direct = NO_DIRECT,
         in_flight: int = IN_FLIGHT,
         peer_in_flight: int = PEER_IN_FLIGHT,
         connections: int = CONNECTIONS,
@@ -140,11 +140,18 @@ class Server:
         if heard.caller is not None and (refused := _forbidden(heard.caller, request)):
             self._reply(heard, refused)
         elif isinstance(request, self._direct.kinds):
-            self._direct.take(request, lambda reply: self._reply(heard, reply))
+            self._take(heard, request)
         else:
             task = asyncio.get_running_loop().create_task(self._answer(heard, request, source))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _take(self, heard: Heard, request: Request) -> None:
+        try:
+            self._direct.take(request, lambda reply: self._reply(heard, reply))
+        except Exception:
+            log.exception("a handler broke")
+            self._reply(heard, Failure(code=Code.FAILED, reason="internal error"))
 
     async def _answer(self, heard: Heard, request: Request, source: Origin | None) -> None:
         self._reply(heard, await answer_request(self._handler, request, source))

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import structlog
 
-from common import ids, logs
+from common import ids, logs, spans
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError, StoreError
 from common.inspection import Inspect, Report, report
@@ -30,7 +31,6 @@ from common.wire import (
 )
 from nodes import refusals
 from nodes.hazelcast.map import Projection
-from nodes.hazelcast.putting import Put
 from nodes.reading import Reader, ms_since
 from nodes.replication.anti_entropy import AntiEntropy
 from nodes.replication.core.effects import Outcome
@@ -198,11 +198,11 @@ class LoggingNode:
         if request.key:
             finish = await self._replicator.append_keyed(request)
             if finish.outcome is Outcome.STORED and not request.forwarded:
-                await self._taken(self._send([Entry(finish.message_id, request.msg)]))
+                await _ended(self._send([Entry(finish.message_id, request.msg)]))
         else:
             put = self._send([entry])
             finish = await self._replicator.append([(request.id, request.msg, None)])
-            await self._taken(put)
+            await _ended(put)
         if refused := refusals.not_stored(finish):
             return refused
         message_id = finish.message_id or request.id
@@ -224,7 +224,7 @@ class LoggingNode:
             return StoredAll(count=0, node=self._address)
         put = self._send(request.entries)
         finish = await self._replicator.append([(*entry, None) for entry in request.entries])
-        await self._taken(put)
+        await _ended(put)
         if refused := refusals.not_stored(finish):
             return refused
         if request.origins:
@@ -242,13 +242,9 @@ class LoggingNode:
             sequence=finish.upto,
         )
 
-    def _send(self, entries: "tuple[Entry, ...] | list[Entry]") -> Put | None:
-        """Send messages to the map before they are replicated: its members work while the disks do."""
+    def _send(self, entries: "tuple[Entry, ...] | list[Entry]") -> "asyncio.Future[Any] | None":
+        """Send messages to the map: if nothing decides about them first, its members work while the disks do."""
         return self._projection.send(entries) if self._projection else None
-
-    async def _taken(self, put: Put | None) -> None:
-        if self._projection:
-            await self._projection.taken(put)
 
     def _log_stored(self, message_id: str, text: str, **source: str) -> None:
         log.info("stored", id=message_id, node=self._address, msg=text[:LOGGED_CHARACTERS], **source)
@@ -283,3 +279,10 @@ class LoggingNode:
         if state is State.JOINING and not core.replica.read_only:
             return core.why_joining()[:REASON_CHARACTERS]
         return core.why_not_written()[:REASON_CHARACTERS] if state is not State.LEAVING else ""
+
+
+async def _ended(put: "asyncio.Future[Any] | None") -> None:
+    """Wait until a put has ended, well or not: no append fails because of the map."""
+    if put:
+        with spans.asked("wait for the map", "hazelcast"):
+            await asyncio.wait([put])

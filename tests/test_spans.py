@@ -90,6 +90,17 @@ def chain(recorded: InMemorySpanExporter, last: ReadableSpan) -> list[str]:
     return above[::-1]
 
 
+def test_spans_are_recorded_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From then on each request has one."""
+    monkeypatch.setattr(spans, "_recording", False)
+    monkeypatch.setattr(trace, "set_tracer_provider", lambda _provider: None)
+    monkeypatch.setattr(spans, "BatchSpanProcessor", SimpleSpanProcessor)  # without a thread of its own
+    spans.record("x", {})
+    assert spans.asked("Ping", "a:1") is spans._NOTHING
+    spans.record("x", {spans.ENDPOINT: "http://127.0.0.1:1"})
+    assert spans.asked("Ping", "a:1") is not spans._NOTHING
+
+
 def test_who_wants_spans_and_lacks_the_packages_is_told() -> None:
     """Nothing is silently not recorded."""
     with pytest.raises(FatalError, match="OpenTelemetry is not installed: pip install"):

@@ -39,8 +39,8 @@ def _date(second: int) -> str:
 def _head(task: Task) -> bytes:
     """The head of an answer: what `Task.build_response_header` makes, in a quarter of its time.
 
-    It is closed behind an answer whose length is not known, one to HTTP/1.0 that does not ask to keep it, and one to a
-    request that asks to close it.
+    The connection is closed after an answer without a length (also 204 and 304), after one to HTTP/1.0 that does not
+    ask to keep it, and after one to a request that asks to close it.
     """
     connection = task.request.headers.get("CONNECTION", "").lower()
     known, old = task.content_length is not None, task.version == "1.0"
@@ -138,8 +138,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def refuse_at_once(self, message: str) -> bool:
         """Refuse the request that has come, and go on with the connection; False if this cannot be done now."""
         request = self.requests[0]
-        alone = len(self.requests) == 1 and not (self.total_outbufs_len or self.close_when_flushed)
-        if not alone or request.connection_close or request.command == "HEAD" or not self.server.accepting:
+        alone = len(self.requests) == 1 and self.request in (None, request)  # another one may expect a Continue
+        sent = not (self.total_outbufs_len or self.close_when_flushed)
+        goes_on = request.version == "1.1" and not request.connection_close and self.server.accepting
+        if not (alone and sent and goes_on) or request.command == "HEAD":
             return False
         self.requests.pop().close()
         told = load_shedding.answer(request.headers, message)

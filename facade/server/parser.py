@@ -18,8 +18,8 @@ _HEAD_END = b"\r\n\r\n"
 class Parser:
     """One request, with what waitress' channel and tasks want of it: its `parser_class`.
 
-    llhttp does not say where a request ends. So it gets the bytes up to the end of the head, and then those of a body
-    in chunks line by line; a body with a length is counted here.
+    llhttp does not say where a request ends. So it gets the bytes up to the end of the head; then, of a body in chunks,
+    each chunk as a whole and what is between them line by line. A body with a length is counted here.
 
     Args:
         adjustments: waitress' settings; those for the body and the headers are limits in bytes.
@@ -51,7 +51,9 @@ class Parser:
         self._body: Any = None
         self._received = 0  # bytes of the head, then of the body
         self._length = 0  # bytes of the body, when it does not come in chunks
-        self._chunked = self._last = False
+        self._chunked = self._sized = self._last = False  # _sized: the line of a chunk's size has begun
+        self._line = b""  # between two chunks, or behind the last one
+        self._chunk_left = 0
         self._framing_bytes = 0  # since the last byte of the body
 
     def received(self, data: bytes) -> int:
@@ -61,7 +63,7 @@ class Parser:
             if not self.headers_finished:
                 taken += self._take_head(data[taken:])
             elif self._chunked:
-                taken += self._take_line(data, taken)
+                taken += self._take_chunks(data, taken)
             else:
                 taken += self._take_body(data[taken : taken + self._length - self._received])
         if self.completed:
@@ -97,7 +99,7 @@ class Parser:
         """Decide what the request is, and how its body comes."""
         headers = self.headers
         self.command, self.version = self._llhttp.get_method().decode(), self._llhttp.get_http_version()
-        for unclear in validation.ambiguities(self._head.partition(b"\r\n")[0], headers, self._hosts):
+        if unclear := validation.ambiguity(self._head.partition(b"\r\n")[0], headers, self._hosts):
             self._refuse(400, unclear)
             return
         self._read_url()
@@ -128,20 +130,36 @@ class Parser:
         self.completed = self._received == self._length
         return len(piece)
 
-    def _take_line(self, data: bytes, begin: int) -> int:
-        """Give llhttp bytes up to the next end of a line: the request may end there, and nowhere else."""
-        piece, before = data[begin : data.find(b"\n", begin) + 1 or None], self._received
+    def _take_chunks(self, data: bytes, begin: int) -> int:
+        """Give llhttp a part of a chunk, or a line around it: a request may end at the end of a line, nowhere else."""
+        inside = self._chunk_left > 0
+        end = begin + self._chunk_left if inside else data.find(b"\n", begin) + 1 or None
+        piece = data[begin:end]
         if not self._feed(piece):
             return len(piece)
-        self._framing_bytes = 0 if self._received > before else self._framing_bytes + len(piece)
+        if inside:
+            self._chunk_left -= len(piece)
+            self._framing_bytes = 0
+        else:
+            self._take_line(piece)
         if self._received > self._body_bytes:
             self._refuse(413)
         elif self._framing_bytes > self._header_bytes:
-            self._refuse(400, f"what is between two chunks, or follows them, is over {self._header_bytes} bytes")
+            self._refuse(400, f"chunk extensions or trailers are over the limit of {self._header_bytes} bytes")
         elif self._last:
             self.headers["CONTENT_LENGTH"] = str(self._received)
             self.completed = True
         return len(piece)
+
+    def _take_line(self, piece: bytes) -> None:
+        """Count what is between two chunks; llhttp has found it right."""
+        self._framing_bytes += len(piece)
+        self._line += piece
+        if piece.endswith(b"\n"):
+            if self._sized:
+                self._sized = False
+                self._chunk_left = int(self._line.partition(b";")[0], 16)
+            self._line = b""
 
     def _feed(self, piece: bytes) -> bool:
         """Have llhttp read more; False if it refuses it."""
@@ -174,6 +192,10 @@ class Parser:
     def on_headers_complete(self) -> None:
         """The head has ended."""
         self.headers_finished = True
+
+    def on_chunk_header(self) -> None:
+        """The size of a chunk is read."""
+        self._sized = True
 
     def on_body(self, part: bytes) -> None:
         """More of the body has come."""

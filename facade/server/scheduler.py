@@ -119,17 +119,20 @@ class Scheduler:
         else:
             own = greenlet(self._run)
             self._unfinished.add(own)
+            own.switch()
         own.switch(work, arguments)
 
-    def _run(self, work: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    def _run(self) -> None:
         """One call after the other: a new greenlet takes 8 us, most of it for the memory of its frames."""
         own = getcurrent()
         try:
-            self._guarded(work, *arguments)
-            while len(self._resting) < RESTING and (hub := self._hub):
-                self._resting.append(own)
+            while hub := self._hub:
                 work, arguments = hub.switch()
                 self._guarded(work, *arguments)
+                del work, arguments  # a connection, or a page: it would live as long as this greenlet rests
+                if len(self._resting) == RESTING:
+                    break
+                self._resting.append(own)
         finally:
             self._unfinished.discard(own)
 
@@ -240,8 +243,8 @@ class Scheduler:
 
     def when_idle(self, callback: Callable[[], object], at_most_s: float) -> None:
         """Call back once when a turn had nothing else to do; after about `at_most_s` in any case."""
-        if not self._when_idle:
-            self._idle_at_most_s = self.time() + at_most_s
+        due_s = self.time() + at_most_s
+        self._idle_at_most_s = min(due_s, self._idle_at_most_s) if self._when_idle else due_s
         self._when_idle.append(callback)
 
     # As an asyncio loop has it

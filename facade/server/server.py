@@ -45,11 +45,6 @@ class Dispatcher:
         self._free = requests
         self._queued = queued
 
-    @property
-    def full(self) -> bool:
-        """Whether as many requests wait as may."""
-        return len(self.queue) >= self._queued
-
     def add_task(self, channel: Any) -> None:
         """Begin the request of a connection, refuse it, or let it wait.
 
@@ -59,7 +54,7 @@ class Dispatcher:
         unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # every quick answer is shorter
         if not unread and (request.error or request.path in QUICK):
             self._scheduler.spawn(channel.service)
-        elif channel.spare or self.full:
+        elif channel.spare or len(self.queue) >= self._queued:
             self.refused += 1
             if unread:  # the client would not read the refusal either
                 channel.will_close = True

@@ -7,8 +7,15 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _FIRST = re.compile(_TOKEN + rb" [!-~]+ HTTP/1\.[01]")
 
 
-def ambiguities(first_line: bytes, headers: Mapping[str, str], hosts: int) -> Iterator[str]:
-    """What is not clear about a request: `headers` by name as Parser has them, with so many `hosts` among them."""
+def ambiguity(first_line: bytes, headers: Mapping[str, str], hosts: int) -> str | None:
+    """What is not clear about a request; None when all is.
+
+    `headers` by name as Parser has them, with so many `hosts` among them.
+    """
+    return next(_found(first_line, headers, hosts), None)
+
+
+def _found(first_line: bytes, headers: Mapping[str, str], hosts: int) -> Iterator[str]:
     if not _FIRST.fullmatch(first_line):  # llhttp takes more blanks, RTSP and ICE, and HTTP/0.9 and 2.0
         yield "the first line must be METHOD URL HTTP/1.1 or HTTP/1.0, in visible ASCII with one blank between"
     if first_line.startswith(b"CONNECT "):  # what follows is no body for some, and a body for others

@@ -9,19 +9,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import structlog
 from hazelcast.asyncio import HazelcastClient, Map
 from hazelcast.errors import HazelcastError
 from hazelcast.lifecycle import LifecycleState
 
-from common import ids, spans
+from common import ids
 from common.errors import FatalError, StoreError
 from common.inspection import Member
 from common.wire import Entry
 from nodes.hazelcast import putting
-from nodes.hazelcast.putting import Put
 from nodes.hazelcast.text import Text
 
 log = structlog.get_logger()
@@ -47,12 +47,11 @@ class Projection:
     Args:
         client: of the members.
         messages: the map.
-        lost: set when no member could be reached for CONNECT_S.
         observed: told how long each put took, in seconds.
         send: puts texts; see `putting.send`.
 
     Attributes:
-        lost: set when no member could be reached for CONNECT_S.
+        lost: given; set when no member could be reached for CONNECT_S.
     """
 
     def __init__(
@@ -99,8 +98,11 @@ class Projection:
                 f"no Hazelcast member of {cluster_name!r} at {', '.join(members)}: {_first_line(error)}"
             ) from error
 
-    def send(self, entries: Sequence[Entry]) -> Put | None:
-        """Send messages to the map, at most CHUNK_MESSAGES with CHUNK_BYTES; None if there is nothing to wait for."""
+    def send(self, entries: Sequence[Entry]) -> "asyncio.Future[Any] | None":
+        """Send messages to the map, at most CHUNK_MESSAGES with CHUNK_BYTES.
+
+        Returns: what is done when the map has them, and cancelled after PUT_S; None if there is nothing to wait for.
+        """
         oldest = ids.last_id(ids.now_ms() - OLD_MS)
         recent = [entry for entry in entries if entry.id > oldest]
         if not recent:
@@ -108,34 +110,31 @@ class Projection:
         if not self._answers or self._puts >= PUTS:
             self._miss(len(recent))
             return None
-        return Put(len(recent), asyncio.get_running_loop().time(), self._sent(recent))
-
-    def _sent(self, entries: Sequence[Entry]) -> "asyncio.Future[Any]":
-        answer = self._send(self._map, {key_of(entry.id): Text(entry.msg) for entry in entries})
-        self._puts += 1
-        answer.add_done_callback(self._ended)
+        answer = self._sent(recent, PUT_S)
+        answer.add_done_callback(partial(self._ended, len(recent), asyncio.get_running_loop().time()))
         return answer
 
-    def _ended(self, answer: "asyncio.Future[Any]") -> None:
-        self._puts -= 1
-        if not answer.cancelled():
-            answer.exception()  # asyncio would tell that nobody has looked at it, when an append was given up
+    def _sent(self, entries: Sequence[Entry], within_s: float) -> "asyncio.Future[Any]":
+        self._puts += 1
+        answer = self._send(self._map, {key_of(entry.id): Text(entry.msg) for entry in entries})
+        late = asyncio.get_running_loop().call_later(within_s, answer.cancel)
 
-    async def taken(self, put: Put | None) -> None:
-        """Wait until the map has the messages, within PUT_S; what it does not take then is put later."""
-        if put is None:
+        def ended(_answer: object) -> None:
+            late.cancel()
+            self._puts -= 1
+
+        answer.add_done_callback(ended)
+        return answer
+
+    def _ended(self, messages: int, began_s: float, answer: "asyncio.Future[Any]") -> None:
+        """Take note of how a put ended, also when nobody waits for it; what the map did not take is put later."""
+        if not (answer.cancelled() or answer.exception()):
+            self._observed(asyncio.get_running_loop().time() - began_s)
             return
-        loop = asyncio.get_running_loop()
-        try:
-            with spans.asked("put into the map", "hazelcast"):
-                async with asyncio.timeout_at(put.began_s + PUT_S):
-                    await _mapped(put.answer)
-        except (StoreError, TimeoutError) as error:
-            log.warning("the map did not take messages in time", reason=str(error) or f"over {PUT_S} s")
-            self._answers = False
-            self._miss(put.messages)
-        else:
-            self._observed(loop.time() - put.began_s)
+        reason = f"over {PUT_S} s" if answer.cancelled() else _first_line(cast(BaseException, answer.exception()))
+        log.warning("the map did not take messages in time", reason=reason)
+        self._answers = False
+        self._miss(messages)
 
     def _miss(self, count: int) -> None:
         self.missed += count
@@ -192,8 +191,10 @@ class Projection:
             log.info("the map was given the recent messages again", messages=count)
 
     async def _put_chunk(self, entries: Sequence[Entry]) -> int:
-        async with asyncio.timeout(OPERATION_S):
-            await _mapped(self._sent(entries))
+        answer = self._sent(entries, OPERATION_S)
+        await asyncio.wait([answer])
+        if answer.cancelled() or answer.exception():
+            raise StoreError("the map did not take the recent messages")
         return len(entries)
 
     # How it is

@@ -7,21 +7,13 @@ disk. Private parts of hazelcast-python-client 5.7 are used; tests/unit/nodes/ha
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from hazelcast.asyncio import Map
 from hazelcast.errors import HazelcastError
 from hazelcast.protocol.codec import map_put_all_codec
 
 from nodes.hazelcast.text import Text
-
-
-class Put(NamedTuple):
-    """Messages on their way into the map: how many, since when, and what is done when the map has them."""
-
-    messages: int
-    began_s: float
-    answer: "asyncio.Future[Any]"
 
 
 def send(messages: "Map[Text, Text]", texts: Mapping[Text, Text]) -> "asyncio.Future[Any]":

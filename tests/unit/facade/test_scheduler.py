@@ -3,14 +3,16 @@
 import contextlib
 import os
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 
 import pytest
+from greenlet import getcurrent
 from structlog.typing import EventDict
 
 from common import origin
-from facade.server.scheduler import TIMERS, Scheduler
+from facade.server.scheduler import CALLBACKS, TIMERS, Scheduler
 from tests.support import eventually
 
 
@@ -104,6 +106,60 @@ def test_a_defect_ends_only_what_has_it(logged: list[EventDict]) -> None:
     scheduler.call_later(0.0, lambda: 1 / 0)
     scheduler.spawn(done.append, 1)
     turned(scheduler, lambda: done and len(logged) == 3)
+
+
+def test_a_greenlet_that_is_used_again_has_nothing_of_its_last_call() -> None:
+    """Neither its request, by which its lines in the log are named, nor what it was called with."""
+    scheduler = Scheduler()
+    found: list[tuple[object, object]] = []
+
+    class Page:
+        """Something large."""
+
+    page = Page()
+    left = weakref.ref(page)
+
+    def work(_page: object) -> None:
+        found.append((getcurrent(), origin.current()))
+        origin.begin(origin.received("mine", None))
+
+    scheduler.spawn(work, page)
+    del page
+    turned(scheduler, lambda: len(found) == 1)
+    assert left() is None
+    scheduler.spawn(work, None)
+    turned(scheduler, lambda: len(found) == 2)
+
+    assert found[0] == found[1]
+    assert found[1][1] is None
+
+
+def test_a_turn_calls_back_so_often_and_polls_again() -> None:
+    """A batch that was answered does not keep new requests waiting until all of its posts are."""
+    scheduler = Scheduler()
+    called: list[int] = []
+    for number in range(2 * CALLBACKS):
+        scheduler.call_soon(called.append, number)
+    scheduler.turn(0.0)
+    assert list(range(CALLBACKS)) == called
+    scheduler.turn(0.0)
+    assert list(range(2 * CALLBACKS)) == called
+
+
+def test_the_shortest_wait_for_an_idle_loop_counts() -> None:
+    """Whoever asked first."""
+    scheduler = Scheduler()
+    called: list[str] = []
+
+    def busy() -> None:
+        scheduler.call_soon(busy)
+
+    scheduler.call_soon(busy)
+    scheduler.when_idle(lambda: called.append("long"), 60.0)
+    scheduler.when_idle(lambda: called.append("short"), 0.01)
+    scheduler.turn(0.0)
+    assert [] == called
+    turned(scheduler, lambda: called == ["long", "short"])
 
 
 def test_a_cancelled_timer_does_nothing() -> None:

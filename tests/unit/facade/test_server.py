@@ -167,19 +167,25 @@ def test_a_request_is_answered(address: str) -> None:
             (
                 b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + line + b"\r\n",
                 400,
-                "header",
+                "this is not valid HTTP: " + wrong,
             )
-            for line in (b"GET / HTTP/1.1\r\n", b"X: y\n", b" X: y\r\n", b"X : y\r\n", b"X: \0\r\n")
+            for line, wrong in (
+                (b"GET / HTTP/1.1\r\n", "Invalid header token"),
+                (b"X: y\n", "Missing expected CR after header value"),
+                (b" X: y\r\n", "Invalid header token"),
+                (b"X : y\r\n", "Invalid header token"),
+                (b"X: \0\r\n", "Invalid header value char"),
+            )
         ),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1;" + b"1" * 65_536,
             400,
-            "what is between two chunks, or follows them, is over 16384 bytes",
+            "chunk extensions or trailers are over the limit of 16384 bytes",
         ),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 8_192,
             400,
-            "what is between two chunks, or follows them, is over 16384 bytes",
+            "chunk extensions or trailers are over the limit of 16384 bytes",
         ),
         (
             b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
@@ -301,6 +307,51 @@ def test_who_is_one_too_many_is_told_at_once_and_health_always() -> None:
     assert took_s < 0.05
 
 
+GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answers", "closed"),
+    [
+        (GET % b"a", [b"HTTP/1.1 503"], False),
+        (GET % b"a" * 2, [b"HTTP/1.1 503"] * 2, False),
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", [b"HTTP/1.1 503"], True),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", [b"HTTP/1.1 503"], True),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [b"HTTP/1.0 503"], True),
+        (b"nonsense\r\n\r\n", [b"HTTP/1.0 400"], True),
+    ],
+)
+def test_a_refusal_ends_as_its_client_expects(sent: bytes, answers: list[bytes], *, closed: bool) -> None:
+    """While all places are taken, and one waits: on the same connection if that goes on."""
+    go, at_work, scheduler = threading.Event(), threading.Semaphore(0), Scheduler()
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        at_work.release()
+        held(scheduler, go)
+        return hello(environ, start_response)
+
+    with serving(slow, Limits(queued=1), scheduler) as listening, contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection(split(listening), timeout=10.0)) for _ in range(4)]
+        for connection in connections[:3]:
+            connection.sendall(GET % b"held")
+        assert all(at_work.acquire(timeout=5.0) for _ in range(2))
+        time.sleep(0.1)  # until the third one waits
+        connection = connections[3]
+        connection.sendall(sent)
+        came = b""
+        while came.count(b"HTTP/1.") < len(answers) or (closed and connection.recv(1, socket.MSG_PEEK)):
+            came += connection.recv(65_536)
+        go.set()
+        assert [b"HTTP/1.1 200"] * 3 == [one.recv(65_536)[:12] for one in connections[:3]]
+        if not closed:
+            connection.sendall(GET % b"again")
+            assert b"HTTP/1.1 200" == connection.recv(65_536)[:12]
+
+    heads = [b"HTTP/1." + part[:5] for part in came.split(b"HTTP/1.")[1:]]
+    assert (answers, closed) == (heads, b"connection: close" in came.lower())
+    assert not (sent.startswith(b"HEAD") and came.partition(b"\r\n\r\n")[2])
+
+
 def test_headers_after_the_last_chunk_are_dropped() -> None:
     """However many they are, up to the limit; they do not change those of the request."""
     parser = Parser(Adjustments(max_request_header_size=20_000))
@@ -312,6 +363,25 @@ def test_headers_after_the_last_chunk_are_dropped() -> None:
 
     assert (True, None, b"hi") == (parser.completed, parser.error, parser.get_body_stream().read())
     assert {"HOST": "x", "CONTENT_LENGTH": "2"} == parser.headers
+    parser.close()
+
+
+def test_a_chunk_is_read_as_a_whole() -> None:
+    """One of nothing but ends of lines, which kept the loop for seconds: llhttp is not called for each."""
+    parser, fed = Parser(Adjustments()), list[int]()
+    feed = parser._feed
+
+    def counted(piece: bytes) -> bool:
+        fed.append(len(piece))
+        return feed(piece)
+
+    parser._feed = counted  # type: ignore[method-assign]
+    sent = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4E20\r\n%b\r\n0\r\n\r\n" % (b"\n" * 20_000)
+    while sent:
+        sent = sent[parser.received(sent[:8_192]) :]
+
+    assert (True, None, 20_000) == (parser.completed, parser.error, len(parser.get_body_stream().read()))
+    assert len(fed) < 10, fed
     parser.close()
 
 

@@ -45,12 +45,14 @@ class Twin:
 
     def __init__(self) -> None:
         self.puts: list[dict[str, str]] = []
+        self.sent = 0
         self.answers = asyncio.Event()
         self.answers.set()
         self.error: Exception | None = None
 
     def send(self, _map: object, texts: Mapping[Text, Text]) -> "asyncio.Future[None]":
         """See putting.send."""
+        self.sent += 1
 
         async def put() -> None:
             await self.answers.wait()
@@ -74,7 +76,8 @@ def projected(twin: Twin, *, observed: Callable[[float], object] = lambda _secon
 
 async def put(projection: Projection, entries: Sequence[Entry]) -> None:
     """Put messages, and wait as a node does."""
-    await projection.taken(projection.send(entries))
+    if answer := projection.send(entries):
+        await asyncio.wait([answer])
 
 
 def new(*texts: str) -> list[Entry]:
@@ -91,6 +94,25 @@ def test_messages_are_put_as_they_are() -> None:
         await put(projected(twin, observed=observed.append), entries)
         assert [dict(entries)] == twin.puts
         assert 1 == len(observed)
+
+    asyncio.run(run())
+
+
+def test_a_put_that_nobody_waits_for_is_on_its_way_and_counted() -> None:
+    """It is sent before the append is replicated, and judged also when the append is given up meanwhile."""
+
+    async def run() -> None:
+        twin, observed = Twin(), list[float]()
+        projection = projected(twin, observed=observed.append)
+        projection.send(new("a"))
+        assert 1 == twin.sent
+        await asyncio.sleep(2 * PUT_S)
+        assert (0, 1, 0) == (projection.missed, len(observed), projection._puts)
+        assert observed[0] < PUT_S
+        twin.error = OSError("broken")
+        projection.send(new("b", "c"))
+        await asyncio.sleep(PUT_S / 2)
+        assert (2, 0) == (projection.missed, projection._puts)
 
     asyncio.run(run())
 
