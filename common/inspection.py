@@ -82,7 +82,7 @@ class Lease(NamedTuple):
     listed: bool
     alive: bool
     configured: bool
-    renewed_s: float
+    renewed_s: Annotated[float, Meta(ge=-1)]
 
 
 class Called(Wire, frozen=True, kw_only=True):

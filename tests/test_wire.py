@@ -249,6 +249,13 @@ def test_a_wrong_frame_is_told_what_is_wrong(frame: bytes, told: str) -> None:
         codec.decode_request(frame)
 
 
+def test_a_time_is_a_number() -> None:
+    """msgpack has NaN, which is above and below nothing."""
+    called = Called(leases=(Lease("x", "a:1", True, True, True, float("nan")),), members=())  # noqa: FBT003 (a tuple)
+    with pytest.raises(InvalidMessageError, match="Expected `float` >= -1"):
+        codec.decode_reply(codec.encode(called))
+
+
 def test_a_long_array_is_refused_at_its_head() -> None:
     """It is not made first: that of a frame of 1 MB would take 0.3 s of a node, which is fenced then."""
     head = msgpack.packb({"v": 2, "type": "join", "node": "a:1", "incarnation": 1, "in_sync": [0, []]})
