@@ -250,8 +250,8 @@ def test_a_wrong_frame_is_told_what_is_wrong(frame: bytes, told: str) -> None:
 
 
 def test_a_time_is_a_number() -> None:
-    """msgpack has NaN, which is above and below nothing."""
-    called = Called(leases=(Lease("x", "a:1", True, True, True, float("nan")),), members=())  # noqa: FBT003 (a tuple)
+    """Msgpack has NaN, which is above and below nothing."""
+    called = Called(leases=(Lease("x", "a:1", True, True, True, float("nan")),), members=())
     with pytest.raises(InvalidMessageError, match="Expected `float` >= -1"):
         codec.decode_reply(codec.encode(called))
 
