@@ -82,7 +82,7 @@ class Polled(dict[int, Any]):
             self._wanted.pop(descriptor, None)
 
 
-class Reader:
+class Callback:
     """A descriptor of somebody else, as waitress' loop wants it."""
 
     accepting = False

@@ -17,7 +17,7 @@ import structlog
 from greenlet import error as GreenletError  # noqa: N812 (it is a class)
 from greenlet import getcurrent, greenlet
 
-from facade.server.polling import Polled, Reader
+from facade.server.polling import Callback, Polled
 
 log = structlog.get_logger()
 
@@ -271,7 +271,7 @@ class Scheduler:
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call back whenever a descriptor is readable."""
-        self.polled[descriptor] = Reader(callback)
+        self.polled[descriptor] = Callback(callback)
 
     def remove_reader(self, descriptor: int) -> None:
         """Stop watching a descriptor."""
