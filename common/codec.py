@@ -101,11 +101,11 @@ Reply = (
     | Failure
 )
 
-# A longer frame is looked through by msgpack first, which refuses a long array at its head: msgspec makes it before it
-# looks at its length, in 0.3 s for a frame of 1 MB.
+# msgpack also unpacks each frame that is longer than this, before msgspec decodes it. msgpack reads the length of an
+# array before its items; msgspec checks it afterwards, which takes 0.3 s for a frame of 1 MB.
 SCANNED_BYTES = 65_536
 Message = TypeVar("Message", Request, Reply)
-FRAME_FIELDS = ("v", "context")  # of every message, and not told of each; see Wire
+FRAME_FIELDS = ("v", "context")  # fields that every message has in its frame; see Wire
 
 _REQUESTS, _REPLIES = ({kind.__struct_config__.tag: kind for kind in get_args(kinds)} for kinds in (Request, Reply))
 # msgspec 0.22 looks at the types of a struct at their first use, and crashes the process if two threads make it do
@@ -150,7 +150,7 @@ def _decoded(
 
 
 def _unpack(frame: bytes) -> object:
-    """What is in a frame, whatever it is; raises InvalidMessageError for what no message has."""
+    """The content of a frame, which need not be a message; raises InvalidMessageError beyond the limits of messages."""
     try:
         return msgpack.unpackb(
             frame,
@@ -166,7 +166,7 @@ def _unpack(frame: bytes) -> object:
 
 
 def _what_is_wrong(fields: object, kinds: Mapping[str, type[Wire]], error: Exception) -> str:
-    """Why a frame was not decoded, for whoever speaks another version, or another protocol."""
+    """The reason why a frame with this content was not decoded, also if it is of another version or protocol."""
     if not isinstance(fields, dict):
         return f"a frame must be a msgpack map, not {type(fields).__name__}"
     if (version := fields.get("v")) != VERSION:

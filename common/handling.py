@@ -16,7 +16,7 @@ Handler = Callable[[Request], Awaitable[Reply]]
 
 
 class Direct(NamedTuple):
-    """Answers requests of some kinds without a task: `take` is called with each, and calls back once with its reply."""
+    """A handler without tasks, for requests of some kinds: `take` gets each with a callback, and calls that once."""
 
     kinds: tuple[type[Request], ...]
     take: Callable[[Request, Callable[[Reply], None]], None]
@@ -43,7 +43,7 @@ async def answer(handler: Handler, frame: bytes) -> Reply:
 
 
 async def answer_request(handler: Handler, request: Request, source: origin.Origin | None) -> Reply:
-    """The reply to one request, which belongs to that of a client."""
+    """The reply to one request; `source` is the client's request that caused it."""
     with origin.of(source), spans.served(type(request).__name__):
         return await _answer(handler, request)
 
@@ -56,5 +56,10 @@ async def _answer(handler: Handler, request: Request) -> Reply:
     except ThreefoldError as error:
         return failure(Code.FAILED, str(error))
     except Exception:
-        log.exception("a handler broke")  # a defect of ours: the log has the traceback, the peer does not
-        return Failure(code=Code.FAILED, reason="internal error")
+        return defect()
+
+
+def defect() -> Failure:
+    """Log the exception that is being handled, a defect of ours; the reply does not have its traceback."""
+    log.exception("a handler broke")  # noqa: LOG004 (its callers handle an exception)
+    return Failure(code=Code.FAILED, reason="internal error")

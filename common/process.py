@@ -23,9 +23,9 @@ log = structlog.get_logger()
 P = ParamSpec("P")
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-# Of the cyclic garbage collector, instead of 700, 10 and 10: a batch of messages makes thousands of objects that live
-# for milliseconds, and each collection looked at them. It took 4 to 8 % of the CPU time of a batch of 100.
-_COLLECTIONS = (20_000, 20, 50)
+# Thresholds of the cyclic garbage collector. With Python's own (700, 10, 10) it scanned the thousands of short-lived
+# objects of a batch again and again: 2 to 8 % of the CPU time of a batch of 100 messages (docs/measurements.md).
+_GC_THRESHOLDS = (20_000, 20, 50)
 
 
 def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
@@ -34,7 +34,7 @@ def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
     @wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         logs.configure(name)
-        gc.set_threshold(*_COLLECTIONS)
+        gc.set_threshold(*_GC_THRESHOLDS)
         try:
             versions.refuse_known_bad(rpc.LIBZMQ)
             descriptors.allow()

@@ -9,7 +9,7 @@ import structlog
 from common import codec
 from common.codec import Reply, Request
 from common.errors import InvalidMessageError
-from common.handling import NO_DIRECT, Direct, Handler, Heard, answer_request
+from common.handling import NO_DIRECT, Direct, Handler, Heard, answer_request, defect
 from common.keyring import Keyring
 from common.origin import Origin
 from common.replication import Admit, Fence, Found, Heartbeat, Join, Renew, Replicate
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 IN_FLIGHT = 1_024  # requests that a server works on at once: two facades with 512 each
 DRAIN_S = 5.0  # for what is in flight when a server is told to stop
-DRAIN_PAUSE_S = 0.01
+DRAIN_PAUSE_S = 0.01  # between two checks whether all is answered
 DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
 LAST_REPLIES_S = 0.1  # before a server closes: libzmq drops a reply that arrives together with the end of a connection
 LOOK_S = 1.0  # between two looks at the connections, beside those at their news
@@ -34,7 +34,7 @@ class Server:
         address: host:port to bind.
         handler: answers one valid request; what it raises becomes a Failure.
         keyring: who may ask, and speak for whom; None: everybody, for anybody.
-        direct: answers some kinds instead.
+        direct: answers requests of its kinds instead of `handler`.
         in_flight, peer_in_flight: most requests at once, of all and of one connection; one more is answered OVERLOADED
             at once.
         connections: most at once; one more is not taken.
@@ -150,8 +150,7 @@ class Server:
         try:
             self._direct.take(request, lambda reply: self._reply(heard, reply))
         except Exception:
-            log.exception("a handler broke")
-            self._reply(heard, Failure(code=Code.FAILED, reason="internal error"))
+            self._reply(heard, defect())
 
     async def _answer(self, heard: Heard, request: Request, source: Origin | None) -> None:
         self._reply(heard, await answer_request(self._handler, request, source))
@@ -172,22 +171,13 @@ class Server:
 
 
 def _forbidden(caller: str, request: Request) -> Failure | None:
-    """The refusal of a request that says it comes from another address than it does."""
-    match request:
-        case Register(address=said) | Leave(address=said):
-            pass
-        case (
-            Join(node=said)
-            | Heartbeat(node=said)
-            | Replicate(node=said)
-            | Renew(node=said)
-            | Fence(node=said)
-            | Admit(node=said)
-            | Found(node=said)
-        ):
-            pass
-        case _:
-            return None
-    if said == caller:
+    """The refusal of a request that names another sender than the caller; None for any other request."""
+    if isinstance(request, Register | Leave):
+        sender = request.address
+    elif isinstance(request, Join | Heartbeat | Replicate | Renew | Fence | Admit | Found):
+        sender = request.node
+    else:
         return None
-    return Failure(code=Code.FORBIDDEN, reason=f"the key of {caller} does not speak for {said}")
+    if sender == caller:
+        return None
+    return Failure(code=Code.FORBIDDEN, reason=f"the key of {caller} does not speak for {sender}")

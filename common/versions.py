@@ -19,7 +19,7 @@ FLOORS: Mapping[str, Floor] = {
     "httptools": Floor((0, 9, 0), "CVE-2024-27982 of its llhttp: requests hidden in others"),
     "libzmq": Floor((4, 3, 3), "CVE-2020-15166: a peer that does not finish its handshake blocks the server"),
     "msgpack": Floor((1, 2, 1), "CVE-2026-57585: an Unpacker that is used after an error crashes the process"),
-    "waitress": Floor((3, 0, 1), "CVE-2024-49769: a client that leaves makes the loop busy"),
+    "waitress": Floor((3, 0, 1), "CVE-2024-49768 and CVE-2024-49769: requests hidden in others, and a busy loop"),
 }
 
 

@@ -37,8 +37,8 @@ class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     """The base of all messages.
 
     Attributes:
-        v, context: the version of the protocol, and the request of a client that a request is sent for. They belong to
-            the frame: `common.codec` sets them in it alone.
+        v: the version of the protocol; 0 outside of a frame.
+        context: the client's request that caused this one; unset outside of a frame. `common.codec` sets both.
     """
 
     v: int = 0

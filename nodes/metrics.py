@@ -80,7 +80,7 @@ class NodeMetrics:
         return handle
 
     def measured_direct(self, direct: Direct) -> Direct:
-        """The same for what answers without a task."""
+        """The same for a handler without tasks."""
 
         def take(request: Request, reply: Callable[[Reply], None]) -> None:
             ended = self._began(request)
@@ -94,7 +94,7 @@ class NodeMetrics:
         return Direct(direct.kinds, take)
 
     def _began(self, request: Request) -> Callable[[Reply | None], None]:
-        """A request has come; what is to be called with its answer, None when there is none."""
+        """Count a request as begun; the caller calls the returned function with its reply, None if it failed."""
         name, began_s = str(type(request).__struct_config__.tag), time.perf_counter()
         self._in_flight.inc()
 

@@ -1,4 +1,4 @@
-"""What an append is answered with that a logging node does not take, or that was not stored."""
+"""The failures that a logging node answers an append with: an id from the future, or a message that is not stored."""
 
 from collections.abc import Sequence
 

@@ -198,11 +198,11 @@ class LoggingNode:
         if request.key:
             finish = await self._replicator.append_keyed(request)
             if finish.outcome is Outcome.STORED and not request.forwarded:
-                await _ended(self._send([Entry(finish.message_id, request.msg)]))
+                await _wait_for_map(self._send([Entry(finish.message_id, request.msg)]))
         else:
             put = self._send([entry])
             finish = await self._replicator.append([(request.id, request.msg, None)])
-            await _ended(put)
+            await _wait_for_map(put)
         if refused := refusals.not_stored(finish):
             return refused
         message_id = finish.message_id or request.id
@@ -224,7 +224,7 @@ class LoggingNode:
             return StoredAll(count=0, node=self._address)
         put = self._send(request.entries)
         finish = await self._replicator.append([(*entry, None) for entry in request.entries])
-        await _ended(put)
+        await _wait_for_map(put)
         if refused := refusals.not_stored(finish):
             return refused
         if request.origins:
@@ -243,7 +243,7 @@ class LoggingNode:
         )
 
     def _send(self, entries: "tuple[Entry, ...] | list[Entry]") -> "asyncio.Future[Any] | None":
-        """Send messages to the map: if nothing decides about them first, its members work while the disks do."""
+        """Send messages to the map. Sent before their replication, they reach its members while the disks flush."""
         return self._projection.send(entries) if self._projection else None
 
     def _log_stored(self, message_id: str, text: str, **source: str) -> None:
@@ -281,8 +281,8 @@ class LoggingNode:
         return core.why_not_written()[:REASON_CHARACTERS] if state is not State.LEAVING else ""
 
 
-async def _ended(put: "asyncio.Future[Any] | None") -> None:
-    """Wait until a put has ended, well or not: no append fails because of the map."""
+async def _wait_for_map(put: "asyncio.Future[Any] | None") -> None:
+    """Wait until a put has ended, also in an error: no append fails because of the map."""
     if put:
         with spans.asked("wait for the map", "hazelcast"):
             await asyncio.wait([put])

@@ -170,4 +170,4 @@ def _json_type(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_not_json, object_pairs_hook=_unique)  # made once: 2 us
+_DECODER = json.JSONDecoder(parse_constant=_not_json, object_pairs_hook=_unique)  # json.loads makes one: 2 us

@@ -15,7 +15,7 @@ from facade.server.scheduler import Scheduler
 
 BATCHES = 2  # on their way at once: while they are, the next one fills
 BATCH_ITEMS = 200  # some milliseconds for a node
-FILLING_S = 0.01  # for which a batch waits for a loop that is never idle
+FILLING_S = 0.01  # the longest wait of a batch for an idle loop
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -30,7 +30,7 @@ class _Waiting(Generic[Item, Answer]):
 
 
 class Batcher(Generic[Item, Answer]):
-    """Sends what came, as soon as the loop is idle; what comes while BATCHES are on their way waits for one.
+    """Sends the items that wait when the loop is idle; while BATCHES are on their way, items wait for the next one.
 
     Args:
         scheduler: of the greenlets.

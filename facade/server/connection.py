@@ -14,9 +14,8 @@ from waitress.utilities import build_http_date
 from common import origin
 from common.config import Limits
 from facade.api import problem
-from facade.server import load_shedding
+from facade.server import load_shedding, refusal
 from facade.server.parser import Parser
-from facade.server.refusal import sentence
 from facade.server.scheduler import GONE
 
 log = structlog.get_logger()
@@ -27,7 +26,7 @@ SPARE_S = 1.0  # for a connection beyond the limit, so that there is soon anothe
 
 @functools.lru_cache(maxsize=256)
 def _title(name: str) -> str:
-    """The name of a header as answers have it."""
+    """The name of a header with capitals: Content-Type for content-type."""
     return "-".join(part.capitalize() for part in name.split("-"))
 
 
@@ -43,16 +42,14 @@ def _head(task: Task) -> bytes:
     ask to keep it, and after one to a request that asks to close it.
     """
     connection = task.request.headers.get("CONNECTION", "").lower()
-    known, old = task.content_length is not None, task.version == "1.0"
-    if not (known and task.has_body) or connection == "close" or (old and connection != "keep-alive"):
+    known, body, old = task.content_length is not None, task.has_body, task.version == "1.0"
+    if not (known and body) or connection == "close" or (old and connection != "keep-alive"):
         task.set_close_on_finish()
     lines = [f"HTTP/{task.version} {task.status}", f"Date: {_date(int(task.start_time))}"]
     lines += [f"{_title(name)}: {value}" for name, value in task.response_headers if name.lower() != "content-length"]
-    if not task.has_body:
-        pass
-    elif known:
+    if body and known:
         lines.append(f"Content-Length: {task.content_length}")
-    elif not old:
+    elif body and not old:
         lines.append("Transfer-Encoding: chunked")
         task.chunked_response = True
     if old and not task.close_on_finish:
@@ -74,7 +71,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         origin.begin(source)
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # that would be a flood
             log.info("request refused", status=error.code, reason=error.body)
-        body = problem.body(error.code, sentence(error.code, error.body, self.channel.limits))
+        body = problem.body(error.code, refusal.message(error.code, error.body, self.channel.limits))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
         self.response_headers += [("X-Request-ID", source.request_id), *problem.SECURITY]

@@ -16,18 +16,18 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class Parser:
-    """One request, with what waitress' channel and tasks want of it: its `parser_class`.
+    """One request, with the interface of waitress' `parser_class`.
 
-    llhttp does not say where a request ends. So it gets the bytes up to the end of the head; then, of a body in chunks,
-    each chunk as a whole and what is between them line by line. A body with a length is counted here.
+    llhttp does not say where a request ends. So it is fed the bytes up to the end of the head, and of a body in chunks
+    either a part of one chunk or one line around it. A body with a Content-Length does not go through llhttp.
 
     Args:
         adjustments: waitress' settings; those for the body and the headers are limits in bytes.
         url_bytes: most bytes of the first line.
 
     Attributes:
-        headers: by name, in capitals and with `_` for `-`; those of one name are joined. Without names that have a `_`
-            themselves: they would look like others.
+        headers: values by name, in capitals and with `_` for `-`. Values of one name are joined. A name that has a `_`
+            itself is dropped, because it would look like another one.
         completed: the request is whole, or refused.
         error: why it is refused.
     """
@@ -49,10 +49,12 @@ class Parser:
         self._head = self._url = b""
         self._hosts = 0
         self._body: Any = None
-        self._received = 0  # bytes of the head, then of the body
+        self._head_received = 0  # bytes, with the blank lines before it
+        self._received = 0  # bytes of the body
         self._length = 0  # bytes of the body, when it does not come in chunks
-        self._chunked = self._sized = self._last = False  # _sized: the line of a chunk's size has begun
-        self._line = b""  # between two chunks, or behind the last one
+        self._chunked = self._ended = False
+        self._line = b""  # the current line between two chunks, or behind the last one
+        self._has_size = False  # that line has the size of a chunk
         self._chunk_left = 0
         self._framing_bytes = 0  # since the last byte of the body
 
@@ -67,7 +69,7 @@ class Parser:
             else:
                 taken += self._take_body(data[taken : taken + self._length - self._received])
         if self.completed:
-            self._llhttp = None  # they refer to each other
+            self._llhttp = None  # parser and llhttp refer to each other
             self.expect_continue = False  # for a body that is refused, or that there is none of
         return len(data) if self.error else taken
 
@@ -85,18 +87,17 @@ class Parser:
         at = (seam + data).find(_HEAD_END)
         end = len(data) if at < 0 else at + len(_HEAD_END) - len(seam)
         self._head = (self._head + data[:end]).lstrip(b"\r\n")  # blank lines may be before a request
-        self._received += end
-        if self._received > self._header_bytes:
+        self._head_received += end
+        if self._head_received > self._header_bytes:
             self._refuse(431)
         elif self._feed(data[:end]) and len(self._url) > self._url_bytes:
             self._refuse(414)
         elif self.headers_finished and not self.error:
-            self._received = 0
-            self._head_is_whole()
+            self._begin_body()
         return end
 
-    def _head_is_whole(self) -> None:
-        """Decide what the request is, and how its body comes."""
+    def _begin_body(self) -> None:
+        """The head is complete: validate it, and find out how the body comes."""
         headers = self.headers
         self.command, self.version = self._llhttp.get_method().decode(), self._llhttp.get_http_version()
         if unclear := validation.ambiguity(self._head.partition(b"\r\n")[0], headers, self._hosts):
@@ -131,7 +132,7 @@ class Parser:
         return len(piece)
 
     def _take_chunks(self, data: bytes, begin: int) -> int:
-        """Give llhttp a part of a chunk, or a line around it: a request may end at the end of a line, nowhere else."""
+        """Feed llhttp a part of a chunk, or a line around it: a request can end only at the end of a line."""
         inside = self._chunk_left > 0
         end = begin + self._chunk_left if inside else data.find(b"\n", begin) + 1 or None
         piece = data[begin:end]
@@ -146,18 +147,18 @@ class Parser:
             self._refuse(413)
         elif self._framing_bytes > self._header_bytes:
             self._refuse(400, f"chunk extensions or trailers are over the limit of {self._header_bytes} bytes")
-        elif self._last:
+        elif self._ended:
             self.headers["CONTENT_LENGTH"] = str(self._received)
             self.completed = True
         return len(piece)
 
     def _take_line(self, piece: bytes) -> None:
-        """Count what is between two chunks; llhttp has found it right."""
+        """Count a line between two chunks, which llhttp has accepted, and read the size of the next chunk from it."""
         self._framing_bytes += len(piece)
         self._line += piece
         if piece.endswith(b"\n"):
-            if self._sized:
-                self._sized = False
+            if self._has_size:
+                self._has_size = False
                 self._chunk_left = int(self._line.partition(b";")[0], 16)
             self._line = b""
 
@@ -195,7 +196,7 @@ class Parser:
 
     def on_chunk_header(self) -> None:
         """The size of a chunk is read."""
-        self._sized = True
+        self._has_size = True
 
     def on_body(self, part: bytes) -> None:
         """More of the body has come."""
@@ -204,4 +205,4 @@ class Parser:
 
     def on_message_complete(self) -> None:
         """The request has ended, unless its body is counted here."""
-        self._last = True
+        self._ended = True

@@ -12,10 +12,7 @@ log = structlog.get_logger()
 
 EVENTS = 64  # taken in one turn; under a flood, accepted requests go on between two turns
 
-_READ, _WRITE = (
-    select.EPOLLIN,
-    select.EPOLLOUT,
-)  # without EPOLLPRI: nobody reads urgent data, so it would be reported in each turn
+_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT  # EPOLLPRI would report urgent data, which nobody reads, in each turn
 
 
 class Polled(dict[int, Any]):
@@ -83,7 +80,7 @@ class Polled(dict[int, Any]):
 
 
 class Callback:
-    """A descriptor of somebody else, as waitress' loop wants it."""
+    """A foreign descriptor with the interface of waitress' polled objects: calls back when it is readable."""
 
     accepting = False
     notifies = True  # its interest never changes
@@ -100,7 +97,7 @@ class Callback:
         return False
 
     def handle_error(self) -> None:
-        """Tell what the callback raised."""
+        """Log the exception of the callback."""
         log.exception("something in the loop broke")  # noqa: LOG004 (the loop calls it for what was raised)
 
     def handle_close(self) -> None:

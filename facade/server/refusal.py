@@ -1,4 +1,4 @@
-"""Why a request is refused before the application has it, and what its client is told."""
+"""Requests that are refused before they reach the application, and the messages for their clients."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -8,11 +8,11 @@ from common.config import Limits
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """In the form of waitress' own errors.
+    """The reason of a refusal, with the attributes of waitress' own errors.
 
     Attributes:
         code: the HTTP status.
-        body: what was found, where the status does not say it.
+        body: what is wrong, if the status does not say it.
     """
 
     code: int
@@ -24,8 +24,8 @@ class Refusal:
         return HTTPStatus(self.code).phrase
 
 
-def sentence(status: int, found: str, limits: Limits) -> str:
-    """For the client: what was found, or which limit the request is over."""
+def message(status: int, found: str, limits: Limits) -> str:
+    """The message for the client: what is wrong, or which limit the request exceeds."""
     match status:
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return found

@@ -95,7 +95,7 @@ class Scheduler:
         self._hub: greenlet | None = None  # in which the loop turns, while it does
         self._ready: deque[tuple[Any, ...]] = deque()  # callbacks, each with its arguments
         self._when_idle: list[Callable[[], object]] = []
-        self._idle_at_most_s = 0.0  # when they are called, idle or not
+        self._idle_due_s = 0.0  # then they are called even if the loop is busy
         self._timers: list[tuple[float, int, Timer]] = []
         self._most_timers = TIMERS  # above it, cancelled timers are removed
         self._number = itertools.count().__next__
@@ -112,7 +112,7 @@ class Scheduler:
         self.call_soon(self.begin, work, *arguments)
 
     def begin(self, work: Callable[..., object], *arguments: Any) -> None:
-        """The same, and it begins now; for callbacks of the loop."""
+        """The same as `spawn`, but it begins now; only for callbacks of the loop."""
         if self._resting:
             own = self._resting.pop()
             own.gr_context = Context()
@@ -123,7 +123,7 @@ class Scheduler:
         own.switch(work, arguments)
 
     def _run(self) -> None:
-        """One call after the other: a new greenlet takes 8 us, most of it for the memory of its frames."""
+        """Run one call after another: a new greenlet would take 8 us, most of it for the memory of its frames."""
         own = getcurrent()
         try:
             while hub := self._hub:
@@ -211,7 +211,7 @@ class Scheduler:
             busy |= self._call_timers() | bool(self._ready)
             for _ in range(min(len(self._ready), CALLBACKS)):
                 self._guarded(*self._ready.popleft())
-            if self._when_idle and (not busy or self.time() >= self._idle_at_most_s):
+            if self._when_idle and (not busy or self.time() >= self._idle_due_s):
                 callbacks, self._when_idle = self._when_idle, []
                 for callback in callbacks:
                     self._guarded(callback)
@@ -219,7 +219,7 @@ class Scheduler:
             self._hub = None
 
     def _call_timers(self) -> bool:
-        """Call what is due; whether anything was."""
+        """Call the timers that are due; True if there were any."""
         called, now_s = False, self.time()
         while self._timers and (self._timers[0][0] <= now_s or self._timers[0][2].callback is None):
             if callback := heapq.heappop(self._timers)[2].callback:
@@ -244,7 +244,7 @@ class Scheduler:
     def when_idle(self, callback: Callable[[], object], at_most_s: float) -> None:
         """Call back once when a turn had nothing else to do; after about `at_most_s` in any case."""
         due_s = self.time() + at_most_s
-        self._idle_at_most_s = min(due_s, self._idle_at_most_s) if self._when_idle else due_s
+        self._idle_due_s = min(due_s, self._idle_due_s) if self._when_idle else due_s
         self._when_idle.append(callback)
 
     # As an asyncio loop has it

@@ -101,7 +101,7 @@ class Projection:
     def send(self, entries: Sequence[Entry]) -> "asyncio.Future[Any] | None":
         """Send messages to the map, at most CHUNK_MESSAGES with CHUNK_BYTES.
 
-        Returns: what is done when the map has them, and cancelled after PUT_S; None if there is nothing to wait for.
+        Returns: a future that ends when the map has them, and is cancelled after PUT_S; None if nothing was sent.
         """
         oldest = ids.last_id(ids.now_ms() - OLD_MS)
         recent = [entry for entry in entries if entry.id > oldest]
@@ -110,11 +110,11 @@ class Projection:
         if not self._answers or self._puts >= PUTS:
             self._miss(len(recent))
             return None
-        answer = self._sent(recent, PUT_S)
-        answer.add_done_callback(partial(self._ended, len(recent), asyncio.get_running_loop().time()))
+        answer = self._begin_put(recent, PUT_S)
+        answer.add_done_callback(partial(self._note_put, len(recent), asyncio.get_running_loop().time()))
         return answer
 
-    def _sent(self, entries: Sequence[Entry], within_s: float) -> "asyncio.Future[Any]":
+    def _begin_put(self, entries: Sequence[Entry], within_s: float) -> "asyncio.Future[Any]":
         self._puts += 1
         answer = self._send(self._map, {key_of(entry.id): Text(entry.msg) for entry in entries})
         late = asyncio.get_running_loop().call_later(within_s, answer.cancel)
@@ -126,8 +126,8 @@ class Projection:
         answer.add_done_callback(ended)
         return answer
 
-    def _ended(self, messages: int, began_s: float, answer: "asyncio.Future[Any]") -> None:
-        """Take note of how a put ended, also when nobody waits for it; what the map did not take is put later."""
+    def _note_put(self, messages: int, began_s: float, answer: "asyncio.Future[Any]") -> None:
+        """Note whether the map took messages in time, also when nobody waits for it; the others are put again later."""
         if not (answer.cancelled() or answer.exception()):
             self._observed(asyncio.get_running_loop().time() - began_s)
             return
@@ -191,7 +191,7 @@ class Projection:
             log.info("the map was given the recent messages again", messages=count)
 
     async def _put_chunk(self, entries: Sequence[Entry]) -> int:
-        answer = self._sent(entries, OPERATION_S)
+        answer = self._begin_put(entries, OPERATION_S)
         await asyncio.wait([answer])
         if answer.cancelled() or answer.exception():
             raise StoreError("the map did not take the recent messages")

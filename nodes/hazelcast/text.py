@@ -14,7 +14,7 @@ _SEED = 0x01000193  # of Hazelcast's MurmurHash3
 
 @functools.lru_cache(maxsize=1_024)
 def _hash_of(text: str) -> int:
-    """That of a partition; all keys of a batch have the same."""
+    """The hash of a partition key; the keys of one batch share one or two."""
     return Text(text).get_partition_hash()
 
 

@@ -88,7 +88,7 @@ class Replicator:
 
     @property
     def direct(self) -> Direct:
-        """Answers the requests of peers."""
+        """The handler of the requests of peers."""
         return Direct(get_args(PeerRequest), self._request)
 
     def _request(self, request: Request, reply: Callable[[Reply], None]) -> None:
@@ -200,12 +200,10 @@ class Replicator:
         if self._stopped:
             return
         try:
-            done = self._disk.commit(effect)
+            if self._disk.commit(effect):
+                self._run()
         except Exception as error:
             self._break(error)
-        else:
-            if done:
-                self._run()
 
     def _schedule(self) -> None:
         if self._due:

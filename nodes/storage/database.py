@@ -66,7 +66,7 @@ class Database:
         self._file = path.stat()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._in_use = threading.Lock()
-        self._waits = True  # for BUSY_MS
+        self._waits = True  # statements wait for BUSY_MS
 
     def start(self, work: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         """Run `work` in the thread after whatever was started before, also when nobody awaits the future."""
@@ -74,11 +74,11 @@ class Database:
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._in_use:
-            self._wait_for_others(waits=True)
+            self._set_waits(waits=True)
             return work(self.connection)
 
-    def _wait_for_others(self, *, waits: bool) -> None:
-        """Whether a statement waits for a lock of another program."""
+    def _set_waits(self, *, waits: bool) -> None:
+        """Set whether statements wait for the locks of other programs."""
         if waits != self._waits:
             self._waits = waits
             set_busy_ms(self.connection, BUSY_MS if waits else 0)
@@ -92,7 +92,7 @@ class Database:
         if not self._in_use.acquire(blocking=False):
             return False
         try:
-            self._wait_for_others(waits=False)
+            self._set_waits(waits=False)
             work(self.connection)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & _KIND != sqlite3.SQLITE_BUSY:
