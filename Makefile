@@ -44,7 +44,7 @@ simulate: $(TESTABLE)
 
 # Known holes in what is installed; a source of advisories that cannot be reached is told, and is no failure.
 audit: $(TESTABLE)
-	$(BIN)/python -m tests.advisories .ci/requirements.txt .ci/requirements-test.txt
+	$(BIN)/python -m tests.tools.advisories .ci/requirements.txt .ci/requirements-test.txt
 
 # What the product is made of, in the form of CycloneDX.
 sbom: $(TESTABLE)
@@ -53,12 +53,12 @@ sbom: $(TESTABLE)
 
 # Faults on real clusters under load, and the checker's verdict: about 25 s a fault.
 torture: $(INSTALLED)
-	$(BIN)/python -m scripts.torture
+	$(BIN)/python -m tests.chaos.torture
 
 # A loaded cluster with a random fault every half minute, for so many minutes; a report and a plot in data/.
 MINUTES ?= 60
 soak: $(INSTALLED)
-	$(BIN)/python -m scripts.soak --minutes $(MINUTES) --report data/soak.json --plot data/soak.svg
+	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES) --report data/soak.json --plot data/soak.svg
 
 # What nobody expects, over HTTP and the wire, in one run of about 20 minutes; what it finds becomes a test.
 SEED ?= 1
@@ -67,11 +67,11 @@ fuzz: $(TESTABLE)
 
 # Two and five times what a facade can; draws docs/overload.svg.
 overload: $(TESTABLE)
-	$(BIN)/python -m tests.overload
+	$(BIN)/python -m tests.bench.overload
 
 # Figures beside a bare echo, in one run of about 20 minutes; needs wrk (apt-get install wrk).
 bench: $(TESTABLE)
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.run
 
 # Pins what pyproject.toml asks for, with hashes and without addresses.
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate --python-version 3.11
@@ -81,11 +81,11 @@ lock: $(TESTABLE)
 
 # What is generated from the code.
 docs: $(INSTALLED)
-	$(BIN)/python -m scripts.reference
+	$(BIN)/python -m tests.tools.reference
 
 # Pictures of the page for README.md, of a running cluster; needs chromium.
 screenshots: $(TESTABLE)
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tests.tools.screenshots
 
 clean:
 	rm -rf .venv data

@@ -13,7 +13,7 @@ import tomli
 from msgspec import Meta, Struct, field
 
 from common.errors import ConfigError
-from common.wire import MESSAGE_BYTES
+from common.protocol.messages import MESSAGE_BYTES
 
 DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
 

@@ -13,10 +13,14 @@ from typing import ParamSpec
 
 import structlog
 
-from common import curve, descriptors, logs, rpc, spans, versions
+from common import descriptors
 from common.config import Config
 from common.errors import ConfigError, FatalError
-from common.keyring import PUBLIC, SECRET, Keyring
+from common.rpc.zmq import curve
+from common.rpc.zmq.sockets import LIBZMQ
+from common.security import versions
+from common.security.keyring import PUBLIC, SECRET, Keyring
+from common.telemetry import logs, tracing
 
 log = structlog.get_logger()
 
@@ -36,9 +40,9 @@ def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
         logs.configure(name)
         gc.set_threshold(*_GC_THRESHOLDS)
         try:
-            versions.refuse_known_bad(rpc.LIBZMQ)
+            versions.refuse_known_bad(LIBZMQ)
             descriptors.allow()
-            spans.record(name)
+            tracing.configure(name)
             main(*args, **kwargs)
         except FatalError as error:
             sys.exit(f"{name}: {error}")

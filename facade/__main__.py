@@ -5,41 +5,48 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import structlog
 from msgspec.structs import replace
 
-from common import config, descriptors, exposure, keyring, process
-from facade import presence
-from facade.api.app import create_app
-from facade.api.intake import Intake
+from common import config, descriptors, process
+from common.discovery.registration import Registration
+from common.rpc.pipelined import PipelinedTransport, WaitingTransport
+from common.security import exposure, keyring
+from facade import workers as worker_processes
+from facade.api.documents import client_limits, facade_documents
+from facade.api.page.files import page_documents
+from facade.app import create_app
 from facade.auth.access import Access
 from facade.auth.tokens import Tokens
-from facade.client import failure_detector
 from facade.client.client import Client
-from facade.client.failure_detector import Suspects
-from facade.client.retry import Limits
+from facade.client.failure_detector import FailureDetector, run_probes
+from facade.client.node_statistics import NodeStatistics
+from facade.client.retry import RetryPolicy
 from facade.client.session import Session
-from facade.client.transport import GreenletTransport
-from facade.documents import page
-from facade.documents.documents import of_facade
-from facade.documents.limits import of as limits_of
-from facade.meter import Meter
 from facade.server import server
-from facade.server import workers as processes
-from facade.server.scheduler import Scheduler
+from facade.server.scheduler import Event, Scheduler
+from facade.status.collector import StatusCollector
 from facade.status.metrics import FacadeMetrics
-from facade.status.monitor import Watch
-from facade.status.survey import Survey
-from facade.status.traffic import Traffic
-from facade.streams import responses
-from facade.streams.subscriptions import Live
+from facade.status.monitor import StatusMonitor
+from facade.status.request_rate import RequestRate
+from facade.streams.responses import StreamSemaphore
+from facade.streams.subscriptions import Subscriptions
 
 log = structlog.get_logger()
 
-SENDING_S = 2.0  # beside the deadline of a request, for its answer to be sent when the facade stops
+IN_FLIGHT = 512  # requests to one address; a node accepts 768 of all its clients (nodes.service.CLIENT_REQUESTS)
+SENDING_S = 2.0  # beside the deadline of a request, for its response to be sent when the facade stops
+
+
+class Guards(NamedTuple):
+    """The tokens of clients and the keys of processes, if they are configured, and warnings about what is open."""
+
+    tokens: Tokens | None
+    keys: keyring.Keyring | None
+    warnings: Sequence[str]
 
 
 @click.command()
@@ -47,75 +54,98 @@ SENDING_S = 2.0  # beside the deadline of a request, for its answer to be sent w
 @click.option("--workers", type=click.IntRange(1, 64), help="Instead of [facade] workers.")
 @click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
 def main(port: int | None, workers: int | None, path: Path) -> None:
-    """Take messages and give them back, over HTTP."""
+    """Store and read messages over HTTP."""
     settings = config.load(path)
     host, configured = config.split(settings.facade.address)
     own = f"{host}:{port or configured}"
     tokens = Tokens(path.parent / settings.security.tokens) if settings.security.tokens else None
     settings = _within_descriptors(settings)
-    guards = Guards(tokens, process.keyring_of(settings, path.parent, own))
-    warned = exposure.of_facade(own, tokens=tokens is not None)
-    listening = processes.listen(host, port or configured)
+    guards = Guards(
+        tokens,
+        process.keyring_of(settings, path.parent, own),
+        exposure.of_facade(own, tokens=tokens is not None),
+    )
+    listening = worker_processes.listen(host, port or configured)
     log.info("listening", address=own)
-    for warning in warned:
+    for warning in guards.warnings:
         log.warning(warning)
-    work = partial(_serve, settings, listening, own, guards, warned)
+    work = partial(_serve, settings, listening, own, guards)
     count = workers or settings.facade.workers
     if count == 1:
         work()
     else:
-        processes.run(count, work, stopping_too=listening.close)  # else the kernel would go on accepting for it
+        worker_processes.run(count, work, on_stop=listening.close)  # else the kernel would go on accepting for it
 
 
 def _within_descriptors(settings: config.Config) -> config.Config:
-    """The same with as many connections of clients as the system allows."""
+    """The configuration with no more client connections than the system allows descriptors for."""
     connections = descriptors.for_clients(settings.limits.connections)
     return replace(settings, limits=replace(settings.limits, connections=connections))
 
 
-class Guards(NamedTuple):
-    """By what clients are known, and by what the other processes."""
-
-    tokens: Tokens | None
-    keys: keyring.Keyring | None
-
-
-def _serve(settings: config.Config, listening: socket.socket, own: str, guards: Guards, warned: Sequence[str]) -> None:
+def _serve(settings: config.Config, listening: socket.socket, own: str, guards: Guards) -> None:
     """Answer requests at `own` (host:port) until this process is told to stop."""
     scheduler = Scheduler()
     stop = scheduler.event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    limits = Limits(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
-    transport, registries = GreenletTransport(scheduler, guards.keys), settings.registry.addresses
-    suspects, meter = Suspects(), Meter()
-    session = Session(lower_s=settings.storage.assemble_s)
-    client = Client(scheduler, transport, registries, limits, suspects=suspects, meter=meter, session=session)
-    live = Live(scheduler, client, settle_ms=int(2_000 * limits.deadline_s))
-    traffic, slots = Traffic(), responses.Slots(settings.facade.streams)
-    metrics = FacadeMetrics(meter, suspects, traffic)
-    watch = Watch(Survey(scheduler, transport, registries, suspects, meter, traffic=traffic, own=own, warnings=warned))
-    documents = of_facade(client, watch, metrics, limits_of(settings), draining=stop.is_set) | page.documents()
-    access, intake = Access(guards.tokens, settings.limits.client_rate), Intake(client, settings.limits)
-    app = create_app(client, live, slots, documents, metrics=metrics, access=access, intake=intake)
+    policy = RetryPolicy(settings.facade.attempt_timeout_s, settings.facade.deadline_s)
+    pipelines = PipelinedTransport(guards.keys, scheduler, in_flight=IN_FLIGHT)
+    transport, registries = WaitingTransport(pipelines, scheduler.wait), settings.registry.addresses
+    detector, statistics, request_rate = FailureDetector(), NodeStatistics(), RequestRate()
+    session = Session(reset_after_s=settings.storage.assemble_s)
+    client = Client(scheduler, transport, registries, policy, detector=detector, statistics=statistics, session=session)
+    subscriptions = Subscriptions(scheduler, client, settle_ms=int(2_000 * policy.deadline_s))
+    streams = StreamSemaphore(settings.facade.streams)
+    metrics = FacadeMetrics(statistics, detector, request_rate)
+    monitor = StatusMonitor(
+        StatusCollector(
+            scheduler,
+            transport,
+            registries,
+            detector,
+            statistics,
+            request_rate=request_rate,
+            own=own,
+            warnings=guards.warnings,
+        )
+    )
+    documents = facade_documents(client, monitor, metrics, client_limits(settings), draining=stop.is_set)
+    app = create_app(
+        client,
+        subscriptions,
+        streams,
+        documents | page_documents(),
+        metrics=metrics,
+        access=Access(guards.tokens, settings.limits.client_rate),
+        limits=settings.limits,
+    )
     requests = settings.facade.threads + settings.facade.streams
     serving = server.create(scheduler, app, listening, requests=requests, limits=settings.limits)
+    _add_metrics(metrics, serving, session, streams)
+    scheduler.spawn(run_probes, transport, detector, stop)
+    scheduler.spawn(monitor.run, stop)
+    _register(Registration(scheduler, pipelines, registries, name="facade", address=own), own, stop)
+    # Streams of new messages have no end of their own.
+    server.run(serving, stop, drain_s=policy.deadline_s + SENDING_S, on_stop=subscriptions.stop)
+
+
+def _add_metrics(metrics: FacadeMetrics, serving: Any, session: Session, streams: StreamSemaphore) -> None:
     metrics.gauge("threefold_http_queue_length", "Requests that wait for their turn", lambda: server.queued(serving))
     metrics.counter(
         "threefold_http_refused", "Requests refused because too many waited", lambda: server.refused(serving)
     )
     metrics.counter(
-        "threefold_session_resets", "Times that no replica had what this facade had seen", lambda: session.lowered
+        "threefold_session_resets", "Times that no replica had what this facade had seen", lambda: session.resets
     )
-    metrics.gauge("threefold_streams_open", "Answers that go on", lambda: slots.taken)
-    for run in (
-        partial(failure_detector.run, transport, suspects, stop),
-        partial(watch.run, stop),
-        partial(presence.run, transport, registries, own, stop),
-    ):
-        scheduler.spawn(run)
-    # Live streams have no end of their own.
-    server.run(serving, stop, drain_s=limits.deadline_s + SENDING_S, stopping_too=live.stop)
+    metrics.gauge("threefold_streams_open", "Open streams", lambda: streams.open)
+
+
+def _register(registration: Registration, own: str, stop: Event) -> None:
+    """Register this facade until it stops, unless it listens at all addresses: then it has none of its own."""
+    if config.split(own)[0] not in config.EVERYWHERE:
+        registration.renew()
+        stop.then(registration.deregister)
 
 
 if __name__ == "__main__":

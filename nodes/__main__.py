@@ -13,15 +13,17 @@ import click
 import structlog
 import uvloop
 
-from common import config, exposure, keyring, process
+from common import config, process
+from common.discovery.registration import Registration
 from common.errors import FatalError
-from common.pipeline import IN_FLIGHT, PipelinedTransport
-from common.serving import Server
+from common.rpc.pipelined import PipelinedTransport
+from common.rpc.server import Server
+from common.rpc.zmq.pipeline import IN_FLIGHT
+from common.security import exposure, keyring
 from nodes import messages, retention
 from nodes.hazelcast import cluster
 from nodes.hazelcast.map import quiet_abandoned_calls
 from nodes.metrics import NodeMetrics
-from nodes.registration import registered
 from nodes.replication.anti_entropy import AntiEntropy
 from nodes.replication.core.effects import Settings
 from nodes.replication.core.machine import Core
@@ -119,8 +121,13 @@ async def _run_messages(address: str, registries: Sequence[str], keys: keyring.K
     stopping, stop = process.stop_on_signal(), asyncio.Event()
     transport = PipelinedTransport(keys)
     serving = asyncio.create_task(_serve(Server(address, messages.handle, keys), address, stop))
-    async with registered(transport, registries, name="messages-service", address=address):
-        await asyncio.wait({asyncio.create_task(stopping.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
+    registration = Registration(
+        asyncio.get_running_loop(), transport, registries, name="messages-service", address=address
+    )
+    registration.renew()
+    await asyncio.wait({asyncio.create_task(stopping.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
+    if answers := registration.deregister():
+        await asyncio.wait(answers)
     stop.set()
     await serving
     transport.close()
@@ -238,7 +245,7 @@ async def _storage(
         log.warning("embedded engine: no Hazelcast cluster, messages are in the journals alone")
         yield asyncio.get_running_loop().create_future()
         return
-    membership = await cluster.membership(
+    membership = await cluster.find_cluster(
         transport,
         settings.registry.addresses,
         options.address,

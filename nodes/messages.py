@@ -1,9 +1,9 @@
 """What the messages node answers: a static text, the place of a service that is still to come."""
 
-from common.codec import Reply, Request
 from common.errors import InvalidMessageError
-from common.inspection import Inspect, report
-from common.wire import Describe, Description, Ping, State, Status
+from common.protocol.admin import Inspect, report
+from common.protocol.codec import Reply, Request
+from common.protocol.messages import Describe, Description, Ping, State, Status
 
 TEXT = "not implemented yet"
 

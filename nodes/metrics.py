@@ -12,12 +12,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from common import config
-from common.codec import Reply, Request
 from common.errors import FatalError, ThreefoldError
-from common.handling import Direct, Handler
-from common.inspection import Report
-from common.scraping import new_registry
-from common.wire import Failure, State
+from common.protocol.admin import Report
+from common.protocol.codec import Reply, Request
+from common.protocol.messages import Failure, State
+from common.rpc.handler import DirectHandler, Handler
+from common.telemetry.metrics import new_registry
 
 REPORT_S = 1.0  # for the node to say how it is, then a scrape goes without that
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)  # an append has 0.9 s
@@ -79,7 +79,7 @@ class NodeMetrics:
 
         return handle
 
-    def measured_direct(self, direct: Direct) -> Direct:
+    def measured_direct(self, direct: DirectHandler) -> DirectHandler:
         """The same for a handler without tasks."""
 
         def take(request: Request, reply: Callable[[Reply], None]) -> None:
@@ -91,7 +91,7 @@ class NodeMetrics:
 
             direct.take(request, answer)
 
-        return Direct(direct.kinds, take)
+        return DirectHandler(direct.kinds, take)
 
     def _began(self, request: Request) -> Callable[[Reply | None], None]:
         """Count a request as begun; the caller calls the returned function with its reply, None if it failed."""

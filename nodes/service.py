@@ -2,22 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import structlog
 
-from common import ids, logs, spans
-from common.codec import Reply, Request
+from common import ids
 from common.errors import InvalidMessageError, StoreError
-from common.inspection import Inspect, Report, report
-from common.replication import Copy, Digest, Verify
-from common.serving import IN_FLIGHT
-from common.wire import (
+from common.protocol.admin import Inspect, Report, report
+from common.protocol.codec import Reply, Request
+from common.protocol.messages import (
     REASON_CHARACTERS,
     TAIL_S,
     Append,
-    AppendAll,
+    Appended,
     Code,
     Entry,
     Failure,
@@ -25,15 +23,16 @@ from common.wire import (
     Read,
     State,
     Status,
-    Stored,
-    StoredAll,
     Tail,
 )
-from nodes import refusals
+from common.protocol.replication import Digest, ListEntries, Verify
+from common.rpc.server import IN_FLIGHT
+from common.telemetry import logs, tracing
+from nodes import append_failures
 from nodes.hazelcast.map import Projection
-from nodes.reading import Reader, ms_since
+from nodes.reader import Reader, ms_since
 from nodes.replication.anti_entropy import AntiEntropy
-from nodes.replication.core.effects import Outcome
+from nodes.replication.core.effects import AppendOutcome, FinishAppend
 from nodes.replication.core.state import Phase
 from nodes.replication.runtime import Replicator
 from nodes.storage.protocol import Journal
@@ -144,14 +143,14 @@ class LoggingNode:
             case Ping():
                 members = self._projection.member_count() if self._projection else 0
                 return Status(service="logging-service", state=self.state(), members=members)
-            case Digest() | Copy() | Verify():
+            case Digest() | ListEntries() | Verify():
                 return await self._anti_entropy.handle(request)
-            case Append() | AppendAll() | Read() | Tail():
+            case Append() | Read() | Tail():
                 return await self._serve(request)
             case _:
                 raise InvalidMessageError(f"a logging node does not answer {type(request).__name__}")
 
-    async def _serve(self, request: Append | AppendAll | Read | Tail) -> Reply:
+    async def _serve(self, request: Append | Read | Tail) -> Reply:
         if (state := self.state()) is not State.READY:
             return Failure(code=Code.STARTING, reason=f"logging node {self._address} is {state}")
         if self._serving >= CLIENT_REQUESTS:
@@ -163,7 +162,7 @@ class LoggingNode:
         finally:
             self._serving -= 1
 
-    async def _serve_in_time(self, request: Append | AppendAll | Read | Tail) -> Reply:
+    async def _serve_in_time(self, request: Append | Read | Tail) -> Reply:
         step_s = TAIL_S + STEP_S if isinstance(request, Tail) else STEP_S
         try:
             async with asyncio.timeout(step_s):
@@ -177,12 +176,10 @@ class LoggingNode:
         self._served += not isinstance(request, Tail)  # which is asked again and again while somebody follows
         return reply
 
-    async def _answer(self, request: Append | AppendAll | Read | Tail) -> Reply:
+    async def _answer(self, request: Append | Read | Tail) -> Reply:
         match request:
             case Append():
                 return await self._append(request)
-            case AppendAll():
-                return await self._append_all(request)
             case Read():
                 return await self._reader.read(request)
             case Tail():
@@ -192,64 +189,57 @@ class LoggingNode:
 
     async def _append(self, request: Append) -> Reply:
         began_s = time.perf_counter()
-        entry = Entry(request.id, request.msg)
-        if ahead := refusals.ahead([entry], self._now_ms(), self._address):
-            return ahead
-        if request.key:
-            finish = await self._replicator.append_keyed(request)
-            if finish.outcome is Outcome.STORED and not request.forwarded:
-                await _wait_for_map(self._send([Entry(finish.message_id, request.msg)]))
-        else:
-            put = self._send([entry])
-            finish = await self._replicator.append([(request.id, request.msg, None)])
-            await _wait_for_map(put)
-        if refused := refusals.not_stored(finish):
-            return refused
-        message_id = finish.message_id or request.id
-        self._log_stored(message_id, request.msg)
-        return Stored(
-            id=message_id,
-            node=self._address,
-            replayed=message_id != request.id,
-            took_ms=ms_since(began_s),
-            origin=finish.origin,
-            sequence=finish.upto,
-        )
-
-    async def _append_all(self, request: AppendAll) -> Reply:
-        began_s = time.perf_counter()
-        if ahead := refusals.ahead(request.entries, self._now_ms(), self._address):
+        if ahead := append_failures.ahead(request.entries, self._now_ms(), self._address):
             return ahead
         if not request.entries:
-            return StoredAll(count=0, node=self._address)
-        put = self._send(request.entries)
-        finish = await self._replicator.append([(*entry, None) for entry in request.entries])
-        await _wait_for_map(put)
-        if refused := refusals.not_stored(finish):
-            return refused
-        if request.origins:
-            with logs.in_one_write():
-                for (message_id, text), (request_id, traceparent) in zip(request.entries, request.origins, strict=True):
-                    self._log_stored(message_id, text, request_id=request_id, traceparent=traceparent)
-        else:
-            first = request.entries[0].id
-            log.info("stored", messages=len(request.entries), node=self._address, first=first)
-        return StoredAll(
-            count=len(request.entries),
+            return Appended(node=self._address)
+        finish = await (self._store_keyed(request) if request.key else self._store(request.entries))
+        if failure := append_failures.not_stored(finish):
+            return failure
+        self._log_stored(request, finish.message_id)
+        return Appended(
             node=self._address,
+            stored_as=finish.message_id,
             took_ms=ms_since(began_s),
             origin=finish.origin,
             sequence=finish.upto,
         )
 
-    def _send(self, entries: "tuple[Entry, ...] | list[Entry]") -> "asyncio.Future[Any] | None":
-        """Send messages to the map. Sent before their replication, they reach its members while the disks flush."""
+    async def _store(self, entries: Sequence[Entry]) -> FinishAppend:
+        """Replicate messages; sent to the map before, they reach its members while the disks flush."""
+        put = self._send_to_map(entries)
+        finish = await self._replicator.append([(*entry, None) for entry in entries])
+        await _wait_for_map(put)
+        return finish
+
+    async def _store_keyed(self, request: Append) -> FinishAppend:
+        """Replicate a message with an idempotency key; which id it gets is only known afterwards."""
+        finish = await self._replicator.append_keyed(request)
+        if finish.outcome is AppendOutcome.STORED and not request.forwarded:
+            await _wait_for_map(self._send_to_map([Entry(finish.message_id, request.entries[0].msg)]))
+        return finish
+
+    def _send_to_map(self, entries: Sequence[Entry]) -> "asyncio.Future[Any] | None":
         return self._projection.send(entries) if self._projection else None
 
-    def _log_stored(self, message_id: str, text: str, **source: str) -> None:
-        log.info("stored", id=message_id, node=self._address, msg=text[:LOGGED_CHARACTERS], **source)
+    def _log_stored(self, request: Append, stored_as: str) -> None:
+        """Log each message of a client; of many without contexts, such as an import, only how many there are."""
+        entries = request.entries
+        if request.contexts or len(entries) == 1:
+            contexts = [context._asdict() for context in request.contexts] or [{}]
+            with logs.in_one_write():
+                for (message_id, text), context in zip(entries, contexts, strict=True):
+                    log.info(
+                        "stored",
+                        id=stored_as or message_id,
+                        node=self._address,
+                        msg=text[:LOGGED_CHARACTERS],
+                        **context,
+                    )
+        else:
+            log.info("stored", messages=len(entries), node=self._address, first=entries[0].id)
 
-    # How it is
+    # Status
 
     async def report(self) -> Report:
         """How it is."""
@@ -284,5 +274,5 @@ class LoggingNode:
 async def _wait_for_map(put: "asyncio.Future[Any] | None") -> None:
     """Wait until a put has ended, also in an error: no append fails because of the map."""
     if put:
-        with spans.asked("wait for the map", "hazelcast"):
+        with tracing.client_span("wait for the map", "hazelcast"):
             await asyncio.wait([put])

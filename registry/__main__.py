@@ -7,9 +7,10 @@ import click
 import structlog
 import uvloop
 
-from common import config, exposure, keyring, process
+from common import config, process
 from common.errors import FatalError
-from common.serving import Server
+from common.rpc.server import Server
+from common.security import exposure, keyring
 from registry.directory import Directory, parse_service_ips
 
 log = structlog.get_logger()

@@ -5,15 +5,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from common import inspection
-from common.codec import Reply, Request
 from common.config import Config, ServiceIps, suggestion
+from common.discovery.leases import LEASE_S
 from common.errors import ConfigError, InvalidMessageError
-from common.inspection import Called, Inspect, Roll, report
-from common.leases import LEASE_S
-from common.replication import Admit, Fence, Found, Renew
-from common.wire import Code, Failure, Known, Leased, Leave, Lookup, Ping, Register, State, Status
-from registry.in_sync import FIRST_RENEWALS_S, InSyncRegistry
+from common.protocol import admin
+from common.protocol.admin import Inspect, Leases, ListLeases, report
+from common.protocol.codec import Reply, Request
+from common.protocol.messages import (
+    Code,
+    Deregister,
+    Failure,
+    LeaseGranted,
+    Lookup,
+    LookupResult,
+    Ping,
+    Register,
+    State,
+    Status,
+)
+from common.protocol.replication import Admit, Bootstrap, Fence, Renew
+from registry.in_sync import FIRST_RENEWALS_S, InSyncDirectory
 
 SERVICES = tuple(ServiceIps.__struct_encode_fields__)
 LOGGING = "logging-service"  # its leases are those of the in-sync registry
@@ -59,7 +70,7 @@ class Directory:
         self._clock = clock
         self._configured = dict(services)
         self._settings = dict(settings)
-        self.replicas = InSyncRegistry(clock, draw, knows=knows)
+        self.replicas = InSyncDirectory(clock, draw, knows=knows)
         now = clock()
         self._leases = {
             name: {address: _Lease(now + FIRST_LEASE_S) for address in addresses}
@@ -86,18 +97,18 @@ class Directory:
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; raises InvalidMessageError for one that is not for a registry."""
-        if isinstance(request, Renew | Fence | Admit | Found):
+        if isinstance(request, Renew | Fence | Admit | Bootstrap):
             return self.replicas.handle(request)
         match request:
             case Lookup(name=name):
                 return self._lookup(name)
             case Register(name=name, address=address):
                 return self._register(name, address)
-            case Leave(name=name, address=address):
+            case Deregister(name=name, address=address):
                 return self._leave(name, address)
             case Ping() | Inspect():
                 return self._status(request)
-            case Roll():
+            case ListLeases():
                 return self._roll()
             case _:
                 raise InvalidMessageError(f"a registry does not answer {type(request).__name__}")
@@ -110,24 +121,24 @@ class Directory:
         if name == LOGGING:
             if (listed := self.replicas.listed()) is None:
                 return Failure(code=Code.STARTING, reason="this registry has just started, and asks who is in sync")
-            return Known(name=name, values=listed)
+            return LookupResult(name=name, values=listed)
         if name in self._leases:
-            return Known(name=name, values=self._serving(name))
+            return LookupResult(name=name, values=self._serving(name))
         if name in self._settings:
-            return Known(name=name, values=self._settings[name])
+            return LookupResult(name=name, values=self._settings[name])
         known = ", ".join((*self._configured, *self._settings))
         return Failure(code=Code.UNKNOWN_NAME, reason=f"unknown name {name!r}; known: {known}")
 
-    def _roll(self) -> Called:
+    def _roll(self) -> Leases:
         found = [*self._logging_leases(), *self._other_leases()]
-        return Called(leases=tuple(found[:ADDRESSES]), members=self._settings.get("hazelcast-clients", ()))
+        return Leases(leases=tuple(found[:ADDRESSES]), members=self._settings.get("hazelcast-clients", ()))
 
-    def _logging_leases(self) -> Iterator[inspection.Lease]:
+    def _logging_leases(self) -> Iterator[admin.LeaseInfo]:
         now, listed, leases = self._clock(), self.replicas.listed() or (), self.replicas.leases
         configured = self._configured.get(LOGGING, ())
         for address in dict.fromkeys([*configured, *leases]):
             lease = leases.get(address)
-            yield inspection.Lease(
+            yield admin.LeaseInfo(
                 LOGGING,
                 address,
                 listed=address in listed,
@@ -136,13 +147,13 @@ class Directory:
                 renewed_s=now - lease.renewed_s if lease else -1.0,
             )
 
-    def _other_leases(self) -> Iterator[inspection.Lease]:
+    def _other_leases(self) -> Iterator[admin.LeaseInfo]:
         now = self._clock()
         for name, leases in self._leases.items():
             listed, configured = self._serving(name), self._configured[name]
             for address, lease in leases.items():
                 if lease.ends_s > now or address in configured:
-                    yield inspection.Lease(
+                    yield admin.LeaseInfo(
                         name,
                         address,
                         listed=address in listed,
@@ -170,7 +181,7 @@ class Directory:
         if address not in leases and len(leases) >= ADDRESSES:
             return Failure(code=Code.OVERLOADED, reason=f"{ADDRESSES} addresses serve {name} already")
         leases[address] = _Lease(now + LEASE_S, now)
-        return Leased(seconds=LEASE_S)
+        return LeaseGranted(seconds=LEASE_S)
 
     def _leave(self, name: str, address: str) -> Reply:
         leases, now = self._leases.get(name, {}), self._clock()
@@ -178,7 +189,7 @@ class Directory:
             leases[address] = _Lease(now)
         else:
             leases.pop(address, None)
-        return Leased(seconds=0)
+        return LeaseGranted(seconds=0)
 
 
 def parse_service_ips(text: str) -> dict[str, list[str]]:

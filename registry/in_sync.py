@@ -8,12 +8,12 @@ nodes/replication for the rules.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.leases import LEASE_S, RENEWAL_S
-from common.replication import (
+from common.discovery.leases import LEASE_S, RENEWAL_S
+from common.protocol.replication import (
     NO_SET,
     Admit,
+    Bootstrap,
     Fence,
-    Found,
     Identity,
     InSyncSet,
     Member,
@@ -29,7 +29,7 @@ REPLICAS = 1_000  # addresses that are remembered; one more is refused
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class ReplicaLease:
     """What a replica said when it renewed last, and until when that counts."""
 
     ends_s: float
@@ -43,7 +43,7 @@ class Lease:
         return Identity(self.renew.node, self.renew.incarnation)
 
 
-class InSyncRegistry:
+class InSyncDirectory:
     """The in-sync set and the leases of the logging nodes.
 
     Args:
@@ -62,7 +62,7 @@ class InSyncRegistry:
         self._clock = clock
         self._draw = draw
         self._knows = knows
-        self.leases: dict[str, Lease] = {}
+        self.leases: dict[str, ReplicaLease] = {}
         self.in_sync = NO_SET
         self._installed_s = float("-inf")
         self._contender: tuple[InSyncSet, float] | None = None  # of another side of a split, and since when
@@ -102,7 +102,7 @@ class InSyncRegistry:
 
     # What replicas ask
 
-    def handle(self, request: Renew | Fence | Admit | Found) -> Renewed:
+    def handle(self, request: Renew | Fence | Admit | Bootstrap) -> Renewed:
         """Answer a replica."""
         match request:
             case Renew():
@@ -111,7 +111,7 @@ class InSyncRegistry:
                 return self.fence(request)
             case Admit():
                 return self.admit(request)
-            case Found():
+            case Bootstrap():
                 return self.found(request)
 
     def renew(self, request: Renew) -> Renewed:
@@ -154,7 +154,7 @@ class InSyncRegistry:
             self._install((*rest, Member(*request.joiner, since=term, listed=listed)))
         return self._reply(request)
 
-    def found(self, request: Found) -> Renewed:
+    def found(self, request: Bootstrap) -> Renewed:
         """Install a new in-sync set, if no member of the last one is left."""
         self.observe()
         installed_s = self._clock() - self._installed_s
@@ -164,7 +164,7 @@ class InSyncRegistry:
             self._install(tuple(Member(*one, since=term + 1, listed=True) for one in request.members))
         return self._reply(request)
 
-    def _reply(self, request: Renew | Fence | Admit | Found) -> Renewed:
+    def _reply(self, request: Renew | Fence | Admit | Bootstrap) -> Renewed:
         member = self.in_sync.find(Identity(request.node, request.incarnation))
         standing = Standing.OUTSIDE if member is None else Standing.LISTED if member.listed else Standing.JOINING
         return Renewed(
@@ -191,7 +191,7 @@ class InSyncRegistry:
             return False
         same = known is not None and known.ends_s > now_s and known.renew.incarnation == request.incarnation
         since_s = known.since_s if known and same else now_s
-        self.leases[request.node] = Lease(now_s + LEASE_S, since_s, now_s, request)
+        self.leases[request.node] = ReplicaLease(now_s + LEASE_S, since_s, now_s, request)
         return True
 
     def _end_start(self, now_s: float) -> None:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.live import Live
 
 from common import ids, process
-from scripts import api, load, show
-from scripts.api import Api
+from scripts.client import api, load, output
+from scripts.client.api import Api
 
 DEGRADED = 3  # exit code of `status` and `top` when the cluster is not safe
 CHUNK_BYTES = 65_536  # read from stdin at one go; what has come by then is sent
@@ -24,7 +24,7 @@ REFRESH_S = 1.0  # of `top`
 class Terminal:
     """What every command needs: a facade, and how to print."""
 
-    def __init__(self, url: str, token: str, form: show.Format) -> None:
+    def __init__(self, url: str, token: str, form: output.Format) -> None:
         self.url = url
         self.token = token
         self.form = form
@@ -41,10 +41,16 @@ class Terminal:
 )
 @click.option("--token", default="", envvar="FACADE_TOKEN", help="Bearer token; better from the environment.")
 @click.option(
-    "-o", "--output", "form", type=click.Choice(show.FORMATS), default="table", show_default=True, help="How to print."
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(output.FORMATS),
+    default="table",
+    show_default=True,
+    help="How to print.",
 )
 @click.pass_context
-def main(context: click.Context, url: str, token: str, form: show.Format) -> None:
+def main(context: click.Context, url: str, token: str, form: output.Format) -> None:
     """Talk to a Threefold cluster over HTTP.
 
     Exit codes: 0, 1 failed, 2 wrong usage, 3 degraded (`status`, `top`).
@@ -70,7 +76,7 @@ def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
             if sys.stderr.isatty() and not sys.stdout.isatty():
                 click.echo(f"\r{sent} messages", nl=False, err=True)
 
-    show.results(results(), terminal.form)
+    output.results(results(), terminal.form)
     if failed:
         raise api.ApiError(f"{failed} of {sent} messages were not stored")
 
@@ -87,7 +93,7 @@ def read(terminal: Terminal, /, limit: int, everything: bool, **given: str | Non
     """Print messages."""
     query = api.query(**given)
     page = terminal.api.everything(query) if everything else terminal.api.page(query | {"limit": str(limit)})
-    show.messages(page, terminal.form)
+    output.messages(page, terminal.form)
 
 
 @main.command()
@@ -100,9 +106,9 @@ def tail(terminal: Terminal, count: int, follow: bool) -> None:
     begin = newest[0]["id"] if newest else ids.first_id(ids.now_ms())
     shown = newest if count else []
     coming = terminal.api.follow(begin, shown=[one["id"] for one in newest]) if follow else iter(())
-    form: show.Format = "ndjson" if follow and terminal.form == "json" else terminal.form  # an array has an end
+    form: output.Format = "ndjson" if follow and terminal.form == "json" else terminal.form  # an array has an end
     with contextlib.suppress(KeyboardInterrupt):
-        show.messages(itertools.chain(shown, coming), form)
+        output.messages(itertools.chain(shown, coming), form)
 
 
 @main.command()
@@ -110,7 +116,7 @@ def tail(terminal: Terminal, count: int, follow: bool) -> None:
 @click.pass_obj
 def get(terminal: Terminal, message_id: str) -> None:
     """Print one message."""
-    show.messages([terminal.api.get(message_id)], terminal.form)
+    output.messages([terminal.api.get(message_id)], terminal.form)
 
 
 @main.command()
@@ -118,7 +124,7 @@ def get(terminal: Terminal, message_id: str) -> None:
 def status(terminal: Terminal) -> None:
     """Show the cluster as this facade sees it; exit with 3 when it is not safe."""
     found = terminal.api.cluster()
-    show.cluster(found, terminal.form)
+    output.cluster(found, terminal.form)
     sys.exit(0 if found["safe"] else DEGRADED)
 
 
@@ -133,7 +139,7 @@ def top(terminal: Terminal, seconds: float | None) -> None:
         while (left_s := ends - time.monotonic()) > 0:
             time.sleep(min(REFRESH_S, left_s))
             after, now = terminal.api.cluster(), time.monotonic()
-            show.top(before, after, now - at, terminal.form, update)
+            output.top(before, after, now - at, terminal.form, update)
             before, at = after, now
     sys.exit(0 if before["safe"] else DEGRADED)
 
@@ -146,7 +152,7 @@ def top(terminal: Terminal, seconds: float | None) -> None:
 def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
     """Store messages of 60 characters as fast as one process of Python can; they stay in the log."""
     found = load.run(terminal.url, terminal.token, clients=clients, seconds=seconds, batch=batch)
-    show.record(found, terminal.form)
+    output.record(found, terminal.form)
     if found["errors"]:
         raise api.ApiError(f"{found['errors']} errors, the first: {found['first error']}")
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from common import config, process
 from common.errors import FatalError
-from scripts.launcher import Cluster
+from scripts.launcher.cluster import Cluster
 from scripts.prepare import prepare
 
 TABLE_COLUMNS = 110  # that the table of `status` takes at most with addresses on one machine

@@ -14,10 +14,11 @@ from rich.table import Table
 
 from common import process
 from common.errors import FatalError
-from scripts.launcher import Cluster
-from scripts.ports import write_config
+from scripts.client.connection import HttpClient, client
+from scripts.client.writers import Writers
+from scripts.launcher.cluster import Cluster
+from scripts.launcher.ports import write_config
 from scripts.prepare import prepare
-from scripts.traffic import HttpClient, Writers, client
 
 MESSAGES = 10
 WRITERS = 2  # clients that post while nodes are killed

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from common import config, process
-from scripts import transfer
+from scripts.client import transfer
 
 
 @click.command()

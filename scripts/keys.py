@@ -8,9 +8,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from common import config, curve, process
+from common import config, process
 from common.errors import FatalError
-from common.keyring import OPERATOR, PUBLIC, SECRET
+from common.rpc.zmq import curve
+from common.security.keyring import OPERATOR, PUBLIC, SECRET
 
 FOLDER = "keys"  # beside config.toml, when [security] keys does not say where
 

@@ -10,8 +10,8 @@ import click
 from common import process
 from common.errors import FatalError
 from nodes.hazelcast import java, member
-from scripts.launcher import Progress
-from scripts.ports import free_addresses
+from scripts.launcher.parts import Progress
+from scripts.launcher.ports import free_addresses
 
 DUMP_S = 60.0  # for `java -Xshare:dump`; 2.6 s measured
 KEPT_ARCHIVES = 4  # of 42 MB each: other checkouts, and other versions of Java, have their own
@@ -24,7 +24,7 @@ def main() -> None:
     click.echo(f"ready: Java {runtime.version} in {runtime.home}, {runtime.jar.name}")
 
 
-def prepare(progress: Progress) -> java.Runtime:
+def prepare(progress: Progress) -> java.JavaRuntime:
     """The Java runtime of the members, with its class-data archive.
 
     Raises:
@@ -40,7 +40,7 @@ def prepare(progress: Progress) -> java.Runtime:
     return runtime
 
 
-def _archive(runtime: java.Runtime) -> None:
+def _archive(runtime: java.JavaRuntime) -> None:
     """Run one member alone to learn which classes it loads, and write them in the form that Java maps into memory."""
     runtime.archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=runtime.archive.parent) as folder:
@@ -55,9 +55,9 @@ def _archive(runtime: java.Runtime) -> None:
         outdated.unlink()
 
 
-async def _list_classes(runtime: java.Runtime, classes: Path) -> None:
+async def _list_classes(runtime: java.JavaRuntime, classes: Path) -> None:
     (address,) = free_addresses(1)
-    async with member.running(
+    async with member.running_member(
         runtime,
         address=address,
         members=[address],

@@ -9,12 +9,12 @@ import structlog
 from structlog.typing import EventDict
 
 from common.errors import FatalError
-from common.pool import ZmqTransport
+from common.rpc.pooled import PooledTransport
 from facade.server.scheduler import Scheduler
-from nodes.hazelcast.java import Runtime
-from scripts.launcher import Cluster
+from nodes.hazelcast.java import JavaRuntime
+from scripts.launcher.cluster import Cluster
 from scripts.prepare import prepare
-from tests.support import running_cluster
+from tests.support.clusters import running_cluster
 
 
 @pytest.hookimpl(trylast=True)
@@ -31,7 +31,7 @@ def logged() -> Iterator[list[EventDict]]:
 
 
 @pytest.fixture(scope="session")
-def runtime() -> Runtime:
+def runtime() -> JavaRuntime:
     """Java and the Hazelcast jar; without them real tests skip on a person's machine and fail on CI."""
     try:
         return prepare(lambda _line: None)
@@ -42,7 +42,7 @@ def runtime() -> Runtime:
 
 
 @pytest.fixture(scope="session")
-def cluster(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(runtime: JavaRuntime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A real cluster that all tests share: they leave it whole, and expect messages of others in it."""
     del runtime
     with running_cluster(tmp_path_factory.mktemp("shared"), engine="hazelcast") as running:
@@ -50,7 +50,7 @@ def cluster(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def own_cluster(runtime: Runtime, tmp_path: Path) -> Iterator[Cluster]:
+def own_cluster(runtime: JavaRuntime, tmp_path: Path) -> Iterator[Cluster]:
     """A real cluster for one test that kills parts of it."""
     del runtime
     with running_cluster(tmp_path, engine="hazelcast") as running:
@@ -65,9 +65,9 @@ def embedded_cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def transport() -> Iterator[ZmqTransport]:
+def transport() -> Iterator[PooledTransport]:
     """Real sockets, closed at the end."""
-    made = ZmqTransport()
+    made = PooledTransport()
     yield made
     made.close()
 

@@ -11,7 +11,7 @@ import msgspec
 
 from common.config import Limits
 from common.errors import InvalidMessageError, MediaTypeError, RequestError, TooLargeError
-from common.wire import text_bytes
+from common.protocol.messages import text_bytes
 
 DEFAULT = Limits()
 

@@ -7,7 +7,6 @@ import http
 import json
 from typing import Any
 
-from common import origin
 from common.errors import (
     ForbiddenError,
     KeyConflictError,
@@ -22,6 +21,7 @@ from common.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from common.telemetry import request_context
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1  # with every 503: a killed node costs less, a restarted cluster is up in 6 s
@@ -59,7 +59,7 @@ def body(status: int, message: str, **more: Any) -> bytes:
         "title": http.HTTPStatus(status).phrase,
         "status": "failure",
         "message": message,
-        **(source._asdict() if (source := origin.current()) else {}),
+        **(source._asdict() if (source := request_context.current()) else {}),
         **more,
     }
     return json.dumps(members, ensure_ascii=False).encode("utf-8", "replace")

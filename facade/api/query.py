@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from common import ids
 from common.errors import RequestError
-from common.wire import PAGE_MESSAGES, UUID
+from common.protocol.messages import PAGE_MESSAGES, UUID
 
 LIMIT = 100  # messages in a page, when nothing is said
 KNOWN = ("after", "limit", "from", "to", "order")

@@ -1,38 +1,45 @@
-"""The resources of the Falcon application: HTTP on one side, `facade.client` on the other."""
+"""The resources of the HTTP interface: requests are read here, and answered with the help of `facade.client`."""
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator
 
 import falcon
 import msgspec
 
 from common import ids
+from common.config import Limits
 from common.errors import MissingError, OverloadError, RequestError
-from common.wire import PAGE_MESSAGES, Page, Stored
-from facade.api import body, problem, query
-from facade.api.intake import Intake
+from common.protocol.messages import PAGE_MESSAGES, Entry, Page
+from facade.api import batch, body, middleware, query, schema
+from facade.api.documents import MakeDocument
+from facade.api.openapi.operations import EVENTS
+from facade.client.appends import Acknowledgement
 from facade.client.client import Client
-from facade.documents import schema
-from facade.documents.documents import Make
-from facade.documents.operations import EVENTS
-from facade.server.scheduler import GONE
+from facade.server.scheduler import CONNECTION_CLOSED
 from facade.streams import responses
-from facade.streams.subscriptions import Live
+from facade.streams.subscriptions import Subscriptions
 
 
 class FacadeResource:
-    """`/facade`: the interface that existing clients use."""
+    """`/facade`: the interface of existing clients.
 
-    def __init__(self, client: Client, slots: responses.Slots, intake: Intake) -> None:
+    Args:
+        client, streams, limits, new_id: see `facade.app.create_app`.
+    """
+
+    def __init__(
+        self, client: Client, streams: responses.StreamSemaphore, *, limits: Limits, new_id: Callable[[], str]
+    ) -> None:
         self._client = client
-        self._slots = slots
-        self._intake = intake
+        self._streams = streams
+        self._limits = limits
+        self._new_id = new_id
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Store one message; answered when it is stored."""
-        text = self._intake.message(request.content_type, request.bounded_stream.read)
-        stored = _store(self._intake, text, request, response)
-        response.data = _json(schema.StoredOnce("success", stored.id))
+        """Store one message; the response is sent when it is stored."""
+        content = request.bounded_stream.read(self._limits.body_bytes + 1)
+        text = body.message(request.content_type, content, self._limits)
+        stored = _append(self._client, Entry(self._new_id(), text), request, response, self._limits)
+        response.data = _json(schema.StoredReply("success", stored.id))
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Stream all messages in the order of their ids; the first page is read before the status is sent."""
@@ -40,46 +47,57 @@ class FacadeResource:
         response.content_type = falcon.MEDIA_JSON
         response.set_header("X-Logging-Node", first.node)
         if request.method != "HEAD":
-            _stream(response, responses.logs(self._client, first), self._slots if first.next else None)
+            _stream(response, responses.logs(self._client, first), self._streams if first.next else None)
 
     on_head = on_get
 
 
 class MessagesResource:
-    """`/v1/messages`: one or many in; a page, everything, or what comes out.
+    """`/v1/messages`: stores one or many messages; returns a page, all messages, or new messages as they arrive.
 
     Args:
-        client, live, slots, intake: see `facade.api.app.create_app`.
-        look_s: see `facade.streams.responses.events`.
+        client, subscriptions, streams, limits, new_id: see `facade.app.create_app`.
+        check_interval_s: see `facade.streams.responses.events`.
     """
 
-    def __init__(self, client: Client, live: Live, slots: responses.Slots, intake: Intake, *, look_s: float) -> None:
-        self._look_s = look_s
+    def __init__(
+        self,
+        client: Client,
+        subscriptions: Subscriptions,
+        streams: responses.StreamSemaphore,
+        *,
+        limits: Limits,
+        new_id: Callable[[], str],
+        check_interval_s: float,
+    ) -> None:
         self._client = client
-        self._live = live
-        self._slots = slots
-        self._intake = intake
+        self._subscriptions = subscriptions
+        self._streams = streams
+        self._limits = limits
+        self._new_id = new_id
+        self._check_interval_s = check_interval_s
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Store one message, or many."""
-        found = self._intake.messages(request.content_type, request.bounded_stream.read)
+        """Store one message, or a batch."""
+        content = request.bounded_stream.read(self._limits.batch_bytes + 1)
+        found = body.messages(request.content_type, content, self._limits)
         if isinstance(found, str):
-            stored = _store(self._intake, found, request, response)
+            stored = _append(self._client, Entry(self._new_id(), found), request, response, self._limits)
             response.status = falcon.HTTP_201
             response.location = f"/v1/messages/{stored.id}"
-            response.data = _json(schema.Stored(stored.id, ids.time_text(stored.id)))
+            response.data = _json(schema.StoredMessage(stored.id, ids.time_text(stored.id)))
             return
         if request.get_header("Idempotency-Key") is not None:
-            raise RequestError("Idempotency-Key belongs to one message: many have none")
-        outcome = self._intake.store_all(found, request.context.timing)
+            raise RequestError("Idempotency-Key belongs to one message, not to a batch")
+        outcome = batch.store_batch(self._client, found, self._new_id, request.context.timing)
         response.set_header("X-Logging-Node", ", ".join(outcome.nodes))
         if outcome.failure is None:
             response.data = _json({"results": outcome.results})
         else:
-            answer(response, 503, outcome.failure, results=outcome.results)
+            middleware.set_problem(response, 503, outcome.failure, results=outcome.results)
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """A page; everything that is asked for, as NDJSON; or what comes, as server-sent events."""
+        """Answer with a page, with all matching messages as NDJSON, or with new ones as server-sent events."""
         last = request.get_header("Last-Event-ID")
         response.set_header("Vary", "Accept")
         match request.client_prefers((falcon.MEDIA_JSON, body.NDJSON, EVENTS)):
@@ -87,7 +105,7 @@ class MessagesResource:
                 self._follow(request, response, last)
             case "application/x-ndjson":
                 if "limit" in request.params:
-                    raise RequestError(f"limit is for pages: {body.NDJSON} is all that there is")
+                    raise RequestError(f"limit is for pages: {body.NDJSON} has no limit")
                 self._everything(request, response, query.parse(query.single(request.params)))
             case _:
                 self._page(request, response, query.parse(query.single(request.params)))
@@ -96,7 +114,7 @@ class MessagesResource:
 
     def _page(self, request: falcon.Request, response: falcon.Response, wanted: query.Query) -> None:
         page = self._read(request, response, wanted, wanted.limit)
-        response.data = _json(schema.MessagePage([responses.form(entry) for entry in page.entries], page.next))
+        response.data = _json(schema.MessagePage([responses.message_body(entry) for entry in page.entries], page.next))
         if page.next:
             response.append_link(f"/v1/messages?{wanted.following(page.next)}", "next")
 
@@ -104,7 +122,7 @@ class MessagesResource:
         first = self._read(request, response, wanted, PAGE_MESSAGES)
         response.content_type = body.NDJSON
         if request.method != "HEAD":
-            _stream(response, responses.ndjson(self._client, first, wanted), self._slots)
+            _stream(response, responses.ndjson(self._client, first, wanted), self._streams)
 
     def _follow(self, request: falcon.Request, response: falcon.Response, last: str | None) -> None:
         params = query.single(request.params)
@@ -116,14 +134,14 @@ class MessagesResource:
         if request.method != "HEAD":
             events = responses.events(
                 self._client,
-                self._live,
+                self._subscriptions,
                 after=after,
-                again=last is not None,
-                ended=request.context.ended,
-                gone=request.env.get(GONE),
-                look_s=self._look_s,
+                reconnected=last is not None,
+                must_end=request.context.must_end,
+                closed=request.env.get(CONNECTION_CLOSED),
+                check_interval_s=self._check_interval_s,
             )
-            _stream(response, events, self._slots)
+            _stream(response, events, self._streams)
 
     def _read(self, request: falcon.Request, response: falcon.Response, wanted: query.Query, limit: int) -> Page:
         page = self._client.page(
@@ -138,31 +156,31 @@ class MessagesResource:
 
 
 class MessageResource:
-    """`/v1/messages/ID`."""
+    """`/v1/messages/ID`: one message."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def on_get(self, request: falcon.Request, response: falcon.Response, message_id: str) -> None:
-        """One message; 404 when two nodes say that it is not there."""
+        """Answer with one message, or with 404."""
         found, node = self._client.find(query.message_id(message_id, "the id"), request.context.timing)
         response.set_header("X-Logging-Node", node)
         if found is None:
             raise MissingError(f"there is no message {message_id}")
-        response.data = _json(responses.form(found))
+        response.data = _json(responses.message_body(found))
         response.cache_control = ["max-age=31536000", "immutable"]
 
     on_head = on_get
 
 
 class DocumentResource:
-    """A whole answer, with an entity tag if it has one."""
+    """A response that is made as a whole, with an entity tag if it has one."""
 
-    def __init__(self, make: Make) -> None:
+    def __init__(self, make: MakeDocument) -> None:
         self._make = make
 
     def on_get(self, request: falcon.Request, response: falcon.Response, **found: str) -> None:
-        """The document; 304 without it for a client that has it."""
+        """Answer with the document, or with 304 if the client has it already."""
         document = self._make({**request.params, **found})
         response.status = falcon.code_to_http_status(document.status)
         response.content_type = document.media_type
@@ -170,7 +188,7 @@ class DocumentResource:
         if document.gzipped:
             response.append_header("Vary", "Accept-Encoding")
         if document.etag:
-            response.etag = falcon.ETag.loads(f'{"W/" if document.weak else ""}"{document.etag}"')
+            response.etag = falcon.ETag.loads(f'W/"{document.etag}"')  # gzip changes the bytes
             if any(known in ("*", document.etag) for known in request.if_none_match or ()):
                 response.status = falcon.HTTP_304
                 return
@@ -182,27 +200,25 @@ class DocumentResource:
     on_head = on_get
 
 
-def _store(intake: Intake, text: str, request: falcon.Request, response: falcon.Response) -> Stored:
-    """Store one message, and say in the headers by which node, and whether it was there."""
-    stored = intake.store(text, request.get_header("Idempotency-Key"), request.context.timing)
+def _append(
+    client: Client, entry: Entry, request: falcon.Request, response: falcon.Response, limits: Limits
+) -> Acknowledgement:
+    """Store one message, and name in the headers the node, and whether the idempotency key had stored it before."""
+    key = body.idempotency_key(request.get_header("Idempotency-Key"), limits)
+    stored = client.append(*entry, key, request.context.timing)
     response.set_header("X-Logging-Node", stored.node)
     if stored.replayed:
         response.set_header("Idempotent-Replayed", "true")
     return stored
 
 
-def _stream(response: falcon.Response, chunks: Generator[bytes, None, None], slots: responses.Slots | None) -> None:
-    """Answer with chunks; in a slot, if it needs one."""
-    if slots and not slots.take():
-        raise OverloadError(f"{slots.count} streams are open, which is the limit")
-    response.stream = responses.Stream(chunks, slots.give_back if slots else lambda: None)
+def _stream(
+    response: falcon.Response, chunks: Generator[bytes, None, None], streams: responses.StreamSemaphore | None
+) -> None:
+    """Stream chunks; `streams` bounds how many responses do so at once, None: this one does not count."""
+    if streams and not streams.acquire():
+        raise OverloadError(f"{streams.limit} streams are open, which is the limit")
+    response.stream = responses.Stream(chunks, streams.release if streams else lambda: None)
 
 
 _json = msgspec.json.encode
-
-
-def answer(response: falcon.Response, status: int, message: str, **more: Any) -> None:
-    """Answer with a problem document."""
-    response.status = falcon.code_to_http_status(status)
-    response.data = problem.body(status, message, **more)
-    response.set_headers(problem.headers(status))

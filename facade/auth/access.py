@@ -1,8 +1,7 @@
-"""Who may do what, and how often: asked for each request, before anything is done. Pure."""
+"""Permissions and rate limits: which client may do what, and how often. No I/O."""
 
 import math
 import time
-from collections.abc import Callable
 
 import limits
 from limits.storage import MemoryStorage
@@ -11,17 +10,15 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from common.errors import ForbiddenError, RateError, UnauthenticatedError
 from facade.auth.tokens import Scope, Token, Tokens
 
-OPEN = ("/livez", "/readyz", "/v1/limits", "/openapi.json", "/", "/api", "/assets/{name}")  # of them nothing is secret
+OPEN = ("/livez", "/readyz", "/v1/limits", "/openapi.json", "/", "/api", "/assets/{name}")  # need no token
 STATUS = ("/v1/cluster", "/v1/history", "/metrics")
-
-Admit = Callable[[str, str, str | None, str], None]
 
 
 class Access:
-    """The rules of one facade.
+    """Checks the requests of one facade.
 
     Args:
-        tokens: of the clients; None: everybody may do everything.
+        tokens: of the clients; None: every client may do everything.
         rate: requests of one client, as `100/second`; "" for no limit.
     """
 
@@ -35,18 +32,18 @@ class Access:
         """True if an admitted request can lose its permission, because its token can be removed."""
         return self._tokens is not None
 
-    def admit(self, method: str, path: str, authorization: str | None, address: str) -> None:
-        """Return if a request is to be answered.
+    def check(self, method: str, path: str, authorization: str | None, address: str) -> None:
+        """Raise an error if a request is not allowed.
 
         Args:
             method: in capitals.
-            path: as a route has it, `/v1/messages/{message_id}`; with `?verbose` when that is asked for.
+            path: the template of the route, `/v1/messages/{message_id}`; with `?verbose` if the request has that.
             authorization: the header.
             address: the client's IP address.
 
         Raises:
             UnauthenticatedError, ForbiddenError: the token is missing or wrong, or does not allow that.
-            RateError: the client had as many as it may have.
+            RateError: the client has sent as many requests as it may.
         """
         if path in OPEN:
             return
@@ -54,31 +51,31 @@ class Access:
             self._count("address", address)
             return
         try:
-            token = _sent(self._tokens, authorization)
+            token = _find_token(self._tokens, authorization)
         except UnauthenticatedError:
             self._count("address", address)  # else tokens could be tried without end
             raise
         self._count("token", token.name)
         _check(token, _needed(method, path))
 
-    def goes_on(self, method: str, path: str, authorization: str | None) -> bool:
-        """Whether a request that was admitted still would be: its token may have been removed."""
+    def is_allowed(self, method: str, path: str, authorization: str | None) -> bool:
+        """True if a request that was allowed still is: its token may have been removed. Does not count it."""
         try:
             if self._tokens and path not in OPEN:
-                _check(_sent(self._tokens, authorization), _needed(method, path))
+                _check(_find_token(self._tokens, authorization), _needed(method, path))
         except (UnauthenticatedError, ForbiddenError):
             return False
         return True
 
     def _count(self, kind: str, client: str) -> None:
-        """One more request of a client; raises RateError."""
+        """Count a request of a client; raises RateError."""
         if self._rate and self._limiter and not self._limiter.hit(self._rate, kind, client):
             reset_s, _ = self._limiter.get_window_stats(self._rate, kind, client)
             raise RateError(f"{client} has sent over {self._rate}", max(1, math.ceil(reset_s - time.time())))
 
 
-def _sent(tokens: Tokens, authorization: str | None) -> Token:
-    """The token that was sent; raises UnauthenticatedError."""
+def _find_token(tokens: Tokens, authorization: str | None) -> Token:
+    """The token of an Authorization header; raises UnauthenticatedError."""
     kind, _, sent = (authorization or "").partition(" ")
     if not sent or kind.lower() != "bearer":
         raise UnauthenticatedError("a token is needed: Authorization: Bearer TOKEN")
@@ -88,12 +85,13 @@ def _sent(tokens: Tokens, authorization: str | None) -> Token:
 
 
 def _check(token: Token, scope: Scope) -> None:
-    """Raise ForbiddenError if it does not allow that."""
+    """Raise ForbiddenError if the token does not have the scope."""
     if not token.allows(scope):
         raise ForbiddenError(f"the token {token.name} does not allow this: it needs the scope {scope}")
 
 
 def _needed(method: str, path: str) -> Scope:
+    """The scope that a request needs."""
     if path in STATUS or path.endswith("?verbose"):
         return Scope.ADMIN
     return Scope.WRITE if method == "POST" else Scope.READ

@@ -1,8 +1,8 @@
-"""Group commit: what several greenlets want at once travels as one request.
+"""Group commit: items that wait at the same time are sent as one batch.
 
-A batch costs three nodes about 3 ms, however much is in it, and a message in it 0.05 ms. So a batch leaves when the
-loop has nothing else to do: requests that have arrived, and answers that let clients send more, come first. A single
-client does not wait, and 32 busy ones travel together.
+A batch costs three nodes about 3 ms, however many messages it has, and each message in it 0.05 ms. So a batch leaves
+when the loop has nothing else to do: requests that have arrived, and answers that let clients send more, come first. A
+single client does not wait, and the messages of 32 busy ones travel together.
 """
 
 import asyncio
@@ -10,102 +10,105 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from common.sequences import chunks
+from common.batches import batched
 from facade.server.scheduler import Scheduler
 
-BATCHES = 2  # on their way at once: while they are, the next one fills
-BATCH_ITEMS = 200  # some milliseconds for a node
-FILLING_S = 0.01  # the longest wait of a batch for an idle loop
+BATCHES_IN_FLIGHT = 2  # the next batch fills meanwhile
+MAX_ITEMS = 200  # in one batch: some milliseconds of work for a node
+MAX_WAIT_S = 0.01  # for an idle loop
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting(Generic[Item, Answer]):
-    """An item, and how it will be answered."""
+class _Pending(Generic[Item, Result]):
+    """An item that waits, and the function that will make its result."""
 
     item: Item
-    answer: "asyncio.Future[Callable[[Item], Answer]]"
+    result: "asyncio.Future[Callable[[Item], Result]]"
 
 
-class Batcher(Generic[Item, Answer]):
-    """Sends the items that wait when the loop is idle; while BATCHES are on their way, items wait for the next one.
+class Batcher(Generic[Item, Result]):
+    """Sends waiting items in batches, each from a greenlet of its own.
 
     Args:
         scheduler: of the greenlets.
-        send: sends many items and returns how each is answered: a function of the item, which may raise.
-        weight: of an item.
-        most_weight: of one batch, or a single item that is heavier.
-        batches: on their way at once.
-        most_items: of one batch.
+        send: sends a batch, and returns a function that makes the result of each item, or raises its error.
+        size: bytes of an item.
+        max_bytes: of one batch; an item that is larger travels alone.
+        max_items: of one batch.
+        in_flight: most batches at once.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
-        send: Callable[[Sequence[Item]], Callable[[Item], Answer]],
+        send: Callable[[Sequence[Item]], Callable[[Item], Result]],
         *,
-        weight: Callable[[Item], int],
-        most_weight: int,
-        batches: int = BATCHES,
-        most_items: int = BATCH_ITEMS,
+        size: Callable[[Item], int],
+        max_bytes: int,
+        max_items: int = MAX_ITEMS,
+        in_flight: int = BATCHES_IN_FLIGHT,
     ) -> None:
         self._scheduler = scheduler
         self._send = send
-        self._weight = weight
-        self._most_weight = most_weight
-        self._free = batches
-        self._most_items = most_items
-        self._waiting: list[_Waiting[Item, Answer]] = []
-        self._due = False
+        self._size = size
+        self._max_bytes = max_bytes
+        self._max_items = max_items
+        self._free = in_flight
+        self._pending: list[_Pending[Item, Result]] = []
+        self._scheduled = False
 
-    def ask(self, item: Item, *, timeout_s: float) -> Answer:
-        """The answer to one item.
+    def submit(self, item: Item, *, timeout_s: float) -> Result:
+        """Wait until a batch has carried the item, and return its result.
 
         Raises:
-            TimeoutError: no batch took it in time; it was not sent.
-            Exception: what `send` or its function raises.
+            TimeoutError: no batch took the item within `timeout_s`; it was not sent.
+            Exception: what `send`, or its function, raises.
         """
-        own: _Waiting[Item, Answer] = _Waiting(item, self._scheduler.create_future())
-        self._waiting.append(own)
-        self._leave_when_idle()
+        own: _Pending[Item, Result] = _Pending(item, self._scheduler.create_future())
+        self._pending.append(own)
+        self._send_when_idle()
         try:
-            answer = self._scheduler.wait(own.answer, timeout_s)
+            make_result = self._scheduler.wait(own.result, timeout_s)
         except TimeoutError:
-            if own in self._waiting:
-                self._waiting.remove(own)
+            if own in self._pending:
+                self._pending.remove(own)
                 raise
-            answer = self._scheduler.wait(own.answer)  # it is on its way: `send` has a deadline
-        return answer(item)
+            make_result = self._scheduler.wait(own.result)  # the batch is in flight: `send` has a deadline
+        return make_result(item)
 
-    def _leave_when_idle(self) -> None:
-        if self._waiting and not self._due:
-            self._due = True
-            self._scheduler.when_idle(self._leave, FILLING_S)
+    def _send_when_idle(self) -> None:
+        if self._pending and not self._scheduled:
+            self._scheduled = True
+            self._scheduler.when_idle(self._send_pending, MAX_WAIT_S)
 
-    def _leave(self) -> None:
-        """Send what waits, as far as batches are free."""
-        self._due = False
-        while self._free and self._waiting:
+    def _send_pending(self) -> None:
+        """Send the waiting items, as far as batches are free."""
+        self._scheduled = False
+        while self._free and self._pending:
             batch = next(
-                chunks(
-                    self._waiting, lambda one: self._weight(one.item), lift=self._most_weight, seats=self._most_items
+                batched(
+                    self._pending,
+                    lambda one: self._size(one.item),
+                    max_bytes=self._max_bytes,
+                    max_items=self._max_items,
                 )
             )
-            self._waiting = self._waiting[len(batch) :]
+            self._pending = self._pending[len(batch) :]
             self._free -= 1
-            self._scheduler.begin(self._carry, batch)
+            self._scheduler.begin(self._send_batch, batch)
 
-    def _carry(self, batch: "list[_Waiting[Item, Answer]]") -> None:
+    def _send_batch(self, batch: "list[_Pending[Item, Result]]") -> None:
         try:
-            answer = self._send([one.item for one in batch])
+            make_result = self._send([one.item for one in batch])
         except Exception as error:
             for one in batch:
-                one.answer.set_exception(error)
+                one.result.set_exception(error)
         else:
             for one in batch:
-                one.answer.set_result(answer)
+                one.result.set_result(make_result)
         finally:
             self._free += 1
-            self._leave_when_idle()
+            self._send_when_idle()

@@ -1,4 +1,4 @@
-"""What the facade asks of the other services; the only place that falls back from one address to the next."""
+"""The client of the other services: asks any node of a service, and falls back from one address to the next."""
 
 import contextlib
 import random
@@ -9,8 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from common import ids, rpc
-from common.codec import Request
+from common import ids
 from common.errors import (
     DisconnectedError,
     PeerError,
@@ -19,11 +18,11 @@ from common.errors import (
     UnavailableError,
     UnreachableError,
 )
-from common.wire import (
+from common.protocol.codec import Request
+from common.protocol.messages import (
     PAGE_MESSAGES,
     TAIL_S,
-    Append,
-    AppendAll,
+    Appended,
     Code,
     Describe,
     Description,
@@ -33,27 +32,26 @@ from common.wire import (
     Read,
     State,
     Status,
-    Stored,
-    StoredAll,
     Tail,
     Tailed,
-    Wire,
+    WireMessage,
 )
-from facade.client import retry
+from common.rpc.transport import Transport, ask
+from common.telemetry.timing import Timing
+from facade.client.appends import Acknowledgement, Appender
 from facade.client.discovery import Discovery
-from facade.client.failure_detector import Suspects
-from facade.client.posts import Posts, of_write
+from facade.client.failure_detector import FailureDetector
+from facade.client.node_statistics import NodeStatistics
+from facade.client.retry import Attempt, Pause, RetryPolicy, attempts
 from facade.client.session import Session
-from facade.meter import Meter
 from facade.server.scheduler import Scheduler
-from facade.timing import Timing
 
 log = structlog.get_logger()
 
-ONE_ROUND = retry.Limits(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for what a reader can do without
-TAIL_MORE_S = 1.0  # beside the time for which a node keeps a Tail waiting
+ONE_ROUND = RetryPolicy(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for answers that a reader can do without
+TAIL_MARGIN_S = 1.0  # beside the time for which a node keeps a Tail waiting
 
-ReplyType = TypeVar("ReplyType", bound=Wire)
+ReplyType = TypeVar("ReplyType", bound=WireMessage)
 
 
 class Client:
@@ -63,66 +61,63 @@ class Client:
         scheduler: of the requests.
         transport: carries requests.
         registries: host:port of each registry; one of them is asked before every access.
-        limits: the time of one request.
-        suspects: addresses that did not answer lately; `facade.client.failure_detector` clears them.
-        meter: counts what nodes answered.
-        session: what this facade has seen.
-        clock, shuffled: time and chance; a test gives its own.
+        policy: the time limits of one request.
+        detector: knows which addresses did not answer lately; attempts at nodes tell it.
+        statistics: counts attempts.
+        session: what clients of this facade have seen.
+        clock: seconds from any start.
+        shuffled: the addresses in random order.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
-        transport: rpc.Transport,
+        transport: Transport,
         registries: Sequence[str],
-        limits: retry.Limits,
+        policy: RetryPolicy,
         *,
-        suspects: Suspects,
-        meter: Meter | None = None,
+        detector: FailureDetector,
+        statistics: NodeStatistics | None = None,
         session: Session | None = None,
         clock: Callable[[], float] = time.monotonic,
         shuffled: Callable[[Sequence[str]], Sequence[str]] = lambda addresses: random.sample(addresses, len(addresses)),
     ) -> None:
         self.scheduler = scheduler
         self._transport = transport
-        self._registries = tuple(registries)
-        self._limits = limits
-        self._suspects = suspects
-        self._meter = meter or Meter()
+        self._policy = policy
+        self._detector = detector
+        self._statistics = statistics or NodeStatistics()
         self._session = session or Session(clock=clock)
-        self.refused = ""  # why the nodes do not take what this facade sends, since the last append that they took
+        self.refusal = ""  # why the nodes refuse messages of this facade, since the last append that they accepted
         self._clock = clock
         self._shuffled = shuffled
-        self._discovery = Discovery(scheduler, registries, self._try, suspects, self._meter)
-        self._posts = Posts(scheduler, self.ask, limits, clock)
+        self._discovery = Discovery(scheduler, registries, self._try, detector, self._statistics)
+        self._appender = Appender(scheduler, self.ask, policy, clock)
 
-    def append(self, message_id: str, text: str, key: str | None = None, timing: Timing | None = None) -> Stored:
-        """Store a message at any logging node; `message_id` makes it safe to try the next one.
+    def append(
+        self, message_id: str, text: str, key: str | None = None, timing: Timing | None = None
+    ) -> Acknowledgement:
+        """Store a message at any logging node; because it has an id, the next node can be tried after a failure.
 
-        With an idempotency `key` it is stored under the id with which that key came first.
+        With an idempotency `key` it is stored under the id with which the key came first.
 
         Raises:
             KeyConflictError: the key came with another text before.
-            UnavailableError: certainly not stored.
-            OutcomeUnknownError: it was sent and no node confirmed it before the deadline.
+            UnavailableError: the message is certainly not stored.
+            OutcomeUnknownError: the message was sent, and no node confirmed it before the deadline.
         """
-        return self._posts.append(Append(id=message_id, msg=text, key=key), timing or Timing())
+        return self._appender.append(message_id, text, key, timing or Timing())
 
-    def append_all(self, entries: Sequence[Entry], timing: Timing | None = None) -> StoredAll:
-        """Store messages that have ids, at any logging node; what is there already stays as it is.
+    def append_all(self, entries: Sequence[Entry], timing: Timing | None = None) -> Appended:
+        """Store messages that have ids, at any logging node; messages that are there already stay as they are.
 
-        At most PAGE_MESSAGES, and so many bytes that the request is below REQUEST_BYTES.
+        There may be at most PAGE_MESSAGES of them, with at most BATCH_BYTES of text.
 
         Raises:
             UnavailableError: certainly none is stored.
-            OutcomeUnknownError: no node confirmed it; some may be stored, and all may be sent again.
+            OutcomeUnknownError: no node confirmed them; some may be stored, and all may be sent again.
         """
-        failures: list[PeerError] = []
-        request = AppendAll(entries=tuple(entries))
-        try:
-            return self.ask("logging-service", request, StoredAll, failures=failures, timing=timing)
-        except UnavailableError as error:
-            raise of_write(entries[0].id, failures, error) from error
+        return self._appender.append_all(entries, timing or Timing())
 
     def page(
         self,
@@ -138,42 +133,45 @@ class Client:
             after=after, before=before, limit=limit, newest_first=newest_first, session=self._session.vector()
         )
         page = self.ask("logging-service", request, Page, timing=timing)
-        self._session.covered()
-        self._session.saw(page.vector)
+        self._session.caught_up()
+        self._session.observe(page.vector)
         return page
 
     def find(self, message_id: str, timing: Timing | None = None) -> tuple[Entry | None, str]:
-        """One message, or None, and the node that was asked: a listed one has everything; raises UnavailableError."""
+        """One message, or None, and the node that answered; raises UnavailableError.
+
+        One node is enough: a listed node has every acknowledged message.
+        """
         page = self.page(ids.previous(message_id), limit=1, timing=timing)
         found = [entry for entry in page.entries if entry.id == message_id]
         return (found[0] if found else None), page.node
 
     def tail(self, journal: str, after: int, node: str) -> Tailed:
-        """What a journal got after a number, from `node` if it answers, else where that of another one ends now.
+        """What a journal received after a number, from `node` if it answers, else the end of another node's journal.
 
-        Returns when there is something, or after TAIL_S.
+        Returns when there is something new, or after TAIL_S.
 
         Raises:
             UnavailableError: no node answered.
         """
-        limits = replace(self._limits, attempt_timeout_s=TAIL_S + TAIL_MORE_S)
-        return self.ask("logging-service", Tail(journal=journal, after=after), Tailed, first=node, limits=limits)
+        policy = replace(self._policy, attempt_timeout_s=TAIL_S + TAIL_MARGIN_S)
+        return self.ask("logging-service", Tail(journal=journal, after=after), Tailed, first=node, policy=policy)
 
-    def states(self, *, all_of_them: bool) -> Iterator[tuple[str, str]]:
-        """What logging nodes say they can do, or why not, one after the other; up to one that is ready, or of all."""
+    def states(self, *, until_ready: bool) -> Iterator[tuple[str, str]]:
+        """The address and state of each logging node, or why it gave none; with `until_ready` up to a ready one."""
         with contextlib.suppress(UnavailableError):
-            for address in self._suspects.last(self._discovery.addresses("logging-service", Timing())):
+            for address in self._detector.suspects_last(self._discovery.addresses("logging-service", Timing())):
                 try:
                     state = str(self._try(address, Ping(), Status, ONE_ROUND.attempt_timeout_s).state)
                 except PeerError as error:
                     state = error.reason
                 yield address, state
-                if state == State.READY and not all_of_them:
+                if state == State.READY and until_ready:
                     return
 
     def description(self) -> str:
         """The static text of the messages service, without a second round; raises UnavailableError."""
-        return self.ask("messages-service", Describe(), Description, limits=ONE_ROUND).text
+        return self.ask("messages-service", Describe(), Description, policy=ONE_ROUND).text
 
     def ask(
         self,
@@ -182,76 +180,89 @@ class Client:
         expect: type[ReplyType],
         *,
         failures: list[PeerError] | None = None,
-        limits: retry.Limits | None = None,
+        policy: RetryPolicy | None = None,
         first: str = "",
         timing: Timing | None = None,
     ) -> ReplyType:
-        """The first good answer; each failed attempt is appended to `failures` (about 10 a second).
+        """The first good answer of any node of a service.
 
-        The address `first` is tried before the others.
+        Args:
+            service: its name at the registries.
+            request: what is asked.
+            expect: the type of the reply.
+            failures: failed attempts are appended to it, about 10 a second.
+            policy: time limits, instead of those of this client.
+            first: an address that is tried before the others.
+            timing: gets the times of this request.
+
+        Raises:
+            UnavailableError: no node gave a good answer.
+            RefusedError: the idempotency key of the request belongs to another text.
         """
         failures = [] if failures is None else failures
         timing = timing or Timing()
-        steps = retry.plan(
+        steps = attempts(
             lambda: self._discovery.addresses(service, timing),
-            limits or self._limits,
+            policy or self._policy,
             clock=self._clock,
-            ordered=lambda addresses: self._suspects.last(
+            ordered=lambda addresses: self._detector.suspects_last(
                 sorted(self._shuffled(addresses), key=lambda address: address != first)
             ),
         )
         for step in steps:
             match step:
-                case retry.Wait(seconds=seconds):
+                case Pause(seconds=seconds):
                     self.scheduler.sleep(seconds)
-                case retry.Try(address=address, timeout_s=timeout_s):
-                    began = timing.clock()
+                case Attempt():
                     try:
-                        with timing.measured("node"):
-                            reply = self._try(address, request, expect, timeout_s)
+                        return self._attempt(step, request, expect, timing)
                     except PeerError as error:
                         if isinstance(error, RefusedError) and error.code == Code.CONFLICT:
-                            self._meter.note(address, timing.clock() - began)
-                            raise  # no other node would do otherwise
-                        self._meter.note(address, timing.clock() - began, error.kind)
+                            raise  # every node would answer the same
                         failures.append(error)
                         self._note_refusal(service, error)
-                        log.warning("fallback", asked_for=service, node=address, reason=error.reason)
-                    else:
-                        if not isinstance(request, Tail):  # it is asked again and again while somebody follows
-                            self._meter.note(address, timing.clock() - began)
-                        self._note_answer(reply, timing)
-                        return reply
+                        log.warning("trying the next node", service=service, node=step.address, reason=error.reason)
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")
 
-    def _note_answer(self, reply: Wire, timing: Timing) -> None:
-        """Take note of what a good answer says."""
+    def _attempt(self, attempt: Attempt, request: Request, expect: type[ReplyType], timing: Timing) -> ReplyType:
+        """The reply to one attempt, counted; raises PeerError."""
+        began_s = timing.clock()
+        try:
+            with timing.measured("node"):
+                reply = self._try(attempt.address, request, expect, attempt.timeout_s)
+        except PeerError as error:
+            conflict = isinstance(error, RefusedError) and error.code == Code.CONFLICT
+            self._statistics.record(attempt.address, timing.clock() - began_s, "" if conflict else error.kind)
+            raise
+        if not isinstance(request, Tail):  # its long wait is no latency
+            self._statistics.record(attempt.address, timing.clock() - began_s)
         timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
-        if isinstance(reply, Stored | StoredAll):
-            self.refused = ""
-            self._session.saw([(reply.origin, reply.sequence)])
+        if isinstance(reply, Appended):
+            self.refusal = ""
+            self._session.observe([(reply.origin, reply.sequence)])
+        return reply
 
     def _note_refusal(self, service: str, error: PeerError) -> None:
-        """Take note of what a refusal says about this facade.
+        """Take note of a refusal that concerns this facade rather than the node.
 
         Raises:
-            UnavailableError: no node will take the request: the clock of this facade is ahead.
+            UnavailableError: no node will accept the request, because the clock of this facade is ahead.
         """
         if not isinstance(error, RefusedError):
             return
         if error.code == Code.BEHIND:
             self._session.behind(error.address)
         elif error.code == Code.AHEAD:
-            self.refused = error.reason
+            self.refusal = error.reason
             raise UnavailableError(service, error.reason) from error
 
     def _try(self, address: str, request: Request, expect: type[ReplyType], timeout_s: float) -> ReplyType:
-        """One attempt; who gives no answer at all becomes a suspect, who answers is none any more."""
+        """One attempt; an address that gives no answer at all is suspected, one that answers is cleared."""
         try:
-            reply = rpc.ask(self._transport, address, request, expect, timeout_s=timeout_s)
+            reply = ask(self._transport, address, request, expect, timeout_s=timeout_s)
         except (UnreachableError, TimedOutError, DisconnectedError):
-            if self._suspects.add(address):
-                log.warning("suspect", node=address)
+            if self._detector.suspect(address):
+                log.warning("address is suspected", node=address)
             raise
-        self._suspects.clear(address)
+        self._detector.clear(address)
         return reply

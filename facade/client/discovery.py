@@ -1,89 +1,80 @@
-"""Looks up who offers a service: a registry is asked before every access."""
+"""Looks up the addresses of services: a registry is asked before every access."""
 
-import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
-from common.codec import Request
-from common.errors import PeerError, RefusedError, UnavailableError
-from common.wire import Code, Known, Lookup
-from facade.client.failure_detector import Suspects
-from facade.meter import LookedUp, Meter
-from facade.server.scheduler import Scheduler, settle
-from facade.timing import Timing
+from common.discovery import lookup
+from common.discovery.lookup import ANSWER_S, RegistryLookup
+from common.errors import PeerError, UnavailableError
+from common.protocol.codec import Request
+from common.protocol.messages import Lookup, LookupResult
+from common.telemetry.timing import Timing
+from facade.client.failure_detector import FailureDetector
+from facade.client.node_statistics import NodeStatistics
+from facade.server.scheduler import Scheduler
+from facade.server.single_flight import SingleFlight
 
 log = structlog.get_logger()
 
-LOOKUP_S = 0.5  # for one answer of one registry; then the next one is asked, or the last good answer serves
-
-Attempt = Callable[[str, Request, type[Known], float], Known]  # one question to an address, for so many seconds
+# One request to an address, with the expected type of its reply and a timeout in seconds; raises PeerError.
+Attempt = Callable[[str, Request, type[LookupResult], float], LookupResult]
 
 
 class Discovery:
-    """Looks services up.
+    """Looks services up for all requests of a facade.
 
     Args:
         scheduler: of the requests.
         registries: host:port of each.
-        attempt: asks one of them; raises PeerError.
-        suspects: addresses that did not answer lately.
-        meter: counts the answers.
+        attempt: sends one request to one registry.
+        detector: knows which registries did not answer lately.
+        statistics: counts the lookups.
     """
 
     def __init__(
-        self, scheduler: Scheduler, registries: Sequence[str], attempt: Attempt, suspects: Suspects, meter: Meter
+        self,
+        scheduler: Scheduler,
+        registries: Sequence[str],
+        attempt: Attempt,
+        detector: FailureDetector,
+        statistics: NodeStatistics,
     ) -> None:
         self._scheduler = scheduler
-        self._registries = tuple(registries)
+        self._lookup = RegistryLookup(registries)
         self._attempt = attempt
-        self._suspects = suspects
-        self._meter = meter
-        self._last_known: dict[str, tuple[str, ...]] = {}
-        self._asked: dict[str, tuple[int, asyncio.Future[tuple[str, ...]]]] = {}  # by service: in which turn
+        self._detector = detector
+        self._statistics = statistics
+        self._flights: dict[str, SingleFlight[tuple[str, ...]]] = {}
 
     def addresses(self, service: str, timing: Timing) -> tuple[str, ...]:
-        """The addresses of a service; one question serves all that ask in the same turn of the loop.
+        """The addresses of a service; requests that ask in the same turn of the loop share one lookup.
 
         Raises:
             UnavailableError: no registry answers, and none has before.
         """
+        if service not in self._flights:
+            self._flights[service] = SingleFlight(
+                self._scheduler, partial(self._look_up, service), clock=lambda: self._scheduler.turns
+            )
+        same_turn = 0 if self._scheduler.turning else -1  # outside of the loop there are no turns
         with timing.measured("registry"):
-            turn, asked = self._asked.get(service, (-1, None))
-            if asked and self._scheduler.turning and turn == self._scheduler.turns:
-                return self._scheduler.wait(asked, (len(self._registries) + 1) * LOOKUP_S)
-            asked = self._scheduler.create_future()
-            self._asked[service] = self._scheduler.turns, asked
-            settle(asked, lambda: self._lookup(service))
-            return asked.result()
+            return self._flights[service].get(max_age=same_turn)
 
-    def _lookup(self, service: str) -> tuple[str, ...]:
-        """The addresses of a service, from the first registry that answers, or as one of them last knew it.
+    def _look_up(self, service: str) -> tuple[str, ...]:
+        try:
+            steps = self._lookup.steps(service, self._detector)
+            found = lookup.run(steps, partial(self._ask, service))
+        except UnavailableError:
+            self._statistics.record_lookup(lookup.LookupOutcome.FAILED)
+            raise
+        self._statistics.record_lookup(found.outcome)
+        return found.values
 
-        Registries that are suspects are asked only when there is no earlier answer: a silent one must not cost
-        each request its timeout. While registries have just started, and do not know yet who is in sync, there is
-        nobody: an earlier answer may name a replica that was fenced since.
-        """
-        failure: PeerError | None = None
-        starting = False
-        for registry in self._registries:
-            if registry in self._suspects and service in self._last_known:
-                continue
-            try:
-                known = self._attempt(registry, Lookup(name=service), Known, LOOKUP_S)
-            except PeerError as error:
-                failure = error
-                starting = starting or (isinstance(error, RefusedError) and error.code == Code.STARTING)
-                log.warning("registry does not answer", asked_for=service, reason=error)
-            else:
-                self._last_known[service] = known.values
-                self._meter.note_lookup(LookedUp.ANSWERED)
-                return known.values
-        if starting:
-            self._meter.note_lookup(LookedUp.FAILED)
-            return ()
-        if service not in self._last_known:
-            self._meter.note_lookup(LookedUp.FAILED)
-            raise UnavailableError(service, f"no registry answers ({failure})") from failure
-        self._meter.note_lookup(LookedUp.STALE)
-        return self._last_known[service]
+    def _ask(self, service: str, registry: str) -> LookupResult:
+        try:
+            return self._attempt(registry, Lookup(name=service), LookupResult, ANSWER_S)
+        except PeerError as error:
+            log.warning("registry does not answer", service=service, registry=registry, reason=error.reason)
+            raise

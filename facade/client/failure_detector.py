@@ -1,69 +1,70 @@
-"""Which addresses did not answer lately, and whether they are back: asked beside the requests, so that none pays."""
+"""Failure detector: which addresses did not answer lately, and the probes that find out when they are back."""
 
 from collections.abc import Sequence
 
 import structlog
 
-from common import rpc
 from common.errors import PeerError
-from common.wire import Ping, State, Status
+from common.protocol.messages import Ping, State, Status
+from common.rpc.transport import Transport, ask
 from facade.server.scheduler import Event
 
 log = structlog.get_logger()
 
-PROBE_S = 0.3  # between two rounds: a node that is back gets requests again within this and one ping
-PING_S = 0.25  # for one answer
+PROBE_INTERVAL_S = 0.3  # a node that is back gets requests again within this time and one ping
+PING_TIMEOUT_S = 0.25
 SUSPECTS = 1_000  # most addresses to remember: as many as one answer of a registry can name
 
 
-class Suspects:
-    """Addresses that did not answer lately; shared by the requests of a facade.
+class FailureDetector:
+    """The suspected addresses, shared by the requests of a facade. No I/O.
 
-    A suspect is tried last, so a node that hangs costs one poll timeout, and then nothing until it answers a probe.
+    A suspected address is tried last. So a node that hangs costs one attempt timeout, and nothing more until it has
+    answered a probe.
     """
 
     def __init__(self) -> None:
         self._addresses: set[str] = set()
 
-    def add(self, address: str) -> bool:
-        """The address did not answer; whether that is news."""
-        news = address not in self._addresses and len(self._addresses) < SUSPECTS
-        if news:
+    def suspect(self, address: str) -> bool:
+        """Note that the address did not answer; True if it was not suspected before."""
+        new = address not in self._addresses and len(self._addresses) < SUSPECTS
+        if new:
             self._addresses.add(address)
-        return news
+        return new
 
     def clear(self, address: str) -> bool:
-        """The address answered; whether that is news."""
-        news = address in self._addresses
+        """Note that the address answered; True if it was suspected before."""
+        suspected = address in self._addresses
         self._addresses.discard(address)
-        return news
+        return suspected
 
-    def __contains__(self, address: str) -> bool:
-        """Whether the address is one now."""
+    def __contains__(self, address: object) -> bool:
+        """True if the address is suspected."""
         return address in self._addresses
 
-    def known(self) -> tuple[str, ...]:
-        """All suspects now."""
+    def suspects(self) -> tuple[str, ...]:
+        """All suspected addresses."""
         return tuple(self._addresses)
 
-    def last(self, addresses: Sequence[str]) -> list[str]:
-        """The same addresses, the suspects after the others; apart from that in the same order."""
+    def suspects_last(self, addresses: Sequence[str]) -> list[str]:
+        """The same addresses, the suspected ones after the others, else in the same order."""
         suspects = self._addresses
         return sorted(addresses, key=suspects.__contains__) if suspects else list(addresses)
 
 
-def run(transport: rpc.Transport, suspects: Suspects, stop: Event) -> None:
-    """Probe until `stop` is set; for a greenlet of its own."""
-    while not stop.wait(PROBE_S):
-        probe(transport, suspects)
+def run_probes(transport: Transport, detector: FailureDetector, stop: Event) -> None:
+    """Probe the suspects every PROBE_INTERVAL_S until `stop` is set; for a greenlet of its own."""
+    while not stop.wait(PROBE_INTERVAL_S):
+        probe_suspects(transport, detector)
 
 
-def probe(transport: rpc.Transport, suspects: Suspects) -> None:
-    """Ping each suspect once, one after the other; who says that it is ready is no suspect any more."""
-    for address in suspects.known():
+def probe_suspects(transport: Transport, detector: FailureDetector) -> None:
+    """Ping each suspect once, and clear those that say that they are ready."""
+    for address in detector.suspects():
         try:
-            status = rpc.ask(transport, address, Ping(), Status, timeout_s=PING_S)
+            status = ask(transport, address, Ping(), Status, timeout_s=PING_TIMEOUT_S)
         except PeerError:
             continue
-        if (status.state is State.READY or status.service == "registry") and suspects.clear(address):
-            log.info("back", node=address)
+        if (status.state is State.READY or status.service == "registry") and detector.clear(address):
+            log.info("address answers again", node=address)

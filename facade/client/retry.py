@@ -1,15 +1,15 @@
-"""The fallback policy: which address is tried when, and for how long. Pure: no sockets, no clock of its own."""
+"""Retry policy: which address is tried when, and for how long. A pure generator: no sockets, no clock of its own."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-FIRST_PAUSE_S = 0.05  # after a round in which every address failed: the dead fail at once, so wait for news ...
-LONGEST_PAUSE_S = 0.4  # ... each time twice as long, up to this
+FIRST_PAUSE_S = 0.05  # after a round in which every address failed ...
+LONGEST_PAUSE_S = 0.4  # ... twice as long after each further round, up to this
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How long one request may take.
+class RetryPolicy:
+    """The time limits of one request.
 
     Attributes:
         attempt_timeout_s: for one attempt at one address, in seconds.
@@ -19,47 +19,47 @@ class Limits:
 
     attempt_timeout_s: float
     deadline_s: float
-    rounds: int = 1_000  # the waits between them make it about 30 in 10 s
+    rounds: int = 1_000  # the pauses between them make it about 30 in 10 s
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
-    """Try `address` for at most `timeout_s` seconds; a success ends the plan."""
+class Attempt:
+    """Try `address` for at most `timeout_s` seconds; a success ends the request."""
 
     address: str
     timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait `seconds`: everything failed, so give it time to change."""
+class Pause:
+    """Wait for some seconds, because every address has failed."""
 
     seconds: float
 
 
-def plan(
+def attempts(
     lookup: Callable[[], Sequence[str]],
-    limits: Limits,
+    policy: RetryPolicy,
     *,
     clock: Callable[[], float],
     ordered: Callable[[Sequence[str]], Sequence[str]],
-) -> Iterator[Try | Wait]:
-    """Every address once, a wait, then all again, until the deadline or the last round.
+) -> Iterator[Attempt | Pause]:
+    """Try every address once, pause, and begin again, until the deadline or the last round.
 
     Args:
-        lookup: who is to be tried, asked before each round.
-        limits: the time there is.
+        lookup: the addresses, asked for before each round.
+        policy: the time limits.
         clock: the time now, in seconds from any start.
-        ordered: the same addresses in the order in which to try them.
+        ordered: puts the addresses into the order in which they are tried.
     """
-    ends = clock() + limits.deadline_s
+    deadline = clock() + policy.deadline_s
     pause_s = FIRST_PAUSE_S
-    for _ in range(limits.rounds):
+    for _ in range(policy.rounds):
         for address in ordered(lookup()):
-            if (left_s := ends - clock()) <= 0:
+            if (left_s := deadline - clock()) <= 0:
                 return
-            yield Try(address, min(limits.attempt_timeout_s, left_s))
-        if ends - clock() <= pause_s:
+            yield Attempt(address, min(policy.attempt_timeout_s, left_s))
+        if deadline - clock() <= pause_s:
             return
-        yield Wait(pause_s)
+        yield Pause(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

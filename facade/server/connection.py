@@ -1,4 +1,4 @@
-"""A connection of a client: its requests are read, answered and, when they cannot be, refused."""
+"""The connection of a client: reads its requests, sends responses, and rejects requests that are not valid."""
 
 import functools
 import time
@@ -11,22 +11,22 @@ from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 from waitress.utilities import build_http_date
 
-from common import origin
 from common.config import Limits
+from common.telemetry import request_context
 from facade.api import problem
-from facade.server import load_shedding, refusal
+from facade.server import load_shedding, validation
 from facade.server.parser import Parser
-from facade.server.scheduler import GONE
+from facade.server.scheduler import CONNECTION_CLOSED
 
 log = structlog.get_logger()
 
-UNSENT_BYTES = 1_048_576  # of one answer that its client does not read; then reading the log waits, too
-SPARE_S = 1.0  # for a connection beyond the limit, so that there is soon another one
+UNSENT_BYTES = 1_048_576  # of a response that its client does not read; then the request stops reading the log
+SPARE_S = 1.0  # for a request on a connection beyond the limit, so that the next client gets one soon
 
 
 @functools.lru_cache(maxsize=256)
 def _title(name: str) -> str:
-    """The name of a header with capitals: Content-Type for content-type."""
+    """The name of a header in title case: Content-Type for content-type."""
     return "-".join(part.capitalize() for part in name.split("-"))
 
 
@@ -36,10 +36,10 @@ def _date(second: int) -> str:
 
 
 def _head(task: Task) -> bytes:
-    """The head of an answer: what `Task.build_response_header` makes, in a quarter of its time.
+    """The head of a response, as `Task.build_response_header` makes it, in a quarter of the time.
 
-    The connection is closed after an answer without a length (also 204 and 304), after one to HTTP/1.0 that does not
-    ask to keep it, and after one to a request that asks to close it.
+    The connection is closed after a response without a length (also 204 and 304), after a request of HTTP/1.0 without
+    `Connection: keep-alive`, and after a request with `Connection: close`.
     """
     connection = task.request.headers.get("CONNECTION", "").lower()
     known, body, old = task.content_length is not None, task.has_body, task.version == "1.0"
@@ -58,7 +58,7 @@ def _head(task: Task) -> bytes:
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
-    """Answers a request that waitress itself refuses, in the same form as the application does."""
+    """Answers a rejected request in the error format of the application."""
 
     build_response_header = _head
 
@@ -66,12 +66,12 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         """Write the problem document and close the connection."""
         error = self.request.error
         headers = getattr(self.request, "headers", {})
-        headers.pop("CONNECTION", None)  # waitress would tell a client of HTTP/1.0 that it is kept, too
-        source = origin.received(headers.get("X_REQUEST_ID"), headers.get("TRACEPARENT"))
-        origin.begin(source)
-        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # that would be a flood
+        headers.pop("CONNECTION", None)  # else a client of HTTP/1.0 would be told that the connection is kept
+        source = request_context.from_headers(headers.get("X_REQUEST_ID"), headers.get("TRACEPARENT"))
+        request_context.set_current(source)
+        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # under overload that would flood the log
             log.info("request refused", status=error.code, reason=error.body)
-        body = problem.body(error.code, refusal.message(error.code, error.body, self.channel.limits))
+        body = problem.body(error.code, validation.rejection_message(error.code, error.body, self.channel.limits))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
         self.response_headers += [("X-Request-ID", source.request_id), *problem.SECURITY]
@@ -80,15 +80,15 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         self.write(b"" if self.request.command == "HEAD" else body)
 
 
-class LastTask(WSGITask):  # type: ignore[misc]
-    """Answers a request. While the server drains, and beyond the limit, its connection is closed afterwards."""
+class ResponseTask(WSGITask):  # type: ignore[misc]
+    """Answers a request, then closes the connection if the server drains or the connection is beyond the limit."""
 
     build_response_header = _head
 
     def get_environment(self) -> dict[str, Any]:
-        """See WSGITask; with the event that the client has left, so that the application need not poll."""
+        """Add the event that the connection is closed, so that the application does not have to poll for it."""
         environ: dict[str, Any] = super().get_environment()
-        environ[GONE] = self.channel.gone
+        environ[CONNECTION_CLOSED] = self.channel.closed
         return environ
 
     def write(self, data: bytes) -> None:
@@ -100,7 +100,7 @@ class LastTask(WSGITask):  # type: ignore[misc]
             self.channel.release()
 
     def start(self) -> None:
-        """Begin the answer."""
+        """Start the response."""
         super().start()
         if self.channel.spare or not self.channel.server.accepting:
             self.request.headers.pop("CONNECTION", None)
@@ -108,10 +108,17 @@ class LastTask(WSGITask):  # type: ignore[misc]
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection of a client; `spare` is one beyond the limit."""
+    """The connection of a client.
+
+    Attributes:
+        spare: it is beyond the limit, and gets only health and status.
+        closed: set when the connection is closed.
+        held: what is written waits, so that it is sent together with more.
+        began_s: when the first byte of the current request arrived, on the monotonic clock.
+    """
 
     notifies = True  # it calls `Polled.changed`
-    task_class = LastTask
+    task_class = ResponseTask
     error_task_class = ProblemTask
 
     def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
@@ -119,13 +126,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.limits = limits
         self.parser_class = partial(Parser, url_bytes=limits.url_bytes)
         self.spare = len(self.server.active_channels) > limits.connections
-        self.began_s = time.monotonic()  # when the first byte of the request came that is being read
-        self.gone = self.server.scheduler.event()  # set when the connection is closed
-        self.held = False  # what is written waits, for more to be sent with it
-        self._room = self.server.scheduler.event()  # set when a writer may go on after a slow client
+        self.began_s = time.monotonic()
+        self.closed = self.server.scheduler.event()
+        self.held = False
+        self._room = self.server.scheduler.event()  # set when the client has read enough for a waiting writer to go on
 
     def received(self, data: bytes) -> bool:
-        """Take more of the requests of this connection."""
+        """Parse more bytes of the requests of this connection."""
         before = self.request
         taken = super().received(data)
         if self.request is not before:
@@ -133,38 +140,41 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(taken)
 
     def refuse_at_once(self, message: str) -> bool:
-        """Refuse the request that has come, and go on with the connection; False if this cannot be done now."""
+        """Refuse the current request and keep the connection; False if that is not possible now."""
         request = self.requests[0]
-        alone = len(self.requests) == 1 and self.request in (None, request)  # another one may expect a Continue
+        alone = len(self.requests) == 1 and self.request in (
+            None,
+            request,
+        )  # the next may expect 100 Continue
         sent = not (self.total_outbufs_len or self.close_when_flushed)
-        goes_on = request.version == "1.1" and not request.connection_close and self.server.accepting
-        if not (alone and sent and goes_on) or request.command == "HEAD":
+        keeps = request.version == "1.1" and not request.connection_close and self.server.accepting
+        if not (alone and sent and keeps) or request.command == "HEAD":
             return False
         self.requests.pop().close()
-        told = load_shedding.answer(request.headers, message)
-        if self.send(told) != len(told):  # its client does not even read that
+        refusal = load_shedding.refusal(request.headers, message)
+        if self.send(refusal) != len(refusal):  # the client does not even read that
             self.will_close = True
         return True
 
     def release(self) -> None:
-        """Send what was held."""
+        """Send what was held back."""
         if self.held:
             self.held = False
             self._flush_exception(self._flush_some, do_close=False)
 
     def handle_write(self) -> None:
-        """Send more; then a waiting writer may go on."""
+        """Send more, and let a waiting writer go on."""
         super().handle_write()
         self._notify_writer()
 
     def handle_close(self) -> None:
-        """Close; a waiting writer and the application learn that the client has left."""
+        """Close the connection, and tell a waiting writer and the application."""
         super().handle_close()
         self._notify_writer()
-        self.gone.set()
+        self.closed.set()
 
     def service(self) -> None:
-        """Answer a request."""
+        """Answer the next request."""
         try:
             super().service()
         finally:
@@ -177,7 +187,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(super()._flush_some(do_close))
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        """Wait until the client has read enough; other requests go on. waitress would block the loop."""
+        """Wait until the client has read enough, while other requests run: waitress would block the loop."""
         self.release()
         while self.connected and self.total_outbufs_len > UNSENT_BYTES:
             self._room.clear()
@@ -189,18 +199,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     @property
     def late(self) -> bool:
-        """Whether a request takes too long to come, also the first; the time of an answer before it is not counted."""
+        """True if a request takes too long to arrive; the time of the response before it does not count."""
         if self.requests or not (self.request or self.spare or self.last_activity == self.creation_time):
             return False
         return bool(time.monotonic() - self.began_s > (SPARE_S if self.spare else self.limits.receive_s))
 
     @property
     def stalled(self) -> bool:
-        """Whether its client has taken nothing of an answer for too long."""
+        """True if the client has read nothing of its response for too long."""
         since = time.time() - self.limits.stalled_s  # the clock of waitress' last_activity
         return bool(self.total_outbufs_len and self.last_activity < since)
 
     @property
     def busy(self) -> bool:
-        """Whether something is still to be read, worked on or sent."""
+        """True while a request is read or answered, or a response is sent."""
         return bool(self.requests or self.request or self.total_outbufs_len)

@@ -1,4 +1,4 @@
-"""Reads the requests of clients with llhttp, and refuses what other servers could still read in another way."""
+"""Parses HTTP requests with llhttp, and rejects those that other servers could read in another way."""
 
 from io import BytesIO
 from typing import Any
@@ -9,7 +9,7 @@ from waitress.buffers import OverflowableBuffer
 
 from common.config import Limits
 from facade.server import validation
-from facade.server.refusal import Refusal
+from facade.server.validation import Rejection
 
 DEFAULT = Limits()
 _HEAD_END = b"\r\n\r\n"
@@ -18,25 +18,26 @@ _HEAD_END = b"\r\n\r\n"
 class Parser:
     """One request, with the interface of waitress' `parser_class`.
 
-    llhttp does not say where a request ends. So it is fed the bytes up to the end of the head, and of a body in chunks
-    either a part of one chunk or one line around it. A body with a Content-Length does not go through llhttp.
+    llhttp does not report where a request ends. So it gets the bytes up to the end of the head. Of a chunked body it
+    gets either a part of one chunk, or one line between two chunks. A body with a Content-Length does not go through
+    llhttp.
 
     Args:
-        adjustments: waitress' settings; those for the body and the headers are limits in bytes.
+        adjustments: waitress' settings, with the limits of head and body in bytes.
         url_bytes: most bytes of the first line.
 
     Attributes:
-        headers: values by name, in capitals and with `_` for `-`. Values of one name are joined. A name that has a `_`
-            itself is dropped, because it would look like another one.
-        completed: the request is whole, or refused.
-        error: why it is refused.
+        headers: values by name, in capitals and with `_` for `-`; the values of one name are joined by commas. A header
+            with `_` in its name is dropped, because its name would look like another one.
+        completed: the request is complete, or rejected.
+        error: why it is rejected.
     """
 
     completed = headers_finished = expect_continue = connection_close = False
     empty = False
-    error: Refusal | None = None
+    error: Rejection | None = None
     version = "1.0"
-    command = path = query = request_uri = ""  # also when it is refused: waitress names the path in its log
+    command = path = query = request_uri = ""  # also if it is rejected: waitress logs the path
     url_scheme = "http"
 
     def __init__(self, adjustments: Any, *, url_bytes: int = DEFAULT.url_bytes) -> None:
@@ -59,7 +60,7 @@ class Parser:
         self._framing_bytes = 0  # since the last byte of the body
 
     def received(self, data: bytes) -> int:
-        """Take more of the request; how much of it was taken. All of it when it is refused."""
+        """Parse more bytes; returns how many belong to this request, all of them if it is rejected."""
         taken = 0
         while taken < len(data) and not self.completed:
             if not self.headers_finished:
@@ -70,7 +71,7 @@ class Parser:
                 taken += self._take_body(data[taken : taken + self._length - self._received])
         if self.completed:
             self._llhttp = None  # parser and llhttp refer to each other
-            self.expect_continue = False  # for a body that is refused, or that there is none of
+            self.expect_continue = False  # the body is rejected, or there is none
         return len(data) if self.error else taken
 
     def get_body_stream(self) -> Any:
@@ -78,30 +79,30 @@ class Parser:
         return self._body.getfile() if self._body else BytesIO()
 
     def close(self) -> None:
-        """Drop the body, which may be in a file."""
+        """Delete the body, which may be in a file."""
         if self._body:
             self._body.close()
 
     def _take_head(self, data: bytes) -> int:
-        seam = self._head[1 - len(_HEAD_END) :]  # the end may have come in parts
+        seam = self._head[1 - len(_HEAD_END) :]  # the end may have arrived in parts
         at = (seam + data).find(_HEAD_END)
         end = len(data) if at < 0 else at + len(_HEAD_END) - len(seam)
-        self._head = (self._head + data[:end]).lstrip(b"\r\n")  # blank lines may be before a request
+        self._head = (self._head + data[:end]).lstrip(b"\r\n")  # blank lines may precede a request
         self._head_received += end
         if self._head_received > self._header_bytes:
-            self._refuse(431)
+            self._reject(431)
         elif self._feed(data[:end]) and len(self._url) > self._url_bytes:
-            self._refuse(414)
+            self._reject(414)
         elif self.headers_finished and not self.error:
             self._begin_body()
         return end
 
     def _begin_body(self) -> None:
-        """The head is complete: validate it, and find out how the body comes."""
+        """Validate the complete head, and find out how the body is framed."""
         headers = self.headers
         self.command, self.version = self._llhttp.get_method().decode(), self._llhttp.get_http_version()
         if unclear := validation.ambiguity(self._head.partition(b"\r\n")[0], headers, self._hosts):
-            self._refuse(400, unclear)
+            self._reject(400, unclear)
             return
         self._read_url()
         connection = headers.get("CONNECTION", "").lower()
@@ -110,7 +111,7 @@ class Parser:
         self._chunked = headers.pop("TRANSFER_ENCODING", None) is not None
         self._length = 0 if self._chunked else int(headers.get("CONTENT_LENGTH", "0"))
         if self._length > self._body_bytes:
-            self._refuse(413)
+            self._reject(413)
         elif self._chunked or self._length:
             self._body = OverflowableBuffer(self._overflow_bytes)
         else:
@@ -120,7 +121,7 @@ class Parser:
         try:
             url = httptools.parse_url(self._url)
         except httptools.HttpParserInvalidURLError:
-            self._refuse(400, "the URL is not valid")
+            self._reject(400, "the URL is not valid")
         else:
             self.request_uri = self._url.decode("latin-1")
             self.path = unquote_to_bytes(url.path or b"").decode("latin-1")
@@ -132,7 +133,7 @@ class Parser:
         return len(piece)
 
     def _take_chunks(self, data: bytes, begin: int) -> int:
-        """Feed llhttp a part of a chunk, or a line around it: a request can end only at the end of a line."""
+        """Feed llhttp a part of a chunk, or a line between two chunks: a request ends only at the end of a line."""
         inside = self._chunk_left > 0
         end = begin + self._chunk_left if inside else data.find(b"\n", begin) + 1 or None
         piece = data[begin:end]
@@ -144,9 +145,9 @@ class Parser:
         else:
             self._take_line(piece)
         if self._received > self._body_bytes:
-            self._refuse(413)
+            self._reject(413)
         elif self._framing_bytes > self._header_bytes:
-            self._refuse(400, f"chunk extensions or trailers are over the limit of {self._header_bytes} bytes")
+            self._reject(400, f"chunk extensions or trailers are over the limit of {self._header_bytes} bytes")
         elif self._ended:
             self.headers["CONTENT_LENGTH"] = str(self._received)
             self.completed = True
@@ -163,27 +164,27 @@ class Parser:
             self._line = b""
 
     def _feed(self, piece: bytes) -> bool:
-        """Have llhttp read more; False if it refuses it."""
+        """Feed llhttp; False if the request is rejected."""
         try:
             self._llhttp.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            pass  # to a protocol that is not spoken here: the request is answered as if it did not ask for it
+            pass  # no other protocol is supported: the request is answered as if it had not asked for one
         except httptools.HttpParserError as error:
-            self._refuse(400, str(error))
+            self._reject(400, str(error))
         return not self.error
 
-    def _refuse(self, code: int, why: str = "") -> None:
-        self.error = Refusal(code, why)
+    def _reject(self, code: int, why: str = "") -> None:
+        self.error = Rejection(code, why)
         self.completed = True
 
-    # llhttp calls these.
+    # Callbacks of llhttp
 
     def on_url(self, part: bytes) -> None:
-        """More of the URL has come."""
+        """Collect a part of the URL."""
         self._url += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header is there; those after the last chunk are dropped."""
+        """Store a header; trailers after the last chunk are dropped."""
         if self.headers_finished or b"_" in name:
             return
         key, text = name.decode("ascii").upper().replace("-", "_"), value.strip(b" \t").decode("latin-1")
@@ -191,18 +192,18 @@ class Parser:
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:
-        """The head has ended."""
+        """Note the end of the head."""
         self.headers_finished = True
 
     def on_chunk_header(self) -> None:
-        """The size of a chunk is read."""
+        """Note that the current line has the size of a chunk."""
         self._has_size = True
 
     def on_body(self, part: bytes) -> None:
-        """More of the body has come."""
+        """Store a part of the body."""
         self._received += len(part)
         self._body.append(part)
 
     def on_message_complete(self) -> None:
-        """The request has ended, unless its body is counted here."""
+        """Note the end of the request; the end of a body with a Content-Length is counted in `_take_body`."""
         self._ended = True

@@ -1,4 +1,4 @@
-"""An epoll-based socket map for waitress: the cost of a turn depends on its events, not on the open connections."""
+"""A socket map for waitress on epoll: the cost of a turn depends on its events, not on the open connections."""
 
 import select
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from waitress.wasyncore import readwrite
 
 log = structlog.get_logger()
 
-EVENTS = 64  # taken in one turn; under a flood, accepted requests go on between two turns
+EVENTS = 64  # handled in one turn; under a flood, accepted requests go on between two turns
 
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT  # EPOLLPRI would report urgent data, which nobody reads, in each turn
 
 
 class Polled(dict[int, Any]):
-    """The polled objects by descriptor, as waitress' loop has them.
+    """The polled objects by descriptor, with the interface of waitress' socket map.
 
     waitress asks each object in each turn whether it is `readable` and `writable`. Here an object whose `notifies` is
     true is asked only after it was added, after an event, and after `changed`. Whoever changes the state behind those
@@ -49,7 +49,7 @@ class Polled(dict[int, Any]):
         self._changed.add(descriptor)
 
     def poll(self, timeout_s: float) -> bool:
-        """Wait for events, and have the objects handle them; whether there were any."""
+        """Wait for events, and let the objects handle them; True if there were any."""
         changed, self._changed = self._changed, set()
         for descriptor in (*changed, *self._each_turn):
             if polled := self.get(descriptor):
@@ -98,7 +98,7 @@ class Callback:
 
     def handle_error(self) -> None:
         """Log the exception of the callback."""
-        log.exception("something in the loop broke")  # noqa: LOG004 (the loop calls it for what was raised)
+        log.exception("unexpected exception in the loop")  # noqa: LOG004 (the loop calls it for what was raised)
 
     def handle_close(self) -> None:
         """Its descriptor is closed by libzmq."""

@@ -1,6 +1,6 @@
-"""The one loop of a facade: requests run as greenlets in its thread, and wait in it for replies, times and clients.
+"""The event loop of a facade: requests run as greenlets in one thread, and wait for replies, timers and clients.
 
-It has the part of asyncio's interface that `common.pipeline` and `asyncio.Future` use. Why not asyncio: DESIGN.md.
+It has the part of asyncio's interface that `common.rpc` and `asyncio.Future` use. DESIGN.md says why it is not asyncio.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from facade.server.polling import Callback, Polled
 
 log = structlog.get_logger()
 
-GONE = "threefold.gone"  # in the environment of a request: an Event, set when its connection is closed
+CONNECTION_CLOSED = "threefold.connection_closed"  # WSGI environment: an Event, set when the connection is closed
 TIMERS = 1_000  # up to so many, cancelled timers stay in the heap
-RESTING = 64  # greenlets that wait for another call
+RESTING = 64  # idle greenlets that are kept for the next call
 CALLBACKS = 32  # in one turn; new requests are read, and refused, between the answers to a large batch
 TURN_S = 0.1  # for one turn of the loop at most, so that a stop is noticed within it
 
@@ -45,44 +45,44 @@ class Timer:
 
 
 class Event:
-    """What greenlets wait for; as threading.Event, but for one thread. `set` may be called by a signal handler."""
+    """An event that greenlets wait for, like threading.Event for one thread. A signal handler may call `set`."""
 
     def __init__(self, scheduler: "Scheduler") -> None:
         self._scheduler = scheduler
-        self._happened: asyncio.Future[None] = scheduler.create_future()
+        self._set: asyncio.Future[None] = scheduler.create_future()
 
     def is_set(self) -> bool:
         """True after `set`."""
-        return self._happened.done()
+        return self._set.done()
 
     def set(self) -> None:
-        """Let all that wait go on."""
+        """Set the event, and wake all waiters."""
         with suppress(asyncio.InvalidStateError):  # also when a signal comes in the middle of this
-            self._happened.set_result(None)
+            self._set.set_result(None)
 
     def then(self, callback: Callable[[], object]) -> None:
-        """Call back when it is set."""
-        self._happened.add_done_callback(lambda _: callback())
+        """Call back when the event is set."""
+        self._set.add_done_callback(lambda _: callback())
 
     def clear(self) -> None:
         """Reset the event: later waits end with the next `set`."""
-        if self._happened.done():
-            self._happened = self._scheduler.create_future()
+        if self._set.done():
+            self._set = self._scheduler.create_future()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Return True as soon as it is set, and False after `timeout_s`."""
+        """Return True as soon as the event is set, and False after `timeout_s`."""
         try:
-            self._scheduler.wait(self._happened, timeout_s)
+            self._scheduler.wait(self._set, timeout_s)
         except TimeoutError:
             return False
         return True
 
 
 class Scheduler:
-    """A loop over descriptors, times and callbacks, for one thread.
+    """An event loop over descriptors, timers and callbacks, for one thread.
 
     Attributes:
-        polled: what is polled, by descriptor.
+        polled: the polled objects, by descriptor.
         turns: the number of turns so far. A turn is counted when it has polled, so the callbacks that follow from what
             it polled belong to the same turn.
     """
@@ -104,15 +104,15 @@ class Scheduler:
 
     @property
     def turning(self) -> bool:
-        """True in a greenlet or a callback of the loop."""
+        """True if the caller is a greenlet or a callback of this loop."""
         return self._hub is not None
 
     def spawn(self, work: Callable[..., object], *arguments: Any) -> None:
-        """Run something in a greenlet of its own, which begins in this turn or the next one."""
+        """Run `work` in a new greenlet, which starts in this turn or the next one."""
         self.call_soon(self.begin, work, *arguments)
 
     def begin(self, work: Callable[..., object], *arguments: Any) -> None:
-        """The same as `spawn`, but it begins now; only for callbacks of the loop."""
+        """Run `work` in a new greenlet, which starts now; only for callbacks of the loop."""
         if self._resting:
             own = self._resting.pop()
             own.gr_context = Context()
@@ -123,13 +123,16 @@ class Scheduler:
         own.switch(work, arguments)
 
     def _run(self) -> None:
-        """Run one call after another: a new greenlet would take 8 us, most of it for the memory of its frames."""
+        """The main function of a greenlet: run one call after another, because a new greenlet takes 8 us."""
         own = getcurrent()
         try:
             while hub := self._hub:
                 work, arguments = hub.switch()
                 self._guarded(work, *arguments)
-                del work, arguments  # a connection, or a page: it would live as long as this greenlet rests
+                del (
+                    work,
+                    arguments,
+                )  # else an idle greenlet would keep a connection or a page alive
                 if len(self._resting) == RESTING:
                     break
                 self._resting.append(own)
@@ -137,7 +140,7 @@ class Scheduler:
             self._unfinished.discard(own)
 
     def wait(self, future: "asyncio.Future[T]", timeout_s: float | None = None) -> T:
-        """The result of a future, while others run; raises TimeoutError after `timeout_s`, or what the future has."""
+        """Wait for a future while other greenlets run; raises its error, or TimeoutError after `timeout_s`."""
         if not future.done():
             self._wait(future, timeout_s)
             if not future.done():
@@ -145,19 +148,19 @@ class Scheduler:
         return future.result()
 
     def sleep(self, seconds: float) -> None:
-        """Let others run for so long."""
+        """Let other greenlets run for so many seconds."""
         self._wait(self.create_future(), seconds)
 
     def all(self, calls: "Iterable[Callable[[], T]]") -> list[T]:
-        """Run calls concurrently; their results in order. Raises the error of the first call that has one."""
+        """Run calls concurrently, and return their results in order; raises the first error in that order."""
         return [self.wait(ended) for ended in [self.started(call) for call in calls]]
 
     def event(self) -> Event:
-        """An event that has not happened yet."""
+        """A new event, which is not set."""
         return Event(self)
 
     def _wait(self, future: "asyncio.Future[Any]", timeout_s: float | None) -> None:
-        """Until the future is done, or so long."""
+        """Wait until the future is done, or for `timeout_s`."""
         if (hub := self._hub) is None:
             self._turn_until(future, timeout_s)
             return
@@ -167,7 +170,7 @@ class Scheduler:
 
         def resume(*_: object) -> None:
             nonlocal waits
-            if waits:  # once: both the future and the timer may come in one turn
+            if waits:  # once: the future and the timer may both be due in one turn
                 waits = False
                 own.switch()
 
@@ -182,15 +185,15 @@ class Scheduler:
                 timer.cancel()
 
     def _turn_until(self, future: "asyncio.Future[Any]", timeout_s: float | None) -> None:
-        """Turn the loop for a caller that is outside of it, as nobody else does."""
+        """Run the loop on behalf of a caller outside of it."""
         ends_s = float("inf") if timeout_s is None else self.time() + timeout_s
         while not future.done() and self.time() < ends_s:
             self.turn(max(0.0, min(TURN_S, ends_s - self.time())))
 
     def started(self, call: Callable[[], T]) -> "asyncio.Future[T]":
-        """Run a call in a greenlet of its own; the future gets what it returns or raises."""
+        """Run a call in a new greenlet; the future gets its result or its error."""
         ended: asyncio.Future[T] = self.create_future()
-        self.spawn(settle, ended, call)
+        self.spawn(set_from_call, ended, call)
         return ended
 
     @staticmethod
@@ -198,12 +201,12 @@ class Scheduler:
         try:
             work(*arguments)
         except Exception:
-            log.exception("something in the loop broke")  # a defect of ours; the others go on
+            log.exception("unexpected exception in the loop")  # a defect of ours; other greenlets go on
 
     # The loop
 
     def turn(self, timeout_s: float = TURN_S) -> None:
-        """Poll once, for at most `timeout_s`, and do what is to be done."""
+        """Run one turn: poll for at most `timeout_s`, then call timers and callbacks that are due."""
         self._hub = getcurrent()
         try:
             busy = self.polled.poll(self._timeout_s(timeout_s))
@@ -235,19 +238,19 @@ class Scheduler:
         return timeout_s
 
     def close(self) -> None:
-        """End all unfinished greenlets: the garbage collector would end them in the middle of unrelated code."""
+        """End all unfinished greenlets; else the garbage collector would end them in the middle of unrelated code."""
         for left in tuple(self._unfinished):
             with suppress(GreenletError):  # of a thread that has ended
                 left.throw()
         self._resting.clear()
 
     def when_idle(self, callback: Callable[[], object], at_most_s: float) -> None:
-        """Call back once when a turn had nothing else to do; after about `at_most_s` in any case."""
+        """Call back once, after a turn that had nothing else to do, or after about `at_most_s`."""
         due_s = self.time() + at_most_s
         self._idle_due_s = min(due_s, self._idle_due_s) if self._when_idle else due_s
         self._when_idle.append(callback)
 
-    # As an asyncio loop has it
+    # Interface of an asyncio loop
 
     time = staticmethod(time.monotonic)
 
@@ -283,12 +286,12 @@ class Scheduler:
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """For asyncio.Future: nobody has looked at its error."""
-        log.debug("nobody waited for a call that failed", error=repr(context.get("exception")))
+        """For asyncio.Future: an error that nobody retrieved."""
+        log.debug("error of a call that nobody waited for", error=repr(context.get("exception")))
 
 
-def settle(future: "asyncio.Future[T]", call: Callable[[], T]) -> None:
-    """Give a future what a call returns, or the error that it raises."""
+def set_from_call(future: "asyncio.Future[T]", call: Callable[[], T]) -> None:
+    """Set the result of a future to what a call returns, or to the error that it raises."""
     try:
         future.set_result(call())
     except Exception as error:

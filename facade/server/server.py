@@ -1,4 +1,4 @@
-"""waitress with our limits, our form of errors, and a stop that answers what was accepted."""
+"""The HTTP server: waitress with our limits and error format, and a stop that answers what was accepted."""
 
 import socket
 import time
@@ -13,29 +13,29 @@ from waitress.server import create_server
 
 from common.config import Limits
 from facade.server.connection import UNSENT_BYTES, Channel
-from facade.server.load_shedding import MANY_CONNECTIONS, MANY_REQUESTS, QUICK
+from facade.server.load_shedding import QUICK, TOO_MANY_CONNECTIONS, TOO_MANY_REQUESTS
 from facade.server.parser import DEFAULT
-from facade.server.refusal import Refusal
 from facade.server.scheduler import TURN_S, Event, Scheduler
+from facade.server.validation import Rejection
 
 log = structlog.get_logger()
 
-BACKLOG = 2_048  # connections that the kernel has made and that are not taken yet
-SPARE = 32  # connections beyond the limit, for what is quick
-QUIET_S = 0.2  # without any request, then a draining server is done: a request on its way is still answered
+BACKLOG = 2_048  # connections that the kernel has made and that are not accepted yet
+SPARE = 32  # connections beyond the limit, for health and status requests
+QUIET_S = 0.2  # without any request, then a draining server stops: a request on its way is still answered
 
 
 class Dispatcher:
-    """Begins requests as greenlets; quick paths begin at once, so that health checks are answered under any load.
+    """Starts requests as greenlets. Quick paths start at once, so that health checks are answered under any load.
 
     Args:
         scheduler: runs them.
-        requests: at once.
-        queued: requests that may wait for their turn; one more is refused at once.
+        requests: most requests that run at once.
+        queued: most requests that wait; one more is refused at once.
 
     Attributes:
-        refused: requests that were refused because too many waited.
-        queue: those that wait.
+        refused: the number of requests that were refused because too many waited.
+        queue: connections whose requests wait.
     """
 
     def __init__(self, scheduler: Scheduler, requests: int, *, queued: int) -> None:
@@ -46,20 +46,20 @@ class Dispatcher:
         self._queued = queued
 
     def add_task(self, channel: Any) -> None:
-        """Begin the request of a connection, refuse it, or let it wait.
+        """Start the request of a connection, queue it, or refuse it.
 
-        Quick paths and errors begin at once, unless the client leaves its answers unread.
+        Quick paths and errors start at once, unless the client does not read its responses.
         """
         request = channel.requests[0]
-        unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # every quick answer is shorter
+        unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # every quick response is shorter
         if not unread and (request.error or request.path in QUICK):
             self._scheduler.spawn(channel.service)
         elif channel.spare or len(self.queue) >= self._queued:
             self.refused += 1
             if unread:  # the client would not read the refusal either
                 channel.will_close = True
-            elif channel.spare or not channel.refuse_at_once(MANY_REQUESTS):
-                request.error = Refusal(503, MANY_CONNECTIONS if channel.spare else MANY_REQUESTS)
+            elif channel.spare or not channel.refuse_at_once(TOO_MANY_REQUESTS):
+                request.error = Rejection(503, TOO_MANY_CONNECTIONS if channel.spare else TOO_MANY_REQUESTS)
                 self._scheduler.spawn(channel.service)
         elif self._free:
             self._free -= 1
@@ -85,9 +85,10 @@ def create(
     requests: int,
     limits: Limits = DEFAULT,
 ) -> Any:
-    """A waitress server on a bound socket, in whose loop so many `requests` run at once.
+    """A waitress server on a bound socket, which runs at most `requests` at once.
 
-    waitress' own defaults are a body of 1 GiB, headers of 256 KiB, 16 MiB unsent, 100 connections and 4 threads.
+    Without our settings, waitress accepts a body of 1 GiB, headers of 256 KiB, 16 MiB of unsent output, 100 connections
+    and 4 threads.
     """
     server = create_server(
         application,
@@ -98,39 +99,35 @@ def create(
         backlog=BACKLOG,
         connection_limit=limits.connections + SPARE,
         max_request_body_size=limits.batch_bytes,
-        channel_request_lookahead=1,  # so that a client that left is noticed while it is answered
+        channel_request_lookahead=1,  # so that it is noticed when a client leaves during its request
         max_request_header_size=limits.header_bytes,
         outbuf_high_watermark=UNSENT_BYTES,
-        clear_untrusted_proxy_headers=False,  # nobody here reads them
-        log_socket_errors=False,  # a client that left is not our error
+        clear_untrusted_proxy_headers=False,  # this application does not read them
+        log_socket_errors=False,  # a client that leaves is no error of ours
     )
     server.channel_class = partial(Channel, limits=limits)
     server.scheduler = scheduler
-    server.pull_trigger = lambda: None  # it wakes the loop for other threads, and there are none
-    server.looked_s = 0.0
-    server.most = limits.connections + SPARE
+    server.pull_trigger = lambda: None  # it would wake the loop for other threads, and there are none
+    server.checked_s = 0.0
+    server.connection_limit = limits.connections + SPARE
     return server
 
 
 def queued(server: Any) -> int:
-    """Requests that wait for their turn."""
+    """The number of requests that wait."""
     return len(server.task_dispatcher.queue)
 
 
 def refused(server: Any) -> int:
-    """Requests that were refused because too many waited."""
+    """The number of requests that were refused because too many waited."""
     return int(server.task_dispatcher.refused)
 
 
-def run(server: Any, stop: Event, *, drain_s: float, stopping_too: Callable[[], object] = lambda: None) -> None:
-    """Serve until `stop` is set; then answer what was accepted, for at most `drain_s`, and return.
-
-    `stopping_too` is called then. A client that takes nothing of its answer for too long is cut, and one whose request
-    takes too long to come.
-    """
+def run(server: Any, stop: Event, *, drain_s: float, on_stop: Callable[[], object] = lambda: None) -> None:
+    """Serve until `stop` is set, call `on_stop`, answer what was accepted, for at most `drain_s`, and return."""
     while not stop.is_set():
         _turn(server)
-    stopping_too()
+    on_stop()
     _stop_accepting(server)
     ends, quiet_since = time.monotonic() + drain_s, time.monotonic()
     while (now := time.monotonic()) < min(ends, quiet_since + QUIET_S):
@@ -143,24 +140,26 @@ def run(server: Any, stop: Event, *, drain_s: float, stopping_too: Callable[[], 
 
 
 def _turn(server: Any) -> None:
-    """Read and write what can be, then cut who takes too long: waitress itself would wait."""
+    """Run one turn of the loop, and close connections whose clients are too slow: waitress would wait for them."""
     before = len(server.active_channels)
-    server.adj.connection_limit = server.most + len(server._map) - before  # waitress counts all that is in the loop
+    server.adj.connection_limit = server.connection_limit + len(server._map) - before
     server.scheduler.turn()
     if len(server.active_channels) > before:
         _accept_more(server)
-    if (now_s := time.monotonic()) < server.looked_s + TURN_S:
+    if (now_s := time.monotonic()) < server.checked_s + TURN_S:
         return
-    server.looked_s = now_s
+    server.checked_s = now_s
     for channel in list(server.active_channels.values()):
         if channel.stalled:
-            log.warning("client cut, it takes nothing of its answer", unsent_bytes=channel.total_outbufs_len)
+            log.warning(
+                "connection closed, its client does not read the response", unsent_bytes=channel.total_outbufs_len
+            )
         if channel.stalled or channel.late or channel.will_close:  # waitress marks idle connections
             channel.handle_close()
 
 
 def _accept_more(server: Any) -> None:
-    """Take all new connections that wait, as far as the limit allows: waitress takes one in each turn."""
+    """Accept all waiting connections, up to the limit: waitress accepts one in each turn."""
     open_before = -1
     while open_before < (now_open := len(server.active_channels)) and server.readable():
         open_before = now_open
@@ -168,7 +167,7 @@ def _accept_more(server: Any) -> None:
 
 
 def _stop_accepting(server: Any) -> None:
-    """Take the connections that the kernel has made already, then refuse new ones."""
+    """Accept the connections that the kernel has made already, then close the listening socket."""
     _accept_more(server)
     server.accepting = False
     wasyncore.dispatcher.close(server)

@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 
-from facade.status.view import ClusterView, EventView, MemberView, NodeView
+from facade.status.schema import ClusterStatus, MemberStatus, NodeStatus, StatusEvent
 
 BURST = 5  # attempts that failed between two looks, at one node
 
 
-def changes(before: ClusterView, after: ClusterView) -> Iterator[EventView]:
+def changes(before: ClusterStatus, after: ClusterStatus) -> Iterator[StatusEvent]:
     """Each change, in an order in which it may have happened."""
     for compare in (_registries, _nodes, _replicas, _members, _whole):
         for kind, subject, text in compare(before, after):
-            yield EventView(time=after.time, kind=kind, subject=subject, text=text)  # type: ignore[arg-type]
+            yield StatusEvent(time=after.time, kind=kind, subject=subject, text=text)  # type: ignore[arg-type]
 
 
 Change = tuple[str, str, str]  # kind, subject, text
 
 
-def _registries(before: ClusterView, after: ClusterView) -> Iterator[Change]:
+def _registries(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
     was = {server.address: server.status for server in before.registries}
     for server in after.registries:
         if "down" in (server.status, was.get(server.address)) and server.status != was.get(server.address):
@@ -29,7 +29,7 @@ def _registries(before: ClusterView, after: ClusterView) -> Iterator[Change]:
             )
 
 
-def _nodes(before: ClusterView, after: ClusterView) -> Iterator[Change]:
+def _nodes(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
     was = {node.address: node for node in before.logging_nodes}
     for node in after.logging_nodes:
         last = was.get(node.address)
@@ -41,7 +41,7 @@ def _nodes(before: ClusterView, after: ClusterView) -> Iterator[Change]:
         yield "node-down", address, f"node {address} has left"
 
 
-def _node(last: NodeView | None, node: NodeView) -> Iterator[Change]:
+def _node(last: NodeStatus | None, node: NodeStatus) -> Iterator[Change]:
     before = (last.status, last.state) if last else ("", "")
     if (node.status, node.state) == before:
         return
@@ -55,7 +55,7 @@ def _node(last: NodeView | None, node: NodeView) -> Iterator[Change]:
         yield "node-suspect", node.address, f"node {node.address} did not answer a request lately"
 
 
-def _replicas(before: ClusterView, after: ClusterView) -> Iterator[Change]:
+def _replicas(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
     """Replicas that left the in-sync set, or came into it; nothing while no node reports one."""
     was, now = _in_sync(before), _in_sync(after)
     for address in sorted(was - now if now else ()):
@@ -65,13 +65,13 @@ def _replicas(before: ClusterView, after: ClusterView) -> Iterator[Change]:
         yield "replica-in-sync", address, f"replica {address} is in sync: no record is acknowledged without it"
 
 
-def _in_sync(view: ClusterView) -> frozenset[str]:
+def _in_sync(view: ClusterStatus) -> frozenset[str]:
     """The in-sync set of the highest term that a node reports; one that was fenced may still report an older one."""
     reports = [(node.term, node.in_sync) for node in view.logging_nodes if node.in_sync]
     return frozenset(max(reports)[1]) if reports else frozenset()
 
 
-def _members(before: ClusterView, after: ClusterView) -> Iterator[Change]:
+def _members(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
     was, now = _seen(before), _seen(after)
     for address in was.keys() - now.keys():
         yield "member-left", address, f"Hazelcast member {address} left; members now: {len(now)}"
@@ -87,11 +87,11 @@ def _members(before: ClusterView, after: ClusterView) -> Iterator[Change]:
         yield "partitions-moved", "", f"partitions moved: {told}"
 
 
-def _seen(view: ClusterView) -> Mapping[str, MemberView]:
+def _seen(view: ClusterStatus) -> Mapping[str, MemberStatus]:
     """The members that somebody sees."""
     return {member.address: member for member in view.hazelcast.members if member.seen_by}
 
 
-def _whole(before: ClusterView, after: ClusterView) -> Iterator[Change]:
+def _whole(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
     if (before.safe, before.reason) != (after.safe, after.reason):
         yield "safe" if after.safe else "not-safe", "", after.reason

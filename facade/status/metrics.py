@@ -8,30 +8,30 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from common.scraping import new_registry
-from facade.client.failure_detector import Suspects
-from facade.meter import Meter
-from facade.status.traffic import Traffic
+from common.telemetry.metrics import new_registry
+from facade.client.failure_detector import FailureDetector
+from facade.client.node_statistics import NodeStatistics
+from facade.status.request_rate import RequestRate
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # a request has 10 s
 MESSAGES = ("/facade", "/v1/messages")  # paths of requests for messages
-METHODS = ("GET", "HEAD", "POST", "OPTIONS")  # what else clients send is one label
+METHODS = ("GET", "HEAD", "POST", "OPTIONS")  # any other method has one label
 
 
 class FacadeMetrics:
-    """Counts requests; what the client of the nodes counts itself is read at each scrape.
+    """Counts requests; statistics that others keep are read at each scrape.
 
     Args:
-        meter: what was asked of nodes and registries.
-        suspects: addresses that did not answer lately.
-        traffic: told of requests for messages, too.
+        statistics: of attempts at nodes and registries.
+        detector: knows which addresses did not answer lately.
+        request_rate: also counts the requests for messages.
     """
 
     MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
-    def __init__(self, meter: Meter, suspects: Suspects, traffic: Traffic) -> None:
-        self._traffic = traffic
-        self._series = cache(self._find)  # to find them by their labels takes as long as to count
+    def __init__(self, statistics: NodeStatistics, detector: FailureDetector, request_rate: RequestRate) -> None:
+        self._request_rate = request_rate
+        self._series = cache(self._find_series)  # finding them by their labels takes as long as counting
         self._registry = new_registry()
         self._requests = Counter(
             "threefold_http_requests",
@@ -41,7 +41,7 @@ class FacadeMetrics:
         )
         self._request_s = Histogram(
             "threefold_http_request_duration_seconds",
-            "Time to answer a request; of an answer that goes on, to its begin",
+            "Time to answer a request; for a stream, up to its first byte",
             ["method", "route"],
             buckets=SECONDS,
             registry=self._registry,
@@ -49,40 +49,40 @@ class FacadeMetrics:
         self._in_flight = Gauge(
             "threefold_http_requests_in_flight", "Requests that are being answered", registry=self._registry
         )
-        self._registry.register(_Asked(meter, suspects))
+        self._registry.register(_ClientCollector(statistics, detector))
 
     def gauge(self, name: str, documentation: str, value: Callable[[], float]) -> None:
-        """One more figure, asked for at each scrape."""
+        """Add a gauge whose value is read at each scrape."""
         Gauge(name, documentation, registry=self._registry).set_function(value)
 
     def counter(self, name: str, documentation: str, value: Callable[[], float]) -> None:
-        """The same of what is counted elsewhere since the start; its name ends with `_total` when it is read."""
-        self._registry.register(_Counted(name, documentation, value))
+        """Add a counter that is kept elsewhere and read at each scrape; Prometheus sees its name with `_total`."""
+        self._registry.register(_ExternalCounter(name, documentation, value))
 
-    def began(self) -> None:
-        """A request has come."""
+    def request_began(self) -> None:
+        """Count a request as in flight."""
         self._in_flight.inc()
 
-    def ended(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        """It is answered: `route` is the template of the path, None when there is none."""
+    def request_ended(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """Count an answered request; `route` is the template of its path, None for an unknown path."""
         route = route or "none"
         requests, request_s = self._series(method if method in METHODS else "other", route, status)
         self._in_flight.dec()
         requests.inc()
         request_s.observe(seconds)
         if route.startswith(MESSAGES):
-            self._traffic.note(seconds)
+            self._request_rate.record(seconds)
 
-    def _find(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    def _find_series(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         return self._requests.labels(method, route, str(status)), self._request_s.labels(method, route)
 
     def text(self) -> bytes:
-        """All of it as Prometheus reads it."""
+        """All metrics in the text format of Prometheus."""
         return prometheus_client.generate_latest(self._registry)
 
 
-class _Counted(Collector):
-    """A counter of somebody else's."""
+class _ExternalCounter(Collector):
+    """A counter that is kept elsewhere."""
 
     def __init__(self, name: str, documentation: str, value: Callable[[], float]) -> None:
         self._name = name
@@ -90,33 +90,37 @@ class _Counted(Collector):
         self._value = value
 
     def collect(self) -> Iterator[Metric]:
-        """How much it is now."""
+        """Its value now."""
         yield CounterMetricFamily(self._name, self._documentation, self._value())
 
 
-class _Asked(Collector):
-    """What a facade asked of others, as its meter has it."""
+class _ClientCollector(Collector):
+    """Attempts at nodes, and lookups at registries."""
 
-    def __init__(self, meter: Meter, suspects: Suspects) -> None:
-        self._meter = meter
-        self._suspects = suspects
+    def __init__(self, statistics: NodeStatistics, detector: FailureDetector) -> None:
+        self._statistics = statistics
+        self._detector = detector
 
     def collect(self) -> Iterator[Metric]:
-        """Counted since the start."""
+        """The counts since the start."""
         answered = CounterMetricFamily("threefold_node_answers", "Answers of a node", labels=["node"])
-        fallbacks = CounterMetricFamily(
-            "threefold_node_fallbacks", "Attempts without an answer, by reason", labels=["node", "reason"]
+        failed = CounterMetricFamily(
+            "threefold_node_failed_attempts", "Attempts without an answer, by reason", labels=["node", "reason"]
         )
-        for node, seen in self._meter.all().items():
-            answered.add_metric([node], seen.served)
-            for reason, count in seen.failures.items():
-                fallbacks.add_metric([node, reason], count)
+        for node, counts in self._statistics.all().items():
+            answered.add_metric([node], counts.answers)
+            for reason, count in counts.failures.items():
+                failed.add_metric([node, reason], count)
         lookups = CounterMetricFamily(
             "threefold_registry_lookups",
-            "Lookups: answered, stale (the last good answer had to do) or failed",
+            "Lookups: answered, stale (the last good answer was used) or failed",
             labels=["outcome"],
         )
-        for outcome, count in self._meter.lookups().items():
+        for outcome, count in self._statistics.lookups().items():
             lookups.add_metric([outcome], count)
-        yield from (answered, fallbacks, lookups)
-        yield GaugeMetricFamily("threefold_suspects", "Addresses that are asked last", len(self._suspects.known()))
+        yield from (answered, failed, lookups)
+        yield GaugeMetricFamily(
+            "threefold_suspected_addresses",
+            "Addresses that did not answer lately, and are tried last",
+            len(self._detector.suspects()),
+        )

@@ -3,15 +3,15 @@
 from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
-from common.wire import State
-from facade.status.view import NodeView
+from common.protocol.messages import State
+from facade.status.schema import NodeStatus
 
 MAY_DIE = 2  # nodes at once, and nothing is lost
 SAFE = "any two nodes may die"
 DOWN = "down"  # the state of a node that does not answer
 
 
-def why_not_safe(nodes: Sequence[NodeView], *, registry_answers: bool) -> Iterator[str]:
+def why_not_safe(nodes: Sequence[NodeStatus], *, registry_answers: bool) -> Iterator[str]:
     """Each reason why not any two logging nodes may die now, as a sentence, the weightiest first.
 
     There is no reason if there are at least three nodes, each is ready, can write and is listed, and all report the
@@ -29,7 +29,7 @@ def why_not_safe(nodes: Sequence[NodeView], *, registry_answers: bool) -> Iterat
     yield from _too_few(len(nodes))
 
 
-def _faults(nodes: Sequence[NodeView]) -> Iterator[str]:
+def _faults(nodes: Sequence[NodeStatus]) -> Iterator[str]:
     """Nodes that are not ready or cannot write; those that do not answer first."""
     faults: dict[tuple[str, str], list[str]] = {}
     for node in nodes:
@@ -41,7 +41,7 @@ def _faults(nodes: Sequence[NodeView]) -> Iterator[str]:
         yield f"{_words(addresses)} {_be(addresses)} {state}" + (f"{separator}{reason}" if reason else "")
 
 
-def _out_of_sync(nodes: Sequence[NodeView]) -> Iterator[str]:
+def _out_of_sync(nodes: Sequence[NodeStatus]) -> Iterator[str]:
     """Ready nodes of which one does not wait for the other before it acknowledges a record."""
     for node in nodes:
         if node.address not in node.in_sync:

@@ -1,4 +1,4 @@
-"""Answers that go on: everything as NDJSON, and what comes as server-sent events."""
+"""Streamed responses: all messages as JSON or NDJSON, and new messages as server-sent events."""
 
 import itertools
 import time
@@ -11,56 +11,63 @@ from msgspec import UNSET
 
 from common import ids
 from common.errors import ServiceError
-from common.wire import Entry, Page
+from common.protocol.messages import Entry, Page
 from facade.api.query import Query
+from facade.api.schema import MessageBody
 from facade.client.client import Client
-from facade.documents.schema import Message
 from facade.server.scheduler import Event
-from facade.streams.subscriptions import Heard, Live
+from facade.streams.subscriptions import StreamedMessage, Subscriptions
 
 log = structlog.get_logger()
 
-NO_DESCRIPTION = "messages-service is not available"  # in the place of its text, so that the log can still be read
-BEAT_S = 10.0  # of silence, then a comment is sent: proxies cut a connection that says nothing for a minute
-LOOK_S = 0.5  # between two checks of the token of a client
-OVERLAP_MS = 60_000  # of what history had and may come again: what was made so long before the follower came
+NO_DESCRIPTION = "messages-service is not available"  # instead of its text, so that the log can still be read
+KEEP_ALIVE_S = 10.0  # without a message, then a comment is sent: proxies close connections that are idle for a minute
+CHECK_INTERVAL_S = 0.5  # between two checks whether the token of a client is still valid
+OVERLAP_MS = 60_000  # messages of this age or less may be in the history and arrive once more
 
 
-def form(entry: Entry | Heard) -> Message:
-    """A message as JSON has it; one that has just come has its node."""
-    node = entry.node if isinstance(entry, Heard) and entry.node else UNSET
-    return Message(entry.id, ids.time_text(entry.id), entry.msg, node)
+def message_body(entry: Entry | StreamedMessage) -> MessageBody:
+    """A message as the HTTP interface has it; one that has just been stored names its node."""
+    node = entry.node if isinstance(entry, StreamedMessage) and entry.node else UNSET
+    return MessageBody(entry.id, ids.time_text(entry.id), entry.msg, node)
 
 
-class Slots:
-    """So many streams at once; `taken` are open now."""
+class StreamSemaphore:
+    """Bounds how many streams are open at once.
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.taken = 0
+    Attributes:
+        limit: most streams at once.
+        open: streams that are open now.
+    """
 
-    def take(self) -> bool:
-        """Whether one was free; it is taken then."""
-        free = self.taken < self.count
-        self.taken += free
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.open = 0
+
+    def acquire(self) -> bool:
+        """Count one more stream; False, and nothing is counted, at the limit."""
+        free = self.open < self.limit
+        self.open += free
         return free
 
-    def give_back(self) -> None:
-        """It is free again."""
-        self.taken -= 1
+    def release(self) -> None:
+        """Count one stream less."""
+        self.open -= 1
 
 
 class Stream:
-    """A body that goes on: its first chunk is made now, so that what fails at once can still be told by the status.
+    """The body of a streamed response, as an iterator for WSGI.
+
+    The first chunk is made at once, so that an error in it can still be told by the status of the response.
 
     Args:
         chunks: of the body.
-        then: what is to be done when the last one is sent, or the client has left.
+        on_close: called once, when the last chunk was sent or the client has left.
     """
 
-    def __init__(self, chunks: Generator[bytes, None, None], then: Callable[[], None]) -> None:
+    def __init__(self, chunks: Generator[bytes, None, None], on_close: Callable[[], None]) -> None:
         self._chunks = chunks
-        self._then: Callable[[], None] | None = then
+        self._on_close: Callable[[], None] | None = on_close
         try:
             self._first: bytes | None = next(chunks)
         except BaseException:
@@ -75,19 +82,19 @@ class Stream:
         return next(self._chunks) if first is None else first
 
     def close(self) -> None:
-        """The server calls it at the end, whatever the end is."""
+        """End the stream; the server calls this in any case."""
         self._chunks.close()
-        then, self._then = self._then, None
-        if then:
-            then()
+        on_close, self._on_close = self._on_close, None
+        if on_close:
+            on_close()
 
 
 def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
-    """That page and all that follow it, each from any node.
+    """The first page and all pages that follow it, each from any node.
 
     Raises:
-        ConnectionAbortedError: no node answers; the status is sent already, so only a broken connection can say that
-            the body is not whole.
+        ConnectionAbortedError: no node answers. The status is sent already, so only a broken connection can tell the
+            client that the body is incomplete.
     """
     page = first
     while True:
@@ -98,12 +105,12 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
         try:
             page = client.page(after, before=before, newest_first=query.newest_first)
         except ServiceError as error:
-            log.error("a stream broke off", at=cursor, reason=error)  # noqa: TRY400 (expected)
+            log.error("stream aborted", cursor=cursor, reason=error)  # noqa: TRY400 (no defect of ours)
             raise ConnectionAbortedError(str(error)) from error
 
 
 def logs(client: Client, first: Page) -> Generator[bytes, None, None]:
-    """All texts, and that of the messages service, as one JSON object: what `GET /facade` answers."""
+    """The body of `GET /facade`: all texts, and the text of the messages service, as one JSON object."""
     yield b'{"logs":[' + _texts(first)
     for page in itertools.islice(pages(client, first, Query()), 1, None):
         if page.entries:
@@ -112,6 +119,7 @@ def logs(client: Client, first: Page) -> Generator[bytes, None, None]:
 
 
 def _texts(page: Page) -> bytes:
+    """The texts of a page as JSON strings with commas between them."""
     return msgspec.json.encode([entry.msg for entry in page.entries])[1:-1]
 
 
@@ -119,63 +127,64 @@ def _description(client: Client) -> str:
     try:
         return client.description()
     except ServiceError as error:
-        log.warning("no text of the messages service", reason=error)
+        log.warning("no text from the messages service", reason=error)
         return NO_DESCRIPTION
 
 
 def ndjson(client: Client, first: Page, query: Query) -> Generator[bytes, None, None]:
-    """One JSON object per line."""
+    """One JSON object per line, one chunk per page."""
     for page in pages(client, first, query):
-        yield b"".join(msgspec.json.encode(form(entry)) + b"\n" for entry in page.entries)
+        yield b"".join(msgspec.json.encode(message_body(entry)) + b"\n" for entry in page.entries)
 
 
 def events(
     client: Client,
-    live: Live,
+    subscriptions: Subscriptions,
     *,
     after: str | None,
-    again: bool,
-    ended: Callable[[], bool],
-    gone: Event | None = None,
-    beat_s: float = BEAT_S,
-    look_s: float = LOOK_S,
+    reconnected: bool,
+    must_end: Callable[[], bool],
+    closed: Event | None = None,
+    keep_alive_s: float = KEEP_ALIVE_S,
+    check_interval_s: float = CHECK_INTERVAL_S,
 ) -> Generator[bytes, None, None]:
-    """Server-sent events: what follows the id `after`, if there is one, and then all that comes.
+    """Server-sent events: the messages after an id, then new messages as they are stored.
 
     Args:
-        client: reads what was before.
-        live: tells what comes.
-        after: where to begin; None for what comes only.
-        again: the client was here before. What it was not told, because it was slower than its neighbour, may have an
-            id below the last one that it was told: so the last `settle_ms` before that come again.
-        ended: whether the client has left, or may read no more.
-        gone: set when the client has left.
-        beat_s: of silence, in seconds; then a comment is sent.
-        look_s: between two looks whether it has ended, in seconds; where there are no tokens, `gone` alone ends it.
+        client: reads the history.
+        subscriptions: delivers new messages.
+        after: the id after which to begin; None for new messages only.
+        reconnected: the client was connected before. A message that was stored more slowly than its neighbours may
+            have a lower id than the last one that the client got. So the messages of `subscriptions.settle_ms` before
+            `after` are sent again.
+        must_end: True if the client has left, or its token is not valid any more.
+        closed: set when the client has left.
+        keep_alive_s: seconds without a message after which a comment is sent.
+        check_interval_s: seconds between two calls of `must_end`; without tokens `closed` alone ends the stream.
     """
-    with live.following() as follower:
-        if gone:
-            gone.then(follower.end)
+    with subscriptions.subscribed() as subscription:
+        if closed:
+            closed.then(subscription.end)
         yield b"retry: 1000\n\n"
-        told: set[str] = set()
+        sent: set[str] = set()
         if after is not None:
-            begin_ms = ids.now_ms() - OVERLAP_MS
-            begin = ids.last_id(max(ids.time_ms(after) - live.settle_ms, 1)) if again else after
+            overlap_ms = ids.now_ms() - OVERLAP_MS
+            begin = ids.last_id(max(ids.time_ms(after) - subscriptions.settle_ms, 1)) if reconnected else after
             for page in pages(client, Page(entries=(), next=begin, node="-"), Query(after=begin)):
-                if ended():
+                if must_end():
                     return
-                told |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > begin_ms}
+                sent |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > overlap_ms}
                 yield _events(page.entries)
-        silent_since = time.monotonic()
-        while not ended() and (entries := follower.take(look_s)) is not None:
-            new = [entry for entry in entries if entry.id not in told]
-            told.difference_update(entry.id for entry in entries)
-            if new or time.monotonic() - silent_since > beat_s:
+        idle_since_s = time.monotonic()
+        while not must_end() and (entries := subscription.take(check_interval_s)) is not None:
+            new = [entry for entry in entries if entry.id not in sent]
+            sent.difference_update(entry.id for entry in entries)
+            if new or time.monotonic() - idle_since_s > keep_alive_s:
                 yield _events(new) or b": still here\n\n"
-                silent_since = time.monotonic()
+                idle_since_s = time.monotonic()
 
 
-def _events(entries: Iterable[Entry | Heard]) -> bytes:
+def _events(entries: Iterable[Entry | StreamedMessage]) -> bytes:
     return b"".join(
-        b"id: %b\ndata: %b\n\n" % (entry.id.encode(), msgspec.json.encode(form(entry))) for entry in entries
+        b"id: %b\ndata: %b\n\n" % (entry.id.encode(), msgspec.json.encode(message_body(entry))) for entry in entries
     )

@@ -1,4 +1,4 @@
-"""New messages as they come, for many clients at once: one question to a node serves them all."""
+"""Subscriptions to new messages: one long poll at a node serves all clients that follow the log."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,67 +15,68 @@ from facade.server.scheduler import Event, Scheduler
 
 log = structlog.get_logger()
 
-RETRY_S = 0.05  # after a question that nobody answered
-SEEN_MESSAGES = 100_000  # ids that are remembered, in case another node must be asked
-WAITING_MESSAGES = 10_000  # for one client that is slow; one more, and it is cut
-FOLLOWERS_PER_TURN = 50  # that get a message, 1 to 2 ms of the loop; then other requests have their turn
-READY_S = 5.0  # for the first answer
+RETRY_S = 0.05  # after a long poll that no node answered
+SEEN_MESSAGES = 100_000  # ids that are remembered, in case another node must be polled
+BACKLOG_MESSAGES = 10_000  # for one slow client; with one more its subscription ends
+DELIVERIES_PER_TURN = 50  # 1 to 2 ms of the loop; then other requests have their turn
+READY_TIMEOUT_S = 5.0  # for the first answer of a node
 
 
-class Heard(NamedTuple):
-    """A message that has come, and the node (host:port) that accepted it; "" when it is not known."""
+class StreamedMessage(NamedTuple):
+    """A new message, and the node (host:port) that accepted it; "" if that is not known."""
 
     id: str
     msg: str
     node: str = ""
 
 
-class Follower:
-    """What comes from now on, for one client, of which at most so many messages wait.
+class Subscription:
+    """The new messages that one client has not taken yet.
 
     Args:
         changed: an event of its own.
-        waiting_messages: the limit.
+        backlog_messages: most messages that may wait; with one more the subscription ends.
     """
 
-    def __init__(self, changed: Event, waiting_messages: int = WAITING_MESSAGES) -> None:
-        self._limit = waiting_messages
+    def __init__(self, changed: Event, backlog_messages: int = BACKLOG_MESSAGES) -> None:
+        self._limit = backlog_messages
         self._changed = changed
-        self._waiting: deque[Heard] = deque()
-        self._over = False
+        self._backlog: deque[StreamedMessage] = deque()
+        self._ended = False
 
-    def put(self, entries: Sequence[Heard]) -> None:
-        """These have come."""
-        if self._over or len(self._waiting) + len(entries) > self._limit:
-            self._over = True
+    def put(self, messages: Sequence[StreamedMessage]) -> None:
+        """Add new messages."""
+        if self._ended or len(self._backlog) + len(messages) > self._limit:
+            self._ended = True
         else:
-            self._waiting.extend(entries)
+            self._backlog.extend(messages)
         self._changed.set()
 
     def end(self) -> None:
-        """Nothing comes any more."""
-        self._over = True
+        """Accept no further messages."""
+        self._ended = True
         self._changed.set()
 
-    def take(self, timeout_s: float) -> list[Heard] | None:
-        """What has come, after at most `timeout_s`; None at the end: its client is too slow, or the facade stops."""
+    def take(self, timeout_s: float) -> list[StreamedMessage] | None:
+        """Wait for new messages, for at most `timeout_s`, and take them; None after the end."""
         self._changed.wait(timeout_s)
-        entries = list(self._waiting)
-        self._waiting.clear()
-        if not self._over:
+        messages = list(self._backlog)
+        self._backlog.clear()
+        if not self._ended:
             self._changed.clear()
-        return None if self._over and not entries else entries
+        return None if self._ended and not messages else messages
 
 
-class Live:
-    """Tells what comes, while there are followers.
+class Subscriptions:
+    """Delivers new messages to all subscriptions; polls a node only while there are any.
 
     Args:
-        scheduler: of the followers.
+        scheduler: of the subscribed requests.
         client: asks the nodes.
-        retry_s: seconds after a question that nobody answered.
-        settle_ms: from making an id to its message being read, at most: the deadline of a write, and as much again.
-        ready_s: seconds for the first answer.
+        retry_s: seconds after a long poll that no node answered.
+        settle_ms: milliseconds from making an id to its message being readable, at most: twice the deadline of a
+            write.
+        ready_timeout_s: seconds for the first answer of a node.
         now_ms: milliseconds since 1970.
     """
 
@@ -86,109 +87,117 @@ class Live:
         *,
         retry_s: float = RETRY_S,
         settle_ms: int = 20_000,
-        ready_s: float = READY_S,
+        ready_timeout_s: float = READY_TIMEOUT_S,
         now_ms: Callable[[], int] = ids.now_ms,
     ) -> None:
         self._scheduler = scheduler
         self._client = client
         self._retry_s = retry_s
         self.settle_ms = settle_ms
-        self._ready_s = ready_s
+        self._ready_timeout_s = ready_timeout_s
         self._now_ms = now_ms
-        self._tail: _Tail | None = None
+        self._follower: JournalFollower | None = None
         self._stopped = False
 
     @contextmanager
-    def following(self) -> Iterator[Follower]:
-        """All that comes while the block runs; raises UnavailableError when no node answers."""
-        follower = Follower(self._scheduler.event())
-        if self._tail is None:
+    def subscribed(self) -> Iterator[Subscription]:
+        """A subscription for the block; raises UnavailableError if no node answers."""
+        subscription = Subscription(self._scheduler.event())
+        if self._follower is None:
             ready, pause = self._scheduler.event(), partial(self._scheduler.sleep, 0.0)
-            self._tail = _Tail(self._client, ready, pause, self.settle_ms, self._now_ms)
-            self._scheduler.spawn(self._run, self._tail)
-        tail = self._tail
-        tail.followers.add(follower)
+            self._follower = JournalFollower(self._client, ready, pause, self.settle_ms, self._now_ms)
+            self._scheduler.spawn(self._run, self._follower)
+        follower = self._follower
+        follower.subscriptions.add(subscription)
         if self._stopped:
-            follower.end()
+            subscription.end()
         try:
-            if not tail.ready.wait(self._ready_s):
-                raise UnavailableError("logging-service", "no node tells what comes")
-            yield follower
+            if not follower.ready.wait(self._ready_timeout_s):
+                raise UnavailableError("logging-service", "no node delivers new messages")
+            yield subscription
         finally:
-            tail.followers.discard(follower)
-            if not tail.followers and self._tail is tail:
-                self._tail = None
+            follower.subscriptions.discard(subscription)
+            if not follower.subscriptions and self._follower is follower:
+                self._follower = None
 
     def stop(self) -> None:
-        """End all followers, and those that come."""
+        """End all subscriptions, and those that are made later."""
         self._stopped = True
-        for follower in self._tail.followers if self._tail else ():
-            follower.end()
+        for subscription in self._follower.subscriptions if self._follower else ():
+            subscription.end()
 
-    def _run(self, tail: "_Tail") -> None:
-        while self._tail is tail:
+    def _run(self, follower: "JournalFollower") -> None:
+        """Poll until the follower has no subscriptions any more."""
+        while self._follower is follower:
             try:
-                tail.step()  # it waits at the node until there is something
+                follower.poll()
                 continue
             except ServiceError as error:
-                log.warning("nobody tells what comes", reason=error)
+                log.warning("no node delivers new messages", reason=error)
             except Exception:
-                log.exception("following broke")  # a defect of ours; without this its followers would wait for ever
+                log.exception("unexpected exception while following")  # a defect of ours; the next poll may succeed
             self._scheduler.sleep(self._retry_s)
 
 
-class _Tail:
-    """Asks a node again and again for what its journal got.
+class JournalFollower:
+    """Polls the journal of a node for messages that it received after a number.
 
-    A journal tells in the order in which it got messages, so one that was slower than its neighbour is not missed.
-    When another node must be asked, whose journal has another order, what was made in the last `settle_ms` is read by
-    id once, and what was told before is left out.
+    A journal numbers messages in the order in which it received them, so that a slow message is not missed. The
+    journal of another node has another order. When the follower must go on with that one, it reads the messages of the
+    last `settle_ms` by id once, and leaves out those that it has delivered.
+
+    Args:
+        client: asks the nodes.
+        ready: set after the first answer.
+        pause: called between deliveries, so that other requests have their turn.
+        settle_ms, now_ms: as in Subscriptions.
     """
 
     def __init__(
         self, client: Client, ready: Event, pause: Callable[[], None], settle_ms: int, now_ms: Callable[[], int]
     ) -> None:
-        self.followers: set[Follower] = set()
+        self.subscriptions: set[Subscription] = set()
         self.ready = ready
         self._pause = pause
         self._client = client
         self._settle_ms = settle_ms
         self._now_ms = now_ms
         self._journal, self._after, self._node = "", 0, ""
-        self._asked_ms = now_ms()
+        self._polled_ms = now_ms()
         self._seen: dict[str, int] = {}
 
-    def step(self) -> None:
-        """Ask once."""
-        asked_ms = self._now_ms()
+    def poll(self) -> None:
+        """Poll once, and deliver what is new; raises ServiceError."""
+        polled_ms = self._now_ms()
         tailed = self._client.tail(self._journal, self._after, self._node)
         if self._journal and tailed.journal != self._journal:
-            log.info("followers go on with another journal", node=tailed.node)
-            self._bridge()
+            log.info("following another journal", node=tailed.node)
+            self._read_gap()
         nodes = tailed.nodes or [""] * len(tailed.entries)
-        self._tell([Heard(*entry, node) for entry, node in zip(tailed.entries, nodes, strict=True)])
-        self._journal, self._after, self._node, self._asked_ms = tailed.journal, tailed.next, tailed.node, asked_ms
+        self.deliver([StreamedMessage(*entry, node) for entry, node in zip(tailed.entries, nodes, strict=True)])
+        self._journal, self._after, self._node, self._polled_ms = tailed.journal, tailed.next, tailed.node, polled_ms
         self.ready.set()
 
-    def _bridge(self) -> None:
-        """What came between the last answer of one node and the first one of another."""
-        after: str | None = ids.last_id(self._asked_ms - self._settle_ms)
+    def _read_gap(self) -> None:
+        """Deliver what was stored between the last answer of one node and the first answer of another one."""
+        after: str | None = ids.last_id(self._polled_ms - self._settle_ms)
         while after is not None:
             page = self._client.page(after)
-            self._tell([Heard(*entry) for entry in page.entries])
+            self.deliver([StreamedMessage(*entry) for entry in page.entries])
             after = page.next
 
-    def _tell(self, entries: Sequence[Heard]) -> None:
-        new = [entry for entry in entries if entry.id not in self._seen]
+    def deliver(self, messages: Sequence[StreamedMessage]) -> None:
+        """Put messages that were not delivered before into all subscriptions."""
+        new = [message for message in messages if message.id not in self._seen]
         now_ms = self._now_ms()
-        self._seen |= {entry.id: now_ms for entry in new}
-        while self._seen and self._is_old(next(iter(self._seen.values())), now_ms):
+        self._seen |= {message.id: now_ms for message in new}
+        while self._seen and self._is_forgotten(next(iter(self._seen.values())), now_ms):
             del self._seen[next(iter(self._seen))]
         if new:
-            for number, follower in enumerate(tuple(self.followers), 1):
-                follower.put(new)
-                if number % FOLLOWERS_PER_TURN == 0:
+            for number, subscription in enumerate(tuple(self.subscriptions), 1):
+                subscription.put(new)
+                if number % DELIVERIES_PER_TURN == 0:
                     self._pause()
 
-    def _is_old(self, told_ms: int, now_ms: int) -> bool:
-        return told_ms < now_ms - 2 * self._settle_ms or len(self._seen) > SEEN_MESSAGES
+    def _is_forgotten(self, delivered_ms: int, now_ms: int) -> bool:
+        return delivered_ms < now_ms - 2 * self._settle_ms or len(self._seen) > SEEN_MESSAGES

@@ -2,30 +2,30 @@
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from common.errors import FatalError, PeerError
-from common.pipeline import PipelinedTransport
-from common.wire import Known, Lookup
+from common.discovery.lookup import ANSWER_S, LookupOutcome, RegistryLookup, run_async
+from common.errors import FatalError, UnavailableError
+from common.protocol.messages import Lookup, LookupResult
+from common.rpc.pipelined import PipelinedTransport
+from common.rpc.transport import expected
 from nodes.hazelcast import java
 from nodes.hazelcast.map import CONNECT_S, Projection
-from nodes.hazelcast.member import Member, running
+from nodes.hazelcast.member import MemberProcess, running_member
 
 log = structlog.get_logger()
 
 REGISTRY_S = 10.0  # for a registry to answer at the start: it may be started after the node
 REGISTRY_PAUSE_S = 0.1  # between two questions
-LOOKUP_S = 1.0  # for one answer
 FORMING_S = 3.0  # for the other members: they start within 2 s of each other when started together
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class HazelcastCluster:
     """What a registry says about the cluster: its name, its members, and the node's own one, if it starts one."""
 
     cluster_name: str
@@ -33,9 +33,9 @@ class Membership:
     own: str | None
 
 
-async def membership(
+async def find_cluster(
     transport: PipelinedTransport, registries: Sequence[str], node: str, *, launch: bool, member: str | None = None
-) -> Membership:
+) -> HazelcastCluster:
     """Ask the registries, one after the other, which cluster, and which member, belongs to `node` (host:port).
 
     With `launch` the node starts a member, so it must have one: that of its number, or `member` (host:port) for a node
@@ -48,39 +48,42 @@ async def membership(
     (cluster_name,) = await look_up(transport, registries, "hazelcast-cluster-name")
     members = await look_up(transport, registries, "hazelcast-clients")
     if not launch:
-        return Membership(cluster_name, members, None)
+        return HazelcastCluster(cluster_name, members, None)
     if member:
-        return Membership(cluster_name, (*members, member), member)
+        return HazelcastCluster(cluster_name, (*members, member), member)
     if node not in nodes[: len(members)]:
         known = ", ".join(nodes)
         raise FatalError(
             f"the registry knows no logging node {node} with a member; known: {known}; --member gives it one"
         )
-    return Membership(cluster_name, members, members[nodes.index(node)])
+    return HazelcastCluster(cluster_name, members, members[nodes.index(node)])
 
 
 async def look_up(transport: PipelinedTransport, registries: Sequence[str], name: str) -> tuple[str, ...]:
-    """What the registries know under a name; raises FatalError when none answers within REGISTRY_S."""
-    ends_s = asyncio.get_running_loop().time() + REGISTRY_S
-    reason = "there is no registry to ask"
-    for registry in itertools.cycle(registries):
+    """What is registered under a name; raises FatalError if no registry answers within REGISTRY_S."""
+
+    async def ask(registry: str) -> LookupResult:
+        reply = await transport.call(registry, Lookup(name=name), timeout_s=ANSWER_S)
+        return expected(registry, reply, LookupResult)
+
+    lookup = RegistryLookup(registries)
+    deadline_s = asyncio.get_running_loop().time() + REGISTRY_S
+    while True:
         try:
-            reply = await transport.call(registry, Lookup(name=name), timeout_s=LOOKUP_S)
-        except PeerError as error:
-            reason = str(error)
-        else:
-            if isinstance(reply, Known):
-                return reply.values
-            reason = f"{registry} does not know {name}"
-        if asyncio.get_running_loop().time() > ends_s:
-            break
+            found = await run_async(lookup.steps(name), ask)
+            if found.outcome is LookupOutcome.ANSWERED:
+                return found.values
+            reason = "the registries have just started"
+        except UnavailableError as error:
+            reason = error.reason
+        if asyncio.get_running_loop().time() > deadline_s:
+            raise FatalError(f"the registry does not answer for {name}: {reason}")
         await asyncio.sleep(REGISTRY_PAUSE_S)
-    raise FatalError(f"no registry answers: {reason}")
 
 
 @contextlib.asynccontextmanager
 async def opened(
-    cluster: Membership,
+    cluster: HazelcastCluster,
     *,
     heap_mb: int,
     keep_s: int,
@@ -99,7 +102,7 @@ async def opened(
         if cluster.own:
             runtime = await asyncio.to_thread(java.find)
             own = await stack.enter_async_context(
-                running(
+                running_member(
                     runtime,
                     address=cluster.own,
                     members=cluster.members,
@@ -119,7 +122,7 @@ async def opened(
         yield projection, lost
 
 
-async def _lost(projection: Projection, own: Member | None) -> str:
+async def _lost(projection: Projection, own: MemberProcess | None) -> str:
     """Return why the map cannot be used any more: the node's member ended, or no member could be reached."""
     waits = {asyncio.create_task(_unreachable(projection))}
     waits |= {asyncio.create_task(own.ended())} if own else set()

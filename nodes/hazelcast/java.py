@@ -30,7 +30,7 @@ FLAGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
+class JavaRuntime:
     """All that a member is started with.
 
     Attributes:
@@ -57,7 +57,7 @@ class Runtime:
         return [str(self.java), *FLAGS, *unsafe, f"-Xmx{heap_mb}m", *options, "-cp", str(self.jar), main]
 
 
-def find(environ: Mapping[str, str] = os.environ) -> Runtime:
+def find(environ: Mapping[str, str] = os.environ) -> JavaRuntime:
     """The runtime of this machine; downloads the jar when it is not in the cache.
 
     Raises:
@@ -68,7 +68,7 @@ def find(environ: Mapping[str, str] = os.environ) -> Runtime:
     # Java refuses an archive when its modules or the jar were written anew, so their times are part of the name.
     parts = (home, version, jar, FLAGS, *(path.stat().st_mtime_ns for path in (home / "release", jar)))
     name = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-    return Runtime(home=home, version=version, jar=jar, archive=cache(environ) / f"classes-{name}.jsa")
+    return JavaRuntime(home=home, version=version, jar=jar, archive=cache(environ) / f"classes-{name}.jsa")
 
 
 def cache(environ: Mapping[str, str] = os.environ) -> Path:

@@ -19,9 +19,9 @@ from hazelcast.lifecycle import LifecycleState
 
 from common import ids
 from common.errors import FatalError, StoreError
-from common.inspection import Member
-from common.wire import Entry
-from nodes.hazelcast import putting
+from common.protocol.admin import HazelcastMember
+from common.protocol.messages import Entry
+from nodes.hazelcast import put_all
 from nodes.hazelcast.text import Text
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class Projection:
         messages: "Map[Text, Text]",
         lost: asyncio.Event,
         observed: Callable[[float], object],
-        send: "Callable[[Map[Text, Text], dict[Text, Text]], asyncio.Future[Any]]" = putting.send,
+        send: "Callable[[Map[Text, Text], dict[Text, Text]], asyncio.Future[Any]]" = put_all.send,
     ) -> None:
         self.lost = lost
         self._send = send
@@ -203,7 +203,7 @@ class Projection:
         """How many members this node sees."""
         return len(self._raw())
 
-    def members(self) -> tuple[Member, ...]:
+    def members(self) -> tuple[HazelcastMember, ...]:
         """The members that this node sees, each with the partitions that it owns."""
         partitions = self._client.partition_service
         owned = Counter(map(partitions.get_partition_owner, range(partitions.get_partition_count())))
@@ -214,8 +214,8 @@ class Projection:
     def _raw(self) -> list[Any]:
         return list(self._client.cluster_service.get_members())
 
-    def _view(self) -> list[Member]:
-        return [Member(str(one.uuid), f"{one.address.host}:{one.address.port}", 0) for one in self._raw()]
+    def _view(self) -> list[HazelcastMember]:
+        return [HazelcastMember(str(one.uuid), f"{one.address.host}:{one.address.port}", 0) for one in self._raw()]
 
     async def entries(self) -> int:
         """How many messages the map had within the last SIZE_S; -1 before it has said so."""

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from common import exposure
 from common.config import split
 from common.errors import FatalError
 from common.process import dying_with_this
-from nodes.hazelcast.java import Runtime
+from common.security import exposure
+from nodes.hazelcast.java import JavaRuntime
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ HEALTH_S = 1.0  # for one answer about its health
 LEAVE_S = 15.0  # for SIGTERM: the member moves its partitions for at most 10 s (member.yaml), then it is killed
 
 
-class Health(msgspec.Struct, frozen=True, rename="camel"):
+class MemberHealth(msgspec.Struct, frozen=True, rename="camel"):
     """What a member says about itself and its cluster.
 
     Attributes:
@@ -45,7 +45,7 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
         return self.node_state == "ACTIVE" and self.cluster_safe and self.migration_queue_size == 0
 
 
-class Member:
+class MemberProcess:
     """A running member; made by `running`."""
 
     def __init__(self, process: asyncio.subprocess.Process, address: str, log_path: Path) -> None:
@@ -65,7 +65,7 @@ class Member:
                     await asyncio.sleep(POLL_S)
         raise FatalError(f"the Hazelcast member {self._address} did not start: {self._last_words()}")
 
-    async def wait(self, good: Callable[[Health], bool], *, timeout_s: float) -> bool:
+    async def wait(self, good: Callable[[MemberHealth], bool], *, timeout_s: float) -> bool:
         """Return whether the member's health was `good` within `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -98,8 +98,8 @@ class Member:
 
 
 @contextlib.asynccontextmanager
-async def running(
-    runtime: Runtime,
+async def running_member(
+    runtime: JavaRuntime,
     *,
     address: str,
     members: Sequence[str],
@@ -108,7 +108,7 @@ async def running(
     log_path: Path,
     keep_s: int = 3_600,
     options: Sequence[str] = (),
-) -> AsyncIterator[Member]:
+) -> AsyncIterator[MemberProcess]:
     """A member at `address` (host:port) of the cluster of `members`; it may not be up yet. Stopped at the end.
 
     The map keeps a message for `keep_s`. `options` are more options for Java.
@@ -131,27 +131,27 @@ async def running(
             )
     except OSError as error:
         raise FatalError(f"cannot start a Hazelcast member: {error}") from error
-    member = Member(process, address, log_path)
+    member = MemberProcess(process, address, log_path)
     try:
         yield member
     finally:
         await member.stop()
 
 
-def read_health(address: str) -> Health | None:
+def read_health(address: str) -> MemberHealth | None:
     """What the member at host:port says of itself, or None when it does not say anything yet."""
     host, port = split(address)
     connection = http.client.HTTPConnection(host, port, timeout=HEALTH_S)
     try:
         connection.request("GET", "/hazelcast/health")
-        return msgspec.json.decode(connection.getresponse().read(), type=Health)
+        return msgspec.json.decode(connection.getresponse().read(), type=MemberHealth)
     except (OSError, http.client.HTTPException, msgspec.DecodeError):
         return None
     finally:
         connection.close()
 
 
-def _options(runtime: Runtime, address: str, members: Sequence[str], cluster_name: str, keep_s: int) -> list[str]:
+def _options(runtime: JavaRuntime, address: str, members: Sequence[str], cluster_name: str, keep_s: int) -> list[str]:
     host, port = split(address)
     archive = [f"-XX:SharedArchiveFile={runtime.archive}"] if runtime.archive.is_file() else []
     return [

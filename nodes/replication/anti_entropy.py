@@ -8,13 +8,13 @@ import asyncio
 import structlog
 
 from common import ids
-from common.codec import Reply, Request
 from common.errors import PeerError, StoreError
-from common.pipeline import PipelinedTransport
-from common.replication import Copy, Digest, Digested, Hour, Verified, Verify
-from common.wire import PAGE_MESSAGES, Page
+from common.protocol.codec import Reply, Request
+from common.protocol.messages import PAGE_MESSAGES, Page
+from common.protocol.replication import Digest, Digested, HourDigest, ListEntries, Verified, Verify
+from common.rpc.pipelined import PipelinedTransport
 from nodes.replication.core.machine import Core
-from nodes.storage.hours import HOUR_MS
+from nodes.storage.digests import HOUR_MS
 from nodes.storage.protocol import Journal
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ COMPARISONS_A_DAY = 1_440
 IN_FLIGHT_MS = 30_000  # of the newest messages: they may be on their way
 ANSWER_S = 10.0  # for one answer of a peer
 
-AntiEntropyRequest = Digest | Copy | Verify
+AntiEntropyRequest = Digest | ListEntries | Verify
 
 
 class AntiEntropy:
@@ -48,7 +48,7 @@ class AntiEntropy:
             case Digest(from_hour=from_hour, until=until):
                 found = await self._journal.hours(from_hour, until)
                 return Digested(hours=tuple(found[hour] for hour in sorted(found)[:PAGE_MESSAGES]))
-            case Copy(after=after, until=until):
+            case ListEntries(after=after, until=until):
                 entries = tuple(await self._journal.between(after, until))
                 return Page(entries=entries, next=entries[-1].id if entries else None, node=self._own)
             case Verify(until=until):
@@ -91,9 +91,9 @@ class AntiEntropy:
         messages, digest = sum(one.messages for one in ours.values()), sum(one.digest for one in ours.values())
         return Verified(node=self._own, messages=messages, digest=digest, repaired=repaired)
 
-    async def _hours_of(self, address: str, from_hour: int, until: str) -> dict[int, Hour]:
+    async def _hours_of(self, address: str, from_hour: int, until: str) -> dict[int, HourDigest]:
         """What a replica has, by hour; nothing when it does not answer."""
-        found: dict[int, Hour] = {}
+        found: dict[int, HourDigest] = {}
         while isinstance(reply := await self._ask(address, Digest(from_hour=from_hour, until=until)), Digested):
             found |= {hour.hour: hour for hour in reply.hours}
             if len(reply.hours) < PAGE_MESSAGES:
@@ -106,7 +106,7 @@ class AntiEntropy:
         after = ids.last_id(hour * HOUR_MS - 1) if hour else ""
         until = min(until, ids.last_id((hour + 1) * HOUR_MS - 1))
         repaired = 0
-        while isinstance(page := await self._ask(address, Copy(after=after, until=until)), Page) and page.next:
+        while isinstance(page := await self._ask(address, ListEntries(after=after, until=until)), Page) and page.next:
             repaired += await self._journal.repair(page.entries)
             after = page.next
         return repaired

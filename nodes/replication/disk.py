@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from common.errors import StoreError
-from nodes.replication.core.effects import Commit, Load
+from nodes.replication.core.effects import Commit, LoadRecords
 from nodes.replication.core.machine import Core
 from nodes.storage.protocol import Journal
 
@@ -55,7 +55,7 @@ class Disk:
         log.warning("a commit failed", reason=str(error))
         self._core.commit_failed(str(error), self._loop.time())
 
-    async def load(self, effect: Load) -> None:
+    async def load(self, effect: LoadRecords) -> None:
         """Read records for a peer."""
         try:
             found = await self._journal.load(effect.origin, effect.after, effect.upto)

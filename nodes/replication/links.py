@@ -5,13 +5,14 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from common import config, origin
-from common.codec import Reply
+from common import config
 from common.errors import PeerError, UnreachableError
-from common.pipeline import PipelinedTransport, decoded
-from common.wire import Append, Code, Failure, Stored
+from common.protocol.codec import Reply
+from common.protocol.messages import Append, Appended, Code, Entry, Failure
+from common.rpc.pipelined import PipelinedTransport, decoded
+from common.telemetry import request_context
 from nodes.replication.core.claims import KeyedAppend
-from nodes.replication.core.effects import Finish, Outcome, Send
+from nodes.replication.core.effects import AppendOutcome, FinishAppend, Send
 from nodes.replication.core.machine import Core
 
 FORWARDS = 32  # at once, so that records and heartbeats always find room on the same connection
@@ -76,26 +77,28 @@ class Links:
         if await refuses(*config.split(address)) and not self._transport.is_up(address):
             self._core.connection(address, self._loop.time(), up=False, refused=True)
 
-    async def forward(self, append: KeyedAppend, token: int, owner: str, context: origin.Origin | None) -> Finish:
+    async def forward(
+        self, append: KeyedAppend, token: int, owner: str, context: request_context.RequestContext | None
+    ) -> FinishAppend:
         """Pass a keyed message on to the replica that decides about its key: how that ended.
 
         `context` is the request of a client that it belongs to.
         """
-        request = Append(id=append.message_id, msg=append.text, key=append.key, forwarded=True)
+        request = Append(entries=(Entry(append.message_id, append.text),), key=append.key, forwarded=True)
         try:
             async with self._forwards:
-                with origin.of(context):
+                with request_context.use(context):
                     reply = await self._transport.call(owner, request, timeout_s=FORWARD_S)
         except UnreachableError as error:
-            return Finish(token, Outcome.REFUSED, reason=f"{owner} decides about its key: {error.reason}")
+            return FinishAppend(token, AppendOutcome.REFUSED, reason=f"{owner} decides about its key: {error.reason}")
         except PeerError as error:
-            return Finish(token, Outcome.UNKNOWN, reason=f"{owner} decides about its key: {error.reason}")
-        if isinstance(reply, Stored):
-            return Finish(token, Outcome.STORED, reply.id, reply.origin, reply.sequence)
+            return FinishAppend(token, AppendOutcome.UNKNOWN, reason=f"{owner} decides about its key: {error.reason}")
+        if isinstance(reply, Appended):
+            return FinishAppend(token, AppendOutcome.STORED, reply.stored_as, reply.origin, reply.sequence)
         if isinstance(reply, Failure):
-            outcomes = {Code.CONFLICT: Outcome.CONFLICT, Code.FAILED: Outcome.UNKNOWN}
-            return Finish(token, outcomes.get(reply.code, Outcome.REFUSED), reason=reply.reason)
-        return Finish(token, Outcome.UNKNOWN, reason=f"{owner} answered with {type(reply).__name__}")
+            outcomes = {Code.CONFLICT: AppendOutcome.CONFLICT, Code.FAILED: AppendOutcome.UNKNOWN}
+            return FinishAppend(token, outcomes.get(reply.code, AppendOutcome.REFUSED), reason=reply.reason)
+        return FinishAppend(token, AppendOutcome.UNKNOWN, reason=f"{owner} answered with {type(reply).__name__}")
 
 
 async def refuses(host: str, port: int) -> bool:

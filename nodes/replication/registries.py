@@ -7,8 +7,8 @@ import msgspec
 import structlog
 
 from common.errors import PeerError, UnreachableError
-from common.pipeline import PipelinedTransport
-from common.replication import Identity, InSyncSet, Renew, Renewed, Standing
+from common.protocol.replication import Identity, InSyncSet, Renew, Renewed, Standing
+from common.rpc.pipelined import PipelinedTransport
 from nodes.replication.core.effects import RegistryRequest
 
 log = structlog.get_logger()

@@ -9,22 +9,22 @@ from typing import Any, cast, get_args
 
 import structlog
 
-from common import origin
-from common.codec import Reply, Request
-from common.handling import Direct
-from common.pipeline import PipelinedTransport
-from common.replication import InSyncSet
-from common.wire import Append
+from common.protocol.codec import Reply, Request
+from common.protocol.messages import Append
+from common.protocol.replication import InSyncSet
+from common.rpc.handler import DirectHandler
+from common.rpc.pipelined import PipelinedTransport
+from common.telemetry import request_context
 from nodes.replication.core.claims import KeyedAppend
 from nodes.replication.core.effects import (
-    Answer,
-    Ask,
+    AnswerPeer,
+    AskRegistries,
     Commit,
     Effect,
     FindKey,
-    Finish,
+    FinishAppend,
     Forward,
-    Load,
+    LoadRecords,
     NewIncarnation,
     Send,
     Settings,
@@ -34,7 +34,7 @@ from nodes.replication.core.state import Phase, Versions
 from nodes.replication.disk import Disk
 from nodes.replication.links import Links
 from nodes.replication.registries import Registries
-from nodes.replication.ticking import Ticking
+from nodes.replication.ticker import Ticker
 from nodes.replication.waiting import Waiters
 from nodes.storage.protocol import Journal, digest
 
@@ -68,7 +68,7 @@ class Replicator:
         settings: Settings = DEFAULT,
     ) -> None:
         self.core = core
-        self._ticking = Ticking(core, settings.standstill_s, self._wake, self._break)
+        self._ticking = Ticker(core, settings.standstill_s, self._wake, self._break)
         self._transport = transport
         self._registries = Registries(transport, registries, core.replica.renewal, settings.registry_s)
         self._links = Links(core, transport, self._wake, self._start)
@@ -76,8 +76,8 @@ class Replicator:
         self._loop = asyncio.get_running_loop()
         self._next_token = itertools.count(1).__next__
         self._answers: dict[int, Callable[[Reply], None]] = {}
-        self._finishes: dict[int, asyncio.Future[Finish]] = {}
-        self._keyed: dict[int, tuple[KeyedAppend, origin.Origin | None]] = {}
+        self._finishes: dict[int, asyncio.Future[FinishAppend]] = {}
+        self._keyed: dict[int, tuple[KeyedAppend, request_context.RequestContext | None]] = {}
         self.waiters = Waiters()
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = self._stopped = False
@@ -87,9 +87,9 @@ class Replicator:
     # Requests
 
     @property
-    def direct(self) -> Direct:
+    def direct(self) -> DirectHandler:
         """The handler of the requests of peers."""
-        return Direct(get_args(PeerRequest), self._request)
+        return DirectHandler(get_args(PeerRequest), self._request)
 
     def _request(self, request: Request, reply: Callable[[Reply], None]) -> None:
         token = self._next_token()
@@ -100,24 +100,25 @@ class Replicator:
             self._break(error)
         self._wake()
 
-    async def append(self, entries: Sequence[Entry]) -> Finish:
+    async def append(self, entries: Sequence[Entry]) -> FinishAppend:
         """How the append of (id, text, key) triples ended, once they are on all in-sync disks."""
         return await self._finished(lambda token: self.core.append(token, entries, self._loop.time()))
 
-    async def append_keyed(self, request: Append) -> Finish:
+    async def append_keyed(self, request: Append) -> FinishAppend:
         """How the append of a message with an idempotency key ended."""
 
         def begin(token: int) -> None:
             key = request.key or ""
-            append = KeyedAppend(token, request.id, request.msg, key, digest(request.msg), request.forwarded)
-            self._keyed[token] = append, origin.current()
+            (message,) = request.entries
+            append = KeyedAppend(token, *message, key, digest(message.msg), request.forwarded)
+            self._keyed[token] = append, request_context.current()
             self.core.append_keyed(append, self._loop.time())
 
         return await self._finished(begin)
 
-    async def _finished(self, begin: Callable[[int], None]) -> Finish:
+    async def _finished(self, begin: Callable[[int], None]) -> FinishAppend:
         token = self._next_token()
-        finish: asyncio.Future[Finish] = self._loop.create_future()
+        finish: asyncio.Future[FinishAppend] = self._loop.create_future()
         self._finishes[token] = finish
         begin(token)
         self._wake()
@@ -227,21 +228,21 @@ class Replicator:
         match effect:
             case Send():
                 self._links.send(effect)
-            case Answer(token=token, message=message):
+            case AnswerPeer(token=token, message=message):
                 self._answers.pop(token)(message)  # type: ignore[call-overload]
             case Commit():  # in the next turn: what this turn sends leaves before, and others work while the disk does
                 self._loop.call_soon(self._commit, effect)
-            case Load():
+            case LoadRecords():
                 self._start(self._disk.load(effect))
             case FindKey(key=key):
                 self._start(self._disk.find_key(key))
             case Forward(token=token, owner=owner):
                 self._start(self._forward(token, owner))  # type: ignore[arg-type]
-            case Ask():
+            case AskRegistries():
                 self._start(self._ask(effect))
             case NewIncarnation():
                 self._start(self._disk.begin_incarnation())
-            case Finish(token=token):
+            case FinishAppend(token=token):
                 _resolve(self._finishes.get(token), effect)  # type: ignore[call-overload]
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -268,7 +269,7 @@ class Replicator:
 
     # Registries
 
-    async def _ask(self, effect: Ask) -> None:
+    async def _ask(self, effect: AskRegistries) -> None:
         reply, others = await self._registries.ask(effect.message)
         renewed_s = self._registries.renewed_s
         self.core.registry_answered(effect.message, reply, self._loop.time(), renewed_s=renewed_s, others=others)

@@ -4,14 +4,14 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 
-from common.replication import Hour, InSyncSet, Record
-from common.wire import PAGE_MESSAGES, Entry, text_bytes
+from common.protocol.messages import PAGE_MESSAGES, Entry, text_bytes
+from common.protocol.replication import HourDigest, InSyncSet, Record
 from nodes.replication.core.effects import Opened, Range
-from nodes.storage.hours import checksum, hour_of
+from nodes.storage.digests import checksum, hour_of
 from nodes.storage.protocol import ABOVE_ALL, LOAD_BYTES, Arrival, Claim, Size, decide, digest
 
 
-class Tables:
+class MemoryTables:
     """What a journal holds, without waiting for anything; what is in here is on the disk."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class MemoryJournal:
         draw: draws incarnations.
     """
 
-    def __init__(self, tables: Tables, draw: Callable[[], int]) -> None:
+    def __init__(self, tables: MemoryTables, draw: Callable[[], int]) -> None:
         self.tables = tables
         self._draw = draw
         self.name = str(uuid.uuid4())
@@ -151,14 +151,14 @@ class MemoryJournal:
         """See Journal."""
         return len(self.tables.order)
 
-    async def hours(self, from_hour: int, until: str) -> dict[int, Hour]:
+    async def hours(self, from_hour: int, until: str) -> dict[int, HourDigest]:
         """See Journal."""
-        found: dict[int, Hour] = {}
+        found: dict[int, HourDigest] = {}
         first = max(from_hour, hour_of(self.tables.floor) + 1 if self.tables.floor else 0)
         for message_id, text in self.tables.texts.items():
             if message_id <= until and (hour := hour_of(message_id)) >= first:
-                sums = found.get(hour, Hour(hour, 0, 0))
-                found[hour] = Hour(hour, sums.messages + 1, sums.digest + checksum(message_id, text))
+                sums = found.get(hour, HourDigest(hour, 0, 0))
+                found[hour] = HourDigest(hour, sums.messages + 1, sums.digest + checksum(message_id, text))
         return found
 
     async def repair(self, entries: Sequence[Entry]) -> int:

@@ -13,7 +13,7 @@ import structlog
 from common.errors import FatalError
 from nodes.replication.core.effects import Opened
 from nodes.storage.database import UnusableError, snapshot
-from nodes.storage.hours import hour_of
+from nodes.storage.digests import hour_of
 from nodes.storage.tables import Contents, add, checked, contents, in_sync_set, meta, set_meta
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ _COPY = """INSERT INTO messages SELECT seq, id, msg, key, ?, row_number() OVER (
 _COUNT = "INSERT INTO hours SELECT hour_of(id) AS hour, count(*), sum(crc) FROM messages GROUP BY hour"
 
 
-class Tables(NamedTuple):
+class OpenedTables(NamedTuple):
     """What was found in a file, and the incarnation that was committed to it."""
 
     name: str
@@ -62,7 +62,7 @@ class Tables(NamedTuple):
 
 def open_tables(
     connection: sqlite3.Connection, path: Path, cluster_name: str, address: str, draw: Callable[[], int]
-) -> Tables:
+) -> OpenedTables:
     """Make, check or convert the tables, within a transaction.
 
     Raises:
@@ -73,7 +73,7 @@ def open_tables(
     incarnation = new_incarnation(connection, address, draw)
     held = contents(connection)
     vector = {origin: version.upto for origin, version in held.versions.items() if version.upto}
-    return Tables(name, held, Opened(incarnation, vector, in_sync_set(connection)))
+    return OpenedTables(name, held, Opened(incarnation, vector, in_sync_set(connection)))
 
 
 def new_incarnation(connection: sqlite3.Connection, address: str, draw: Callable[[], int]) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from common.replication import Hour, InSyncSet
-from common.wire import Entry
+from common.protocol.messages import Entry
+from common.protocol.replication import HourDigest, InSyncSet
 from nodes.replication.core.effects import Opened, Range
 
 ABOVE_ALL = "g"  # no id begins with it: they are hexadecimal
@@ -123,7 +123,7 @@ class Journal(Protocol):
     def last_arrival(self) -> int:
         """The number of the last message that was committed."""
 
-    async def hours(self, from_hour: int, until: str) -> dict[int, Hour]:
+    async def hours(self, from_hour: int, until: str) -> dict[int, HourDigest]:
         """What is there of each hour, from that one to the id `until`.
 
         Hours that retention has reached are left out: journals remove at different times.

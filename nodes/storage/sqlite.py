@@ -13,8 +13,8 @@ import structlog
 
 from common import ids
 from common.errors import FatalError, StoreError
-from common.replication import Hour, InSyncSet
-from common.wire import Entry
+from common.protocol.messages import Entry
+from common.protocol.replication import HourDigest, InSyncSet
 from nodes.replication.core.effects import Range
 from nodes.storage import tables
 from nodes.storage.database import (
@@ -194,7 +194,7 @@ class SqliteJournal:
         """See Journal."""
         return self._contents.last_arrival
 
-    async def hours(self, from_hour: int, until: str) -> dict[int, Hour]:
+    async def hours(self, from_hour: int, until: str) -> dict[int, HourDigest]:
         """See Journal."""
         return await self._scan(lambda connection: tables.hours(connection, from_hour, until, self._contents.floor))
 

@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from common.ids import last_id, time_ms
-from common.replication import Hour, InSyncSet, Record
-from common.wire import PAGE_BYTES, PAGE_MESSAGES, Entry, text_bytes
+from common.protocol.messages import PAGE_BYTES, PAGE_MESSAGES, Entry, text_bytes
+from common.protocol.replication import HourDigest, InSyncSet, Record
 from nodes.replication.core.effects import Range
 from nodes.storage.database import UnusableError
-from nodes.storage.hours import HOUR_MS, checksum, hour_of
+from nodes.storage.digests import HOUR_MS, checksum, hour_of
 from nodes.storage.protocol import KEY_S, LOAD_BYTES, Arrival, Claim, decide, digest
 
 EXPIRE_MESSAGES = 1_000  # removed in one transaction, so that commits get in between
@@ -260,14 +260,14 @@ def _page(items: Iterable[T], text: Callable[[T], str]) -> Iterator[T]:
             return
 
 
-def hours(connection: sqlite3.Connection, from_hour: int, until: str, floor: str) -> dict[int, Hour]:
+def hours(connection: sqlite3.Connection, from_hour: int, until: str, floor: str) -> dict[int, HourDigest]:
     """See Journal.hours; what is above `until` in its hour is subtracted, in the same snapshot."""
     first, last = max(from_hour, hour_of(floor) + 1 if floor else 0), hour_of(until)
     bounds = {"first": first, "last": last, "until": until, "end": last_id((last + 1) * HOUR_MS - 1)}
-    found: dict[int, Hour] = {}
+    found: dict[int, HourDigest] = {}
     for hour, messages, crcs in connection.execute(_HOURS, bounds):
-        sums = found.get(hour, Hour(hour, 0, 0))
-        found[hour] = Hour(hour, sums.messages + messages, sums.digest + crcs)
+        sums = found.get(hour, HourDigest(hour, 0, 0))
+        found[hour] = HourDigest(hour, sums.messages + messages, sums.digest + crcs)
     return {hour: sums for hour, sums in found.items() if sums.messages > 0}
 
 

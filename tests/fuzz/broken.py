@@ -1,4 +1,4 @@
-"""A harness as `tests.fuzz.harness`, of a decoder that breaks: what coverage_guided must tell."""
+"""A harness as `tests.fuzz.frames.harness`, of a decoder that breaks: what coverage_guided must tell."""
 
 import sys
 

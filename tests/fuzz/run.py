@@ -9,11 +9,13 @@ from typing import Any
 import click
 import msgspec
 
-from scripts.launcher import Cluster
-from tests.fuzz import corpus, coverage_guided, frame_phase, frames, http_phase, second_opinion, watched
-from tests.fuzz.http_requests import http_requests
+from scripts.launcher.cluster import Cluster
+from tests.fuzz import corpus, watched
+from tests.fuzz.frames import coverage_guided, frame_phase, frames
+from tests.fuzz.http import http_phase, second_opinion
+from tests.fuzz.http.schema_requests import http_requests
 from tests.fuzz.outcome import FINDINGS, Outcome
-from tests.support import running_cluster
+from tests.support.clusters import running_cluster
 
 REAL = 0.2  # of the frames go to real servers, at least REAL_LEAST; the rest is decoded in this process
 REAL_LEAST = 100_000

@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 
 from common import config
-from scripts.launcher import Cluster
+from scripts.launcher.cluster import Cluster
 from tests.fuzz.outcome import Outcome
-from tests.support import eventually
+from tests.support.waiting import eventually
 
 HEALTHY_S = 30.0  # until what was sent has no effect any more: a lease of a nonsense address lapses after 3 s
 WAIT_S = 15.0  # for one answer

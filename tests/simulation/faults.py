@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from nodes.storage.memory import Tables
+from nodes.storage.memory import MemoryTables
 from tests.simulation.scenario import HEAL_S, LOAD_S, Result, Simulation
-from tests.simulation.world import World
+from tests.simulation.system.world import World
 
 CLIENTS = 3
 QUIET_S = 11.0  # after the load, so that every request has ended
@@ -258,7 +258,7 @@ def restore_one(simulation: Simulation) -> None:
         )
 
 
-def _replace_disk(simulation: Simulation, address: str, tables: Tables) -> None:
+def _replace_disk(simulation: Simulation, address: str, tables: MemoryTables) -> None:
     if simulation.is_safe():
         simulation.down_for(address, simulation.world.random.uniform(*DOWN_S), tables=tables)
 
@@ -266,4 +266,4 @@ def _replace_disk(simulation: Simulation, address: str, tables: Tables) -> None:
 def wipe_one(simulation: Simulation) -> None:
     """A disk is lost; only while all are in sync, so that no other one is away."""
     for address in _some(simulation, 1):
-        _replace_disk(simulation, address, Tables())
+        _replace_disk(simulation, address, MemoryTables())

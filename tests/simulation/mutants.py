@@ -16,20 +16,20 @@ from typing import Any
 import click
 import msgspec
 
-from common.replication import Admit, InSyncSet, Member, Renew, Renewed
+from common.protocol.replication import Admit, InSyncSet, Member, Renew, Renewed
 from nodes.replication.core.claims import Claims
-from nodes.replication.core.effects import Finish, Outcome, Range
+from nodes.replication.core.effects import AppendOutcome, FinishAppend, Range
 from nodes.replication.core.joining import Joining
 from nodes.replication.core.machine import Core
 from nodes.replication.core.membership import Membership
 from nodes.replication.core.records import Records
 from nodes.replication.core.state import Phase, Replica
-from nodes.storage.memory import Tables
+from nodes.storage.memory import MemoryTables
 from nodes.storage.protocol import Claim
-from registry.in_sync import InSyncRegistry
+from registry.in_sync import InSyncDirectory
 from tests.simulation import test_schedules as schedules
 from tests.simulation.faults import run
-from tests.simulation.node import SimulatedNode
+from tests.simulation.system.node import SimulatedNode
 from tests.unit.nodes.replication.core import test_claims, test_joining, test_membership, test_records
 from tests.unit.registry import test_in_sync
 
@@ -113,7 +113,7 @@ def _fence_without_asking(watch_members: Callable[..., Any]) -> Callable[..., An
 
 
 def _records_after_the_vector(commit: Callable[..., Any]) -> Callable[..., Any]:
-    def wrong(tables: Tables, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
+    def wrong(tables: MemoryTables, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
         kept = [Range(one.origin, one.after, one.upto, () if one.upto % 97 == 0 else one.records) for one in ranges]
         commit(tables, kept, in_sync)
 
@@ -154,7 +154,7 @@ def _one_incarnation(draw: Callable[..., Any]) -> Callable[..., Any]:
 def _known_key_at_once(decide: Callable[..., Any]) -> Callable[..., Any]:
     def wrong(claims: Claims, append: Any, message_id: str, digest: str) -> None:
         if message_id and digest == append.digest:
-            claims.replica.effects.append(Finish(append.token, Outcome.STORED, message_id))
+            claims.replica.effects.append(FinishAppend(append.token, AppendOutcome.STORED, message_id))
         else:
             decide(claims, append, message_id, digest)
 
@@ -168,13 +168,13 @@ def _keep_the_incarnation(commit_failed: Callable[..., Any]) -> Callable[..., An
         core.replica.now_s = now_s
         core._committing = None
         core.records.discard()
-        core.records.fail_appends(Outcome.UNKNOWN, reason)
+        core.records.fail_appends(AppendOutcome.UNKNOWN, reason)
 
     return wrong
 
 
 def _list_when_admitted(admit: Callable[..., Any]) -> Callable[..., Any]:
-    def wrong(registry: InSyncRegistry, request: Admit) -> Renewed:
+    def wrong(registry: InSyncDirectory, request: Admit) -> Renewed:
         reply: Renewed = admit(registry, request)
         members = tuple(
             Member(one.address, one.incarnation, one.since, listed=True) for one in registry.in_sync.members
@@ -188,7 +188,7 @@ def _list_when_admitted(admit: Callable[..., Any]) -> Callable[..., Any]:
 def _no_start(end_start: Callable[..., Any]) -> Callable[..., Any]:
     del end_start
 
-    def wrong(registry: InSyncRegistry, now_s: float) -> None:
+    def wrong(registry: InSyncDirectory, now_s: float) -> None:
         del now_s
         registry.starting = False
 
@@ -198,7 +198,7 @@ def _no_start(end_start: Callable[..., Any]) -> Callable[..., Any]:
 def _take_any_set(take_newer: Callable[..., Any]) -> Callable[..., Any]:
     del take_newer
 
-    def wrong(registry: InSyncRegistry, request: Renew) -> None:
+    def wrong(registry: InSyncDirectory, request: Renew) -> None:
         registry.in_sync = request.in_sync
 
     return wrong
@@ -275,7 +275,7 @@ MUTANTS = (
     Mutant(
         "members are dropped without a registry", Membership, "_watch_members", _fence_without_asking, WITHOUT_REGISTRY
     ),
-    Mutant("records and vector are not one transaction", Tables, "commit", _records_after_the_vector, 2),
+    Mutant("records and vector are not one transaction", MemoryTables, "commit", _records_after_the_vector, 2),
     Mutant(
         "a set of a lower term is believed",
         Membership,
@@ -304,13 +304,13 @@ MUTANTS = (
         _found_alone,
         EMPTY_DISK,
     ),
-    Mutant("a joiner is listed when it is admitted", InSyncRegistry, "admit", _list_when_admitted, 27),
+    Mutant("a joiner is listed when it is admitted", InSyncDirectory, "admit", _list_when_admitted, 27),
     Mutant(
-        "a registry answers before it knows who is in sync", InSyncRegistry, "_end_start", _no_start, REGISTRY_STARTS
+        "a registry answers before it knows who is in sync", InSyncDirectory, "_end_start", _no_start, REGISTRY_STARTS
     ),
     Mutant(
         "a registry takes whatever set it is told",
-        InSyncRegistry,
+        InSyncDirectory,
         "_take_newer",
         _take_any_set,
         SPLIT,
@@ -357,7 +357,7 @@ MUTANTS = (
         _do_nothing,
         test_membership.test_a_process_that_stood_still_serves_nothing_before_a_registry_has_answered,
     ),
-    Mutant("a renewal for an earlier start of a registry counts", InSyncRegistry, "renew", _any_start, _earlier_start),
+    Mutant("a renewal for an earlier start of a registry counts", InSyncDirectory, "renew", _any_start, _earlier_start),
 )
 
 

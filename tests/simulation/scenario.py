@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass, field
 
 from nodes.replication.core.effects import Settings
 from nodes.replication.core.machine import DEFAULT
-from nodes.storage.memory import Tables
-from scripts.checker import Outcome as Ended
-from scripts.checker import Read as ReadEvent
-from scripts.checker import check
-from tests.simulation.facade import History, SimulatedFacade
-from tests.simulation.node import Disk, SimulatedNode
-from tests.simulation.registry import SimulatedRegistry
-from tests.simulation.world import Network, World
+from nodes.storage.memory import MemoryTables
+from tests.chaos.checker import Outcome as Ended
+from tests.chaos.checker import Read as ReadEvent
+from tests.chaos.checker import check
+from tests.simulation.system.facade import History, SimulatedFacade
+from tests.simulation.system.node import Disk, SimulatedNode
+from tests.simulation.system.registry import SimulatedRegistry
+from tests.simulation.system.world import Network, World
 
 NODES = ("10.0.0.1:5002", "10.0.0.2:5003", "10.0.0.3:5004")
 EPOCH_MS = 1_800_000_000_000
@@ -181,7 +181,7 @@ class Simulation:
         """Note a fault that happens now."""
         self.result.faults.append(f"{self.world.now_s:.3f} {name}")
 
-    def down_for(self, address: str, seconds: float, *, tables: Tables | None = None) -> None:
+    def down_for(self, address: str, seconds: float, *, tables: MemoryTables | None = None) -> None:
         """Kill a node, and start it again; with another disk, if that is given."""
         self.fault(f"kill {address} for {seconds:.2f} s" + (", with another disk" if tables is not None else ""))
         node = self.nodes[address]

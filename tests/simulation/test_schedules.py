@@ -1,9 +1,9 @@
 """Scripted schedules in the simulator: each breaks a weaker rule of replication. See nodes/replication/DESIGN.md."""
 
-from common.leases import LEASE_S
+from common.discovery.leases import LEASE_S
 from nodes.replication.core.state import Phase
-from nodes.storage.memory import Tables
-from scripts.checker import Outcome
+from nodes.storage.memory import MemoryTables
+from tests.chaos.checker import Outcome
 from tests.simulation.scenario import NODES, Simulation
 
 A, B, C = NODES
@@ -268,7 +268,7 @@ def test_a_wiped_node_is_listed_with_everything() -> None:
     simulation = started()
     for number in range(20):
         assert written(simulation, f"m{number}", within_s=0.1)
-    simulation.down_for(C, 0.5, tables=Tables())
+    simulation.down_for(C, 0.5, tables=MemoryTables())
     for _ in range(300):
         pass_time(simulation, 0.01)
         if C in listed(simulation) and simulation.nodes[C].is_ready():

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from nodes.replication.core.effects import FindKey, Finish, Forward, Outcome, Token
+from nodes.replication.core.effects import AppendOutcome, FindKey, FinishAppend, Forward, Token
 from nodes.replication.core.records import Records
 from nodes.replication.core.state import Phase, Replica, covers
 
@@ -49,7 +49,7 @@ class Claims:
     def append(self, append: KeyedAppend) -> None:
         """Store a keyed message under the id with which its key came first."""
         if sum(map(len, self._waiting.values())) >= WAITING_KEYS:
-            self._finish(append, Outcome.REFUSED, f"{WAITING_KEYS} messages wait for a look-up of their keys")
+            self._finish(append, AppendOutcome.REFUSED, f"{WAITING_KEYS} messages wait for a look-up of their keys")
             return
         self._waiting.setdefault(append.key, []).append(append)
         self._look_up(append.key)
@@ -75,7 +75,7 @@ class Claims:
         """Decide nothing: this replica is not in sync."""
         for appends in self._waiting.values():
             for append in appends:
-                self._finish(append, Outcome.REFUSED, reason)
+                self._finish(append, AppendOutcome.REFUSED, reason)
         self._waiting.clear()
         self._taken.clear()
 
@@ -84,7 +84,7 @@ class Claims:
         if failed:
             self._finding.pop(key, None)
             for append in self._waiting.pop(key, []):
-                self._finish(append, Outcome.REFUSED, failed)
+                self._finish(append, AppendOutcome.REFUSED, failed)
         elif self._finding.pop(key, -1) != self.replica.in_sync.term or not self.may_decide():
             self._look_up(key)
         else:
@@ -106,7 +106,7 @@ class Claims:
         if (owner := self.owner(key)) != replica.own:
             for append in self._waiting.pop(key):
                 if append.forwarded:
-                    self._finish(append, Outcome.REFUSED, f"{owner} decides about this idempotency key")
+                    self._finish(append, AppendOutcome.REFUSED, f"{owner} decides about this idempotency key")
                 else:
                     replica.effects.append(Forward(append.token, owner))
         elif key in self._taken:
@@ -120,7 +120,7 @@ class Claims:
         if not message_id:
             message_id, digest = self._failed.get(append.key, ("", ""))
         if message_id and digest != append.digest:
-            self._finish(append, Outcome.CONFLICT, "this idempotency key came with another text before")
+            self._finish(append, AppendOutcome.CONFLICT, "this idempotency key came with another text before")
             return
         message_id = message_id or append.message_id
         self._records.append(append.token, [(message_id, append.text, append.key)], message_id)
@@ -132,5 +132,5 @@ class Claims:
         addresses = [one.address for one in self.replica.in_sync.listed]
         return max(addresses, key=lambda address: hashlib.sha256(f"{address} {key}".encode()).digest())
 
-    def _finish(self, append: KeyedAppend, outcome: Outcome, reason: str) -> None:
-        self.replica.effects.append(Finish(append.token, outcome, append.message_id, reason=reason))
+    def _finish(self, append: KeyedAppend, outcome: AppendOutcome, reason: str) -> None:
+        self.replica.effects.append(FinishAppend(append.token, outcome, append.message_id, reason=reason))

@@ -4,12 +4,12 @@ import enum
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
-from common.codec import Reply, Request
-from common.leases import LEASE_S, RENEWAL_S
-from common.replication import Admit, Fence, Found, InSyncSet, Record, Renew
+from common.discovery.leases import LEASE_S, RENEWAL_S
+from common.protocol.codec import Reply, Request
+from common.protocol.replication import Admit, Bootstrap, Fence, InSyncSet, Record, Renew
 
 Token = Hashable  # the runtime's name for a request that waits for its answer
-RegistryRequest = Renew | Fence | Admit | Found
+RegistryRequest = Renew | Fence | Admit | Bootstrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerPeer:
     """Answer a request of a peer."""
 
     token: Token
@@ -109,7 +109,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadRecords:
     """Read records of one origin after a number, as many as one Replicate takes; then call `Core.loaded`."""
 
     address: str
@@ -134,7 +134,7 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class AskRegistries:
     """Ask the registries; give the answer to `Core.registry_answered`. A Renew goes to each of them."""
 
     message: RegistryRequest
@@ -145,7 +145,7 @@ class NewIncarnation:
     """Draw an incarnation and commit it; then call `Core.reborn`."""
 
 
-class Outcome(enum.Enum):
+class AppendOutcome(enum.Enum):
     """How an append ended."""
 
     STORED = "stored"  # on the disk of each in-sync replica
@@ -155,7 +155,7 @@ class Outcome(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class FinishAppend:
     """End an append.
 
     Attributes:
@@ -165,11 +165,11 @@ class Finish:
     """
 
     token: Token
-    outcome: Outcome
+    outcome: AppendOutcome
     message_id: str = ""
     origin: int = 0
     upto: int = 0
     reason: str = ""
 
 
-Effect = Send | Answer | Commit | Load | FindKey | Forward | Ask | NewIncarnation | Finish
+Effect = Send | AnswerPeer | Commit | LoadRecords | FindKey | Forward | AskRegistries | NewIncarnation | FinishAppend

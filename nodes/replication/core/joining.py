@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from common.replication import Admit, Found, Identity, Join, Renewed, Standing
+from common.protocol.replication import Admit, Bootstrap, Identity, Join, Renewed, Standing
 from nodes.replication.core.effects import RegistryRequest
 from nodes.replication.core.state import Peer, Replica, Versions, covers, to_wire
 
@@ -168,7 +168,7 @@ class Joining:
         if all(replica.own < peer.address for peer in serving):
             terms = [replica.term, *(peer.state.in_sync.term for peer in reachable if peer.state)]
             members = (replica.identity, *(peer.identity for peer in serving))
-            self._ask(Found(node=replica.own, incarnation=replica.incarnation, term=max(terms), members=members))
+            self._ask(Bootstrap(node=replica.own, incarnation=replica.incarnation, term=max(terms), members=members))
 
     def _awaited(self) -> list[str]:
         """Whose records others may have acknowledged last; nobody's, if this replica was the last one alone."""

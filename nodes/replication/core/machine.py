@@ -5,18 +5,18 @@ Events are calls of its methods, each with the time; what is to be done about th
 
 from collections.abc import Mapping, Sequence
 
-from common.codec import Reply, Request
-from common.replication import Heartbeat, InSyncSet, Join, Renewed, ReplicaState, Replicate, Replicated
-from common.wire import Code, failure
+from common.protocol.codec import Reply, Request
+from common.protocol.messages import Code, failure
+from common.protocol.replication import Heartbeat, InSyncSet, Join, Renewed, ReplicaState, Replicate, Replicated
 from nodes.replication.core.claims import Claims, KeyedAppend
 from nodes.replication.core.effects import (
-    Answer,
+    AnswerPeer,
+    AppendOutcome,
     Commit,
     Effect,
-    Finish,
+    FinishAppend,
     NewIncarnation,
     Opened,
-    Outcome,
     Range,
     RegistryRequest,
     Settings,
@@ -114,7 +114,7 @@ class Core:
         """Store (id, text, key) triples; keys only go along, as those of an import."""
         self.replica.now_s = now_s
         if reason := self.why_not_written():
-            self.replica.effects.append(Finish(token, Outcome.REFUSED, reason=reason))
+            self.replica.effects.append(FinishAppend(token, AppendOutcome.REFUSED, reason=reason))
         else:
             self.records.append(token, entries)
 
@@ -122,7 +122,8 @@ class Core:
         """Store a message under the id with which its idempotency key came first."""
         self.replica.now_s = now_s
         if reason := self.why_not_written():
-            self.replica.effects.append(Finish(append.token, Outcome.REFUSED, append.message_id, reason=reason))
+            refused = FinishAppend(append.token, AppendOutcome.REFUSED, append.message_id, reason=reason)
+            self.replica.effects.append(refused)
         else:
             self._claims.append(append)
 
@@ -138,11 +139,11 @@ class Core:
         self.replica.now_s = now_s
         match message:
             case Join():
-                self.replica.effects.append(Answer(token, self._membership.joining(message)))
+                self.replica.effects.append(AnswerPeer(token, self._membership.joining(message)))
             case Heartbeat():
-                self.replica.effects.append(Answer(token, self._membership.beats(message)))
+                self.replica.effects.append(AnswerPeer(token, self._membership.beats(message)))
             case Replicate() if self.replica.read_only:
-                self.replica.effects.append(Answer(token, failure(Code.STARTING, self.why_not_written())))
+                self.replica.effects.append(AnswerPeer(token, failure(Code.STARTING, self.why_not_written())))
             case Replicate():
                 self.records.receive(token, message)
 
@@ -195,7 +196,7 @@ class Core:
         self._committing, self.replica.read_only = None, reason
         self._retry_write_s = now_s + self.replica.settings.heartbeat_s
         self.records.discard()
-        self.records.fail_appends(Outcome.UNKNOWN, reason)
+        self.records.fail_appends(AppendOutcome.UNKNOWN, reason)
         self._claims.commit_failed()
         self._claims.fail(reason)
         if self.replica.members:

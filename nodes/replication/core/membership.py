@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from common.replication import (
+from common.protocol.replication import (
     NO_SET,
     Admit,
     Fence,
@@ -16,7 +16,7 @@ from common.replication import (
     ReplicaState,
     Standing,
 )
-from nodes.replication.core.effects import Ask, Outcome, RegistryRequest
+from nodes.replication.core.effects import AppendOutcome, AskRegistries, RegistryRequest
 from nodes.replication.core.joining import Joining
 from nodes.replication.core.records import Records
 from nodes.replication.core.state import Peer, Phase, Replica, merge
@@ -118,7 +118,7 @@ class Membership:
         own = in_sync.find(replica.identity)
         if own and not own.listed and replica.phase is not Phase.JOINING:  # fenced, and admitted again meanwhile
             replica.phase = Phase.JOINING
-            self._records.fail_appends(Outcome.UNKNOWN, "this replica was fenced")
+            self._records.fail_appends(AppendOutcome.UNKNOWN, "this replica was fenced")
             self.joiner.admitted()
         if own and own.listed and replica.phase is Phase.JOINING:
             replica.phase = Phase.READY
@@ -146,7 +146,7 @@ class Membership:
         replica.adopting, replica.members, replica.phase = None, [], Phase.JOINING
         self._cut_off = False
         self.joiner.left()
-        self._records.fail_appends(Outcome.UNKNOWN, reason)
+        self._records.fail_appends(AppendOutcome.UNKNOWN, reason)
         for peer in replica.peers.values():
             peer.target = None
 
@@ -252,7 +252,7 @@ class Membership:
         if _kind(message) in self._asking:
             return
         self._asking[_kind(message)] = self.replica.now_s
-        self.replica.effects.append(Ask(message))
+        self.replica.effects.append(AskRegistries(message))
 
     def registry_answered(
         self, message: RegistryRequest, reply: Renewed | None, renewed_s: float, others: Sequence[Renewed]

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from common.replication import Identity, Record, Replicate, Replicated
-from common.wire import text_bytes
-from nodes.replication.core.effects import Answer, Finish, Outcome, Range, Token
+from common.protocol.messages import text_bytes
+from common.protocol.replication import Identity, Record, Replicate, Replicated
+from nodes.replication.core.effects import AnswerPeer, AppendOutcome, FinishAppend, Range, Token
 from nodes.replication.core.state import Peer, Phase, Replica, covers, merge
 
 # Own records that are kept in memory for peers. A peer that is further behind gets them from the disk.
@@ -59,10 +59,10 @@ class Records:
         self.pending_bytes += size
         self._appends.append(_Append(number, token, message_id, size))
 
-    def fail_appends(self, outcome: Outcome, reason: str) -> None:
+    def fail_appends(self, outcome: AppendOutcome, reason: str) -> None:
         """End all appends that wait."""
         for append in self._appends:
-            self.replica.effects.append(Finish(append.token, outcome, append.message_id, reason=reason))
+            self.replica.effects.append(FinishAppend(append.token, outcome, append.message_id, reason=reason))
         self._appends.clear()
         self.pending_bytes = 0
 
@@ -159,7 +159,7 @@ class Records:
         lowest = request.term + 1 if sender else request.term  # without a registry two sets may have one term
         newer = replica.in_sync if replica.member() and replica.in_sync.term >= lowest and request.term > 0 else None
         replica.effects.append(
-            Answer(
+            AnswerPeer(
                 token,
                 Replicated(
                     node=replica.own,
@@ -205,7 +205,9 @@ class Records:
         while self._appends and self._appends[0].upto <= confirmed:
             append = self._appends.popleft()
             self.pending_bytes -= append.bytes
-            replica.effects.append(Finish(append.token, Outcome.STORED, append.message_id, own, append.upto))
+            replica.effects.append(
+                FinishAppend(append.token, AppendOutcome.STORED, append.message_id, own, append.upto)
+            )
         while self.recent and (self.recent[0].sequence <= confirmed or len(self.recent) > RECENT_RECORDS):
             self.recent.popleft()
 

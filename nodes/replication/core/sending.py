@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from common.replication import Record, Replicate
-from common.wire import text_bytes
-from nodes.replication.core.effects import Load, Range
+from common.protocol.messages import text_bytes
+from common.protocol.replication import Record, Replicate
+from nodes.replication.core.effects import LoadRecords, Range
 from nodes.replication.core.records import Records
 from nodes.replication.core.state import Peer, Replica
 
@@ -52,7 +52,7 @@ class Sender:
 
     def _load(self, peer: Peer, origin: int, after: int) -> None:
         peer.loading = True
-        self._replica.effects.append(Load(peer.address, origin, after, self._replica.vector[origin]))
+        self._replica.effects.append(LoadRecords(peer.address, origin, after, self._replica.vector[origin]))
 
     def loaded(self, peer: Peer, found: Range) -> None:
         """Records were read from the journal for a peer."""

@@ -3,9 +3,9 @@
 import enum
 from collections.abc import Iterable, Mapping
 
-from common.codec import Request
-from common.replication import Heartbeat, Identity, InSyncSet, Join, Member, Renew, ReplicaState, Replicate
-from common.vectors import Vector, VectorEntry
+from common.protocol.codec import Request
+from common.protocol.replication import Heartbeat, Identity, InSyncSet, Join, Member, Renew, ReplicaState, Replicate
+from common.protocol.vectors import Vector, VectorEntry
 from nodes.replication.core.effects import Effect, Opened, Send, Settings
 
 Versions = dict[int, int]  # a version vector: for each incarnation, up to which number its records are there

@@ -11,11 +11,12 @@ import psutil
 import pytest
 
 from common.config import split
-from scripts.launcher import Cluster
-from scripts.ports import free_addresses
-from scripts.processes import ROOT
-from scripts.traffic import HttpClient, client
-from tests.support import alive, eventually
+from scripts.client.connection import HttpClient, client
+from scripts.launcher.cluster import Cluster
+from scripts.launcher.ports import free_addresses
+from scripts.launcher.processes import ROOT
+from tests.support.clusters import alive
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_worker_that_cannot_run_is_told(tmp_path: Path) -> None:
     """It exits with 1, and is started again after a while; a stop ends that."""
     script = tmp_path / "broken.py"
     script.write_text(
-        "from common import logs\nfrom facade.server import workers\nlogs.configure('test')\n"
+        "from common.telemetry import logs\nfrom facade import workers\nlogs.configure('test')\n"
         "def work():\n    print('worker', flush=True)\n    raise ZeroDivisionError('oops')\n"
         "workers.run(1, work)\n"
     )

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from common.errors import InvalidMessageError
-from common.inspection import Inspect, Report
-from common.wire import Describe, Description, Lookup, Ping, State, Status
+from common.protocol.admin import Inspect, Report
+from common.protocol.messages import Describe, Description, Lookup, Ping, State, Status
 from nodes import messages
 
 

@@ -6,10 +6,10 @@ from structlog.typing import EventDict
 
 from common import ids
 from common.errors import StoreError
-from common.wire import Entry
+from common.protocol.messages import Entry
 from nodes import retention
-from nodes.storage.memory import MemoryJournal, Tables
-from tests.support import becomes
+from nodes.storage.memory import MemoryJournal, MemoryTables
+from tests.support.waiting import becomes
 
 HOUR_MS = 3_600_000
 
@@ -28,7 +28,7 @@ class Disk(MemoryJournal):
 
 def disk() -> Disk:
     """An empty journal."""
-    return Disk(Tables(), lambda: 1)
+    return Disk(MemoryTables(), lambda: 1)
 
 
 def test_messages_older_than_the_configured_days_are_removed() -> None:

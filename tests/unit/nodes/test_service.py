@@ -9,17 +9,15 @@ import pytest
 from structlog.typing import EventDict
 
 from common import ids
-from common.codec import Request
 from common.errors import InvalidMessageError, StoreError
-from common.inspection import Inspect, Report
-from common.origin import Origin
-from common.replication import InSyncSet
-from common.wire import (
+from common.protocol.admin import Inspect, Report
+from common.protocol.codec import Request
+from common.protocol.messages import (
     MESSAGE_BYTES,
     PAGE_BYTES,
     TAIL_S,
     Append,
-    AppendAll,
+    Appended,
     Code,
     Entry,
     Failure,
@@ -29,19 +27,19 @@ from common.wire import (
     Read,
     State,
     Status,
-    Stored,
-    StoredAll,
     Tail,
     Tailed,
 )
-from nodes.reading import FIRST_CHUNK, read_page
-from nodes.refusals import AHEAD_MS
+from common.protocol.replication import InSyncSet
+from common.telemetry.request_context import RequestContext
+from nodes.append_failures import AHEAD_MS
+from nodes.reader import FIRST_CHUNK, read_page
 from nodes.replication.core.effects import Range
 from nodes.service import CLIENT_REQUESTS, LOGGED_CHARACTERS
-from nodes.storage.memory import MemoryJournal, Tables
-from scripts.ports import free_addresses
-from tests.replicas import SETTINGS, Running, new_journal, running, serving_registry
-from tests.support import becomes
+from nodes.storage.memory import MemoryJournal, MemoryTables
+from scripts.launcher.ports import free_addresses
+from tests.support.replicas import SETTINGS, Running, new_journal, running, serving_registry
+from tests.support.waiting import becomes
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -53,7 +51,7 @@ class Disk(MemoryJournal):
     hung = False
 
     def __init__(self) -> None:
-        super().__init__(Tables(), iter(range(1, 1_000)).__next__)
+        super().__init__(MemoryTables(), iter(range(1, 1_000)).__next__)
         self.asked: list[int] = []  # how many messages each read was to return
 
     async def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
@@ -107,7 +105,7 @@ async def without_registry() -> AsyncIterator[Running]:
 async def appended(one: Running, *texts: str) -> list[Entry]:
     """Messages that a node has stored."""
     entries = tuple(Entry(ids.new_id(), text) for text in texts)
-    assert isinstance(await one.node.handle(AppendAll(entries=entries)), StoredAll)
+    assert isinstance(await one.node.handle(Append(entries=entries)), Appended)
     return list(entries)
 
 
@@ -150,8 +148,8 @@ def test_a_node_that_is_not_in_sync_does_nothing_and_says_what_it_waits_for() ->
     async def run() -> None:
         async with without_registry() as one:
             requests: list[Request] = [
-                Append(id=ids.new_id(), msg="x"),
-                AppendAll(entries=(Entry(ids.new_id(), "x"),)),
+                Append(entries=(Entry(ids.new_id(), "x"),)),
+                Append(entries=(Entry(ids.new_id(), "x"),)),
                 Read(after="", limit=1),
                 Tail(journal="", after=0),
             ]
@@ -206,10 +204,9 @@ def test_a_stored_message_is_told_with_its_place_in_the_log() -> None:
     async def steps(one: Running) -> None:
         for number in (1, 2, 3):
             message_id = ids.new_id()
-            stored = await one.node.handle(Append(id=message_id, msg="a"))
-            assert isinstance(stored, Stored)
-            assert stored == Stored(
-                id=message_id,
+            stored = await one.node.handle(Append(entries=(Entry(message_id, "a"),)))
+            assert isinstance(stored, Appended)
+            assert stored == Appended(
                 node=one.address,
                 took_ms=stored.took_ms,
                 origin=one.journal.opened.incarnation,
@@ -225,11 +222,11 @@ def test_many_messages_are_stored_at_once() -> None:
 
     async def steps(one: Running) -> None:
         entries = tuple(Entry(ids.new_id(), str(number)) for number in range(500))
-        stored = await one.node.handle(AppendAll(entries=entries))
-        assert isinstance(stored, StoredAll)
-        assert (500, one.address) == (stored.count, stored.node)
+        stored = await one.node.handle(Append(entries=entries))
+        assert isinstance(stored, Appended)
+        assert one.address == stored.node
         assert (one.journal.opened.incarnation, 500) == (stored.origin, stored.sequence)
-        assert StoredAll(count=0, node=one.address) == await one.node.handle(AppendAll(entries=()))
+        assert Appended(node=one.address) == await one.node.handle(Append(entries=()))
         assert list(entries) == await one.journal.read("", 1_000)
 
     on(steps)
@@ -240,10 +237,10 @@ def test_a_message_that_comes_twice_is_stored_once() -> None:
 
     async def steps(one: Running) -> None:
         (entry,) = await appended(one, "first")
-        again = await one.node.handle(Append(id=entry.id, msg="first"))
-        assert isinstance(again, Stored)
-        assert (entry.id, False) == (again.id, again.replayed)
-        await one.node.handle(Append(id=entry.id, msg="second"))
+        again = await one.node.handle(Append(entries=(Entry(entry.id, "first"),)))
+        assert isinstance(again, Appended)
+        assert "" == again.stored_as
+        await one.node.handle(Append(entries=(Entry(entry.id, "second"),)))
         assert [entry] == await one.journal.read("", 10)
 
     on(steps)
@@ -254,15 +251,15 @@ def test_each_message_is_one_line_of_the_log(logged: list[EventDict]) -> None:
 
     async def steps(one: Running) -> None:
         entry, other = Entry(ids.new_id(), "one\ntwo " + "x" * 1_000), Entry(ids.new_id(), "another")
-        await one.node.handle(Append(id=entry.id, msg=entry.msg))
-        origins = (Origin("order-7", TRACEPARENT), Origin("order-8", TRACEPARENT))
-        await one.node.handle(AppendAll(entries=(entry, other), origins=origins))
+        await one.node.handle(Append(entries=(Entry(entry.id, entry.msg),)))
+        contexts = (RequestContext("order-7", TRACEPARENT), RequestContext("order-8", TRACEPARENT))
+        await one.node.handle(Append(entries=(entry, other), contexts=contexts))
         lines = [line for line in logged if line["event"] == "stored"]
         assert [entry.id, entry.id, other.id] == [line["id"] for line in lines]
         assert {one.address} == {line["node"] for line in lines}
         assert [entry.msg[:LOGGED_CHARACTERS]] * 2 == [line["msg"] for line in lines[:2]]
         assert ["order-7", "order-8"] == [line["request_id"] for line in lines[1:]]
-        await one.node.handle(AppendAll(entries=(entry, other)))
+        await one.node.handle(Append(entries=(entry, other)))
         (batch,) = [line for line in logged if line.get("messages")]
         assert (2, entry.id) == (batch["messages"], batch["first"])
 
@@ -275,13 +272,13 @@ def test_an_id_from_the_future_is_refused_with_a_sentence() -> None:
     async def steps(one: Running) -> None:
         now_ms = ids.now_ms()
         ahead, near = Entry(ids.first_id(now_ms + AHEAD_MS + 30_000), "x"), Entry(ids.first_id(now_ms + 50_000), "x")
-        for request in (Append(id=ahead.id, msg="x"), AppendAll(entries=(near, ahead))):
+        for request in (Append(entries=(Entry(ahead.id, "x"),)), Append(entries=(near, ahead))):
             refused = await one.node.handle(request)
             assert isinstance(refused, Failure)
             assert Code.AHEAD is refused.code
             assert refused.reason.startswith(f"the time of id {ahead.id} is ")
             assert f"ahead of the clock of {one.address}, over the limit of 60 s: set the clocks" in refused.reason
-        assert isinstance(await one.node.handle(Append(id=near.id, msg="x")), Stored)
+        assert isinstance(await one.node.handle(Append(entries=(Entry(near.id, "x"),))), Appended)
         assert [near] == await one.journal.read("", 10)
 
     on(steps)
@@ -291,14 +288,14 @@ def test_a_key_that_comes_again_is_answered_with_the_first_message() -> None:
     """Also when both come at once; nothing is stored twice."""
 
     async def steps(one: Running) -> None:
-        requests = [Append(id=ids.new_id(), msg="a", key="order-7") for _ in range(20)]
+        requests = [Append(entries=(Entry(ids.new_id(), "a"),), key="order-7") for _ in range(20)]
         replies = await asyncio.gather(*(one.node.handle(request) for request in requests))
-        (first,) = {reply.id for reply in replies if isinstance(reply, Stored)}
+        (first,) = {reply.stored_as for reply in replies if isinstance(reply, Appended)}
         assert [Entry(first, "a")] == await one.journal.read("", 10)
-        assert [request.id != first for request in requests] == [getattr(reply, "replayed", None) for reply in replies]
-        late = await one.node.handle(Append(id=ids.new_id(), msg="a", key="order-7"))
-        assert isinstance(late, Stored)
-        assert (first, True) == (late.id, late.replayed)
+        assert len(replies) == sum(isinstance(reply, Appended) for reply in replies)
+        late = await one.node.handle(Append(entries=(Entry(ids.new_id(), "a"),), key="order-7"))
+        assert isinstance(late, Appended)
+        assert first == late.stored_as
 
     on(steps)
 
@@ -307,8 +304,8 @@ def test_a_key_with_another_text_is_a_conflict() -> None:
     """Nothing is stored, and nothing ever will be."""
 
     async def steps(one: Running) -> None:
-        await one.node.handle(Append(id=ids.new_id(), msg="a", key="order-7"))
-        refused = await one.node.handle(Append(id=ids.new_id(), msg="b", key="order-7"))
+        await one.node.handle(Append(entries=(Entry(ids.new_id(), "a"),), key="order-7"))
+        refused = await one.node.handle(Append(entries=(Entry(ids.new_id(), "b"),), key="order-7"))
         conflict = Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
         assert conflict == refused
         assert ["a"] == await one.texts()
@@ -320,7 +317,7 @@ def test_fewer_replicas_than_wanted_are_no_place_to_write() -> None:
     """With min_in_sync above those that are listed nothing is stored; reads go on."""
 
     async def steps(one: Running) -> None:
-        refused = await one.node.handle(Append(id=ids.new_id(), msg="x"))
+        refused = await one.node.handle(Append(entries=(Entry(ids.new_id(), "x"),)))
         assert Failure(code=Code.STARTING, reason="1 replicas are in sync, and min_in_sync is 2") == refused
         assert isinstance(await one.node.handle(Read(after="", limit=1)), Page)
 
@@ -334,15 +331,17 @@ def test_a_commit_that_failed_is_an_error_and_the_report_says_why() -> None:
     async def steps(one: Running) -> None:
         disk.full = True
         with pytest.raises(StoreError, match="no space left on device"):
-            await one.node.handle(Append(id=ids.new_id(), msg="x"))
-        refused = await one.node.handle(Append(id=ids.new_id(), msg="x"))
+            await one.node.handle(Append(entries=(Entry(ids.new_id(), "x"),)))
+        refused = await one.node.handle(Append(entries=(Entry(ids.new_id(), "x"),)))
         assert Code.STARTING is code_of(refused)
         report = await one.node.report()
         assert (1, "nothing can be written: no space left on device") == (report.failed, report.reason)
         disk.full = False
 
         async def stored() -> bool:
-            return isinstance(await one.node.handle(Append(id=ids.new_id(), msg="with space again")), Stored)
+            return isinstance(
+                await one.node.handle(Append(entries=(Entry(ids.new_id(), "with space again"),))), Appended
+            )
 
         await becomes(True, stored)
         assert "" == (await one.node.report()).reason
@@ -565,12 +564,12 @@ def test_a_follower_that_is_far_behind_gets_a_page_at_a_time() -> None:
 
 def test_a_journal_that_is_opened_again_has_another_incarnation() -> None:
     """Its messages are still there, and new ones are numbered from one again."""
-    tables = Tables()
+    tables = MemoryTables()
     origins: list[tuple[int, int]] = []
 
     async def steps(one: Running) -> None:
-        stored = await one.node.handle(Append(id=ids.new_id(), msg="x"))
-        assert isinstance(stored, Stored)
+        stored = await one.node.handle(Append(entries=(Entry(ids.new_id(), "x"),)))
+        assert isinstance(stored, Appended)
         origins.append((stored.origin, stored.sequence))
         assert ["x"] * len(origins) == await one.texts()
 

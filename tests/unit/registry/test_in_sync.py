@@ -4,15 +4,20 @@ import itertools
 
 import pytest
 
-from common.leases import LEASE_S
-from common.replication import NO_SET, Admit, Fence, Found, Identity, InSyncSet, Member, Renew, Renewed, Standing
-from registry.in_sync import (
-    FIRST_RENEWALS_S,
-    REPLICAS,
-    STANDSTILL_S,
-    STARTING_S,
-    InSyncRegistry,
+from common.discovery.leases import LEASE_S
+from common.protocol.replication import (
+    NO_SET,
+    Admit,
+    Bootstrap,
+    Fence,
+    Identity,
+    InSyncSet,
+    Member,
+    Renew,
+    Renewed,
+    Standing,
 )
+from registry.in_sync import FIRST_RENEWALS_S, REPLICAS, STANDSTILL_S, STARTING_S, InSyncDirectory
 
 A, B, C, D = "a:1", "b:1", "c:1", "d:1"
 INCARNATIONS = {A: 1, B: 2, C: 3, D: 4}
@@ -39,7 +44,7 @@ class World:
 
     def __init__(self) -> None:
         self.now_s = 100.0
-        self.registry = InSyncRegistry(
+        self.registry = InSyncDirectory(
             lambda: self.now_s, itertools.count(1).__next__, knows=lambda address: address != "stranger:1"
         )
 
@@ -88,7 +93,7 @@ class World:
         """The first of some replicas founds a set of all of them."""
         identities = tuple(map(identity, members))
         return self.registry.found(
-            Found(node=members[0], incarnation=INCARNATIONS[members[0]], term=term, members=identities)
+            Bootstrap(node=members[0], incarnation=INCARNATIONS[members[0]], term=term, members=identities)
         )
 
 

@@ -18,9 +18,9 @@ from structlog.typing import EventDict
 
 from common import ids
 from common.errors import FatalError
-from common.wire import Entry
-from nodes.hazelcast import member, putting
-from nodes.hazelcast.java import Runtime
+from common.protocol.messages import Entry
+from nodes.hazelcast import member, put_all
+from nodes.hazelcast.java import JavaRuntime
 from nodes.hazelcast.map import (
     CHUNK_BYTES,
     MAP,
@@ -33,8 +33,8 @@ from nodes.hazelcast.map import (
     read_text_alone,
 )
 from nodes.hazelcast.text import Text
-from scripts.ports import free_addresses
-from tests.support import becomes
+from scripts.launcher.ports import free_addresses
+from tests.support.waiting import becomes
 
 CLUSTER = "map-test"
 LARGE = "x" * 60 * 1_024
@@ -199,7 +199,7 @@ def test_a_client_that_refuses_at_once_is_no_failure_of_the_append() -> None:
 
     async def run() -> None:
         projection = projected(Twin())
-        projection._send = lambda _map, texts: putting.send(cast("Map[Text, Text]", Offline()), texts)
+        projection._send = lambda _map, texts: put_all.send(cast("Map[Text, Text]", Offline()), texts)
         await put(projection, new("a"))
         await asyncio.sleep(0)
         assert (1, 0) == (projection.missed, projection._puts)
@@ -288,14 +288,14 @@ class Alone:
 
 
 @pytest.fixture(scope="module")
-def alone(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
+def alone(runtime: JavaRuntime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
     """A member that the tests of this module share."""
     (address,) = free_addresses(1)
     stack = AsyncExitStack()
 
     async def start() -> None:
         running = await stack.enter_async_context(
-            member.running(
+            member.running_member(
                 runtime,
                 address=address,
                 members=[address],

@@ -5,11 +5,11 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from common import ids
-from common.replication import Copy, Digest, Digested, Verified, Verify
-from common.wire import PAGE_MESSAGES, Entry, Page
-from nodes.storage.hours import HOUR_MS
-from scripts.ports import free_addresses
-from tests.replicas import Running, running, serving_registry
+from common.protocol.messages import PAGE_MESSAGES, Entry, Page
+from common.protocol.replication import Digest, Digested, ListEntries, Verified, Verify
+from nodes.storage.digests import HOUR_MS
+from scripts.launcher.ports import free_addresses
+from tests.support.replicas import Running, running, serving_registry
 
 
 def on(steps: Callable[[Running, Running], Awaitable[None]]) -> None:
@@ -97,10 +97,10 @@ def test_digests_are_by_hour_and_bounded() -> None:
         assert isinstance(reply, Digested)
         assert [(5, 1)] == [hour[:2] for hour in reply.hours]
         assert Digested(hours=()) == await first.node.handle(Digest(from_hour=8, until=now_id()))
-        copied = await first.node.handle(Copy(after="", until=ids.last_id(4 * HOUR_MS)))
+        copied = await first.node.handle(ListEntries(after="", until=ids.last_id(4 * HOUR_MS)))
         own = tuple(sorted(entries[:2]))
         assert Page(entries=own, next=own[-1].id, node=first.address) == copied
-        done = await first.node.handle(Copy(after=entries[-1].id, until=now_id()))
+        done = await first.node.handle(ListEntries(after=entries[-1].id, until=now_id()))
         assert Page(entries=(), next=None, node=first.address) == done
 
     on(steps)

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from common.codec import Reply, Request
 from common.errors import TimedOutError, UnreachableError
-from common.pipeline import PipelinedTransport
-from common.replication import Fence, Identity, InSyncSet, Member, Renew, Renewed, Standing
+from common.protocol.codec import Reply, Request
+from common.protocol.replication import Fence, Identity, InSyncSet, Member, Renew, Renewed, Standing
+from common.rpc.pipelined import PipelinedTransport
 from nodes.replication.registries import Registries
 
 FIRST, SECOND = "first:1", "second:1"

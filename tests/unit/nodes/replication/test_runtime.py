@@ -9,12 +9,12 @@ import pytest
 
 from common import ids
 from common.errors import StoreError
-from common.replication import InSyncSet
-from common.wire import Append, Code, Failure, Stored
-from nodes.replication.core.effects import Outcome, Range
-from nodes.storage.memory import MemoryJournal, Tables
-from scripts.ports import free_addresses
-from tests.replicas import Running, new_journal, running, serving_registry
+from common.protocol.messages import Append, Appended, Code, Entry, Failure
+from common.protocol.replication import InSyncSet
+from nodes.replication.core.effects import AppendOutcome, Range
+from nodes.storage.memory import MemoryJournal, MemoryTables
+from scripts.launcher.ports import free_addresses
+from tests.support.replicas import Running, new_journal, running, serving_registry
 
 
 @asynccontextmanager
@@ -28,7 +28,7 @@ async def three(registry: str) -> AsyncIterator[tuple[Running, Running, Running]
         yield found[0], found[1], found[2]
 
 
-async def append(one: Running, *texts: str) -> Outcome:
+async def append(one: Running, *texts: str) -> AppendOutcome:
     """How the append of messages at a replica ended."""
     finish = await one.replicator.append([(ids.new_id(), text, None) for text in texts])
     return finish.outcome
@@ -59,10 +59,10 @@ def test_a_record_is_in_every_journal_when_it_is_acknowledged() -> None:
     async def run(registry: str) -> None:
         async with three(registry) as replicas:
             for number, one in enumerate(replicas):
-                assert Outcome.STORED is await append(one, f"text {number}")
+                assert AppendOutcome.STORED is await append(one, f"text {number}")
                 assert [f"text {number}"] * 3 == [(await other.texts())[-1] for other in replicas]
             many = [append(one, *(f"{one.address} {number}" for number in range(200))) for one in replicas]
-            assert [Outcome.STORED] * 3 == await asyncio.gather(*many)
+            assert [AppendOutcome.STORED] * 3 == await asyncio.gather(*many)
             assert [603] * 3 == [len(await one.texts()) for one in replicas]
 
     with serving_registry() as registry:
@@ -102,11 +102,11 @@ def test_appends_go_on_without_a_replica_that_stopped() -> None:
                 async with running(addresses[2], addresses, [registry]) as third:
                     for one in (first, second, third):
                         await one.serves_among(addresses)
-                    assert Outcome.STORED is await append(first, "with three")
-                assert Outcome.STORED is await append(first, "with two")
+                    assert AppendOutcome.STORED is await append(first, "with three")
+                assert AppendOutcome.STORED is await append(first, "with two")
                 assert sorted(addresses[:2]) == await first.listed()
                 await all_have([first, second], ["with three", "with two"])
-            assert Outcome.STORED is await append(first, "alone")
+            assert AppendOutcome.STORED is await append(first, "alone")
             assert addresses[:1] == await first.listed()
 
     with serving_registry() as registry:
@@ -118,14 +118,14 @@ def test_a_replica_that_starts_again_is_listed_when_it_has_everything() -> None:
 
     async def run(registry: str) -> None:
         addresses = free_addresses(2)
-        kept = Tables()
+        kept = MemoryTables()
         async with running(addresses[0], addresses, [registry]) as first:
             async with running(addresses[1], addresses, [registry], journal=new_journal(kept)):
                 await first.serves_among(addresses)
-                assert Outcome.STORED is await append(first, "together")
+                assert AppendOutcome.STORED is await append(first, "together")
             texts = ["together"]
-            for tables in (kept, Tables()):
-                assert Outcome.STORED is await append(first, *(f"{len(texts)} {number}" for number in range(50)))
+            for tables in (kept, MemoryTables()):
+                assert AppendOutcome.STORED is await append(first, *(f"{len(texts)} {number}" for number in range(50)))
                 texts = await first.texts()
                 async with running(addresses[1], addresses, [registry], journal=new_journal(tables)) as second:
                     await second.serves_among(addresses)
@@ -162,7 +162,7 @@ def test_a_replica_with_a_full_disk_leaves_and_comes_back() -> None:
     async def run(registry: str) -> None:
         addresses = free_addresses(3)
         numbers = iter(range(1, 100))
-        disk = Disk(Tables(), numbers.__next__)
+        disk = Disk(MemoryTables(), numbers.__next__)
         async with (
             running(addresses[0], addresses, [registry]) as first,
             running(addresses[1], addresses, [registry]) as second,
@@ -171,16 +171,16 @@ def test_a_replica_with_a_full_disk_leaves_and_comes_back() -> None:
             for one in (first, second, third):
                 await one.serves_among(addresses)
             disk.full = True
-            assert Outcome.UNKNOWN is await append(third, "of the full disk")
+            assert AppendOutcome.UNKNOWN is await append(third, "of the full disk")
             assert "nothing can be written: no space left on device" == (await third.node.report()).reason
             await first.serves_among(addresses[:2])
-            assert Outcome.STORED is await append(second, "of the others")
-            assert Outcome.REFUSED is await append(third, "refused")
+            assert AppendOutcome.STORED is await append(second, "of the others")
+            assert AppendOutcome.REFUSED is await append(third, "refused")
             disk.full = False
             await first.serves_among(addresses)
             await third.serves_among(addresses)
             assert "" == (await third.node.report()).reason
-            assert Outcome.STORED is await append(third, "with space again")
+            assert AppendOutcome.STORED is await append(third, "with space again")
             assert await first.texts() == await second.texts() == await third.texts()
             assert {"of the others", "with space again"} <= set(await third.texts())
 
@@ -195,12 +195,12 @@ def test_a_replica_that_leaves_gives_its_place_up() -> None:
         async with three(registry) as (first, second, third):
             accepted = asyncio.create_task(append(third, "accepted before"))
             leaving = asyncio.create_task(third.replicator.leave(timeout_s=5.0))  # each begins in the order of its task
-            assert Outcome.STORED is await accepted
+            assert AppendOutcome.STORED is await accepted
             await leaving
             assert [] == await third.listed()
-            assert Outcome.REFUSED is await append(third, "too late")
+            assert AppendOutcome.REFUSED is await append(third, "too late")
             await first.serves_among([first.address, second.address])
-            assert Outcome.STORED is await append(first, "afterwards")
+            assert AppendOutcome.STORED is await append(first, "afterwards")
             await all_have([first, second], ["accepted before", "afterwards"])
 
     with serving_registry() as registry:
@@ -213,11 +213,11 @@ def test_an_idempotency_key_is_one_message_wherever_it_is_sent() -> None:
     async def run(registry: str) -> None:
         async with three(registry) as replicas:
             for key in ("one", "two", "three", "four"):
-                requests = [(one, Append(id=ids.new_id(), msg=key, key=key)) for one in replicas]
+                requests = [(one, Append(entries=(Entry(ids.new_id(), key),), key=key)) for one in replicas]
                 replies = await asyncio.gather(*(one.node.handle(request) for one, request in requests))
-                assert [Stored] * 3 == [type(reply) for reply in replies]
+                assert [Appended] * 3 == [type(reply) for reply in replies]
                 assert 1 == len({getattr(reply, "id", "") for reply in replies})
-                other = await replicas[0].node.handle(Append(id=ids.new_id(), msg="another text", key=key))
+                other = await replicas[0].node.handle(Append(entries=(Entry(ids.new_id(), "another text"),), key=key))
                 assert isinstance(other, Failure)
                 assert Code.CONFLICT is other.code
             await all_have(replicas, ["four", "one", "three", "two"])
@@ -232,7 +232,7 @@ def test_without_a_registry_nobody_serves_who_has_just_started() -> None:
     async def run(registry: str) -> None:
         (address,) = free_addresses(1)
         async with running(address, [address], [registry]) as one:
-            assert Outcome.REFUSED is await append(one, "too early")
+            assert AppendOutcome.REFUSED is await append(one, "too early")
             assert "no registry has answered yet" == (await one.node.report()).reason
 
     asyncio.run(run(free_addresses(1)[0]))
@@ -250,7 +250,7 @@ def test_the_last_replica_goes_on_without_any_registry() -> None:
                 await second.enter_async_context(running(addresses[1], addresses, [registry]))
                 await first.serves_among(addresses)
             await second.aclose()
-            assert Outcome.STORED is await append(first, "alone")
+            assert AppendOutcome.STORED is await append(first, "alone")
             assert addresses[:1] == await first.listed()
 
     asyncio.run(run())

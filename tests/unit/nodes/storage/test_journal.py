@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from common.ids import first_id, last_id
-from common.replication import NO_SET, Hour, InSyncSet, Member, Record
-from common.wire import Entry
+from common.protocol.messages import Entry
+from common.protocol.replication import NO_SET, HourDigest, InSyncSet, Member, Record
 from nodes.replication.core.effects import Opened, Range
-from nodes.storage.hours import HOUR_MS, checksum
-from nodes.storage.memory import MemoryJournal, Tables
+from nodes.storage.digests import HOUR_MS, checksum
+from nodes.storage.memory import MemoryJournal, MemoryTables
 from nodes.storage.protocol import Claim, Journal, digest
 from nodes.storage.sqlite import SqliteJournal
 
@@ -27,7 +27,7 @@ TEXT = 'text "é" \n\x00 😀'
 @pytest.fixture(params=["memory", "sqlite"])
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     """Opens a journal, each time the same one."""
-    tables = Tables()
+    tables = MemoryTables()
     numbers = itertools.count(101)
 
     @contextmanager
@@ -277,9 +277,9 @@ def test_a_page_of_arrivals_has_a_limit(opening: Opening) -> None:
     on(opening, steps)
 
 
-def sums(hour: int, entries: Sequence[Entry]) -> dict[int, Hour]:
+def sums(hour: int, entries: Sequence[Entry]) -> dict[int, HourDigest]:
     """What `hours` says of an hour with these entries."""
-    return {hour: Hour(hour, len(entries), sum(checksum(*entry) for entry in entries))} if entries else {}
+    return {hour: HourDigest(hour, len(entries), sum(checksum(*entry) for entry in entries))} if entries else {}
 
 
 def test_hours_are_counted_with_their_checksums(opening: Opening) -> None:

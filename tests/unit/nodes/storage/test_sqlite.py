@@ -19,14 +19,14 @@ from structlog.typing import EventDict
 
 from common.errors import FatalError, StoreError
 from common.ids import new_id
-from common.replication import Record
-from common.wire import Entry
+from common.protocol.messages import Entry
+from common.protocol.replication import Record
 from nodes.replication.core.effects import Range
 from nodes.storage import sqlite
 from nodes.storage.database import BUSY_MS
 from nodes.storage.protocol import KEY_S, Claim, Observers, digest
 from nodes.storage.sqlite import SqliteJournal, open_journal
-from scripts.processes import ROOT
+from scripts.launcher.processes import ROOT
 
 ONE = 11  # an incarnation
 FIXTURE = Path(__file__).with_name("journal-format-1.sqlite")  # 20 messages, 5 of them with keys, of version 1
@@ -96,7 +96,7 @@ def run_apart(path: Path, steps: str, *, under: Sequence[str] = ()) -> str:
         import asyncio, pathlib, resource
         from common.errors import StoreError
         from common.ids import new_id
-        from common.replication import Record
+        from common.protocol.replication import Record
         from nodes.replication.core.effects import Range
         from nodes.storage.sqlite import open_journal
 

@@ -1,8 +1,8 @@
 """Tests of nodes.replication.core.claims: which replica decides about an idempotency key, and when."""
 
-from nodes.replication.core.effects import FindKey, Forward, Outcome
+from nodes.replication.core.effects import AppendOutcome, FindKey, Forward
 from nodes.storage.protocol import digest
-from tests.driven_core import A, B, C, DrivenCore, id_of, set_of
+from tests.support.driven_core import A, B, C, DrivenCore, id_of, set_of
 
 FIRST = id_of(1)
 
@@ -33,7 +33,7 @@ def inherited_key() -> str:
     raise AssertionError("none of 100 keys passes from A to B")
 
 
-def stored(driven: DrivenCore) -> list[tuple[Outcome, str]]:
+def stored(driven: DrivenCore) -> list[tuple[AppendOutcome, str]]:
     """How the appends ended when both peers have confirmed: outcome and id."""
     driven.confirms(A)
     driven.confirms(C)
@@ -50,7 +50,7 @@ def test_a_new_key_is_stored_when_the_journal_does_not_have_it() -> None:
     driven.run()
 
     assert [] == driven.finished()
-    assert [(Outcome.STORED, FIRST)] == stored(driven)
+    assert [(AppendOutcome.STORED, FIRST)] == stored(driven)
 
 
 def test_a_known_key_gives_the_first_id_again() -> None:
@@ -62,7 +62,7 @@ def test_a_known_key_gives_the_first_id_again() -> None:
     driven.run()
 
     assert [] == driven.finished()
-    assert [(Outcome.STORED, FIRST)] == stored(driven)
+    assert [(AppendOutcome.STORED, FIRST)] == stored(driven)
 
 
 def test_a_known_key_with_another_text_is_a_conflict() -> None:
@@ -73,7 +73,7 @@ def test_a_known_key_with_another_text_is_a_conflict() -> None:
     driven.core.key_found(key, FIRST, digest("another text"), driven.now_s)
     driven.run()
 
-    assert [Outcome.CONFLICT] == driven.outcomes()
+    assert [AppendOutcome.CONFLICT] == driven.outcomes()
 
 
 def test_the_replica_that_decides_about_a_key_is_asked() -> None:
@@ -84,7 +84,7 @@ def test_the_replica_that_decides_about_a_key_is_asked() -> None:
     assert [C] == [forward.owner for forward in driven.effects_of(Forward)]
     driven.append_keyed(key, forwarded=True)
 
-    assert [Outcome.REFUSED] == driven.outcomes()
+    assert [AppendOutcome.REFUSED] == driven.outcomes()
 
 
 def test_a_new_owner_waits_for_what_the_last_one_sent_to_another_member() -> None:
@@ -126,7 +126,7 @@ def test_a_key_whose_commit_failed_keeps_its_id() -> None:
     driven.run()
     driven.core.commit_failed("the disk is full", driven.now_s)
     driven.run()
-    assert [Outcome.UNKNOWN] == driven.outcomes()
+    assert [AppendOutcome.UNKNOWN] == driven.outcomes()
 
     driven.clear_effects()
     driven.takes_incarnation(9, set_of(5, A, B, C))
@@ -134,4 +134,4 @@ def test_a_key_whose_commit_failed_keeps_its_id() -> None:
     driven.core.key_found(key, "", "", driven.now_s)
     driven.run()
 
-    assert [(Outcome.STORED, FIRST)] == stored(driven)
+    assert [(AppendOutcome.STORED, FIRST)] == stored(driven)

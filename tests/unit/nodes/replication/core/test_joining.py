@@ -1,9 +1,9 @@
 """Tests of nodes.replication.core.joining: when a joiner is admitted, and when it is listed."""
 
-from common.replication import Admit, Fence, Found, Join, Renew, Renewed, Standing
+from common.protocol.replication import Admit, Bootstrap, Fence, Join, Renew, Renewed, Standing
 from nodes.replication.core.effects import Opened, Send
 from nodes.replication.core.machine import DEFAULT
-from tests.driven_core import INCARNATION, NEVER_S, A, B, C, DrivenCore, identity, set_of
+from tests.support.driven_core import INCARNATION, NEVER_S, A, B, C, DrivenCore, identity, set_of
 
 
 def admitted() -> DrivenCore:
@@ -121,7 +121,7 @@ def test_a_replica_that_was_left_alone_last_founds_at_once() -> None:
     driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
     driven.after(0.3)
 
-    assert 1 == len(driven.asked_registries(Found))
+    assert 1 == len(driven.asked_registries(Bootstrap))
 
 
 def test_a_replica_whose_last_set_had_others_waits_for_them() -> None:
@@ -130,11 +130,11 @@ def test_a_replica_whose_last_set_had_others_waits_for_them() -> None:
     for _ in range(int(DEFAULT.assemble_s) - 1):
         driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
         driven.after(1.0)
-    assert [] == driven.asked_registries(Found)
+    assert [] == driven.asked_registries(Bootstrap)
     driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
     driven.after(1.1)
 
-    assert 1 == len(driven.asked_registries(Found))
+    assert 1 == len(driven.asked_registries(Bootstrap))
 
 
 def test_who_waits_for_its_last_set_waits_while_a_registry_is_there() -> None:
@@ -147,7 +147,7 @@ def test_who_waits_for_its_last_set_waits_while_a_registry_is_there() -> None:
     driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
     driven.after(0.05)
 
-    assert [] == driven.asked_registries(Found)
+    assert [] == driven.asked_registries(Bootstrap)
 
 
 def test_a_replica_that_joins_fences_nobody_and_renews() -> None:

@@ -1,11 +1,11 @@
 """Tests of nodes.replication.core.membership: who is believed about the in-sync set, and who is fenced when."""
 
-from common.replication import Fence, Heartbeat, InSyncSet, Member, Renew, Standing
-from common.vectors import VectorEntry
-from nodes.replication.core.effects import Opened, Outcome, Send
+from common.protocol.replication import Fence, Heartbeat, InSyncSet, Member, Renew, Standing
+from common.protocol.vectors import VectorEntry
+from nodes.replication.core.effects import AppendOutcome, Opened, Send
 from nodes.replication.core.machine import DEFAULT
 from nodes.replication.core.state import Phase
-from tests.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
+from tests.support.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
 
 LATE_S = DEFAULT.confirm_s + 0.01
 DEAD = 9  # an incarnation whose process has ended
@@ -23,7 +23,7 @@ def test_a_set_of_a_higher_term_is_stored_before_it_is_used() -> None:
     driven.flush()
 
     assert 6 == driven.core.in_sync.term
-    assert [Outcome.STORED] == driven.outcomes()
+    assert [AppendOutcome.STORED] == driven.outcomes()
 
 
 def test_a_set_of_a_lower_term_is_not_believed() -> None:
@@ -60,7 +60,7 @@ def test_a_member_tells_this_replica_that_it_was_fenced() -> None:
     driven.beats(C, set_of(6, A, C))
 
     assert Phase.JOINING is driven.core.phase
-    assert [Outcome.UNKNOWN] == driven.outcomes()
+    assert [AppendOutcome.UNKNOWN] == driven.outcomes()
 
 
 def test_a_stranger_fences_nobody() -> None:
@@ -195,7 +195,7 @@ def test_a_process_that_stood_still_serves_nothing_before_a_registry_has_answere
     driven.core.stood_still(LATE_S, driven.now_s)
     driven.append()
     assert not driven.core.may_show({})
-    assert [Outcome.REFUSED] == driven.outcomes()
+    assert [AppendOutcome.REFUSED] == driven.outcomes()
     driven.registry_renews(set_of(5, A, B, C))
 
     assert driven.core.may_show({})

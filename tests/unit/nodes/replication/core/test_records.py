@@ -1,9 +1,9 @@
 """Tests of nodes.replication.core.records: what is stored, confirmed, acknowledged and shown."""
 
-from common.replication import Heartbeat, Replicate, Replicated
-from nodes.replication.core.effects import Outcome, Send, Settings
+from common.protocol.replication import Heartbeat, Replicate, Replicated
+from nodes.replication.core.effects import AppendOutcome, Send, Settings
 from nodes.replication.core.machine import DEFAULT
-from tests.driven_core import INCARNATION, A, B, C, DrivenCore, set_of
+from tests.support.driven_core import INCARNATION, A, B, C, DrivenCore, set_of
 
 
 def test_a_record_is_acknowledged_when_the_disk_and_all_members_have_it() -> None:
@@ -15,7 +15,7 @@ def test_a_record_is_acknowledged_when_the_disk_and_all_members_have_it() -> Non
     assert [] == driven.outcomes()
     driven.confirms(C)
 
-    assert [Outcome.STORED] == driven.outcomes()
+    assert [AppendOutcome.STORED] == driven.outcomes()
 
 
 def test_a_record_is_sent_while_it_is_being_committed() -> None:
@@ -29,7 +29,7 @@ def test_a_record_is_sent_while_it_is_being_committed() -> None:
     assert [] == driven.outcomes()
     driven.flush()
 
-    assert [Outcome.STORED] == driven.outcomes()
+    assert [AppendOutcome.STORED] == driven.outcomes()
 
 
 def test_records_of_a_fenced_sender_are_not_taken() -> None:
@@ -149,5 +149,5 @@ def test_what_waits_for_its_confirmation_has_a_limit_in_bytes() -> None:
     driven.append("eleven byte")
     driven.append("one more")
 
-    assert [Outcome.REFUSED] == driven.outcomes()
+    assert [AppendOutcome.REFUSED] == driven.outcomes()
     assert 1 == driven.core.replica.pending[INCARNATION[B]]

@@ -1,0 +1,26 @@
+"""Splitting a sequence into batches that stay within limits."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def batched(
+    items: Iterable[Item], size: Callable[[Item], int], *, max_bytes: int, max_items: int
+) -> Iterator[list[Item]]:
+    """The items in their order, in batches of at most `max_items` and together at most `max_bytes`.
+
+    `size` gives the bytes of an item; an item that is larger than `max_bytes` is a batch of its own.
+    """
+    batch: list[Item] = []
+    used_bytes = 0
+    for item in items:
+        item_bytes = size(item)
+        if batch and (used_bytes + item_bytes > max_bytes or len(batch) == max_items):
+            yield batch
+            batch, used_bytes = [], 0
+        batch.append(item)
+        used_bytes += item_bytes
+    if batch:
+        yield batch

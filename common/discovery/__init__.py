@@ -1,0 +1,1 @@
+"""Registration at the registries, and looking services up there."""

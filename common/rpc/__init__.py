@@ -1,0 +1,1 @@
+"""Requests and replies between processes: transports for clients, and the server."""

@@ -1,0 +1,126 @@
+"""Requests without waiting for the reply to the one before: how facades and nodes call other processes."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from common.errors import FailedError, InvalidMessageError, PeerError, UnreachableError
+from common.protocol import codec
+from common.protocol.codec import Reply, Request
+from common.rpc.loop import Loop
+from common.rpc.zmq.pipeline import IN_FLIGHT, Pipeline, Watcher
+from common.rpc.zmq.sockets import new_context
+from common.security.keyring import Keyring
+from common.telemetry import request_context
+
+
+class PipelinedTransport:
+    """One Pipeline for each address; for one loop.
+
+    Args:
+        keyring: whose keys are used, and by which servers are known; None: in clear, with whoever answers.
+        loop: that of the process; None: asyncio's, which runs.
+        in_flight: most requests to one address that wait for their replies.
+    """
+
+    def __init__(self, keyring: Keyring | None = None, loop: Loop | None = None, *, in_flight: int = IN_FLIGHT) -> None:
+        self._keyring = keyring
+        self._in_flight = in_flight
+        self._loop = loop or asyncio.get_running_loop()
+        self._context = new_context()
+        self._pipelines: dict[str, Pipeline] = {}
+        self._watchers: dict[str, Watcher] = {}
+
+    def watch(self, address: str, watcher: Watcher) -> None:
+        """Connect to an address, and tell whenever the connection is there or broke."""
+        self._watchers[address] = watcher
+        with contextlib.suppress(PeerError):
+            self._to(address)
+
+    def is_up(self, address: str) -> bool:
+        """True if there is a connection to the address."""
+        return address in self._pipelines and bool(self._pipelines[address].up)
+
+    async def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
+        """The reply, also when it is a Failure.
+
+        Raises:
+            UnreachableError: nothing was sent.
+            DisconnectedError, TimedOutError, FailedError: it was sent, and there is no valid reply.
+        """
+        return decoded(address, await self.send_when_connected(address, request, timeout_s=timeout_s))
+
+    def send_when_connected(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":
+        """The same as `send` for the current request of a client, but it waits for the first connection."""
+        return self._to(address).send(codec.encode(request, request_context.current()), timeout_s)
+
+    def send(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":
+        """The frame of the reply to come; requests to one address leave in the order of the calls.
+
+        Raises:
+            UnreachableError: there is no connection, nothing was sent.
+        """
+        pipeline = self._to(address)
+        if not pipeline.up:
+            raise UnreachableError(address, "no connection")
+        return pipeline.send(codec.encode(request), timeout_s)
+
+    def close(self) -> None:
+        """Close all sockets."""
+        for pipeline in self._pipelines.values():
+            pipeline.close()
+        self._pipelines.clear()
+        self._context.term()
+
+    def _to(self, address: str) -> Pipeline:
+        key = self._keyring.key_of(address) if self._keyring else None
+        if self._keyring and key is None:
+            raise UnreachableError(address, "its public key is not known here")
+        pipeline = self._pipelines.get(address)
+        if pipeline and (pipeline.outdated or pipeline.server_key != key):
+            self._pipelines.pop(address).close()
+            pipeline = None
+        if pipeline is None:
+            watcher = self._watchers.get(address, lambda _address, _up: None)
+            pipeline = Pipeline(
+                self._loop,
+                self._context,
+                address,
+                self._keyring,
+                watch=watcher,
+                renew=self._renew,
+                in_flight=self._in_flight,
+            )
+            self._pipelines[address] = pipeline
+        return pipeline
+
+    def _renew(self, address: str) -> None:
+        """Try again where a server refused the handshake: libzmq does not."""
+        if address in self._pipelines and address in self._watchers:
+            with contextlib.suppress(PeerError):
+                self._to(address)
+
+
+class WaitingTransport:
+    """A Transport on top of a PipelinedTransport, for callers that wait in their own way, such as greenlets.
+
+    Args:
+        pipelines: carries requests.
+        wait: returns the result of a future, or raises its error; other work of the loop goes on meanwhile.
+    """
+
+    def __init__(self, pipelines: PipelinedTransport, wait: "Callable[[asyncio.Future[bytes]], bytes]") -> None:
+        self._pipelines = pipelines
+        self._wait = wait
+
+    def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
+        """See common.rpc.transport.Transport."""
+        return decoded(address, self._wait(self._pipelines.send_when_connected(address, request, timeout_s=timeout_s)))
+
+
+def decoded(address: str, frame: bytes) -> Reply:
+    """The reply in a frame; raises FailedError for one that is none."""
+    try:
+        return codec.decode_reply(frame)
+    except InvalidMessageError as error:
+        raise FailedError(address, f"answered with an invalid frame: {error}") from error

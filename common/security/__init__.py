@@ -1,0 +1,1 @@
+"""Keys, exposed addresses, and versions of libraries that must not be used."""

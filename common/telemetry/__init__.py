@@ -1,0 +1,1 @@
+"""Logs, traces, metrics, and the context of a request that they share."""

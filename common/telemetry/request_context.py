@@ -1,0 +1,59 @@
+"""The context of a client request: its id and its trace, which are in every log line that any process writes for it."""
+
+import contextlib
+import random
+import re
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
+
+REQUEST_ID_CHARACTERS = 128
+# Characters that a header, a log line and a URL can carry without quoting.
+REQUEST_ID = rf"[A-Za-z0-9._:/+=@~-]{{1,{REQUEST_ID_CHARACTERS}}}"
+TRACEPARENT = "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"  # W3C Trace Context, level 1: trace, span, flags
+
+_ZEROS = re.compile("00-(0{32}|[0-9a-f]{32}-0{16})")  # ids that are all zeros are not valid
+
+
+class RequestContext(NamedTuple):
+    """The id of one client request, and the trace and span that it belongs to."""
+
+    request_id: Annotated[str, Meta(pattern=rf"^{REQUEST_ID}\Z")]
+    traceparent: Annotated[str, Meta(pattern=rf"^{TRACEPARENT}\Z")]
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
+
+
+def current() -> RequestContext | None:
+    """The context of the request that this thread, task or greenlet works on; None if there is none."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def use(context: RequestContext | None) -> Iterator[None]:
+    """Make this the current context for the block, and for the tasks that it starts."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def set_current(context: RequestContext | None) -> None:
+    """Make this the current context of this thread or greenlet, until the next call."""
+    _current.set(context)
+
+
+def from_headers(request_id: str | None, traceparent: str | None) -> RequestContext:
+    """The context that the headers X-Request-ID and traceparent name; what is missing or not valid is generated.
+
+    A valid trace goes on with a new span. A request without an id of its own gets the id of its trace.
+    """
+    valid = traceparent is not None and re.fullmatch(TRACEPARENT, traceparent) and not _ZEROS.match(traceparent)
+    generated = f"{random.getrandbits(192):048x}"  # nobody has to guess it; os.urandom takes 3 us
+    trace, flags = (traceparent[3:35], traceparent[-2:]) if valid and traceparent else (generated[:32], "00")
+    has_id = request_id is not None and re.fullmatch(REQUEST_ID, request_id)
+    return RequestContext(request_id if has_id and request_id else trace, f"00-{trace}-{generated[32:]}-{flags}")

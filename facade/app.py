@@ -1,0 +1,59 @@
+"""Wiring of a facade: the Falcon application with its routes, and the objects behind it."""
+
+from collections.abc import Callable, Mapping
+
+import falcon
+
+from common import ids
+from common.config import Limits
+from common.errors import ThreefoldError
+from facade.api import body, middleware
+from facade.api.documents import MakeDocument
+from facade.api.resources import DocumentResource, FacadeResource, MessageResource, MessagesResource
+from facade.auth.access import Access
+from facade.client.client import Client
+from facade.status.metrics import FacadeMetrics
+from facade.streams import responses
+from facade.streams.responses import StreamSemaphore
+from facade.streams.subscriptions import Subscriptions
+
+
+def create_app(
+    client: Client,
+    subscriptions: Subscriptions,
+    streams: StreamSemaphore,
+    documents: Mapping[str, MakeDocument],
+    *,
+    metrics: FacadeMetrics,
+    access: Access | None = None,
+    limits: Limits = body.DEFAULT,
+    new_id: Callable[[], str] = ids.new_id,
+) -> "falcon.App[falcon.Request, falcon.Response]":
+    """The WSGI application of a facade. Reads no configuration and opens no sockets.
+
+    Args:
+        client: asks the other services.
+        subscriptions: delivers new messages to followers.
+        streams: bounds the streamed responses.
+        documents: responses that are made as a whole, by path.
+        metrics: counts requests.
+        access: decides which requests are allowed; None: all are.
+        limits: on what clients send.
+        new_id: makes message ids, in the order of time.
+    """
+    access = access or Access()
+    app = falcon.App(middleware=[middleware.Middleware(metrics, access)])
+    app.req_options.keep_blank_qs_values = True
+    app.set_error_serializer(middleware.on_http_error)
+    app.add_error_handler(Exception, middleware.on_defect)
+    app.add_error_handler(ThreefoldError, middleware.on_error)
+    check_interval_s = responses.CHECK_INTERVAL_S if access.may_be_revoked else responses.KEEP_ALIVE_S
+    messages = MessagesResource(
+        client, subscriptions, streams, limits=limits, new_id=new_id, check_interval_s=check_interval_s
+    )
+    app.add_route("/facade", FacadeResource(client, streams, limits=limits, new_id=new_id))
+    app.add_route("/v1/messages", messages)
+    app.add_route("/v1/messages/{message_id}", MessageResource(client))
+    for path, make in documents.items():
+        app.add_route(path, DocumentResource(make))
+    return app

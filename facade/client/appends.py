@@ -1,0 +1,179 @@
+"""Stores messages at the logging nodes. Messages that several clients post at once travel as one request.
+
+A message is safe to send to the next node after a failure, because it has an id: a node that has it already stores
+nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, TypeVar
+
+import structlog
+
+from common.errors import (
+    AttemptUnknownError,
+    KeyConflictError,
+    OutcomeUnknownError,
+    PeerError,
+    RefusedError,
+    ServiceError,
+    UnavailableError,
+)
+from common.protocol.codec import Request
+from common.protocol.messages import Append, Appended, Entry, WireMessage, text_bytes
+from common.telemetry import request_context
+from common.telemetry.request_context import RequestContext
+from common.telemetry.timing import Timing
+from facade.client.batcher import Batcher
+from facade.client.retry import RetryPolicy
+from facade.server.scheduler import Scheduler
+
+log = structlog.get_logger()
+
+BATCH_BYTES = 524_288  # of text in one request to a node: with ids and lengths it stays below REQUEST_BYTES
+
+ReplyType = TypeVar("ReplyType", bound=WireMessage)
+
+
+class AskService(Protocol):
+    """Asks any node of a service; see Client.ask."""
+
+    def __call__(
+        self,
+        service: str,
+        request: Request,
+        expect: type[ReplyType],
+        *,
+        failures: list[PeerError] | None = None,
+        policy: RetryPolicy | None = None,
+        timing: Timing | None = None,
+    ) -> ReplyType:
+        """The first good answer."""
+
+
+class Acknowledgement(NamedTuple):
+    """A message is stored under `id`: `node` (host:port) accepted it, or its idempotency key had stored it before."""
+
+    id: str
+    node: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingAppend:
+    """A message that waits for its batch since `began_s`, and the client request that it belongs to."""
+
+    entry: Entry
+    timing: Timing
+    began_s: float
+    context: RequestContext
+
+    def leave_queue(self, now_s: float) -> float:
+        """Record the seconds for which it waited, and return them."""
+        waited_s = max(now_s - self.began_s, 0.0)
+        self.timing.add("queue", waited_s)
+        return waited_s
+
+
+class Appender:
+    """Stores messages for all requests of a facade.
+
+    Args:
+        scheduler: of the requests.
+        ask: asks a service.
+        policy: the time limits of one message; its wait for a batch counts.
+        clock: seconds from any start.
+    """
+
+    def __init__(self, scheduler: Scheduler, ask: AskService, policy: RetryPolicy, clock: Callable[[], float]) -> None:
+        self._ask = ask
+        self._policy = policy
+        self._clock = clock
+        self._batcher: Batcher[_PendingAppend, Acknowledgement] = Batcher(
+            scheduler, self._send_batch, size=lambda pending: text_bytes(pending.entry.msg), max_bytes=BATCH_BYTES
+        )
+
+    def append(self, message_id: str, text: str, key: str | None, timing: Timing) -> Acknowledgement:
+        """Store one message; see Client.append. One with an idempotency key is not batched with others."""
+        entry = Entry(message_id, text)
+        if key is not None:
+            return self._append_keyed(entry, key, timing)
+        context = request_context.current() or request_context.from_headers(None, None)
+        try:
+            return self._batcher.submit(
+                _PendingAppend(entry, timing, self._clock(), context), timeout_s=self._policy.deadline_s
+            )
+        except TimeoutError as error:
+            raise UnavailableError("logging-service", "the message was not sent in time") from error
+
+    def append_all(self, entries: Sequence[Entry], timing: Timing) -> Appended:
+        """Store the messages of one client; see Client.append_all."""
+        failures: list[PeerError] = []
+        try:
+            return self._ask(
+                "logging-service", Append(entries=tuple(entries)), Appended, failures=failures, timing=timing
+            )
+        except UnavailableError as error:
+            raise write_error(entries[0].id, failures, error) from error
+
+    def _append_keyed(self, entry: Entry, key: str, timing: Timing) -> Acknowledgement:
+        failures: list[PeerError] = []
+        request = Append(entries=(entry,), key=key)
+        try:
+            appended = self._ask("logging-service", request, Appended, failures=failures, timing=timing)
+        except RefusedError as error:
+            raise KeyConflictError("Idempotency-Key was sent with another message before") from error
+        except UnavailableError as error:
+            raise write_error(entry.id, failures, error) from error
+        stored_as = appended.stored_as or entry.id
+        log.info("stored", node=appended.node, ids=[stored_as])
+        return Acknowledgement(stored_as, appended.node, replayed=stored_as != entry.id)
+
+    def _send_batch(self, batch: Sequence[_PendingAppend]) -> Callable[[_PendingAppend], Acknowledgement]:
+        """Store the messages of several clients as one request; returns what each of the clients gets."""
+        now_s, timing, failures = self._clock(), Timing(), list[PeerError]()
+        policy = self._remaining(max(pending.leave_queue(now_s) for pending in batch))
+        request = Append(
+            entries=tuple(pending.entry for pending in batch), contexts=tuple(pending.context for pending in batch)
+        )
+        appended, unavailable = None, None
+        try:
+            with request_context.use(batch[0].context):
+                appended = self._ask(
+                    "logging-service", request, Appended, failures=failures, policy=policy, timing=timing
+                )
+        except UnavailableError as error:
+            unavailable = error
+        else:
+            _log_stored(appended.node, batch)
+
+        def result(pending: _PendingAppend) -> Acknowledgement:
+            pending.timing.include(timing)
+            if unavailable is not None:
+                raise write_error(pending.entry.id, failures, unavailable) from unavailable
+            return Acknowledgement(pending.entry.id, appended.node if appended else "")
+
+        return result
+
+    def _remaining(self, waited_s: float) -> RetryPolicy:
+        """The time limits of a request that has waited; there is always time for one attempt."""
+        left_s = max(self._policy.deadline_s - waited_s, self._policy.attempt_timeout_s)
+        return replace(self._policy, deadline_s=left_s)
+
+
+def _log_stored(node: str, batch: Sequence[_PendingAppend]) -> None:
+    """Log one line for all messages of a batch."""
+    log.info(
+        "stored",
+        node=node,
+        ids=[pending.entry.id for pending in batch],
+        request_ids=[pending.context.request_id for pending in batch],
+        traceparents=[pending.context.traceparent for pending in batch],
+    )
+
+
+def write_error(message_id: str, failures: Sequence[PeerError], error: UnavailableError) -> ServiceError:
+    """The error for a message that no node confirmed: its outcome is unknown if a request was sent and not answered."""
+    if any(isinstance(failure, AttemptUnknownError) for failure in failures):
+        return OutcomeUnknownError(message_id, str(failures[-1]))
+    return UnavailableError(error.service, error.reason)

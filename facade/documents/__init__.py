@@ -1,1 +1,0 @@
-"""What is answered whole: health, pages for people, and the description of the API."""

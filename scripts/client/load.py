@@ -1,0 +1,44 @@
+"""Load of a facade by as many connections as are wanted, each a thread: for `scripts.cli bench`."""
+
+import threading
+import time
+from typing import Any
+
+from common.telemetry.quantiles import quantile
+from scripts.client.api import Api, ApiError
+
+TEXT = "a message of an ordinary length, some 60 characters of text."
+
+
+def run(url: str, token: str = "", *, clients: int, seconds: float, batch: int) -> dict[str, Any]:
+    """Store messages for some seconds; messages a second, milliseconds of a request, and errors."""
+    took_s: list[float] = []
+    errors: list[str] = []
+    ends = time.perf_counter() + seconds
+
+    def post() -> None:
+        made = Api(url, token)
+        while (began := time.perf_counter()) < ends:
+            try:
+                bad = [result["message"] for result in made.send([TEXT] * batch) if "message" in result]
+            except ApiError as error:
+                bad = [str(error)]
+            errors.extend(bad)
+            if not bad:
+                took_s.append(time.perf_counter() - began)
+        made.close()
+
+    threads = [threading.Thread(target=post) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took_s.sort()
+    return {
+        "messages": len(took_s) * batch,
+        "messages a second": round(len(took_s) * batch / seconds),
+        "p50 ms": round(1_000 * quantile(took_s, 0.5), 2),
+        "p99 ms": round(1_000 * quantile(took_s, 0.99), 2),
+        "errors": len(errors),
+        "first error": errors[0] if errors else "",
+    }

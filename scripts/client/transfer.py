@@ -1,0 +1,130 @@
+"""Export and import of all messages as NDJSON: one `{"id", "time", "msg"}` per line."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from common import config, ids, process
+from common.batches import batched
+from common.errors import FatalError, InvalidMessageError, ServiceError
+from common.protocol.messages import Appended, Entry, MessageId, Text, text_bytes
+from common.rpc.pipelined import PipelinedTransport, WaitingTransport
+from common.security import keyring
+from facade.client.client import Client
+from facade.client.failure_detector import FailureDetector
+from facade.client.retry import RetryPolicy
+from facade.server.scheduler import Scheduler
+
+POLICY = RetryPolicy(attempt_timeout_s=5.0, deadline_s=60.0)  # a person waits, and a node may be starting
+BATCH_BYTES, BATCH_MESSAGES = 65_536, 500  # of text in one request, which has at most twice as many bytes
+SENDERS = 4  # requests at once
+PROGRESS_MESSAGES = 100_000  # between two lines of progress
+
+Progress = Callable[[str], object]
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line; `time` is the time of the id (RFC 3339), for people, and is ignored by an import."""
+
+    id: MessageId
+    msg: Text
+    time: str = ""
+
+
+@contextmanager
+def connected(path: Path) -> Iterator[Client]:
+    """A client of the cluster that a config.toml describes."""
+    settings = config.load(path)
+    scheduler = Scheduler()
+    pipelines = PipelinedTransport(process.keyring_of(settings, path.parent, keyring.OPERATOR), scheduler)
+    transport = WaitingTransport(pipelines, scheduler.wait)
+    try:
+        yield Client(scheduler, transport, settings.registry.addresses, POLICY, detector=FailureDetector())
+    finally:
+        scheduler.close()
+        pipelines.close()
+
+
+class _Counter:
+    """Counts messages, and reports progress each time a number of them is reached."""
+
+    def __init__(self, progress: Progress, every: int) -> None:
+        self.count = 0
+        self._progress = progress
+        self._every = every
+
+    def add(self, messages: int) -> None:
+        before, self.count = self.count, self.count + messages
+        if before // self._every != self.count // self._every:
+            self._progress(f"{self.count} messages")
+
+
+def export(
+    client: Client, write: Callable[[str], object], progress: Progress, *, progress_messages: int = PROGRESS_MESSAGES
+) -> int:
+    """Write all messages in the order of their ids, page by page; returns their number.
+
+    Raises:
+        FatalError: no node answered.
+    """
+    counter, after = _Counter(progress, progress_messages), ""
+    try:
+        while True:
+            page = client.page(after)
+            for entry in page.entries:
+                write(json.dumps({"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg}) + "\n")
+            counter.add(len(page.entries))
+            if page.next is None:
+                return counter.count
+            after = page.next
+    except ServiceError as error:
+        raise FatalError(f"the export ends after {counter.count} messages: {error}") from error
+
+
+def load(
+    client: Client, lines: Iterable[str], progress: Progress, *, progress_messages: int = PROGRESS_MESSAGES
+) -> int:
+    """Store the messages in the lines under their ids, so that an import can be repeated; returns their number.
+
+    Raises:
+        FatalError: a line is wrong, which the error names, or no node answered. Messages before it may be stored.
+    """
+    counter = _Counter(progress, progress_messages)
+    requests: list[tuple[int, asyncio.Future[Appended]]] = []
+
+    def wait_until_at_most(left: int) -> None:
+        while len(requests) > left:
+            messages, appended = requests.pop(0)
+            client.scheduler.wait(appended)
+            counter.add(messages)
+
+    try:
+        entries = batched(
+            _entries(lines), lambda one: text_bytes(one.msg), max_bytes=BATCH_BYTES, max_items=BATCH_MESSAGES
+        )
+        for batch in entries:
+            requests.append((len(batch), client.scheduler.started(partial(client.append_all, batch))))
+            client.scheduler.turn(0.0)  # the request leaves now, however long the next line takes to arrive
+            wait_until_at_most(SENDERS)
+        wait_until_at_most(0)
+    except ServiceError as error:
+        raise FatalError(f"the import ends after {counter.count} messages, begin it again: {error}") from error
+    return counter.count
+
+
+def _entries(lines: Iterable[str]) -> Iterator[Entry]:
+    for number, line in zip(itertools.count(1), lines, strict=False):
+        if not line.strip():
+            continue
+        try:
+            found = msgspec.json.decode(line, type=Line)
+            text_bytes(found.msg)  # raises for text that UTF-8 cannot carry
+        except (msgspec.MsgspecError, InvalidMessageError) as error:
+            raise FatalError(f"line {number} is no message: {error}") from error
+        yield Entry(found.id, found.msg)

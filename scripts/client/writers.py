@@ -1,0 +1,97 @@
+"""Clients that post without pause, and the longest time in which none was answered."""
+
+import http.client
+import threading
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import TracebackType
+from typing import Self
+
+from scripts.client.connection import client
+
+
+@dataclass(slots=True)
+class Writers:
+    """Clients that post without pause, each in its own thread, from `with` to the end of the block.
+
+    Attributes:
+        address: host:port of the facade.
+        clients: how many.
+        name: begins each text: "name-client-counter".
+        pause_s: between two posts of one client.
+        acknowledged: (monotonic seconds, text) of each post that was answered with 200, in order of the answers.
+        failures: what else came back.
+    """
+
+    address: str
+    clients: int
+    name: str
+    pause_s: float = 0.0
+    acknowledged: list[tuple[float, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        """Start posting."""
+        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(self.clients)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        """Stop posting and wait for the last answers."""
+        self.stop()
+
+    def stop(self) -> None:
+        """The same, before the end of the block."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, count: int, *, timeout_s: float) -> None:
+        """Return when `count` more posts are acknowledged, or after `timeout_s`."""
+        wanted, ends = len(self.acknowledged) + count, time.monotonic() + timeout_s
+        while len(self.acknowledged) < wanted and time.monotonic() < ends:
+            self._stop.wait(0.005)
+
+    def longest_gap_ms(self, since: float = 0.0) -> float:
+        """The longest time that any one client was without an acknowledgement, if it ended after `since`.
+
+        `since` is in monotonic seconds.
+        """
+        by_client: dict[str, list[float]] = {}
+        for when, text in self.acknowledged:
+            by_client.setdefault(text.rpartition("-")[0], []).append(when)
+        return max((1_000 * outage_s(times, since) for times in by_client.values()), default=0.0)
+
+    def outage_ms(self, since: float = 0.0) -> float:
+        """The longest time in which no client was acknowledged, if it ended after `since` (monotonic seconds)."""
+        return 1_000 * outage_s(sorted(when for when, _ in self.acknowledged), since)
+
+    def _write(self, number: int) -> None:
+        with client(self.address) as own:
+            counter = 0
+            while not self._stop.wait(self.pause_s):
+                text = f"{self.name}-{number}-{counter}"
+                counter += 1
+                try:
+                    reply = own.post(text)
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    self.failures.append(f"{text}: {error!r}")
+                else:
+                    if reply.status == http.HTTPStatus.OK:
+                        self.acknowledged.append((time.monotonic(), text))
+                    else:
+                        self.failures.append(f"{text}: {reply.status} {reply.document}")
+
+
+def outage_s(times_s: Sequence[float], since_s: float = 0.0, until_s: float = float("inf")) -> float:
+    """The longest time between two of these (ascending) that ended after `since_s` and began before `until_s`."""
+    overlapping = times_s[max(0, bisect_right(times_s, since_s) - 1) : bisect_left(times_s, until_s) + 1]
+    return max((after - before for before, after in pairwise(overlapping)), default=0.0)

@@ -1,0 +1,163 @@
+"""The processes of one cluster, remembered between two commands in a file."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from common.errors import FatalError
+
+ROOT = Path(__file__).parents[2]
+END_S = 25.0  # for SIGTERM: a node drains for at most 5 s and its member leaves within 15 s
+CLOCK_STEP_S = 5.0  # that the system's clock, from which it tells when a process began, may have been set by
+COMMAND_S = 10.0  # for one command of the system
+POLL_S = 0.03  # between two looks
+
+
+class _Started(msgspec.Struct, frozen=True):
+    """A process that was started here; by `created` a number that was used again is not taken for it."""
+
+    pid: int
+    created: float
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """The file: the engine of the cluster, and its processes by name."""
+
+    engine: str
+    started: dict[str, _Started]
+
+
+class Processes:
+    """Starts processes and finds them again.
+
+    Args:
+        directory: where the record and the logs are.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file = directory / "processes.json"
+        self._children: dict[str, subprocess.Popen[bytes]] = {}  # those that this object started last, to be reaped
+
+    def start(self, name: str, arguments: Sequence[str], *, engine: str, within: Sequence[str] = ()) -> None:
+        """Start `python -m arguments` in the background, with a log of its own; it outlives this process.
+
+        `within` is a command that runs another one in its own place, on another host or with other rights.
+        """
+        path = self.log_path(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as output:
+                child = subprocess.Popen(
+                    [*within, sys.executable, "-m", *arguments],
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise FatalError(f"cannot start {name} with its log in {path}: {error.strerror}") from error
+        self._reap()
+        self._children[name] = child
+        record = self._record() or _Record(engine, {})
+        started = record.started | {name: _Started(child.pid, psutil.Process(child.pid).create_time())}
+        draft = self._file.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(_Record(engine, started)))
+        draft.replace(self._file)
+
+    def find(self, name: str) -> psutil.Process | None:
+        """The process that was started under a name, while it runs."""
+        record = self._record()
+        started = record.started.get(name) if record else None
+        return _running(started) if started else None
+
+    def engine(self) -> str | None:
+        """The engine of the cluster, when any process of it runs."""
+        record = self._record()
+        return record.engine if record and any(map(_running, record.started.values())) else None
+
+    def names(self) -> list[str]:
+        """All that were started and run now, in the order in which they were started."""
+        record = self._record()
+        return [name for name, started in record.started.items() if _running(started)] if record else []
+
+    def forget(self) -> None:
+        """Remove the record, when all have ended."""
+        self._reap()
+        self._file.unlink(missing_ok=True)
+
+    def log_path(self, name: str) -> Path:
+        """Where the log of a process is."""
+        return self._directory / "logs" / f"{name}.log"
+
+    def last_line(self, name: str) -> str:
+        """What its log said last, and where it is; if it has ended, with which status (of a signal: its negative)."""
+        path = self.log_path(name)
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        status = self._children[name].poll() if name in self._children else None
+        ended = "" if status is None else f"exit status {status}, "
+        return f"{lines[-1] if lines else 'it wrote nothing'} ({ended}see {path})"
+
+    def _reap(self) -> None:
+        for child in self._children.values():
+            child.poll()
+
+    def _record(self) -> _Record | None:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=_Record)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise FatalError(f"{self._file} is damaged ({error}): end the processes by hand and remove it") from error
+
+
+def end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], None]) -> None:
+    """Signal all of them at once, then wait until they are gone, for at most END_S."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            how(process)
+    ends = time.monotonic() + END_S
+    while not all(gone(process) for process in processes) and time.monotonic() < ends:
+        time.sleep(POLL_S)
+
+
+def run_command(*command: str, text: str = "") -> None:
+    """Run a command of the system with `text` as its input.
+
+    Raises:
+        FatalError: it is not installed, fails, or takes over COMMAND_S.
+    """
+    try:
+        subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=COMMAND_S)
+    except FileNotFoundError as error:
+        raise FatalError(f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise FatalError(f"{' '.join(command)}: not done in {COMMAND_S} s") from error
+    except subprocess.CalledProcessError as error:
+        raise FatalError(f"{' '.join(command)}: {error.stderr.strip()}") from error
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it has ended; one that nobody has waited for yet has, too, if only its first thread is left.
+
+    While others end, the first is a zombie already, but nobody can wait for it, and its ports are still taken.
+    """
+    try:
+        return not process.is_running() or (process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _running(started: _Started) -> psutil.Process | None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(started.pid)
+        if abs(process.create_time() - started.created) < CLOCK_STEP_S and not gone(process):
+            return process
+    return None

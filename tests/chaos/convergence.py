@@ -1,0 +1,77 @@
+"""What is looked at after a fault: whether the nodes are in sync again, and have the same messages."""
+
+import http.client
+import subprocess
+import time
+from collections.abc import Iterator
+
+import psutil
+
+from common.errors import FatalError, PeerError
+from common.protocol import messages
+from common.protocol.admin import Inspect, Report
+from common.rpc.transport import Transport, ask
+from scripts.launcher.cluster import Cluster
+
+STEADY_S, HEAL_S = 3.0, 60.0  # every two nodes are in sync for as long: a lease, in which a hung registry is noticed
+ANSWER_S = 0.5  # for one node to say how it is
+PAGE_S = 5.0  # for one page of one node
+LOOK_S = 0.3  # between two looks at the cluster
+FAILURES = (  # of a fault, or of what follows it
+    *(FatalError, PeerError, OSError, http.client.HTTPException, ValueError),
+    *(psutil.Error, subprocess.SubprocessError),
+)
+
+
+def converge(cluster: Cluster) -> float:
+    """Seconds until every two nodes are in sync with each other, and stay so for STEADY_S.
+
+    Raises:
+        FatalError: not so within HEAL_S.
+    """
+    began = since = time.monotonic()
+    while time.monotonic() - since < STEADY_S:
+        if time.monotonic() - began > HEAL_S:
+            raise FatalError(f"the nodes were not in sync again within {HEAL_S} s")
+        time.sleep(LOOK_S)
+        if not _in_sync(cluster):
+            since = time.monotonic()
+    return since - began
+
+
+def _in_sync(cluster: Cluster) -> bool:
+    """True if all logging nodes are ready, and members of one in-sync set."""
+    nodes = cluster.settings.service_ips.logging_service
+    try:
+        reports = [ask(cluster.transport, node, Inspect(), Report, timeout_s=ANSWER_S) for node in nodes]
+    except PeerError:
+        return False
+    sets = {(report.term, report.in_sync) for report in reports}
+    return len(sets) == 1 and len(reports[0].in_sync) == len(nodes)
+
+
+def differing(cluster: Cluster, texts: set[str]) -> int:
+    """How many nodes have not exactly these messages, when each is asked alone."""
+    nodes = cluster.settings.service_ips.logging_service
+    return sum(set(_texts_of(cluster.transport, node)) != texts for node in nodes)
+
+
+def _texts_of(transport: Transport, node: str) -> Iterator[str]:
+    after: str | None = ""
+    while after is not None:
+        page = _page(transport, node, after)
+        yield from (entry.msg for entry in page.entries)
+        after = page.next
+
+
+def _page(transport: Transport, node: str, after: str) -> messages.Page:
+    """One page of one node; on a busy machine it may have to join again meanwhile."""
+    ends = time.monotonic() + HEAL_S
+    request = messages.Read(after=after, limit=messages.PAGE_MESSAGES)
+    while True:
+        try:
+            return ask(transport, node, request, messages.Page, timeout_s=PAGE_S)
+        except PeerError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(LOOK_S)

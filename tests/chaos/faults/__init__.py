@@ -1,0 +1,1 @@
+"""The faults, and the clusters that they are done to."""

@@ -1,0 +1,141 @@
+"""What a torture run does to the network between hosts."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from common import config
+from common.discovery.leases import LEASE_S
+from common.errors import FatalError
+from scripts.client.connection import client
+from scripts.launcher.processes import POLL_S
+from tests.chaos.faults.hosts import Hosts
+from tests.chaos.faults.stage import NODES, REGISTRY_HOST, Stage, node_port, quiet
+
+SLOW_KBIT_PER_S = 64  # less than the load of one node takes
+REPORTED_S = 2 * LEASE_S  # for /v1/cluster to show that a node is not in sync: a lease, and one more to be sure
+SPLIT_S = 8.0  # that the network stays split: longer than all time-outs together
+MERGING_S = 30.0  # for Hazelcast to begin to merge after the heal
+MERGE_S = 3.0  # in which a merge is over
+
+
+def split(stage: Stage) -> None:
+    """The network is split at random: 2:1 with the registry on either side, 1:1:1, or in one direction only."""
+    hosts = _hosts(stage)
+    alone, *others = stage.chance.sample(NODES, 3)
+    kind = stage.chance.choice(["2:1", "1:2", "1:1:1", "one-way"])
+    stage.recorder.mark(f"split {kind}")
+    match kind:
+        case "2:1":
+            stage.cut_off.append(stage.beside[alone - 1])
+            hosts.split([{alone}, {*others, REGISTRY_HOST}])
+        case "1:2":
+            stage.cut_off.extend([stage.beside[alone - 1], stage.recorder])
+            hosts.split([{alone, REGISTRY_HOST}, {*others}])
+        case "1:1:1":
+            stage.cut_off.extend([stage.beside[alone - 1], stage.beside[others[0] - 1]])
+            hosts.split([{alone}, {others[0]}, {others[1], REGISTRY_HOST}])
+        case _:
+            hosts.drop(alone, others[0])
+    time.sleep(SPLIT_S)
+    stage.recorder.mark("heal")
+    hosts.heal()
+
+
+def merge_kill(stage: Stage) -> None:
+    """A node is cut off, accepts messages, and whoever merges after the heal is killed within 3 s; started again.
+
+    Raises:
+        FatalError: Hazelcast did not merge.
+    """
+    hosts = _hosts(stage)
+    alone = stage.chance.choice(NODES)
+    stage.recorder.mark("split 2:1")
+    hosts.split([{alone}, {number for number in hosts.numbers if number != alone}])
+    time.sleep(SPLIT_S)
+    before = {number: _merges(stage, number) for number in NODES}
+    stage.recorder.mark("heal")
+    hosts.heal()
+    ends = time.monotonic() + MERGING_S
+    while not (merging := [number for number in NODES if _merges(stage, number) > before[number]]):
+        if time.monotonic() > ends:
+            raise FatalError(f"no member merged within {MERGING_S} s")
+        time.sleep(POLL_S)
+    time.sleep(stage.chance.uniform(0, MERGE_S))
+    stage.recorder.mark("kill")
+    stage.cluster.kill(merging)
+    stage.cluster.start(merging, quiet)
+
+
+def apart(stage: Stage) -> None:
+    """A node reaches the registry and the facade, and no other node reaches it, nor it them; see `_break_one`."""
+    hosts = _hosts(stage)
+    alone, *others = stage.chance.sample(NODES, 3)
+
+    def break_it() -> None:
+        hosts.close(alone, node_port(alone), sources=others)
+        for other in others:
+            hosts.close(other, node_port(other), sources=[alone])
+
+    _break_one(stage, "apart", alone, break_it)
+
+
+def closed(stage: Stage) -> None:
+    """A node reaches everybody, and nobody reaches its port; see `_break_one`."""
+    hosts, number = _hosts(stage), stage.chance.choice(NODES)
+    _break_one(stage, "close", number, lambda: hosts.close(number, node_port(number)))
+
+
+def slow_link(stage: Stage) -> None:
+    """What a host sends goes out too slowly for the load; see `_break_one`."""
+    hosts, number = _hosts(stage), stage.chance.choice(NODES)
+    _break_one(stage, "slow", number, lambda: hosts.slow(number, SLOW_KBIT_PER_S))
+
+
+def _break_one(stage: Stage, what: str, number: int, break_it: Callable[[], None]) -> None:
+    """Break the network of one node for SPLIT_S, and heal it.
+
+    Raises:
+        FatalError: as `_require_reported`.
+    """
+    stage.recorder.mark(what)
+    break_it()
+    _require_reported(stage, number)
+    stage.recorder.mark("heal")
+    _hosts(stage).heal()
+
+
+def _require_reported(stage: Stage, number: int) -> None:
+    """Wait for SPLIT_S; /v1/cluster must report that a node has a fault within REPORTED_S.
+
+    Raises:
+        FatalError: all nodes stayed listed, a node that is not listed gave no reason, or the cluster stayed safe.
+    """
+    ends_s = time.monotonic() + SPLIT_S
+    stage.cut_off.append(stage.beside[number - 1])
+    with client(stage.cluster.settings.facade.address) as http_client:
+        while not _reports_fault(document := http_client.call("GET", "/v1/cluster").document):
+            if time.monotonic() > ends_s - SPLIT_S + REPORTED_S:
+                raise FatalError(f"after {REPORTED_S} s all are listed, one gives no reason, or it is safe: {document}")
+            time.sleep(POLL_S)
+    time.sleep(max(ends_s - time.monotonic(), 0.0))
+
+
+def _reports_fault(document: dict[str, Any]) -> bool:
+    """True if the cluster is not safe, and each node that is not listed is down or gives a reason."""
+    unlisted = [node for node in document["logging_nodes"] if not node["listed"]]
+    reasons = all(node["state"] == "down" or (node["state"] != "ready" and node["reason"]) for node in unlisted)
+    return bool(unlisted) and reasons and not document["safe"]
+
+
+def _hosts(stage: Stage) -> Hosts:
+    if stage.hosts is None:
+        raise FatalError("the network of one machine cannot be split")
+    return stage.hosts
+
+
+def _merges(stage: Stage, number: int) -> int:
+    """How often the member of a node has begun to merge."""
+    address = stage.cluster.settings.service_ips.logging_service[number - 1]
+    log = stage.cluster.folder / "logs" / f"hazelcast-{config.split(address)[1]}.log"
+    return log.read_bytes().count(b"is MERGING")

@@ -1,0 +1,1 @@
+"""What a long run measured: samples, findings and plots."""

@@ -1,0 +1,1 @@
+"""Tests of the harness on real clusters: each fault once."""

@@ -1,0 +1,78 @@
+"""Tests of tests.chaos.torture on a real cluster: a short form of `make torture`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from scripts.launcher.processes import ROOT
+from tests.chaos import checker, history
+
+LONGEST_S = 150.0  # of a run in a test
+
+
+def torture(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m tests.chaos.torture`; told to stop when it takes too long, so that it ends what it started."""
+    command = [sys.executable, "-m", "tests.chaos.torture", *arguments]
+    environ = os.environ | {"COLUMNS": "160"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=LONGEST_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def test_a_killed_and_a_hung_node_break_no_promise(runtime: object, tmp_path: Path) -> None:
+    """Under load a node is killed, and another one hangs: nothing lost, doubled or stale, and no client error."""
+    del runtime
+    ended = torture(
+        *("--faults", "kill,pause-node", "--seed", "7", "--hang", "6", "--least", "1000"),
+        *("--report", str(tmp_path / "report.json"), "--history", str(tmp_path)),
+    )
+    results = json.loads((tmp_path / "report.json").read_text())["results"]
+
+    assert 0 == ended.returncode, ended.stdout + ended.stderr
+    assert ["kill", "pause-node"] == [result["fault"] for result in results]
+    for result in results:
+        assert (0, "") == (result["errors"], result["first_error"])
+        assert result["verdict"]["acknowledged"] >= 1_000
+        assert result["reads"] > 5
+        writes, reads = history.load(tmp_path / f"{result['fault']}-7.jsonl")
+        assert result["verdict"] == asdict(checker.check(writes, reads))
+        assert {"w0", "w1", "w2", "w3", "curl"} == {write.text.partition("-")[0] for write in writes}
+    assert [["kill"], ["hang", "resume"]] == [list(result["outage_ms"]) for result in results]
+
+
+@pytest.mark.parametrize("faults", ["wipe,torn", "split,merge-kill", "failing,facade,parallel-key", "apart,slow-link"])
+def test_disks_networks_stops_and_repeated_sends_break_no_promise(runtime: object, tmp_path: Path, faults: str) -> None:
+    """Disks are lost, torn or fail; networks split; a node dies in a merge, is cut off, is slow; a facade stops."""
+    del runtime
+    needed = ["strace", "ip", "nft", "tc"]
+    missing = [name for name in needed if shutil.which(name) is None] + ([] if os.geteuid() == 0 else ["root"])
+    if missing:
+        assert not os.environ.get("CI"), f"{missing} must not be missing on CI"
+        pytest.skip(f"disks and networks are broken with {', '.join(missing)}, which is not here")
+    ended = torture("--faults", faults, "--seed", "3", "--least", "300", "--report", str(tmp_path / "report.json"))
+    results = json.loads((tmp_path / "report.json").read_text())["results"]
+
+    assert 0 == ended.returncode, ended.stdout + ended.stderr
+    assert faults.split(",") == [result["fault"] for result in results]
+    assert all(result["verdict"]["acknowledged"] >= 300 for result in results)
+
+
+def test_an_unknown_fault_is_told(runtime: object) -> None:
+    """The sentence names what is known."""
+    del runtime
+    ended = torture("--faults", "kill,earthquake")
+
+    assert 2 == ended.returncode
+    assert "unknown fault 'earthquake'; known: kill, kill2, kill3, wipe, pause-node, pause-member, " in ended.stderr

@@ -1,0 +1,248 @@
+"""Tests of scripts.cli, scripts.api and of the streams of a facade: real clusters, real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import psutil
+import pytest
+
+from common import ids
+from common.errors import FatalError
+from scripts.client.api import Api, ApiError
+from scripts.client.writers import Writers
+from scripts.launcher import processes
+from scripts.launcher.cluster import Cluster
+from scripts.launcher.processes import ROOT
+from tests.chaos.faults.stage import quiet
+from tests.support.waiting import eventually
+
+NOWHERE = "00000000-0000-0000-0000-000000000000"
+
+
+def command(cluster: Cluster, *arguments: str) -> list[str]:
+    """A command line of the client."""
+    return [sys.executable, "-m", "scripts.cli", "--url", url(cluster), *arguments]
+
+
+def url(cluster: Cluster) -> str:
+    """Of the facade."""
+    return f"http://{cluster.settings.facade.address}"
+
+
+def run(cluster: Cluster, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The client, until it ends."""
+    return subprocess.run(
+        command(cluster, *arguments), cwd=ROOT, input=stdin, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def objects(printed: str) -> list[dict[str, Any]]:
+    """A JSON object in each line."""
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+@contextmanager
+def following(cluster: Cluster, *arguments: str) -> Iterator[list[str]]:
+    """What `tail -f` prints while the block runs."""
+    with subprocess.Popen(
+        [*command(cluster, "-o", "ndjson", "tail", "-f", *arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:
+        found: list[str] = []
+        assert process.stdout
+        reader = threading.Thread(target=_collect, args=[process.stdout, found])
+        reader.start()
+        try:
+            yield found
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                assert 0 == process.wait(10.0)
+            finally:
+                process.kill()  # also where SIGINT is ignored, as in a background job of a shell
+                reader.join(10.0)
+
+
+def _has_all(found: list[str], texts: list[str]) -> bool:
+    return set(texts) <= set(found)
+
+
+def _collect(lines: Iterable[str], found: list[str]) -> None:
+    found.extend(json.loads(line)["msg"] for line in lines)
+
+
+def test_what_is_sent_is_read(cluster: Cluster) -> None:
+    """As arguments and as lines, in every format; ids find messages again."""
+    since = ids.time_text(ids.new_id())
+    sent = run(cluster, "send", "one", "two words")
+    lines = run(cluster, "-o", "ndjson", "send", stdin="three\n\nfour\r\nfive")
+    printed = run(cluster, "read", "--from", since)
+    document = run(cluster, "-o", "json", "read", "--from", since, "--order", "desc", "--limit", "2")
+    everything = run(cluster, "-o", "ndjson", "read", "--from", since, "--all")
+    newest = run(cluster, "-o", "ndjson", "tail", "-n", "2")
+    found = run(cluster, "-o", "json", "get", sent.stdout.split()[0])
+
+    for ended in (sent, lines, printed, document, everything, newest, found):
+        assert (0, "") == (ended.returncode, ended.stderr)
+    texts = ["one", "two words", "three", "four", "five"]
+    assert texts == [line.partition("  ")[2] for line in printed.stdout.splitlines()]
+    assert ["five", "four"] == [one["msg"] for one in json.loads(document.stdout)]
+    assert texts == [one["msg"] for one in objects(everything.stdout)]
+    assert [*sent.stdout.split(), *(one["id"] for one in objects(lines.stdout))] == [
+        one["id"] for one in objects(everything.stdout)
+    ]
+    assert ["four", "five"] == [one["msg"] for one in objects(newest.stdout)]
+    assert [objects(everything.stdout)[0]] == json.loads(found.stdout)
+
+
+def test_many_lines_are_sent_in_batches(cluster: Cluster) -> None:
+    """More than go into one request."""
+    since = ids.time_text(ids.new_id())
+    sent = run(cluster, "send", stdin="".join(f"line {number}\n" for number in range(2_500)))
+    read = run(cluster, "-o", "ndjson", "read", "--all", "--from", since)
+
+    assert 2_500 == len(sent.stdout.split())
+    assert [f"line {number}" for number in range(2_500)] == [one["msg"] for one in objects(read.stdout)]
+
+
+def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(cluster: Cluster) -> None:
+    """1 when it failed, 2 when it is not understood."""
+    for arguments, code, told in (
+        (["get", NOWHERE], 1, f"threefold: 404: there is no message {NOWHERE}\n"),
+        (["read", "--after", "x"], 1, "threefold: 400: after must be the id of a message"),
+        (["read", "--all", "--from", "x"], 1, "400: from must be a time as RFC 3339 has it"),
+        (["send", "good", "x" * 70_000], 1, "threefold: 1 of 2 messages were not stored"),
+        (["read", "--order", "up"], 2, "Invalid value for '--order'"),
+        (["--url", "ftp://x", "status"], 1, "threefold: --url must be http://HOST:PORT"),
+        (["--url", "http://x:99999", "status"], 1, "threefold: --url must be http://HOST:PORT"),
+        (["--url", "http://127.0.0.1:9", "status"], 1, "threefold: 127.0.0.1:9: "),
+    ):
+        ended = run(cluster, *arguments)
+        assert code == ended.returncode, ended
+        assert told in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_the_cluster_is_shown(cluster: Cluster) -> None:
+    """A row for each node; `top` with what it is asked for."""
+    status = run(cluster, "status")
+    document = json.loads(run(cluster, "-o", "json", "status").stdout)
+    top = run(cluster, "top", "--seconds", "1.5")
+    numbers = objects(run(cluster, "-o", "ndjson", "top", "--seconds", "0.2").stdout)
+
+    assert [0, 0] == [status.returncode, top.returncode]
+    assert "safe: any two nodes may die" == status.stdout.splitlines()[0]
+    assert [*cluster.settings.service_ips.logging_service] == [node["address"] for node in document["logging_nodes"]]
+    assert {"ready": 3} == {"ready": sum(node["state"] == "ready" for node in document["logging_nodes"])}
+    assert "address\tstate\trate" in top.stdout
+    assert all(node["rate"] >= 0 for node in numbers[0]["logging_nodes"])
+
+
+def test_a_bench_counts_what_is_stored(cluster: Cluster) -> None:
+    """Messages of one request each, and of many."""
+    for batch in (1, 50):
+        found = json.loads(
+            run(cluster, "-o", "json", "bench", "--seconds", "0.5", "--clients", "2", "--batch", str(batch)).stdout
+        )
+        assert 0 == found["errors"]
+        assert found["messages"] > 0
+        assert 0 == found["messages"] % batch
+        assert 0 < found["p50 ms"] <= found["p99 ms"]
+
+
+def test_following_survives_the_death_of_two_nodes(own_cluster: Cluster) -> None:
+    """Whichever node is followed: all that was acknowledged comes, once; then the cluster is degraded, and says so."""
+    with (
+        following(own_cluster, "-n", "0") as one,
+        following(own_cluster, "-n", "0") as two,
+        Writers(own_cluster.settings.facade.address, 3, "w") as writers,
+    ):
+        eventually(lambda: one and two)
+        begin = len(writers.acknowledged)
+        writers.wait_for(200, timeout_s=20.0)
+        own_cluster.kill([1, 2])
+        writers.wait_for(200, timeout_s=20.0)
+        writers.stop()
+        sent = [text for _, text in writers.acknowledged]
+        for found in (one, two):
+            eventually(partial(_has_all, found, sent[begin:]))
+            assert len(found) == len(set(found))
+            assert set(found) <= set(sent)
+    status = run(own_cluster, "status")
+
+    assert [] == writers.failures
+    assert 3 == status.returncode
+    assert status.stdout.startswith("NOT SAFE: ")
+    assert " are down" in status.stdout
+
+
+def test_following_goes_on_with_a_restarted_facade(own_cluster: Cluster) -> None:
+    """The facade ends its streams when it is told to stop; who comes back is told what came meanwhile."""
+    facade = next(status for status in own_cluster.status() if status.part.name == "facade")
+    with following(own_cluster, "-n", "0") as found:
+
+        def first() -> bool:
+            run(own_cluster, "send", "first")
+            return bool(found)
+
+        eventually(first)
+        began = time.monotonic()
+        processes.end([psutil.Process(facade.pid)], psutil.Process.terminate)
+        assert time.monotonic() - began < 5.0
+        own_cluster.up(quiet)
+        assert 0 == run(own_cluster, "send", "second").returncode
+        eventually(lambda: "second" in found)
+        assert 1 == found.count("second")
+
+
+def test_a_facade_that_is_gone_for_good_ends_it() -> None:
+    """After some tries."""
+    with pytest.raises(ApiError, match=r"127\.0\.0\.1:9: .*refused"):
+        next(Api("127.0.0.1:9", pause_s=0.0).follow(NOWHERE))
+    assert issubclass(ApiError, FatalError)
+
+
+def test_streams_are_limited_and_cost_requests_nothing(cluster: Cluster) -> None:
+    """More than there are slots are refused; posts are answered beside them; a client that left frees its slot."""
+    limit = cluster.settings.facade.streams
+    arguments = ["curl", "-sN", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Accept: text/event-stream"]
+
+    def follow() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*arguments, f"{url(cluster)}/v1/messages"], stdout=subprocess.PIPE)
+
+    open_streams = [follow() for _ in range(limit + 3)]
+    try:
+        eventually(lambda: sum(stream.poll() is not None for stream in open_streams) == 3)
+        refused = [stream for stream in open_streams if stream.poll() is not None]
+        open_streams = [stream for stream in open_streams if stream.poll() is None]
+        assert [b"503"] * 3 == [stream.communicate()[0] for stream in refused]
+        assert 0 == run(cluster, "send", "beside them").returncode
+        open_streams[0].kill()
+        open_streams.pop(0).communicate()
+
+        def again() -> bool:
+            stream = follow()
+            open_streams.append(stream)
+            with suppress(subprocess.TimeoutExpired):
+                stream.wait(0.5)
+            return stream.poll() is None
+
+        eventually(again)
+    finally:
+        for stream in open_streams:
+            stream.kill()
+            stream.wait()
+            if stream.stdout:
+                stream.stdout.close()

@@ -1,0 +1,1 @@
+"""Fuzzing of frames between processes."""

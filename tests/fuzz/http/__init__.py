@@ -1,0 +1,1 @@
+"""Fuzzing over HTTP."""

@@ -1,0 +1,1 @@
+"""The simulated processes, network, disks and clocks."""

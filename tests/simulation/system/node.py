@@ -1,0 +1,496 @@
+"""A logging node of the simulator: the real core, a simulated disk, and requests over the simulated network."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from common.protocol import codec
+from common.protocol.messages import REQUEST_BYTES
+from common.protocol.replication import Renew, Renewed, Standing
+from nodes.reader import BEHIND_S
+from nodes.replication.core.claims import KeyedAppend
+from nodes.replication.core.effects import (
+    AnswerPeer,
+    AppendOutcome,
+    AskRegistries,
+    Commit,
+    Effect,
+    FindKey,
+    FinishAppend,
+    Forward,
+    LoadRecords,
+    NewIncarnation,
+    Opened,
+    Send,
+    Settings,
+)
+from nodes.replication.core.machine import DEFAULT, Core
+from nodes.replication.core.state import Phase, covers
+from nodes.replication.links import REQUEST_S
+from nodes.replication.ticker import TICK_S
+from nodes.service import STEP_S
+from nodes.storage.memory import MemoryTables
+from nodes.storage.protocol import Claim, digest
+from tests.simulation.system.registry import SimulatedRegistry
+from tests.simulation.system.world import SLOW_ONE_IN, Network, World
+
+COMMIT_S = (0.0001, 0.003)
+SLOW_COMMIT_S = (0.01, 0.08)  # of one in SLOW_ONE_IN
+READ_S = 0.0005  # to read from the disk, and for a host to refuse a connection
+
+Reply = Callable[[Any], None]
+
+
+@dataclass
+class Disk:
+    """What outlives a process; `fails` and `slow_s` are faults."""
+
+    tables: MemoryTables = field(default_factory=MemoryTables)
+    fails: bool = False
+    slow_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a facade is answered: all ids that the node had, and its vector; `behind`: it had too little."""
+
+    ids: tuple[str, ...] = ()
+    vector: dict[int, int] = field(default_factory=dict)
+    behind: bool = False
+    refused: str = ""
+
+
+class SimulatedNode:
+    """One logging node, which can be killed, started, stopped for a while, and given another disk.
+
+    Args:
+        world: time and chance.
+        network: carries what it sends.
+        address: host:port.
+        configured: of all nodes.
+        registries: in the order of the configuration.
+        settings: of the core.
+    """
+
+    core_type: type[Core] = Core
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        address: str,
+        configured: Sequence[str],
+        registries: Sequence[SimulatedRegistry],
+        settings: Settings = DEFAULT,
+    ) -> None:
+        self.world, self.network, self.address = world, network, address
+        self._configured, self._registries, self._settings = configured, registries, settings
+        self.nodes: dict[str, SimulatedNode] = {}
+        self.disk = Disk()
+        self.core: Core | None = None
+        self.process = 0  # counts the processes at this address
+        self.hung_s: float | None = None
+        self.stores: Callable[[str], None] = lambda _message_id: None
+        self._inbox: list[Callable[[Core], object]] = []
+        self._tokens = 0
+        self._waiting: dict[int, Reply] = {}
+        self._reads: list[Callable[[], bool]] = []
+        self._keyed: dict[int, KeyedAppend] = {}
+        self._registry_ids: dict[str, int] = {}
+        self._renewed_s = float("-inf")
+        self._flushing = False
+
+    # Life
+
+    def start(self) -> None:
+        """Start a process on the disk that there is."""
+        self.process += 1
+        tables = self.disk.tables
+        opened = Opened(self._draw(), dict(tables.vector), tables.in_sync)
+        self.core = self.core_type(self.address, opened, self._configured, self._settings, now_s=self.world.now_s)
+        self._registry_ids, self._renewed_s = {}, float("-inf")
+        for other in self.nodes.values():
+            if other is not self:
+                other.deliver(lambda core: core.connection(self.address, self.world.now_s, up=True))
+                if other.core is None:
+                    self.core.connection(other.address, self.world.now_s, up=False, refused=True)
+        process = self.process
+
+        def serve() -> None:
+            self.deliver_to(process, lambda core: core.serve(self.world.now_s))
+
+        self.world.later(self.world.random.uniform(0.0, 0.5), serve)
+        self._tick(process)
+
+    def kill(self) -> None:
+        """End the process; what is not on the disk is gone."""
+        self.core = None
+        self.hung_s = None
+        self.process += 1
+        self._inbox, self._reads = [], []
+        self._waiting = {}  # those who wait learn from the network that the connection broke
+        for other in self.nodes.values():
+            if other is not self:
+                self.network.reset(self.address, other.address)
+                self.network.reset(other.address, self.address)
+                if self.network.works(self.address, other.address) and self.network.works(other.address, self.address):
+                    delay_s = self.world.random.uniform(0.0005, 0.005)
+                    self.world.later(delay_s, partial(self._tell_end, other, self.process))
+
+    def _tell_end(self, other: "SimulatedNode", process: int) -> None:
+        if self.process == process:
+            other.deliver(lambda core: core.connection(self.address, self.world.now_s, up=False, refused=True))
+
+    def hang(self) -> None:
+        """Stop the process as SIGSTOP does."""
+        if self.core and self.hung_s is None:
+            self.hung_s = self.world.now_s
+
+    def resume(self) -> None:
+        """Let it go on: it takes what has come before it believes its timers."""
+        if self.core is None or self.hung_s is None:
+            return
+        stood_s, self.hung_s = self.world.now_s - self.hung_s, None
+        if stood_s > self._settings.standstill_s:
+            self.core.stood_still(stood_s, self.world.now_s)
+        inbox, self._inbox = self._inbox, []
+        for action in inbox:
+            action(self.core)
+        self._flush()
+
+    def leave(self) -> None:
+        """Stop as SIGTERM does, then end."""
+        if not self.core or self.hung_s is not None:
+            self.kill()
+            return
+        self.core.leave(self.world.now_s)
+        process = self.process
+        ends_s = self.world.now_s + 2.0
+
+        def look() -> None:
+            if self.process == process and self.core:
+                if self.core.left:
+                    self.world.later(1.0, lambda: self.kill() if self.process == process else None)
+                elif self.world.now_s >= ends_s:
+                    self.kill()
+                else:
+                    self.world.later(0.02, look)
+
+        look()
+
+    def _draw(self) -> int:
+        return self.world.random.getrandbits(62) | 1
+
+    def deliver_to(self, process: int, action: Callable[[Core], object]) -> None:
+        """The same for that process alone, not for one that was started later at this address."""
+        if self.process == process:
+            self.deliver(action)
+
+    def deliver(self, action: Callable[[Core], object]) -> None:
+        """Let the process do something with its core: now, when it goes on, or never when there is none."""
+        if self.core is None:
+            return
+        if self.hung_s is not None:
+            self._inbox.append(action)
+            return
+        action(self.core)
+        self._flush()
+
+    def _tick(self, process: int) -> None:
+        if self.process != process or self.core is None:
+            return
+        if self.hung_s is None:
+            self.core.tick(self.world.now_s)
+            self._flush()
+        self.world.later(TICK_S, lambda: self._tick(process))
+
+    def is_ready(self) -> bool:
+        """True if it serves clients."""
+        return self.core is not None and self.core.phase is Phase.READY and not self.core.replica.read_only
+
+    # What the core asks for
+
+    def _flush(self) -> None:
+        """Do what the core asks for at the end of this moment, so that what comes at once is one batch."""
+        if not self._flushing:
+            self._flushing = True
+            process = self.process
+            self.world.later(0.0, lambda: self._run(process))
+
+    def _run(self, process: int) -> None:
+        self._flushing = False
+        if self.core is None or self.process != process or self.hung_s is not None:
+            return
+        for effect in self.core.take(self.world.now_s):
+            self._do(effect)
+        due_s = self.core.due_s()
+        if due_s is not None:
+            self._nudge(max(due_s - self.world.now_s, 0.0) + 1e-6)
+        self._reads = [read for read in self._reads if not read()]
+
+    def _nudge(self, delay_s: float) -> None:
+        """Look at the core again after a while."""
+        process = self.process
+        self.world.later(delay_s, lambda: self.deliver_to(process, lambda _core: None))
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._send(effect)
+            case AnswerPeer(token=token, message=message):
+                self._reply(token, message)
+            case FinishAppend(token=token):
+                self._reply(token, effect)
+            case Forward(token=token, owner=owner):
+                self._forward(token, owner)
+            case AskRegistries(message=message):
+                self._ask(message)
+            case _:
+                self._use_disk(effect)
+
+    def _reply(self, token: Any, message: object) -> None:
+        if reply := self._waiting.pop(token, None):
+            reply(message)
+
+    def _use_disk(self, effect: Commit | LoadRecords | FindKey | NewIncarnation) -> None:
+        process, world, tables = self.process, self.world, self.disk.tables
+        match effect:
+            case Commit():
+                world.later(self._commit_s(), lambda: self._commit(process, effect))
+            case LoadRecords(address=address, origin=origin, after=after, upto=upto):
+                found = tables.load(origin, after, upto)
+                self._after_reading(lambda core: core.loaded(address, found, world.now_s))
+            case FindKey(key=key):
+                claim = tables.keys.get(key) or Claim("", "")
+                self._after_reading(lambda core: core.key_found(key, claim.message_id, claim.digest, world.now_s))
+            case NewIncarnation() if not self.disk.fails:
+                incarnation = self._draw()
+                self._after_reading(lambda core: core.reborn(incarnation, world.now_s))
+
+    def _after_reading(self, action: Callable[[Core], object]) -> None:
+        process = self.process
+        self.world.later(READ_S, lambda: self.deliver_to(process, action))
+
+    def _commit_s(self) -> float:
+        usual = self.world.random.randrange(SLOW_ONE_IN) > 0
+        return self.disk.slow_s + self.world.random.uniform(*(COMMIT_S if usual else SLOW_COMMIT_S))
+
+    def _commit(self, process: int, commit: Commit) -> None:
+        """The disk finishes also for a process that stands still, and not for one that ended."""
+        if self.process != process or self.core is None:
+            return
+        if self.disk.fails:
+            self.deliver(lambda core: core.commit_failed("the disk is full", self.world.now_s))
+            return
+        self.disk.tables.commit(commit.ranges, commit.in_sync)
+        self.deliver(lambda core: core.committed(commit, self.world.now_s))
+
+    # Peers
+
+    def _send(self, effect: Send) -> None:
+        process, other = self.process, self.nodes.get(effect.address)
+        done = False
+        assert len(codec.encode(effect.message)) <= REQUEST_BYTES
+
+        def answer(message: Any) -> None:
+            nonlocal done
+            if not done and self.process == process:
+                done = True
+                address, number, request = effect.address, effect.number, effect.message
+                self.deliver(lambda core: core.answered(address, number, request, message, self.world.now_s))
+
+        self.world.later(REQUEST_S, lambda: answer(None))
+        if other is None or other.core is None:
+            self.world.later(READ_S, lambda: answer(None))
+            return
+
+        def back(message: Any) -> None:
+            self.network.carry(effect.address, self.address, lambda: answer(message))
+
+        def arrive() -> None:
+            other.deliver_to(other.process, lambda core: other.request(core, effect.message, back))
+
+        self.network.carry(self.address, effect.address, arrive)
+
+    def request(self, core: Core, message: Any, reply: Reply) -> None:
+        """A request of a peer."""
+        self._tokens += 1
+        self._waiting[self._tokens] = reply
+        core.request(self._tokens, message, self.world.now_s)
+
+    def _forward(self, token: Any, owner: str) -> None:
+        reply, append = self._waiting.pop(token, None), self._keyed.pop(token)
+        other = self.nodes[owner]
+        if reply is None:
+            return
+        if other.core is None:
+            reply(FinishAppend(token, AppendOutcome.REFUSED))
+            return
+
+        def back(found: Any) -> None:
+            self.network.carry(owner, self.address, lambda: self.deliver(lambda _core: reply(found)))
+
+        def arrive() -> None:
+            other.deliver(lambda _core: other.append(append.message_id, append.text, append.key, back, forwarded=True))
+
+        self.network.carry(self.address, owner, arrive)
+
+    # Registries
+
+    def _ask(self, message: Any) -> None:
+        if isinstance(message, Renew):
+            answers: dict[str, tuple[Renewed | None, bool]] = {}
+            for registry in self._registries:
+                self._renew(registry, message, partial(self._renewed, answers, registry.address, message))
+        else:
+            self._decide(message, 0)
+
+    def _renew(
+        self,
+        registry: SimulatedRegistry,
+        message: Renew,
+        done: Callable[[Renewed | None, bool], None],
+        *,
+        again: bool = True,
+    ) -> None:
+        """Renew, and again at once when the registry has started since."""
+        known, began_s = self._registry_ids.get(registry.address, 0), self.world.now_s
+
+        def answered(reply: Renewed | None, sent: bool) -> None:
+            if sent:
+                self._renewed_s = max(began_s, self._renewed_s)
+            if again and reply is not None and reply.registry != known:
+                self._registry_ids[registry.address] = reply.registry
+                self._renew(registry, message, done, again=False)
+            else:
+                done(reply, sent)
+
+        registry.ask(self, msgspec.structs.replace(message, registry=known), self._settings.registry_s, answered)
+
+    def _renewed(self, answers: Any, name: str, message: Renew, reply: Renewed | None, sent: bool) -> None:
+        """The first registry that answers, in the order of the configuration, decides; the others only tell."""
+        if self.core is None:
+            return
+        answers[name] = (reply, sent)
+        if len(answers) < len(self._registries):
+            return
+        now_s, told = self.world.now_s, [answers[registry.address] for registry in self._registries]
+        first = next((reply for reply, _ in told if reply is not None), None)
+        others = [other for other, _ in told if other is not None and other is not first]
+        self.core.registry_answered(message, first, now_s, renewed_s=self._renewed_s, others=others)
+
+    def _decide(self, message: Any, index: int, starting: Renewed | None = None) -> None:
+        if self.core is None:
+            return
+        if index == len(self._registries):
+            self.core.registry_answered(message, starting, self.world.now_s, renewed_s=self._renewed_s)
+            return
+
+        def answered(reply: Renewed | None, _sent: bool) -> None:
+            if self.core is None:
+                return
+            if reply is None or reply.standing is Standing.STARTING:
+                self._decide(message, index + 1, starting or reply)
+            else:
+                self._tell_others(message, index, reply)
+
+        self._registries[index].ask(self, message, self._settings.registry_s, answered)
+
+    def _tell_others(self, message: Any, index: int, reply: Renewed) -> None:
+        """The other registries hear of a new in-sync set before this replica relies on it."""
+        others = [registry for number, registry in enumerate(self._registries) if number != index]
+        missing = {registry.address for registry in others}
+        process = self.process
+
+        def done(name: str) -> None:
+            if name in missing:
+                missing.discard(name)
+                if not missing and self.core and self.process == process:
+                    self.core.registry_answered(message, reply, self.world.now_s, renewed_s=self._renewed_s)
+
+        if not others or reply.in_sync.find(self.core.replica.identity) is None:  # type: ignore[union-attr]
+            missing.clear()
+            missing.add("")
+            done("")
+            return
+        renew = Renew(
+            node=self.address,
+            incarnation=self.core.replica.incarnation,  # type: ignore[union-attr]
+            registry=0,
+            in_sync=reply.in_sync,
+            ready=self.core.phase is not Phase.JOINING,  # type: ignore[union-attr]
+        )
+        for registry in others:
+            self._renew(registry, renew, lambda _reply, _sent, name=registry.address: done(name))  # type: ignore[misc]
+            self.world.later(3.0, partial(self.deliver_to, process, partial(_told, done, registry.address)))
+
+    # Clients
+
+    def append(self, message_id: str, text: str, key: str | None, reply: Reply, *, forwarded: bool = False) -> None:
+        """An append of a facade, or one that another node passes on; `reply` gets a Finish."""
+        if self.core is None:
+            return
+        self._tokens += 1
+        token = self._tokens
+        self._waiting[token] = reply
+        self.world.later(STEP_S, lambda: self._give_up(token))
+        if key is None:
+            self.core.append(token, [(message_id, text, None)], self.world.now_s)
+            return
+        append = KeyedAppend(token, message_id, text, key, digest(text), forwarded)
+        self._keyed[token] = append
+        self.core.append_keyed(append, self.world.now_s)
+
+    def _give_up(self, token: int) -> None:
+        if reply := self._waiting.pop(token, None):
+            self.deliver(lambda _core: reply(FinishAppend(token, AppendOutcome.UNKNOWN)))
+
+    def read(self, session: dict[int, int], reply: Reply) -> None:
+        """A read of everything; `reply` gets a Read."""
+        if self.core is None:
+            return
+        reading = _Reading(self.core, self.disk.tables, session, reply, self._flush, self.world.now_s)
+        if not reading.go_on(self.world.now_s):
+            self._reads.append(lambda: reading.go_on(self.world.now_s))
+            for delay_s in (BEHIND_S, STEP_S):
+                self._nudge(delay_s + 0.001)
+
+
+@dataclass
+class _Reading:
+    """A read that waits: for what its session has seen, then for the confirmation of what it shows."""
+
+    core: Core
+    tables: MemoryTables
+    session: dict[int, int]
+    reply: Reply
+    ask: Callable[[], None]
+    began_s: float
+    shown: tuple[tuple[str, ...], dict[int, int]] | None = None
+
+    def go_on(self, now_s: float) -> bool:
+        """True if it is answered, or given up."""
+        core = self.core
+        if core.phase is not Phase.READY:
+            self.reply(Read(refused=core.phase.value))
+            return True
+        if self.shown is None and not covers(core.replica.vector, self.session):
+            if now_s - self.began_s >= BEHIND_S:
+                self.reply(Read(behind=True))
+            return now_s - self.began_s >= BEHIND_S
+        if self.shown is None:
+            self.shown = tuple(self.tables.ids()), core.replica.heads()
+        ids, heads = self.shown
+        if core.may_show(heads):
+            self.reply(Read(ids, dict(core.replica.recent_of(heads))))
+            return True
+        if core.ask_whether_confirmed(heads, now_s):
+            self.ask()
+        return now_s - self.began_s > STEP_S
+
+
+def _told(done: Callable[[str], None], name: str, _core: Core) -> None:
+    done(name)

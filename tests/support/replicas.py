@@ -1,0 +1,106 @@
+"""Logging nodes in one event loop, for tests of what they do together: real sockets, journals in memory."""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from common import ids
+from common.protocol.messages import Ping, State, Status
+from common.rpc.pipelined import PipelinedTransport
+from common.rpc.server import Server
+from nodes.replication.anti_entropy import AntiEntropy
+from nodes.replication.core.effects import Settings
+from nodes.replication.core.machine import Core
+from nodes.replication.runtime import Replicator
+from nodes.service import LoggingNode
+from nodes.storage.memory import MemoryJournal, MemoryTables
+from registry.directory import Directory
+from registry.in_sync import FIRST_RENEWALS_S
+from tests.support.servers import serving
+from tests.support.waiting import becomes
+
+# A renewal each 0.2 s makes tests short; a test machine that is busy for a moment is no reason to fence anybody.
+SETTINGS = Settings(heartbeat_s=0.2, confirm_s=5.0, join_confirm_s=5.0, standstill_s=2.0, suspend_s=5.0)
+
+
+def new_journal(tables: MemoryTables | None = None) -> MemoryJournal:
+    """A journal of what is there already, with a new incarnation."""
+    return MemoryJournal(tables or MemoryTables(), lambda: secrets.randbits(62) | 1)
+
+
+@contextmanager
+def serving_registry() -> Iterator[str]:
+    """The address of a real registry that has just ended its start; its clock stands still, so no lease lapses."""
+    now_s = [0.0]
+    directory = Directory({}, {}, clock=lambda: now_s[0], draw=itertools.count(1).__next__)
+    now_s[0] = FIRST_RENEWALS_S + 0.01
+    with serving(directory.handle) as address:
+        yield address
+
+
+@dataclass
+class Running:
+    """One logging node with all of its parts."""
+
+    address: str
+    journal: MemoryJournal
+    replicator: Replicator
+    node: LoggingNode
+
+    async def listed(self) -> list[str]:
+        """The addresses of its in-sync set to which clients are sent."""
+        return list((await self.node.report()).in_sync)
+
+    async def state(self) -> State:
+        """What it says that it can do."""
+        status = await self.node.handle(Ping())
+        assert isinstance(status, Status)
+        return status.state
+
+    async def texts(self) -> list[str]:
+        """The texts in its journal, sorted."""
+        return sorted(self.journal.tables.texts.values())
+
+    async def serves_among(self, addresses: Sequence[str]) -> None:
+        """Return when its in-sync set lists these addresses, and it serves."""
+        await becomes(sorted(addresses), self.listed)
+        await becomes(State.READY, self.state)
+
+    async def has(self, texts: Sequence[str]) -> None:
+        """Return when its journal has these texts, and no others."""
+        await becomes(sorted(texts), self.texts)
+
+
+@asynccontextmanager
+async def running(
+    address: str,
+    configured: Sequence[str],
+    registries: Sequence[str],
+    *,
+    journal: MemoryJournal | None = None,
+    settings: Settings = SETTINGS,
+    now_ms: Callable[[], int] = ids.now_ms,
+    opened: bool = True,
+) -> AsyncIterator[Running]:
+    """A logging node at a real address until the block ends; then it stops as if it was killed: it does not leave.
+
+    `opened`: clients may be sent to it.
+    """
+    journal = journal or new_journal()
+    stop, transport = asyncio.Event(), PipelinedTransport()
+    core = Core(address, journal.opened, configured, settings, now_s=asyncio.get_running_loop().time())
+    replicator = Replicator(core, journal, transport, registries)
+    node = LoggingNode(address, "embedded", journal, replicator, AntiEntropy(core, journal, transport), now_ms=now_ms)
+    if opened:
+        node.opened()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(transport.close)
+        await stack.enter_async_context(replicator.running())
+        server = asyncio.create_task(Server(address, node.handle, direct=replicator.direct).serve(stop))
+        stack.push_async_callback(asyncio.wait, {server})
+        stack.callback(stop.set)
+        yield Running(address, journal, replicator, node)

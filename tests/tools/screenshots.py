@@ -1,0 +1,83 @@
+"""`python -m tests.tools.screenshots` (`make screenshots`): pictures of the page for README.md, of a running cluster.
+
+Healthy, and with two nodes dead, while clients post. Prints how long the page took to turn amber.
+"""
+
+import contextlib
+import itertools
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from scripts.launcher.cluster import Cluster
+from scripts.launcher.processes import ROOT
+from tests.support.clusters import running_cluster
+
+WIDTH, HEIGHT = 1_280, 1_000
+LOAD_S, AFTER_S = 20.0, 6.0  # before the kill, and after it
+
+
+@contextlib.contextmanager
+def posting(url: str) -> Iterator[None]:
+    """A few posts a second while the block runs."""
+    over = threading.Event()
+
+    def post() -> None:
+        for number in itertools.count():
+            if over.wait(0.05):
+                return
+            body = f"order {number} {'shipped' if number % 3 else 'paid'}".encode()
+            with contextlib.suppress(urllib.error.URLError):
+                request = urllib.request.Request(f"{url}/v1/messages", body, {"Content-Type": "text/plain"})
+                urllib.request.urlopen(request, timeout=10).close()
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def take(browser: Browser, cluster: Cluster) -> float:
+    """Both pictures; the seconds from the kill of two nodes to amber."""
+    url = f"http://{cluster.settings.facade.address}"
+    with browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}) as context, posting(url):
+        page = context.new_page()
+        page.goto(url)
+        page.locator(".banner.good").wait_for()
+        page.wait_for_timeout(1_000 * LOAD_S)
+        page.screenshot(path=ROOT / "docs" / "page-healthy.png")
+        began_s = time.monotonic()
+        cluster.kill([1, 2])
+        page.locator(".banner.warn").wait_for()
+        took_s = time.monotonic() - began_s
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_timeout(1_000 * AFTER_S)
+        page.screenshot(path=ROOT / "docs" / "page-two-dead.png")
+    return took_s
+
+
+def main() -> None:
+    """Start a cluster, take the pictures, stop it."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_cluster(Path(folder), engine="hazelcast") as cluster,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        print(f"amber {take(browser, cluster):.2f} s after the kill")  # noqa: T201 (a program)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

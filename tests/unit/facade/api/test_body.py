@@ -1,0 +1,108 @@
+"""Tests of facade.body."""
+
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config import Limits
+from common.errors import MediaTypeError, RequestError, TooLargeError
+from common.protocol.messages import MESSAGE_BYTES
+from facade.api import body
+
+JSON = "application/json"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_text_is_taken_as_it_is(text: str) -> None:
+    """Whatever Unicode text is sent is what is stored, escaped or not."""
+    assert text == body.message(JSON, json.dumps({"msg": text}).encode())
+    assert text == body.message(
+        "Application/JSON; charset=utf-8", json.dumps({"msg": text}, ensure_ascii=False).encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"\xff", "not valid UTF-8"),
+        (b'{"msg": "a"} x', "not valid JSON: Extra data"),
+        (b'{"msg": NaN}', "NaN is not JSON"),
+        (b'{"x": -Infinity, "msg": "a"}', "-Infinity is not JSON"),
+        (b'{"msg": "a", "msg": "b"}', "a key is given twice"),
+        (b'{"x": ' + b"9" * 5_000 + b"}", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b'{"msg":' * 100_000, "not valid JSON"),
+        (b"[]", "the body must be a JSON object, not an array"),
+        (b'"msg"', "the body must be a JSON object, not a string"),
+        (b"5", "the body must be a JSON object, not a number"),
+        (b"{}", "No message provided"),
+        (b'{"msg": ""}', "No message provided"),
+        (b'{"text": "a"}', "No message provided"),
+        (b'{"msg": 5}', "msg must be a JSON string, not a number"),
+        (b'{"msg": true}', "msg must be a JSON string, not a boolean"),
+        (b'{"msg": null}', "msg must be a JSON string, not null"),
+        (b'{"msg": ["a"]}', "msg must be a JSON string, not an array"),
+        (b'{"msg": "\\ud800"}', "msg is not valid Unicode text"),
+    ],
+)
+def test_a_wrong_body_is_one_clear_sentence(sent: bytes, told: str) -> None:
+    """The error says what is wrong, for everything that json.loads rejects and for what it lets pass."""
+    with pytest.raises(RequestError) as caught:
+        body.message(JSON, sent)
+
+    assert told in str(caught.value)
+
+
+def test_limits_are_named() -> None:
+    """A text or a body over its limit is refused with both figures; one at the limit is taken."""
+    text = "é" * (MESSAGE_BYTES // 2)
+
+    assert text == body.message(JSON, json.dumps({"msg": text}).encode())
+    with pytest.raises(TooLargeError, match="msg has 65537 bytes of UTF-8, over the limit of 65536"):
+        body.message(JSON, json.dumps({"msg": text + "x"}).encode())
+    with pytest.raises(TooLargeError, match="the body has 1048577 bytes, over the limit of 1048576"):
+        body.message(JSON, b" " * (body.DEFAULT.body_bytes + 1))
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
+)
+def test_only_json_is_taken(content_type: str | None) -> None:
+    """A form, or a body of no announced type, is refused."""
+    with pytest.raises(MediaTypeError, match="Content-Type must be application/json, not"):
+        body.message(content_type, b'{"msg": "a"}')
+
+
+@pytest.mark.parametrize(
+    ("content_type", "item", "between"), [(JSON, b"1", b","), (JSON, b"[]", b","), (body.NDJSON, b"1", b"\n")]
+)
+def test_too_many_cost_no_more_than_a_batch_at_the_limit(content_type: str, item: bytes, between: bytes) -> None:
+    """Ten mebibytes of the smallest items would otherwise be hundreds of mebibytes before they are counted."""
+    joined = between.join([item] * (body.DEFAULT.batch_bytes // 3))
+    sent = joined if content_type == body.NDJSON else b"[%b]" % joined
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match="a batch has 1 to 10000 messages, not more"):
+            body.messages(content_type, sent)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 16 * 2**20
+
+
+def test_the_count_of_a_batch_is_that_of_its_items() -> None:
+    """Commas and newlines within them are not counted, nor are blank lines; the limit itself is taken."""
+    limits = Limits(batch_messages=3)
+    array = b'[{"msg": "a,b,c", "x": [1, 2, 3]}, {"msg": "d"} , {"msg": "e"}]'
+    lines = b'\n \n{"msg": "a"}\r\n\n\t{"msg": "b"}\n{"msg": "c"}\n\n'
+
+    assert ["a,b,c", "d", "e"] == body.messages(JSON, array, limits)
+    assert ["a", "b", "c"] == body.messages(body.NDJSON, lines, limits)
+    for nothing, content_type in ((b"[]", JSON), (b" \n", body.NDJSON)):
+        with pytest.raises(RequestError, match="a batch has 1 to 3 messages, not 0"):
+            body.messages(content_type, nothing, limits)

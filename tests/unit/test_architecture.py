@@ -1,0 +1,124 @@
+"""Tests of the structure: who may import whom, and that the documents say what the code does."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.launcher.processes import ROOT
+from tests.tools import reference
+
+PACKAGES = ("common", "facade", "nodes", "registry", "scripts")
+ROOMS = {  # the one room that imports each library of the outside
+    "zmq": ("common/rpc/zmq/",),
+    "falcon": ("facade/api/", "facade/app.py"),
+    "hazelcast": ("nodes/hazelcast/",),
+    "waitress": ("facade/server/",),
+}
+MOST_IN_A_ROOM = 8  # files, and folders: as many as one sees at a glance
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """(file, imported module) for the whole product."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom):
+                    assert node.level == 0, f"{path}: relative import"
+                    names = [str(node.module)]
+                yield from ((path.relative_to(ROOT).as_posix(), name) for name in names)
+
+
+def test_each_library_of_the_outside_has_one_room() -> None:
+    """ZeroMQ, Falcon, Hazelcast and waitress are imported in one room each."""
+    strangers = [
+        (file, name) for file, name in imports() if not file.startswith(ROOMS.get(name.partition(".")[0], ("",)))
+    ]
+
+    assert [] == strangers
+
+
+def test_no_room_is_crowded() -> None:
+    """At most eight modules and eight folders are in a folder, so that a newcomer finds the way."""
+    crowded = {}
+    for package in (*PACKAGES, "tests"):
+        for folder in [ROOT / package, *(path for path in (ROOT / package).rglob("*") if path.is_dir())]:
+            modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+            folders = [path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.py"))]
+            if len(modules) > MOST_IN_A_ROOM or len(folders) > MOST_IN_A_ROOM:
+                crowded[folder.relative_to(ROOT).as_posix()] = (len(modules), len(folders))
+
+    assert {} == crowded
+
+
+def test_no_class_name_stands_twice() -> None:
+    """One word is one thing: two classes of the product never share a name."""
+    classes = Counter(
+        node.name
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+
+    assert {} == {name: count for name, count in classes.items() if count > 1}
+
+
+def test_facade_nodes_and_registry_know_only_common() -> None:
+    """The parts talk over the wire, not through imports; common knows none of them."""
+    for file, name in imports():
+        part, imported = file.partition("/")[0], name.partition(".")[0]
+        if part != "scripts" and imported in PACKAGES:
+            assert imported in (part, "common"), f"{file} imports {name}"
+
+
+def test_what_decides_has_neither_io_nor_clock_nor_chance() -> None:
+    """The replication core and the in-sync registry are state machines, which the simulator runs as they are."""
+    pure = ("nodes/replication/core/", "registry/in_sync.py")
+    outside = {"asyncio", "os", "random", "secrets", "socket", "structlog", "threading", "time", "uuid"}
+
+    assert [] == [(file, name) for file, name in imports() if file.startswith(pure) and name in outside]
+
+
+def test_the_top_level_is_what_was_agreed() -> None:
+    """Nothing but the agreed folders and files lies at the root of the project."""
+    listed = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")} - {"data", "build"}
+    agreed = {
+        *PACKAGES,
+        "tests",
+        "docs",
+        "config.toml",
+        "README.md",
+        "pyproject.toml",
+        "Makefile",
+        "LICENSE",
+        "CHANGELOG.md",
+    }
+
+    assert set() == {name for name in listed if not name.endswith(".egg-info")} - agreed
+
+
+def test_the_table_of_the_configuration_is_that_of_the_code() -> None:
+    """docs/configuration.md is what `make docs` writes."""
+    assert reference.configuration() == reference.CONFIGURATION.read_text()
+    assert 35 == reference.configuration().count("\n| `")
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    """Every relative link in a document names a file that is there."""
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_no_file_of_the_product_is_long() -> None:
+    """A module is at most 300 lines, so that it has one subject."""
+    lengths = {path: path.read_text().count("\n") for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+
+    assert {} == {path: length for path, length in lengths.items() if length > 300}
