@@ -27,11 +27,10 @@ from nodes.replication.core.state import Phase, Replica
 from nodes.storage.memory import MemoryTables
 from nodes.storage.protocol import Claim
 from registry.in_sync import InSyncDirectory
-from tests.simulation import test_schedules as schedules
+from tests.simulation import schedules
 from tests.simulation.faults import run
 from tests.simulation.system.node import SimulatedNode
-from tests.unit.nodes.replication.core import test_claims, test_joining, test_membership, test_records
-from tests.unit.registry import test_in_sync
+from tests.support import core_schedules
 
 SEEDS = 300
 PROCESSES = 2
@@ -259,15 +258,12 @@ def _any_start(renew: Callable[..., Any]) -> Callable[..., Any]:
     return lambda registry, request: renew(registry, msgspec.structs.replace(request, registry=registry.id))
 
 
-def _earlier_start() -> None:
-    test_in_sync.test_a_renewal_for_another_start_does_not_count(test_in_sync.World())
-
-
-WITHOUT_REGISTRY = schedules.test_without_a_registry_a_hung_peer_is_waited_for_as_long_as_it_may_be_listed
-EMPTY_DISK = schedules.test_one_of_three_with_an_empty_disk_waits_for_the_others
-DIED_FIRST = schedules.test_who_died_first_does_not_answer_without_what_others_acknowledged
-REGISTRY_STARTS = schedules.test_a_registry_that_has_just_started_lists_nobody_before_it_has_heard_all
-SPLIT = schedules.test_both_sides_of_a_split_are_united
+WITHOUT_REGISTRY = schedules.without_a_registry_a_hung_peer_is_waited_for_as_long_as_it_may_be_listed
+EMPTY_DISK = schedules.one_of_three_with_an_empty_disk_waits_for_the_others
+DIED_FIRST = schedules.who_died_first_does_not_answer_without_what_others_acknowledged
+REGISTRY_STARTS = schedules.a_registry_that_has_just_started_lists_nobody_before_it_has_heard_all
+SPLIT = schedules.both_sides_of_a_split_are_united
+OTHER_START = core_schedules.a_renewal_for_another_start_of_the_registry_does_not_count
 
 MUTANTS = (
     Mutant("a member need not confirm", Records, "advance", _without_a_peer, 3),
@@ -281,7 +277,7 @@ MUTANTS = (
         Membership,
         "consider",
         _believe_any_term,
-        test_membership.test_a_set_of_a_lower_term_is_not_believed,
+        core_schedules.a_set_of_a_lower_term_is_not_believed,
     ),
     Mutant("a joiner serves before it has everything", Membership, "adopted", _serve_when_admitted, 0),
     Mutant("an incarnation is used again", SimulatedNode, "_draw", _one_incarnation, 2),
@@ -320,44 +316,44 @@ MUTANTS = (
         Membership,
         "consider",
         _registries_alone,
-        test_membership.test_a_member_tells_this_replica_that_it_was_fenced,
+        core_schedules.a_member_tells_this_replica_that_it_was_fenced,
     ),
     Mutant(
         "a joiner need not have what each listed replica had",
         Joining,
         "_is_complete",
         _listed_at_once,
-        test_joining.test_a_joiner_is_listed_when_it_has_what_each_listed_replica_had,
+        core_schedules.a_joiner_is_listed_when_it_has_what_each_listed_replica_had,
     ),
     Mutant(
         "a new owner of a key does not wait for what the others have",
         Claims,
         "may_decide",
         _never(value=True),
-        test_claims.test_a_new_owner_waits_for_what_the_last_one_sent_to_another_member,
+        core_schedules.a_new_owner_waits_for_what_the_last_one_sent_to_another_member,
     ),
     Mutant(
         "nobody tells what it is about to commit",
         Membership,
         "_learn",
         _without_pending,
-        test_claims.test_a_new_owner_waits_for_what_another_member_was_about_to_commit,
+        core_schedules.a_new_owner_waits_for_what_another_member_was_about_to_commit,
     ),
     Mutant(
         "records of a fenced sender are taken",
         Records,
         "receive",
         _take_from_the_fenced,
-        test_records.test_records_of_a_fenced_sender_are_not_taken,
+        core_schedules.records_of_a_fenced_sender_are_not_taken,
     ),
     Mutant(
         "a process that stood still goes on as if it had not",
         Core,
         "stood_still",
         _do_nothing,
-        test_membership.test_a_process_that_stood_still_serves_nothing_before_a_registry_has_answered,
+        core_schedules.a_process_that_stood_still_serves_nothing_before_a_registry_has_answered,
     ),
-    Mutant("a renewal for an earlier start of a registry counts", InSyncDirectory, "renew", _any_start, _earlier_start),
+    Mutant("a renewal for an earlier start of a registry counts", InSyncDirectory, "renew", _any_start, OTHER_START),
 )
 
 

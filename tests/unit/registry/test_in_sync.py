@@ -155,15 +155,6 @@ def test_without_any_set_a_start_takes_a_heartbeat(world: World) -> None:
     assert () == world.registry.listed()
 
 
-def test_a_renewal_for_another_start_does_not_count(world: World) -> None:
-    """It may have waited in a queue; its sender learns which start this is, and renews again."""
-    held = set_of(5, A)
-    renewed = world.renew(A, held, start=0)
-    assert (world.registry.id, Standing.STARTING) == (renewed.registry, renewed.standing)
-    assert {} == world.registry.leases
-    assert Standing.LISTED is world.renew(A, held).standing
-
-
 def test_while_it_starts_a_registry_changes_nothing(world: World) -> None:
     """Neither a fence nor an admission nor a founding."""
     world.renew(A, set_of(5, A, B))

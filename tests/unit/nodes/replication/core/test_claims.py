@@ -2,6 +2,7 @@
 
 from nodes.replication.core.effects import AppendOutcome, FindKey, Forward
 from nodes.storage.protocol import digest
+from tests.support.core_schedules import owner_of
 from tests.support.driven_core import A, B, C, DrivenCore, id_of, set_of
 
 FIRST = id_of(1)
@@ -13,24 +14,6 @@ def key_of(owner: str) -> str:
         if owner == owner_of(DrivenCore.in_sync(), f"key-{number}"):
             return f"key-{number}"
     raise AssertionError(f"{owner} decides about none of 100 keys")
-
-
-def owner_of(driven: DrivenCore, key: str) -> str:
-    """The replica that decides about a key in the set of B."""
-    driven.clear_effects()
-    driven.append_keyed(key)
-    return next((forward.owner for forward in driven.effects_of(Forward)), B)
-
-
-def inherited_key() -> str:
-    """A key about which A decides in the set of all three, and B when A is gone."""
-    for number in range(100):
-        driven, key = DrivenCore.in_sync(), f"key-{number}"
-        first = owner_of(driven, key)
-        driven.registry_renews(set_of(6, B, C))
-        if (A, B) == (first, owner_of(driven, key)):
-            return key
-    raise AssertionError("none of 100 keys passes from A to B")
 
 
 def stored(driven: DrivenCore) -> list[tuple[AppendOutcome, str]]:
@@ -85,35 +68,6 @@ def test_the_replica_that_decides_about_a_key_is_asked() -> None:
     driven.append_keyed(key, forwarded=True)
 
     assert [AppendOutcome.REFUSED] == driven.outcomes()
-
-
-def test_a_new_owner_waits_for_what_the_last_one_sent_to_another_member() -> None:
-    """A decided about the key, reached only C, and died: B must not decide once more before it has what C has."""
-    driven = DrivenCore.in_sync()
-    survivors = set_of(6, B, C)
-    driven.registry_renews(survivors)
-    key = inherited_key()
-    driven.append_keyed(key, number=2)
-    assert [] == driven.effects_of(FindKey)
-    driven.beats(C, survivors, has={A: 1})
-    assert [] == driven.effects_of(FindKey)
-    driven.replicates(C, term=6, origin=A, upto=1)
-
-    assert [FindKey(key)] == driven.effects_of(FindKey)
-
-
-def test_a_new_owner_waits_for_what_another_member_was_about_to_commit() -> None:
-    """C took the record of A before it heard that A is fenced, and had it not on its disk yet."""
-    driven = DrivenCore.in_sync()
-    survivors = set_of(6, B, C)
-    driven.registry_renews(survivors)
-    key = inherited_key()
-    driven.append_keyed(key, number=2)
-    driven.beats(C, survivors, commits={A: 1})
-    assert [] == driven.effects_of(FindKey)
-    driven.replicates(C, term=6, origin=A, upto=1)
-
-    assert [FindKey(key)] == driven.effects_of(FindKey)
 
 
 def test_a_key_whose_commit_failed_keeps_its_id() -> None:

@@ -3,27 +3,8 @@
 from common.protocol.replication import Admit, Bootstrap, Fence, Join, Renew, Renewed, Standing
 from nodes.replication.core.effects import Opened, Send
 from nodes.replication.core.machine import DEFAULT
-from tests.support.driven_core import INCARNATION, NEVER_S, A, B, C, DrivenCore, identity, set_of
-
-
-def admitted() -> DrivenCore:
-    """B as a joiner that was admitted by A and C, and has not heard of what they had then."""
-    driven = DrivenCore()
-    driven.registry_renews(set_of(4, A, C), standing=Standing.OUTSIDE)
-    driven.after(0.3)
-    driven.peers_answer()
-    driven.registry_renews(set_of(5, A, C, joining=[B], since=5), standing=Standing.JOINING)
-    driven.clear_effects()
-    return driven
-
-
-def asks_to_be_listed(driven: DrivenCore) -> bool:
-    """True if B asks the registry to be listed at its next tick."""
-    driven.clear_effects()
-    driven.after(0.01)
-    return any(
-        isinstance(ask.message, Admit) and ask.message.joiner == identity(B) for ask in driven.asked_registries(Admit)
-    )
+from tests.support.core_schedules import admitted, asks_to_be_listed
+from tests.support.driven_core import INCARNATION, NEVER_S, A, B, C, DrivenCore, set_of
 
 
 def test_a_joiner_asks_one_replica_for_records_and_all_for_their_state() -> None:
@@ -35,22 +16,6 @@ def test_a_joiner_asks_one_replica_for_records_and_all_for_their_state() -> None
 
     assert [A, C] == sorted(send.address for send in joins)
     assert 1 == sum(send.message.wants_records for send in joins if isinstance(send.message, Join))
-
-
-def test_a_joiner_is_listed_when_it_has_what_each_listed_replica_had() -> None:
-    """Also what a replica had that is not its source, and what that was about to commit."""
-    driven = admitted()
-    in_sync = driven.core.in_sync
-    assert not asks_to_be_listed(driven)
-    driven.beats(A, in_sync, has={A: 1})
-    driven.beats(C, in_sync, has={A: 1}, commits={C: 2})
-    assert not asks_to_be_listed(driven)
-    driven.replicates(A, term=5, origin=A, upto=1)
-    driven.replicates(C, term=5, origin=C, upto=1)
-    assert not asks_to_be_listed(driven)
-    driven.replicates(C, term=5, origin=C, after=1, upto=2)
-
-    assert asks_to_be_listed(driven)
 
 
 def test_a_joiner_waits_until_each_listed_replica_counts_on_it() -> None:

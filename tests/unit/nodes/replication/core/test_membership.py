@@ -26,14 +26,6 @@ def test_a_set_of_a_higher_term_is_stored_before_it_is_used() -> None:
     assert [AppendOutcome.STORED] == driven.outcomes()
 
 
-def test_a_set_of_a_lower_term_is_not_believed() -> None:
-    """A registry that has not heard of the newest set does not bring back an old one."""
-    driven = DrivenCore.in_sync()
-    driven.registry_renews(set_of(4, A, B))
-
-    assert 5 == driven.core.in_sync.term
-
-
 def test_only_the_deciding_registry_brings_back_a_replica_that_has_left() -> None:
     """Where two registries list one replica each, both would come back and have the other fenced, in turn for ever."""
     driven = DrivenCore.in_sync()
@@ -51,16 +43,6 @@ def test_any_registry_tells_a_replica_that_it_was_fenced() -> None:
     driven.registry_renews(set_of(5, A, B, C), others=[set_of(6, A, C)])
 
     assert Phase.JOINING is driven.core.phase
-
-
-def test_a_member_tells_this_replica_that_it_was_fenced() -> None:
-    """Also where no registry can be reached: what waits may be stored, and nobody is served any more."""
-    driven = DrivenCore.in_sync()
-    driven.append()
-    driven.beats(C, set_of(6, A, C))
-
-    assert Phase.JOINING is driven.core.phase
-    assert [AppendOutcome.UNKNOWN] == driven.outcomes()
 
 
 def test_a_stranger_fences_nobody() -> None:
@@ -185,20 +167,6 @@ def test_a_process_that_stood_still_does_not_believe_its_timers() -> None:
     driven.after(0.0)
 
     assert [] == driven.asked_registries(Fence)
-
-
-def test_a_process_that_stood_still_serves_nothing_before_a_registry_has_answered() -> None:
-    """Others may have fenced it, and acknowledged what it lacks."""
-    driven = DrivenCore.in_sync()
-    assert driven.core.may_show({})
-    driven.now_s += LATE_S
-    driven.core.stood_still(LATE_S, driven.now_s)
-    driven.append()
-    assert not driven.core.may_show({})
-    assert [AppendOutcome.REFUSED] == driven.outcomes()
-    driven.registry_renews(set_of(5, A, B, C))
-
-    assert driven.core.may_show({})
 
 
 def test_members_that_are_idle_hear_a_heartbeat_each_second() -> None:

@@ -32,18 +32,6 @@ def test_a_record_is_sent_while_it_is_being_committed() -> None:
     assert [AppendOutcome.STORED] == driven.outcomes()
 
 
-def test_records_of_a_fenced_sender_are_not_taken() -> None:
-    """It is told the newer set instead, by which it learns that it is fenced."""
-    driven = DrivenCore.in_sync()
-    newer = set_of(6, B, C)
-    driven.registry_renews(newer)
-    reply = driven.replicates(A, term=5, origin=A, upto=1)
-
-    assert isinstance(reply, Replicated)
-    assert (0, newer) == (reply.upto, reply.in_sync)
-    assert INCARNATION[A] not in driven.core.replica.pending
-
-
 def test_records_of_another_set_of_the_same_term_are_not_taken() -> None:
     """Without a registry two replicas may make sets of one term: who is in only one of them is told of the other."""
     driven = DrivenCore.in_sync()
