@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 TESTABLE := .venv/testable
 
-.PHONY: install demo test check simulate audit sbom torture soak fuzz overload bench docs screenshots lock clean
+.PHONY: install demo test check static simulate audit sbom torture soak fuzz overload bench docs screenshots lock clean
 
 install: $(INSTALLED)
 
@@ -23,14 +23,19 @@ $(TESTABLE): $(INSTALLED) .ci/requirements-test.txt
 demo: $(INSTALLED)
 	$(BIN)/python -m scripts.demo
 
-# All that CI checks.
-test: $(TESTABLE) check audit
+# All that CI checks. Tests run in several processes: clusters wait in some of them while others compute.
+PROCESSES ?= 4
+test: $(TESTABLE) static audit
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(PROCESSES) --dist loadgroup
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: $(TESTABLE)
+# What to run while working: format, lint, types and unit tests, in a minute.
+check: $(TESTABLE) static
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup tests/unit tests/simulation/test_schedules.py
+
+static: $(TESTABLE)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
