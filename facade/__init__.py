@@ -1,1 +1,1 @@
-"""The HTTP side: turns client requests into messages to the nodes."""
+"""The HTTP front end: turns client requests into requests to the registries and nodes."""

@@ -1,4 +1,4 @@
-"""`python -m facade`: plain HTTP in front of the nodes."""
+"""`python -m facade`: serves the HTTP interface in front of the nodes."""
 
 import signal
 import socket
@@ -37,12 +37,12 @@ from facade.streams.subscriptions import Subscriptions
 
 log = structlog.get_logger()
 
-IN_FLIGHT = 512  # requests to one address; a node accepts 768 of all its clients (nodes.service.CLIENT_REQUESTS)
-SENDING_S = 2.0  # beside the deadline of a request, for its response to be sent when the facade stops
+IN_FLIGHT = 512  # requests to one address; a node accepts 768 from all clients (nodes.service.CLIENT_REQUESTS)
+SENDING_S = 2.0  # added to the deadline of a request when the facade stops: time to send its response
 
 
 class Guards(NamedTuple):
-    """The tokens of clients and the keys of processes, if they are configured, and warnings about what is open."""
+    """Client tokens and process keys, None unless configured, and warnings about unprotected interfaces."""
 
     tokens: Tokens | None
     keys: keyring.Keyring | None
@@ -51,7 +51,7 @@ class Guards(NamedTuple):
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on instead of that in [facade] address.")
-@click.option("--workers", type=click.IntRange(1, 64), help="Instead of [facade] workers.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Number of worker processes, instead of [facade] workers.")
 @click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
 def main(port: int | None, workers: int | None, path: Path) -> None:
     """Store and read messages over HTTP."""
@@ -74,17 +74,17 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     if count == 1:
         work()
     else:
-        worker_processes.run(count, work, on_stop=listening.close)  # else the kernel would go on accepting for it
+        worker_processes.run(count, work, on_stop=listening.close)  # else the kernel keeps accepting
 
 
 def _within_descriptors(settings: config.Config) -> config.Config:
-    """The configuration with no more client connections than the system allows descriptors for."""
+    """The configuration, with the connection limit reduced to the number of available file descriptors."""
     connections = descriptors.for_clients(settings.limits.connections)
     return replace(settings, limits=replace(settings.limits, connections=connections))
 
 
 def _serve(settings: config.Config, listening: socket.socket, own: str, guards: Guards) -> None:
-    """Answer requests at `own` (host:port) until this process is told to stop."""
+    """Serve requests at `own` (host:port) until SIGTERM or SIGINT."""
     scheduler = Scheduler()
     stop = scheduler.event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -126,7 +126,7 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
     scheduler.spawn(run_probes, transport, detector, stop)
     scheduler.spawn(monitor.run, stop)
     _register(Registration(scheduler, pipelines, registries, name="facade", address=own), own, stop)
-    # Streams of new messages have no end of their own.
+    # Event streams never end on their own, so `on_stop` ends them.
     server.run(serving, stop, drain_s=policy.deadline_s + SENDING_S, on_stop=subscriptions.stop)
 
 
@@ -136,13 +136,13 @@ def _add_metrics(metrics: FacadeMetrics, serving: Any, session: Session, streams
         "threefold_http_refused", "Requests refused because too many waited", lambda: server.refused(serving)
     )
     metrics.counter(
-        "threefold_session_resets", "Times that no replica had what this facade had seen", lambda: session.resets
+        "threefold_session_resets", "Resets of the session, which no replica could serve", lambda: session.resets
     )
     metrics.gauge("threefold_streams_open", "Open streams", lambda: streams.open)
 
 
 def _register(registration: Registration, own: str, stop: Event) -> None:
-    """Register this facade until it stops, unless it listens at all addresses: then it has none of its own."""
+    """Keep this facade registered until it stops; one that listens on all addresses has no address to register."""
     if config.split(own)[0] not in config.EVERYWHERE:
         registration.renew()
         stop.then(registration.deregister)

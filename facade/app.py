@@ -1,4 +1,4 @@
-"""Wiring of a facade: the Falcon application with its routes, and the objects behind it."""
+"""Builds the Falcon application of a facade: its routes, middleware and error handlers."""
 
 from collections.abc import Callable, Mapping
 
@@ -32,14 +32,14 @@ def create_app(
     """The WSGI application of a facade. Reads no configuration and opens no sockets.
 
     Args:
-        client: asks the other services.
-        subscriptions: delivers new messages to followers.
-        streams: bounds the streamed responses.
-        documents: responses that are made as a whole, by path.
+        client: sends requests to the other services.
+        subscriptions: delivers new messages to event streams.
+        streams: limits how many streamed responses are open.
+        documents: functions that make complete (not streamed) responses, by path.
         metrics: counts requests.
-        access: decides which requests are allowed; None: all are.
-        limits: on what clients send.
-        new_id: makes message ids, in the order of time.
+        access: decides which requests are allowed; None allows all.
+        limits: the limits on what clients send.
+        new_id: makes message ids, which sort by the time at which they were made.
     """
     access = access or Access()
     app = falcon.App(middleware=[middleware.Middleware(metrics, access)])

@@ -1,4 +1,4 @@
-"""Worker processes that share one address: one Python process uses one core."""
+"""Worker processes that share one listening socket, because one Python process uses only one core."""
 
 import errno
 import os
@@ -16,13 +16,13 @@ from facade.server.server import BACKLOG
 
 log = structlog.get_logger()
 
-RESTART_S = 1.0  # before a worker that ended is replaced, so that one that cannot run is not restarted in a busy loop
+RESTART_S = 1.0  # before a worker that ended is replaced, so that one that fails at start is not restarted in a loop
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket that several processes may share; raises FatalError if the address cannot be bound."""
+    """A listening socket that several processes can share; raises FatalError if the address cannot be bound."""
     try:
         return socket.create_server((host, port), backlog=BACKLOG)
     except OSError as error:
@@ -33,10 +33,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(count: int, work: Callable[[], None], *, on_stop: Callable[[], object] = lambda: None) -> None:
-    """Run `work` in `count` processes until this process gets SIGTERM or SIGINT; replace workers that end before.
+    """Run `work` in `count` processes until SIGTERM or SIGINT; replace workers that end before that.
 
-    On the signal `on_stop` is called, the workers get SIGTERM, and this process waits for them. If it dies, they die
-    with it. Must be called before threads are started.
+    On the signal, call `on_stop`, send SIGTERM to the workers and wait until they have ended. If this process dies, the
+    kernel ends the workers. Call this before any thread is started, because it forks.
     """
     workers: set[int] = set()
     stopping = threading.Event()
@@ -45,7 +45,7 @@ def run(count: int, work: Callable[[], None], *, on_stop: Callable[[], object] =
         stopping.set()
         on_stop()
         for worker in tuple(workers):
-            with suppress(ProcessLookupError):  # it has just ended
+            with suppress(ProcessLookupError):  # the worker has just ended
                 os.kill(worker, signal.SIGTERM)
 
     for number in _STOPPING:
@@ -63,7 +63,7 @@ def run(count: int, work: Callable[[], None], *, on_stop: Callable[[], object] =
 
 @contextmanager
 def _signals_delayed() -> Iterator[None]:
-    """Delay signals to the end of the block: a worker that is just being started would miss them."""
+    """Delay signals until the end of the block, because a worker that is being forked would miss them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     try:
         yield
@@ -72,7 +72,7 @@ def _signals_delayed() -> Iterator[None]:
 
 
 def _start(work: Callable[[], None]) -> int:
-    """Start a process that does the work and exits; returns its id."""
+    """Fork a process that runs `work` and exits; returns its process id."""
     die = process.dying_with_this()
     if worker := os.fork():
         return worker
@@ -81,11 +81,11 @@ def _start(work: Callable[[], None]) -> int:
         if die:
             die()
         for number in _STOPPING:
-            signal.signal(number, signal.SIG_DFL)  # until the work sets its own
+            signal.signal(number, signal.SIG_DFL)  # until `work` sets its own handlers
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         work()
         code = 0
     except Exception:
         log.exception("unexpected exception in a worker")
     finally:
-        os._exit(code)  # without the exit handlers of the parent
+        os._exit(code)  # skips the exit handlers inherited from the parent

@@ -1,1 +1,1 @@
-"""The nodes: logging nodes keep the messages, the messages node answers a static text."""
+"""The nodes: logging nodes store the messages, and the messages node answers with a static text."""

@@ -1,4 +1,4 @@
-"""`python -m nodes logging --port 5002` and `python -m nodes messages --port 5001`."""
+"""The command line: `python -m nodes logging --port 5002` and `python -m nodes messages --port 5001`."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 Storage = AbstractAsyncContextManager["asyncio.Future[str]"]
 
-LEAVE_S = 3.0  # to leave the in-sync set: what was accepted is confirmed within a fraction of it
+LEAVE_S = 3.0  # limit for leaving the in-sync set; accepted records are confirmed within a fraction of it
 
 _port = click.option("--port", type=click.IntRange(1, 65_535), required=True, help="Port to listen on.")
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -48,7 +48,7 @@ _config = click.option(
 @click.group()
 def main() -> None:
     """Run one node."""
-    logging.getLogger("hazelcast").setLevel(logging.ERROR)  # it tells each lost connection several times
+    logging.getLogger("hazelcast").setLevel(logging.ERROR)  # below that it logs each lost connection several times
 
 
 @main.command("messages")
@@ -56,7 +56,7 @@ def main() -> None:
 @_host
 @_config
 def run_messages(port: int, host: str, path: Path) -> None:
-    """Answer a static text."""
+    """Answer with a static text."""
     settings = config.load(path)
     address = _reachable(host, port)
     keys = process.keyring_of(settings, path.parent, address)
@@ -67,15 +67,15 @@ def run_messages(port: int, host: str, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How one logging node is run.
+    """The options of one logging node.
 
     Attributes:
         address: host:port of the node.
         engine: "hazelcast" or "embedded".
-        directory: for its journal and logs.
+        directory: the directory of its journal and logs.
         member: host:port of its Hazelcast member, if it is not in the configuration.
-        metrics: host:port at which Prometheus finds its metrics.
-        keys: of the processes; None: in clear.
+        metrics: host:port at which Prometheus scrapes its metrics; None for no metrics.
+        keys: the keys of the processes; None if they talk in clear.
     """
 
     address: str
@@ -111,7 +111,11 @@ def run_logging(*, port: int, host: str, path: Path, name: str | None, member: s
 
 
 def _reachable(host: str, port: int) -> str:
-    """The address under which the node is listed, which is the one that it binds."""
+    """The host:port under which the node is listed, which is also the one that it binds.
+
+    Raises:
+        FatalError: the host is a wildcard, which other processes cannot connect to.
+    """
     if host in config.EVERYWHERE:
         raise FatalError(f"--host {host} is no address at which others reach this node: give the one that they use")
     return f"{host}:{port}"
@@ -191,7 +195,7 @@ def _built(
 
 @dataclass(frozen=True, slots=True)
 class _Serving:
-    """A logging node while it serves."""
+    """A logging node that serves until it must stop."""
 
     node: LoggingNode
     journal: SqliteJournal
@@ -199,7 +203,11 @@ class _Serving:
     retention_days: float
 
     async def run(self, server: Server, address: str, storage: Storage, stopping: "asyncio.Task[Any]") -> None:
-        """Serve until the node is told to stop, or cannot go on."""
+        """Serve until `stopping` ends, or the node cannot continue.
+
+        Raises:
+            FatalError: the journal or the Hazelcast member was lost.
+        """
         stop = asyncio.Event()
         listening = asyncio.create_task(_serve(server, address, stop))
         working = asyncio.create_task(self._serve_clients(storage, {stopping, listening}))
@@ -214,7 +222,7 @@ class _Serving:
             await listening
 
     async def _serve_clients(self, storage: Storage, ends: "set[asyncio.Task[Any]]") -> None:
-        checking = asyncio.create_task(self.journal.check())  # beside the start of the member: each takes seconds
+        checking = asyncio.create_task(self.journal.check())  # while the member starts: each of them takes seconds
         async with storage as lost:
             await checking
             self.node.opened()
@@ -240,7 +248,7 @@ class _Serving:
 async def _storage(
     settings: config.Config, options: Options, node: LoggingNode, transport: PipelinedTransport, metrics: NodeMetrics
 ) -> AsyncIterator["asyncio.Future[str]"]:
-    """The map beside the journal, unless the engine is embedded; a future of the reason when it is lost."""
+    """Run the Hazelcast map, unless the engine is embedded; yields a future of the reason why the map was lost."""
     if options.engine == "embedded":
         log.warning("embedded engine: no Hazelcast cluster, messages are in the journals alone")
         yield asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""The failures that a logging node answers an append with: an id from the future, or a message that is not stored."""
+"""Failure replies to appends: for an id from the future, and for messages that were not stored."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,14 @@ from common.errors import StoreError
 from common.protocol.messages import Code, Entry, Failure, failure
 from nodes.replication.core.effects import AppendOutcome, FinishAppend
 
-AHEAD_MS = 60_000  # that an id may be ahead of the clock of this node
+AHEAD_MS = 60_000  # how far the time of an id may be ahead of this node's clock: clocks differ a little
 
 
 def ahead(entries: Sequence[Entry], now_ms: int, address: str) -> Failure | None:
-    """The refusal of ids whose time is ahead of the clock of the node: one would stay the newest until then."""
+    """The refusal of ids whose time is over AHEAD_MS ahead of the node's clock, None if there are none.
+
+    Such a message would stay the newest one until the clock reaches its time.
+    """
     highest = max((entry.id for entry in entries), default="")
     if not highest or (ahead_ms := ids.time_ms(highest) - now_ms) <= AHEAD_MS:
         return None
@@ -23,7 +26,11 @@ def ahead(entries: Sequence[Entry], now_ms: int, address: str) -> Failure | None
 
 
 def not_stored(finish: FinishAppend) -> Failure | None:
-    """The refusal of an append that is not stored, None if it is; raises StoreError when it may be."""
+    """The refusal of an append that was not stored, None if it was stored.
+
+    Raises:
+        StoreError: the messages may be stored.
+    """
     match finish.outcome:
         case AppendOutcome.STORED:
             return None

@@ -1,4 +1,4 @@
-"""What the messages node answers: a static text, the place of a service that is still to come."""
+"""The messages node: answers with a static text, as a placeholder for a service that is not implemented yet."""
 
 from common.errors import InvalidMessageError
 from common.protocol.admin import Inspect, report
@@ -9,7 +9,11 @@ TEXT = "not implemented yet"
 
 
 async def handle(request: Request) -> Reply:
-    """Answer one request; raises InvalidMessageError for one that is not for the messages node."""
+    """Answer one request.
+
+    Raises:
+        InvalidMessageError: the request is not for the messages node.
+    """
     match request:
         case Ping():
             return Status(service="messages-service", state=State.READY)

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes from a logging node, at an HTTP address of its own."""
+"""The Prometheus metrics of a logging node, served at a separate HTTP address."""
 
 import asyncio
 import contextlib
@@ -19,14 +19,19 @@ from common.protocol.messages import Failure, State
 from common.rpc.handler import DirectHandler, Handler
 from common.telemetry.metrics import new_registry
 
-REPORT_S = 1.0  # for the node to say how it is, then a scrape goes without that
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)  # an append has 0.9 s
+REPORT_S = 1.0  # timeout for the node's report; after it a scrape has only counters and histograms
+# Upper limits of the histogram buckets; an append is limited to 0.9 s.
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 Ask = Callable[[], Coroutine[Any, Any, Report]]
 
 
 class NodeMetrics:
-    """Counts what a node does; each node has its own, so that several may be in one process."""
+    """The metrics of one node, with a registry of their own, so that several nodes may run in one process.
+
+    Attributes:
+        registry: the Prometheus registry of these metrics.
+    """
 
     def __init__(self) -> None:
         self.registry = new_registry()
@@ -59,15 +64,15 @@ class NodeMetrics:
         )
 
     def committed(self, seconds: float) -> None:
-        """A commit of the journal took so long."""
+        """Record the duration of a commit of the journal."""
         self._commit_s.observe(seconds)
 
     def mapped(self, seconds: float) -> None:
-        """The map took messages in so long."""
+        """Record how long the Hazelcast map took to store messages."""
         self._map_s.observe(seconds)
 
     def measured(self, handler: Handler) -> Handler:
-        """The same handler, its answers counted."""
+        """A handler that calls the given one, and counts and times its answers."""
 
         async def handle(request: Request) -> Reply:
             ended, reply = self._began(request), None
@@ -80,21 +85,21 @@ class NodeMetrics:
         return handle
 
     def measured_direct(self, direct: DirectHandler) -> DirectHandler:
-        """The same for a handler without tasks."""
+        """A direct handler (without tasks) that calls the given one, and counts and times its answers."""
 
         def take(request: Request, reply: Callable[[Reply], None]) -> None:
             ended = self._began(request)
 
-            def answer(said: Reply) -> None:
-                ended(said)
-                reply(said)
+            def answer(message: Reply) -> None:
+                ended(message)
+                reply(message)
 
             direct.take(request, answer)
 
         return DirectHandler(direct.kinds, take)
 
     def _began(self, request: Request) -> Callable[[Reply | None], None]:
-        """Count a request as begun; the caller calls the returned function with its reply, None if it failed."""
+        """Count a request in flight; the caller passes its reply, None if it failed, to the returned function."""
         name, began_s = str(type(request).__struct_config__.tag), time.perf_counter()
         self._in_flight.inc()
 
@@ -108,7 +113,7 @@ class NodeMetrics:
         return ended
 
     def _of(self, name: str, outcome: str) -> tuple[Counter, Histogram]:
-        """What counts one kind of request; kept, because to look it up by its labels takes longer than to count."""
+        """The counter and histogram of a request type and outcome; cached, because looking up labels is slow."""
         found = self._by_kind.get((name, outcome))
         if found is None:
             found = self._requests.labels(name, outcome), self._request_s.labels(name)
@@ -116,17 +121,17 @@ class NodeMetrics:
         return found
 
     def watch(self, report: Ask, refused: Callable[[], Mapping[str, int]]) -> None:
-        """Ask at each scrape how the node is, and how many connections it has refused, by the reason."""
+        """Include at each scrape the node's report, and the numbers of refused connections by reason."""
         self._report = report
         self.registry.register(_Refused(refused))
 
     def count_missed(self, missed: Callable[[], int]) -> None:
-        """Tell at each scrape how many messages the map did not take in time."""
+        """Include at each scrape the number of messages that the map did not store in time."""
         self.registry.register(_Missed(missed))
 
     @contextlib.contextmanager
     def served(self, address: str | None) -> Iterator[None]:
-        """Answer scrapes at host:port, if there is one, while the block runs.
+        """Serve scrapes at host:port, if an address is given, while the block runs.
 
         Raises:
             FatalError: the address cannot be bound.
@@ -135,7 +140,7 @@ class NodeMetrics:
             yield
             return
         host, port = config.split(address)
-        self.registry.register(_Now(self._report, asyncio.get_running_loop()))
+        self.registry.register(_ReportGauges(self._report, asyncio.get_running_loop()))
         try:
             server, thread = prometheus_client.start_http_server(port, host, self.registry)
         except OSError as error:
@@ -149,13 +154,13 @@ class NodeMetrics:
 
 
 class _Refused(Collector):
-    """Connections that a server did not let in."""
+    """The connections that a server refused, by reason."""
 
     def __init__(self, refused: Callable[[], Mapping[str, int]]) -> None:
         self._refused = refused
 
     def collect(self) -> Iterator[Metric]:
-        """As many as there are reasons."""
+        """One counter with a sample for each reason."""
         counted = CounterMetricFamily("threefold_connections_refused", "Connections refused", labels=["reason"])
         for reason, count in self._refused().items():
             counted.add_metric([reason], count)
@@ -163,31 +168,31 @@ class _Refused(Collector):
 
 
 class _Missed(Collector):
-    """Messages that are not in the map, although they are stored."""
+    """The messages that are stored in the journal, and were not stored in the map in time."""
 
     def __init__(self, missed: Callable[[], int]) -> None:
         self._missed = missed
 
     def collect(self) -> Iterator[Metric]:
-        """One figure."""
+        """One counter."""
         yield CounterMetricFamily(
             "threefold_map_appends_missed", "Messages that the map did not take in time", self._missed()
         )
 
 
-class _Now(Collector):
-    """Figures that are asked for at each scrape."""
+class _ReportGauges(Collector):
+    """Gauges from the node's report, which is requested at each scrape."""
 
     def __init__(self, report: Ask, loop: asyncio.AbstractEventLoop) -> None:
         self._report = report
         self._loop = loop
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing in advance: the loop is not running yet."""
+        """Describe no metrics at registration: it runs in the loop, for which `collect` waits."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
-        """How the node is now; nothing when it does not say so in time."""
+        """Gauges of the node's current state; none if it does not report within REPORT_S."""
         asking = asyncio.run_coroutine_threadsafe(self._report(), self._loop)
         try:
             found = asking.result(REPORT_S)

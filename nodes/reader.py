@@ -1,4 +1,4 @@
-"""How a logging node reads: from its own journal alone."""
+"""Reads of a logging node, from its own journal alone."""
 
 import asyncio
 import time
@@ -22,17 +22,17 @@ from nodes.replication.core.state import Phase, Versions, covers
 from nodes.replication.runtime import Replicator
 from nodes.storage.protocol import Arrival, Journal
 
-BEHIND_S = 0.05  # that a read waits for what its session has seen
-FIRST_CHUNK = 128  # messages: 8 MiB when all are as large as they may be
+BEHIND_S = 0.05  # how long a read waits until the journal covers its session vector
+FIRST_CHUNK = 128  # messages in the first read of a page: at most 8 MiB of text
 
 
 class Reader:
-    """Answers reads of one node.
+    """Answers the reads of one node.
 
     Args:
-        address: host:port of the node, told in replies.
-        journal: that of the node.
-        replicator: knows what is on all in-sync disks.
+        address: host:port of the node, included in replies.
+        journal: the journal of the node.
+        replicator: determines which records are on all in-sync disks.
     """
 
     def __init__(self, address: str, journal: Journal, replicator: Replicator) -> None:
@@ -41,7 +41,7 @@ class Reader:
         self._replicator = replicator
 
     async def read(self, request: Read) -> Reply:
-        """A page of messages, all of which are on the disks of a whole in-sync set."""
+        """A page of messages, all of them on the disks of a whole in-sync set; a Failure if it cannot be shown."""
         core = self._replicator.core
         if not await self._covers(dict(request.session)):
             return Failure(code=Code.BEHIND, reason=f"{self._address} has less than this session has seen")
@@ -60,7 +60,7 @@ class Reader:
         )
 
     async def tail(self, request: Tail) -> Reply:
-        """What came after a number; waits for it, for at most TAIL_S."""
+        """The messages that arrived after a number, as a long poll: wait for one at most TAIL_S."""
         core, waiters, journal = self._replicator.core, self._replicator.waiters, self._journal
         if request.journal != journal.name:
             return self._tailed([], journal.last_arrival(), more=False)
@@ -94,7 +94,7 @@ class Reader:
         )
 
     async def recent(self, after: str, messages: int) -> AsyncIterator[Entry]:
-        """The newest messages, from the newest on, above an id and at most so many."""
+        """The newest messages, in descending order: those above the id `after`, and at most `messages`."""
         before = ""
         while messages > 0:
             limit = min(messages, PAGE_MESSAGES)
@@ -106,7 +106,7 @@ class Reader:
             messages, before = messages - limit, entries[-1].id
 
     async def _covers(self, session: Versions) -> bool:
-        """True if everything that a session has seen is on the disk, at the latest after BEHIND_S."""
+        """True if the journal covers a session vector, now or within BEHIND_S."""
         vector = self._replicator.core.replica.vector
         try:
             async with asyncio.timeout(BEHIND_S):
@@ -117,10 +117,13 @@ class Reader:
 
 
 async def read_page(journal: Journal, request: Read) -> tuple[list[Entry], str | None]:
-    """The messages of a page, which ends after the one that reaches PAGE_BYTES of text, and the cursor to go on from.
+    """Read a page, which ends at its limit or after the message that reaches PAGE_BYTES of text.
 
-    It is read in chunks, the later ones as large as the texts so far let expect, so that a log of large texts does not
-    bring a thousand of them into memory for a page of sixteen.
+    The journal is read in chunks. The average size of the texts so far determines the size of the next chunk, so that
+    a log of large texts does not load a thousand of them for a page of sixteen.
+
+    Returns:
+        The messages, and the cursor of the next page; None if this is the last one.
     """
     entries: list[Entry] = []
     used_bytes, limit, chunk = 0, request.limit, min(request.limit, FIRST_CHUNK)

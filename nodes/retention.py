@@ -10,12 +10,12 @@ from nodes.storage.protocol import Journal
 
 log = structlog.get_logger()
 
-EXPIRE_S = 60.0  # between two removals
+EXPIRE_S = 60.0  # pause between two removals
 DAY_MS = 86_400_000
 
 
 async def run(journal: Journal, days: float) -> None:
-    """Remove from time to time, for ever; nothing with 0 days. Each replica does so by its own clock."""
+    """Remove old messages periodically, until cancelled; with 0 days return at once. Each node uses its own clock."""
     while days:
         try:
             if removed := await journal.expire(oldest_id(days)):
@@ -26,5 +26,5 @@ async def run(journal: Journal, days: float) -> None:
 
 
 def oldest_id(days: float) -> str:
-    """Messages up to this id are older than so many days."""
+    """The highest id of messages that are older than this many days."""
     return ids.last_id(max(0, ids.now_ms() - int(days * DAY_MS)))

@@ -1,4 +1,4 @@
-"""What a logging node answers."""
+"""The logging node: stores and reads messages, and reports its status."""
 
 import asyncio
 import time
@@ -39,23 +39,23 @@ from nodes.storage.protocol import Journal
 
 log = structlog.get_logger()
 
-STEP_S = 0.9  # for all that a request needs; below the facade's attempt timeout (1 s), so that the node says why
-# Appends and reads at once, also those that a peer passes on; the rest is for replication: a node that a flood keeps
-# from answering its peers is fenced.
+STEP_S = 0.9  # limit of one request; below the facade's attempt timeout (1 s), so that the reply says what was slow
+# Limit of appends and reads in flight, including those that peers forward. The rest of IN_FLIGHT is for replication,
+# because a node that a flood of clients keeps from answering its peers is fenced.
 CLIENT_REQUESTS = IN_FLIGHT * 3 // 4
-LOGGED_CHARACTERS = 200  # of a text in the node's own log: enough to recognise it
+LOGGED_CHARACTERS = 200  # logged characters of each text: enough to recognise it
 
 
 class LoggingNode:
-    """Stores and reads messages; answers STARTING, and nothing but peers, while it is not in sync.
+    """Stores and reads messages; while it is not in sync, it refuses appends and reads with STARTING.
 
     Args:
-        address: host:port of this node, told in replies and in each log line.
+        address: host:port of this node, included in replies and log lines.
         engine: "hazelcast" or "embedded".
-        journal: that of this node.
-        replicator: replicates it.
-        anti_entropy: compares it with the others.
-        now_ms: milliseconds since 1970.
+        journal: the journal of this node.
+        replicator: replicates the journal.
+        anti_entropy: compares the journal with the journals of other replicas.
+        now_ms: returns milliseconds since 1970.
     """
 
     def __init__(
@@ -83,24 +83,24 @@ class LoggingNode:
         self._own_member = ""
 
     def forming(self) -> None:
-        """The member of this node runs; the cluster is not complete yet."""
+        """Change to the state FORMING: the Hazelcast member runs, and its cluster is not complete yet."""
         self._opening = State.FORMING
 
     def recent(self, minutes: float, messages: int) -> AsyncIterator[Entry]:
-        """The newest messages, from the newest on, within an age and a number."""
+        """The messages of the last minutes, at most `messages` of them, in descending order."""
         return self._reader.recent(ids.last_id(max(self._now_ms() - int(60_000 * minutes), 0)), messages)
 
     def project_to(self, projection: Projection, *, own_member: str) -> None:
-        """Put messages into the map, too; `own_member` (host:port) is the member that belongs to this node."""
+        """Write messages to the Hazelcast map, too; `own_member` (host:port) is this node's member."""
         self._projection, self._own_member = projection, own_member
 
     def opened(self) -> None:
-        """The storage is open: this node serves as soon as it is in sync."""
+        """Record that the storage is open: this node serves as soon as it is in sync."""
         self._opening = None
         self._replicator.serve()
 
     def leave(self) -> None:
-        """Take nothing new."""
+        """Refuse new appends and reads."""
         self._leaving = True
 
     @property
@@ -109,16 +109,16 @@ class LoggingNode:
         return self._opening is None
 
     def repairs_map(self) -> bool:
-        """True for the one replica that puts the recent messages again: the first listed one."""
+        """True for the one replica that writes recent messages to the map again: the first listed one."""
         listed = self._replicator.core.in_sync.listed
         return bool(listed) and listed[0].address == self._address
 
     async def compare_journals(self) -> None:
-        """Compare the journal with those of the others from time to time, for ever."""
+        """Compare the journal with the journals of other replicas periodically, until cancelled."""
         await self._anti_entropy.run()
 
     def state(self) -> State:
-        """What this node can do now."""
+        """The state of this node now."""
         core = self._replicator.core
         if self._leaving:
             state = State.LEAVING
@@ -131,10 +131,10 @@ class LoggingNode:
         return state
 
     async def handle(self, request: Request) -> Reply:
-        """Answer one request, but of a peer (`Replicator.direct`).
+        """Answer one request; replication requests are answered by `Replicator.direct` instead.
 
         Raises:
-            StoreError: it failed.
+            StoreError: it failed; messages of an append may be stored.
             InvalidMessageError: it is not for a logging node.
         """
         match request:
@@ -173,7 +173,7 @@ class LoggingNode:
         except StoreError:
             self._failed += 1
             raise
-        self._served += not isinstance(request, Tail)  # which is asked again and again while somebody follows
+        self._served += not isinstance(request, Tail)  # a follower repeats Tail, so counting it says nothing about load
         return reply
 
     async def _answer(self, request: Append | Read | Tail) -> Reply:
@@ -206,14 +206,14 @@ class LoggingNode:
         )
 
     async def _store(self, entries: Sequence[Entry]) -> FinishAppend:
-        """Replicate messages; sent to the map before, they reach its members while the disks flush."""
+        """Replicate messages; they are sent to the map first, so that its members store them while the disks flush."""
         put = self._send_to_map(entries)
         finish = await self._replicator.append([(*entry, None) for entry in entries])
         await _wait_for_map(put)
         return finish
 
     async def _store_keyed(self, request: Append) -> FinishAppend:
-        """Replicate a message with an idempotency key; which id it gets is only known afterwards."""
+        """Replicate a message with an idempotency key, then send it to the map: its id is known only afterwards."""
         finish = await self._replicator.append_keyed(request)
         if finish.outcome is AppendOutcome.STORED and not request.forwarded:
             await _wait_for_map(self._send_to_map([Entry(finish.message_id, request.entries[0].msg)]))
@@ -223,7 +223,7 @@ class LoggingNode:
         return self._projection.send(entries) if self._projection else None
 
     def _log_stored(self, request: Append, stored_as: str) -> None:
-        """Log each message of a client; of many without contexts, such as an import, only how many there are."""
+        """Log each message; for several without request contexts, such as an import, log only their number."""
         entries = request.entries
         if request.contexts or len(entries) == 1:
             contexts = [context._asdict() for context in request.contexts] or [{}]
@@ -242,7 +242,7 @@ class LoggingNode:
     # Status
 
     async def report(self) -> Report:
-        """How it is."""
+        """The status report of this node."""
         core, size = self._replicator.core, await self._journal.size()
         state = self.state()
         return report(
@@ -272,7 +272,7 @@ class LoggingNode:
 
 
 async def _wait_for_map(put: "asyncio.Future[Any] | None") -> None:
-    """Wait until a put has ended, also in an error: no append fails because of the map."""
+    """Wait until a put has ended, even with an error: the map never makes an append fail."""
     if put:
         with tracing.client_span("wait for the map", "hazelcast"):
             await asyncio.wait([put])

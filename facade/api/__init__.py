@@ -1,1 +1,1 @@
-"""The HTTP interface: what requests say, and how they are answered."""
+"""The HTTP interface: reads requests and forms responses."""

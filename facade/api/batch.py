@@ -1,4 +1,4 @@
-"""Stores the messages of a batch request, and reports a result for each of them."""
+"""Stores the messages of a batch request, and reports a result for each message."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class BatchOutcome:
     """The results of a batch.
 
     Attributes:
-        results: one for each message, in order: its id and time, or its index and what is wrong.
+        results: one for each message, in request order: its id and time, or its index and an error.
         nodes: host:port of the nodes that accepted them.
-        failure: why some valid messages are not stored, or may not be; None if all are stored.
+        failure: why some valid messages are not, or may not be, stored; None if all valid ones are stored.
     """
 
     results: list[dict[str, Any]]
@@ -31,7 +31,7 @@ class BatchOutcome:
 def store_batch(
     client: Client, texts: Sequence[str | RequestError], new_id: Callable[[], str], timing: Timing
 ) -> BatchOutcome:
-    """Store the valid texts; an invalid one is given as its error. After a failure the rest is not sent."""
+    """Store the valid texts and report the invalid ones, which are passed as errors. A failure stops the batch."""
     entries = {index: Entry(new_id(), text) for index, text in enumerate(texts) if isinstance(text, str)}
     errors: dict[int, str] = {index: str(text) for index, text in enumerate(texts) if isinstance(text, RequestError)}
     nodes: dict[str, None] = {}

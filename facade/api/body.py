@@ -1,4 +1,4 @@
-"""Reads the bodies of posts: one JSON object with the text under `msg`, plain text, or many of them. Pure."""
+"""Parses the bodies of POST requests: one message as JSON or plain text, or a batch as JSON or NDJSON. Pure."""
 
 import functools
 import itertools
@@ -19,38 +19,38 @@ JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
 
 Item = TypeVar("Item")
 
-_LINE = re.compile(rb"\S[^\n]*")  # the rest of a line that is not blank
+_LINE = re.compile(rb"\S[^\n]*")  # a line that is not blank, from its first visible character
 
 
 def message(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> str:
-    """The text to store.
+    """The text of the message in the body of `POST /facade`.
 
     Raises:
-        MediaTypeError: the body is not announced as JSON.
-        TooLargeError: the body or the text is over its limit.
-        RequestError: the body is not a JSON object with a text under `msg`.
+        MediaTypeError: the Content-Type is not JSON.
+        TooLargeError: the body or the text exceeds its limit.
+        RequestError: the body is not a JSON object with a non-empty string in `msg`.
     """
     _media_type(content_type, (JSON,))
     return _text(_parsed(_within(body, limits.body_bytes)), limits)
 
 
 def messages(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> str | list[str | RequestError]:
-    """The text of one message, or the texts of many; among these, what is wrong with one is in its place.
+    """The text of one message, or a list with the text of each message of a batch.
 
-    One message is a JSON object or plain text (without the newline at its end), many are a JSON array of objects or
-    NDJSON.
+    One message is a JSON object or plain text, whose final newline is removed. A batch is a JSON array of objects, or
+    NDJSON. A message of a batch that is not valid is represented by its error.
 
     Raises:
-        MediaTypeError: the body is announced as none of these.
-        TooLargeError: the body is over its limit, or the text of one message.
-        RequestError: one message is wrong, many are not an array or lines, or there are too many.
+        MediaTypeError: the Content-Type is none of these.
+        TooLargeError: the body exceeds its limit, or the text of a single message does.
+        RequestError: a single message is not valid, a batch cannot be split into messages, or it has none or too many.
     """
     match _media_type(content_type, (JSON, NDJSON, TEXT)):
         case "text/plain":
             return _nonempty(_decoded(_within(body, limits.body_bytes)).removesuffix("\n").removesuffix("\r"), limits)
         case "application/x-ndjson":
-            found = _LINE.finditer(_within(body, limits.batch_bytes))
-            lines = list(itertools.islice(found, limits.batch_messages + 1))
+            matches = _LINE.finditer(_within(body, limits.batch_bytes))
+            lines = list(itertools.islice(matches, limits.batch_messages + 1))
             return _each(lines, lambda line: _text(_parsed(line[0]), limits), limits)
         case _:
             if _within(body, limits.batch_bytes).lstrip()[:1] == b"[":
@@ -59,11 +59,12 @@ def messages(content_type: str | None, body: bytes, limits: Limits = DEFAULT) ->
             return _text(_parsed(_within(body, limits.body_bytes)), limits)
 
 
-def _each(found: Sequence[Item], read: Callable[[Item], str], limits: Limits) -> list[str | RequestError]:
-    if not 1 <= len(found) <= limits.batch_messages:
-        raise RequestError(f"a batch has 1 to {limits.batch_messages} messages, not {'more' if found else 0}")
+def _each(items: Sequence[Item], read: Callable[[Item], str], limits: Limits) -> list[str | RequestError]:
+    """The text of each item, or the error of an item that is not valid."""
+    if not 1 <= len(items) <= limits.batch_messages:
+        raise RequestError(f"a batch has 1 to {limits.batch_messages} messages, not {'more' if items else 0}")
     texts: list[str | RequestError] = []
-    for item in found:
+    for item in items:
         try:
             texts.append(read(item))
         except RequestError as error:
@@ -75,7 +76,7 @@ def idempotency_key(header: str | None, limits: Limits = DEFAULT) -> str | None:
     """The key in an `Idempotency-Key` header, with or without the quotes of the IETF draft.
 
     Raises:
-        RequestError: it is empty, over its limit, or not visible ASCII.
+        RequestError: the key is empty, too long, or not visible ASCII.
     """
     if header is None:
         return None
@@ -87,20 +88,22 @@ def idempotency_key(header: str | None, limits: Limits = DEFAULT) -> str | None:
 
 
 def _media_type(content_type: str | None, allowed: tuple[str, ...]) -> str:
-    found = (content_type or "").partition(";")[0].strip().lower()
-    if found not in allowed:
+    """The media type of a Content-Type header; raises MediaTypeError if it is not allowed."""
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type not in allowed:
         raise MediaTypeError(f"Content-Type must be {' or '.join(allowed)}, not {content_type or 'missing'}")
-    return found
+    return media_type
 
 
 def _within(body: bytes, limit_bytes: int) -> bytes:
+    """The same body; raises TooLargeError if it exceeds the limit."""
     if len(body) > limit_bytes:
         raise TooLargeError(f"the body has {len(body)} bytes, over the limit of {limit_bytes}")
     return body
 
 
 def _text(fields: object, limits: Limits) -> str:
-    """The text in a JSON object."""
+    """The text in the field `msg` of a JSON object."""
     if not isinstance(fields, dict):
         raise RequestError(f"the body must be a JSON object, not {_json_type(fields)}")
     text = fields.get("msg", "")
@@ -110,7 +113,7 @@ def _text(fields: object, limits: Limits) -> str:
 
 
 def _nonempty(text: str, limits: Limits) -> str:
-    """The text, which is within its limit."""
+    """The same text, after checking that it is neither empty nor too long."""
     if not text:
         raise RequestError("No message provided")
     try:
@@ -123,7 +126,7 @@ def _nonempty(text: str, limits: Limits) -> str:
 
 
 def _parsed(body: bytes) -> Any:
-    """The JSON value in a body; json.loads alone would let NaN and a key given twice pass."""
+    """The JSON value of a body; unlike json.loads, rejects NaN and duplicate keys."""
     try:
         return _DECODER.decode(_decoded(body))
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of over 4,300 digits
@@ -131,19 +134,19 @@ def _parsed(body: bytes) -> Any:
 
 
 def _items(body: bytes, most: int) -> Sequence[msgspec.Raw]:
-    """The first items of a JSON array, as they are: what is in them is looked at one by one."""
+    """The first `most` items of a JSON array, undecoded, because each item is validated separately."""
     try:
         if body.count(b",") < most:
             return msgspec.json.decode(body, type=list[msgspec.Raw])
-        found = msgspec.structs.astuple(msgspec.json.decode(body, type=_first(most)))
-        return [item for item in found if item is not None]
+        items = msgspec.structs.astuple(msgspec.json.decode(body, type=_first(most)))
+        return [item for item in items if item is not None]
     except (msgspec.MsgspecError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {str(error)[:200]}") from error
 
 
 @functools.cache
 def _first(most: int) -> type[msgspec.Struct]:
-    """The first items of an array: what comes after the fields of a struct is passed over without making objects."""
+    """A type that decodes the first items of an array; msgspec skips the rest without making objects."""
     return msgspec.defstruct("First", [(f"item_{place}", msgspec.Raw, None) for place in range(most)], array_like=True)
 
 
@@ -170,4 +173,4 @@ def _json_type(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_not_json, object_pairs_hook=_unique)  # json.loads makes one: 2 us
+_DECODER = json.JSONDecoder(parse_constant=_not_json, object_pairs_hook=_unique)  # json.loads makes one each time: 2 us

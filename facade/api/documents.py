@@ -1,4 +1,4 @@
-"""Responses that are made as a whole: health, status of the cluster, limits, metrics, and the API description."""
+"""Complete (not streamed) responses: health, cluster status, limits, metrics and the API description."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ from facade.status.metrics import FacadeMetrics
 from facade.status.monitor import StatusMonitor
 from facade.status.schema import RequestRateHistory
 
-READINESS_MAX_AGE_S = 0.25  # readiness probes that come at once cost the nodes as much as one
+READINESS_MAX_AGE_S = 0.25  # readiness probes within this time share one question to the nodes
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole response.
+    """A complete response.
 
     Attributes:
         etag: entity tag of the body, without quotes; "" for none.
@@ -39,7 +39,7 @@ class Document:
     gzipped: bytes = b""
 
 
-MakeDocument = Callable[[Mapping[str, Any]], Document]  # takes the parameters in path and query
+MakeDocument = Callable[[Mapping[str, Any]], Document]  # takes the parameters of path and query
 
 NO_STORE = {"Cache-Control": "no-store"}
 REVALIDATE = {"Cache-Control": "no-cache"}
@@ -53,14 +53,14 @@ def facade_documents(
     *,
     draining: Callable[[], bool] = lambda: False,
 ) -> dict[str, MakeDocument]:
-    """The documents by path.
+    """The documents of a facade by path.
 
     Args:
-        client: asks the nodes for their states.
-        monitor: knows the status of the cluster.
-        metrics: of this facade.
-        limits: of this facade, for clients.
-        draining: True if this facade was told to stop.
+        client: asks the logging nodes for their states.
+        monitor: provides the status of the cluster.
+        metrics: the metrics of this facade.
+        limits: the limits that clients can read.
+        draining: returns True when this facade is stopping.
     """
     return {
         "/livez": lambda _: Document(msgspec.json.encode({"status": "alive"}), headers=NO_STORE),
@@ -88,7 +88,7 @@ def failure(status: int, message: str, **more: Any) -> Document:
 
 
 def client_limits(settings: config.Config) -> ClientLimits:
-    """The limits that a facade with this configuration tells its clients."""
+    """The limits that clients of a facade with this configuration can read."""
     limits = settings.limits
     return ClientLimits(
         message_bytes=limits.message_bytes,
@@ -110,7 +110,7 @@ def client_limits(settings: config.Config) -> ClientLimits:
 
 
 def _readiness(client: Client, draining: Callable[[], bool]) -> MakeDocument:
-    """Whether a message can be stored now; with the parameter `verbose` also the state of each logging node."""
+    """The document for readiness: can a message be stored now? With `verbose`, also the state of each logging node."""
     until_ready = SingleFlight(client.scheduler, lambda: dict(client.states(until_ready=True)))
     all_states = SingleFlight(client.scheduler, lambda: dict(client.states(until_ready=False)))
 

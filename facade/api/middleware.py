@@ -1,4 +1,4 @@
-"""What is done for every request: its context, its metrics, its permission, and the form of its errors."""
+"""Middleware and error handlers: request context, metrics, permission, and the format of errors."""
 
 import time
 from functools import partial
@@ -31,7 +31,7 @@ class Middleware:
         self._access = access
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Begin a request: set its context, and start its clock and its span."""
+        """Set the request context, and start the clock and the span of the request."""
         request_id, traceparent = request.get_header("X-Request-ID"), request.get_header("traceparent")
         request.context.span = tracing.start_request(f"HTTP {request.method}", request_id, traceparent)
         if context := request_context.current():
@@ -42,7 +42,10 @@ class Middleware:
         self._metrics.request_began()
 
     def process_resource(self, request: falcon.Request, _response: Any, _resource: object, _params: Any) -> None:
-        """Raise an error for a request that is not allowed; tell a stream how to find out that it must end."""
+        """Check the permission, and provide `must_end`, by which a stream finds out that it has to end.
+
+        Raises: see `Access.check`.
+        """
         path = f"{request.uri_template}{'?verbose' if 'verbose' in request.params else ''}"
         self._access.check(request.method, path, request.auth, request.remote_addr)
         client_left = request.env.get("waitress.client_disconnected", lambda: False)
@@ -60,7 +63,7 @@ class Middleware:
 
 
 def on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _params: Any) -> None:
-    """Answer one of our own errors with the status that belongs to it."""
+    """Answer one of our own errors with its HTTP status."""
     more = {"uuid": error.message_id} if isinstance(error, OutcomeUnknownError) else {}
     if (status := problem.status_of(error)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", status=status, reason=error)
@@ -72,13 +75,13 @@ def on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _p
 
 
 def on_defect(_request: Any, response: falcon.Response, error: Exception, _params: Any) -> None:
-    """Log an exception that is a defect of ours, and answer without its details."""
+    """Log an unexpected exception, and answer 500 without its details."""
     log.error("unexpected exception in a request", exc_info=error)
     set_problem(response, 500, "internal error")
 
 
 def on_http_error(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
-    """Answer one of Falcon's own errors: an unknown path, a method that is not allowed."""
+    """Answer one of Falcon's own errors, such as an unknown path or a method that is not allowed."""
     match error:
         case falcon.HTTPNotFound():
             message = f"there is nothing at {request.path}"
@@ -90,7 +93,7 @@ def on_http_error(request: falcon.Request, response: falcon.Response, error: fal
 
 
 def set_problem(response: falcon.Response, status: int, message: str, **more: Any) -> None:
-    """Make a response a problem document; `more` are further members."""
+    """Turn a response into a problem document; `more` are further members."""
     response.status = falcon.code_to_http_status(status)
     response.data = problem.body(status, message, **more)
     response.set_headers(problem.headers(status))

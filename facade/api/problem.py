@@ -1,6 +1,6 @@
-"""The form of every error: RFC 9457, with the members `status` and `message` that older clients read.
+"""The format of error responses: RFC 9457, with the members `status` and `message` that older clients read.
 
-It also has the request's id and trace, by which it is found in the logs.
+A problem document also has the request id and the trace, so that the request can be found in the logs.
 """
 
 import http
@@ -24,9 +24,9 @@ from common.errors import (
 from common.telemetry import request_context
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_S = 1  # with every 503: a killed node costs less, a restarted cluster is up in 6 s
+RETRY_AFTER_S = 1  # with every 503: a killed node interrupts for less, a restarted cluster for 6 s
 
-SECURITY = (  # headers of every answer; a page for people has a policy of its own
+SECURITY = (  # headers of every response; the web pages have their own policy
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
@@ -48,12 +48,12 @@ STATUS: dict[type[ThreefoldError], int] = {
 
 
 def status_of(error: ThreefoldError) -> int:
-    """The HTTP status that says the same as an error."""
+    """The HTTP status of an error; 500 for an error without one."""
     return STATUS.get(type(error), 500)
 
 
 def body(status: int, message: str, **more: Any) -> bytes:
-    """A problem document for an HTTP status, with more members: `uuid` when a write may still be stored."""
+    """A problem document; `more` are further members, such as `uuid` of a message that may still be stored."""
     members = {
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
@@ -66,13 +66,13 @@ def body(status: int, message: str, **more: Any) -> bytes:
 
 
 def headers(status: int) -> list[tuple[str, str]]:
-    """The headers that belong to a problem document of this status."""
-    found = [("Content-Type", MEDIA_TYPE)]
+    """The headers of a problem document of this status."""
+    result = [("Content-Type", MEDIA_TYPE)]
     match status:
         case http.HTTPStatus.SERVICE_UNAVAILABLE | http.HTTPStatus.TOO_MANY_REQUESTS:
-            found.append(("Retry-After", str(RETRY_AFTER_S)))
+            result.append(("Retry-After", str(RETRY_AFTER_S)))
         case http.HTTPStatus.UNAUTHORIZED:
-            found.append(("WWW-Authenticate", 'Bearer realm="threefold"'))
+            result.append(("WWW-Authenticate", 'Bearer realm="threefold"'))
         case http.HTTPStatus.FORBIDDEN:
-            found.append(("WWW-Authenticate", 'Bearer realm="threefold", error="insufficient_scope"'))
-    return found
+            result.append(("WWW-Authenticate", 'Bearer realm="threefold", error="insufficient_scope"'))
+    return result

@@ -1,4 +1,4 @@
-"""Reads the query of `GET /v1/messages`. Pure."""
+"""Parses the query parameters of `GET /v1/messages`. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,22 +10,22 @@ from common import ids
 from common.errors import RequestError
 from common.protocol.messages import PAGE_MESSAGES, UUID
 
-LIMIT = 100  # messages in a page, when nothing is said
-KNOWN = ("after", "limit", "from", "to", "order")
+LIMIT = 100  # messages in a page by default
+PARAMETERS = ("after", "limit", "from", "to", "order")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HIGHEST_MS = (1 << 48) - 1  # that an id carries
+_HIGHEST_MS = (1 << 48) - 1  # the highest time that an id can carry
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which messages are wanted.
+    """Which messages a client wants.
 
     Attributes:
-        after, before: ids between which they are, both left out; "" for no bound.
-        limit: most of them in one page.
-        newest_first: the order.
-        given: the parameters as they came.
+        after, before: exclusive bounds of the message ids; "" for no bound.
+        limit: most messages in one page.
+        newest_first: descending order of ids.
+        given: the parameters as the client sent them.
     """
 
     after: str = ""
@@ -40,12 +40,12 @@ class Query:
 
 
 def parse(given: Mapping[str, str]) -> Query:
-    """What the parameters say.
+    """The query that the parameters describe.
 
     Raises:
-        RequestError: one is unknown or wrong; it is named, with what is allowed.
+        RequestError: a parameter is unknown or not valid; the error names it and what is allowed.
     """
-    refuse_unknown(given, KNOWN)
+    refuse_unknown(given, PARAMETERS)
     if (order := given.get("order", "asc")) not in ("asc", "desc"):
         raise RequestError(f"order must be asc or desc, not {order[:40]!r}")
     cursor = message_id(given["after"], "after") if given.get("after") else ""
@@ -62,23 +62,23 @@ def parse(given: Mapping[str, str]) -> Query:
 
 
 def refuse_unknown(given: Mapping[str, str], known: Sequence[str], where: str = "") -> None:
-    """Raise RequestError for a parameter that is not known."""
+    """Raise RequestError for a parameter that is not in `known`; `where` is added to the message."""
     if unknown := sorted(given.keys() - known):
         raise RequestError(f"there is no parameter {unknown[0][:40]!r}{where}; known: {', '.join(known)}")
 
 
 def single(given: Mapping[str, str | list[str]]) -> dict[str, str]:
-    """Parameters that are each given once; raises RequestError, which names one that is not."""
-    found: dict[str, str] = {}
+    """The same parameters, each with one value; raises RequestError if one is given more than once."""
+    values: dict[str, str] = {}
     for name, value in given.items():
         if not isinstance(value, str):
             raise RequestError(f"{name[:40]} is given {len(value)} times")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def message_id(text: str, name: str) -> str:
-    """A message id in its canonical form; raises RequestError, which calls it `name`."""
+    """A message id in lower case; raises RequestError, which refers to the parameter as `name`."""
     if not re.fullmatch(UUID, lowered := text.lower()):
         raise RequestError(f"{name} must be the id of a message, a UUID such as {ids.first_id(0)}")
     return lowered
@@ -91,10 +91,10 @@ def _limit(text: str) -> int:
 
 
 def _ms(text: str, name: str) -> int:
-    """Milliseconds since 1970, rounded up: so `from` takes nothing earlier in, and `to` leaves nothing earlier out."""
+    """Milliseconds since 1970, rounded up: `from` then includes nothing earlier, and `to` excludes nothing earlier."""
     try:
-        moment = datetime.fromisoformat(text.replace(" ", "+"))  # what an unescaped + in a URL has become
-        found = -((_EPOCH - moment) // timedelta(milliseconds=1))
-    except (ValueError, TypeError, OverflowError) as error:  # TypeError: it has no offset
+        moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + in a URL arrives as a blank
+        ms = -((_EPOCH - moment) // timedelta(milliseconds=1))
+    except (ValueError, TypeError, OverflowError) as error:  # TypeError: the time has no offset
         raise RequestError(f"{name} must be a time as RFC 3339 has it, such as 2026-11-24T08:00:00Z") from error
-    return min(max(found, 1), _HIGHEST_MS)
+    return min(max(ms, 1), _HIGHEST_MS)

@@ -1,4 +1,4 @@
-"""The resources of the HTTP interface: requests are read here, and answered with the help of `facade.client`."""
+"""The Falcon resources: parse requests, call `facade.client`, and form responses."""
 
 from collections.abc import Callable, Generator
 
@@ -20,7 +20,7 @@ from facade.streams.subscriptions import Subscriptions
 
 
 class FacadeResource:
-    """`/facade`: the interface of existing clients.
+    """`/facade`: the interface for existing clients.
 
     Args:
         client, streams, limits, new_id: see `facade.app.create_app`.
@@ -80,16 +80,16 @@ class MessagesResource:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message, or a batch."""
         content = request.bounded_stream.read(self._limits.batch_bytes + 1)
-        found = body.messages(request.content_type, content, self._limits)
-        if isinstance(found, str):
-            stored = _append(self._client, Entry(self._new_id(), found), request, response, self._limits)
+        texts = body.messages(request.content_type, content, self._limits)
+        if isinstance(texts, str):
+            stored = _append(self._client, Entry(self._new_id(), texts), request, response, self._limits)
             response.status = falcon.HTTP_201
             response.location = f"/v1/messages/{stored.id}"
             response.data = _json(schema.StoredMessage(stored.id, ids.time_text(stored.id)))
             return
         if request.get_header("Idempotency-Key") is not None:
             raise RequestError("Idempotency-Key belongs to one message, not to a batch")
-        outcome = batch.store_batch(self._client, found, self._new_id, request.context.timing)
+        outcome = batch.store_batch(self._client, texts, self._new_id, request.context.timing)
         response.set_header("X-Logging-Node", ", ".join(outcome.nodes))
         if outcome.failure is None:
             response.data = _json({"results": outcome.results})
@@ -156,40 +156,40 @@ class MessagesResource:
 
 
 class MessageResource:
-    """`/v1/messages/ID`: one message."""
+    """`/v1/messages/{message_id}`: one message."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def on_get(self, request: falcon.Request, response: falcon.Response, message_id: str) -> None:
         """Answer with one message, or with 404."""
-        found, node = self._client.find(query.message_id(message_id, "the id"), request.context.timing)
+        entry, node = self._client.find(query.message_id(message_id, "the id"), request.context.timing)
         response.set_header("X-Logging-Node", node)
-        if found is None:
+        if entry is None:
             raise MissingError(f"there is no message {message_id}")
-        response.data = _json(responses.message_body(found))
+        response.data = _json(responses.message_body(entry))
         response.cache_control = ["max-age=31536000", "immutable"]
 
     on_head = on_get
 
 
 class DocumentResource:
-    """A response that is made as a whole, with an entity tag if it has one."""
+    """Serves a document, with its entity tag if it has one."""
 
     def __init__(self, make: MakeDocument) -> None:
         self._make = make
 
-    def on_get(self, request: falcon.Request, response: falcon.Response, **found: str) -> None:
+    def on_get(self, request: falcon.Request, response: falcon.Response, **path_params: str) -> None:
         """Answer with the document, or with 304 if the client has it already."""
-        document = self._make({**request.params, **found})
+        document = self._make({**request.params, **path_params})
         response.status = falcon.code_to_http_status(document.status)
         response.content_type = document.media_type
         response.set_headers(document.headers)
         if document.gzipped:
             response.append_header("Vary", "Accept-Encoding")
         if document.etag:
-            response.etag = falcon.ETag.loads(f'W/"{document.etag}"')  # gzip changes the bytes
-            if any(known in ("*", document.etag) for known in request.if_none_match or ()):
+            response.etag = falcon.ETag.loads(f'W/"{document.etag}"')  # weak, because gzip changes the bytes
+            if any(tag in ("*", document.etag) for tag in request.if_none_match or ()):
                 response.status = falcon.HTTP_304
                 return
         response.data = document.body
@@ -203,7 +203,7 @@ class DocumentResource:
 def _append(
     client: Client, entry: Entry, request: falcon.Request, response: falcon.Response, limits: Limits
 ) -> Acknowledgement:
-    """Store one message, and name in the headers the node, and whether the idempotency key had stored it before."""
+    """Store one message; set the headers that name the node and mark a repeated idempotency key."""
     key = body.idempotency_key(request.get_header("Idempotency-Key"), limits)
     stored = client.append(*entry, key, request.context.timing)
     response.set_header("X-Logging-Node", stored.node)
@@ -215,7 +215,7 @@ def _append(
 def _stream(
     response: falcon.Response, chunks: Generator[bytes, None, None], streams: responses.StreamSemaphore | None
 ) -> None:
-    """Stream chunks; `streams` bounds how many responses do so at once, None: this one does not count."""
+    """Stream chunks; raises OverloadError if `streams` has none left. None: this stream is not counted."""
     if streams and not streams.acquire():
         raise OverloadError(f"{streams.limit} streams are open, which is the limit")
     response.stream = responses.Stream(chunks, streams.release if streams else lambda: None)

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers about messages. The texts beside the fields are those of the API's description."""
+"""The bodies of requests and responses. The texts of the fields appear in the description of the API."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,15 +9,15 @@ from common.protocol.messages import UUID
 Id = Annotated[
     str,
     Meta(
-        description="UUIDv7: the order of the ids is the order of the times at which they were made",
+        description="A UUIDv7: ids sort by the time at which they were made",
         pattern=f"^{UUID}$",
         examples=["01a20c21-40b9-743e-8cff-65c316df4a96"],
     ),
 ]
 Time = Annotated[
-    str, Meta(description="RFC 3339, in UTC: when the id was made", extra_json_schema={"format": "date-time"})
+    str, Meta(description="Time at which the id was made (RFC 3339, UTC)", extra_json_schema={"format": "date-time"})
 ]
-Text = Annotated[str, Meta(description="the text: at most 65,536 bytes of UTF-8", min_length=1, max_length=65_536)]
+Text = Annotated[str, Meta(description="The text: at most 65,536 bytes of UTF-8", min_length=1, max_length=65_536)]
 
 
 class NewMessage(Struct, frozen=True):
@@ -27,21 +27,21 @@ class NewMessage(Struct, frozen=True):
 
 
 class StoredReply(Struct, frozen=True):
-    """What `POST /facade` answers."""
+    """The response to `POST /facade`."""
 
-    status: Annotated[Literal["success"], Meta(description="always `success`: else the answer is a problem")]
+    status: Annotated[Literal["success"], Meta(description="Always `success`; any failure is a problem document")]
     uuid: Id
 
 
 class LogsReply(Struct, frozen=True):
-    """What `GET /facade` answers."""
+    """The response to `GET /facade`."""
 
-    logs: Annotated[list[str], Meta(description="the texts of all messages, in the order of their ids")]
-    message: Annotated[str, Meta(description="the static text of the messages service")]
+    logs: Annotated[list[str], Meta(description="The texts of all messages, in the order of their ids")]
+    message: Annotated[str, Meta(description="The static text of the messages service")]
 
 
 class StoredMessage(Struct, frozen=True):
-    """A message that is stored."""
+    """A message that was stored."""
 
     id: Id
     time: Time
@@ -52,89 +52,89 @@ class MessageBody(Struct, frozen=True):
 
     id: Id
     time: Time
-    msg: Annotated[str, Meta(description="its text")]
-    node: Annotated[str, Meta(description="host:port of the node that took it; only of one that has just come")] | (
+    msg: Annotated[str, Meta(description="Text of the message")]
+    node: Annotated[str, Meta(description="host:port of the accepting node; only in streams of new messages")] | (
         UnsetType
     ) = UNSET
 
 
 class MessagePage(Struct, frozen=True):
-    """Some messages in the order that was asked for."""
+    """A page of messages in the requested order."""
 
-    messages: Annotated[list[MessageBody], Meta(description="at most `limit`, and about 1 MiB of text")]
+    messages: Annotated[list[MessageBody], Meta(description="At most `limit` messages, with about 1 MiB of text")]
     next: Annotated[
-        str | None, Meta(description="the cursor of the next page, for `after`; null when there are no more")
+        str | None, Meta(description="Cursor of the next page, for the parameter `after`; null on the last page")
     ]
 
 
 class BatchResult(Struct, frozen=True):
-    """What became of one message of a batch: an id and a time if it is, or perhaps is, stored; else what is wrong."""
+    """The result for one message of a batch: id and time of a valid message, index and error of a failed one."""
 
     id: Id | UnsetType = UNSET
     time: Time | UnsetType = UNSET
-    index: Annotated[int, Meta(description="its place in the batch, from 0", ge=0)] | UnsetType = UNSET
-    message: Annotated[str, Meta(description="why it is not stored, in one sentence")] | UnsetType = UNSET
+    index: Annotated[int, Meta(description="Position in the batch, from 0", ge=0)] | UnsetType = UNSET
+    message: Annotated[str, Meta(description="Why it is not, or may not be, stored: one sentence")] | UnsetType = UNSET
 
 
 class BatchResults(Struct, frozen=True):
-    """What became of a batch."""
+    """The results of a batch."""
 
-    results: Annotated[list[BatchResult], Meta(description="one for each message, in their order")]
+    results: Annotated[list[BatchResult], Meta(description="One result for each message, in the order of the batch")]
 
 
 class HealthStatus(Struct, frozen=True):
-    """That a facade lives, or is ready."""
+    """The health of a facade: alive, or ready to store messages."""
 
-    status: Annotated[Literal["alive", "ready"], Meta(description="what was asked for is so")]
-    draining: Annotated[bool, Meta(description="with `verbose`: this facade was told to stop")] | UnsetType = UNSET
+    status: Annotated[Literal["alive", "ready"], Meta(description="`alive` from `/livez`, `ready` from `/readyz`")]
+    draining: Annotated[bool, Meta(description="With `verbose`: this facade is stopping")] | UnsetType = UNSET
     logging_nodes: (
-        Annotated[dict[str, str], Meta(description="with `verbose`: what each logging node says that it can do")]
+        Annotated[dict[str, str], Meta(description="With `verbose`: the state of each logging node, by host:port")]
         | UnsetType
     ) = UNSET
 
 
 class ClientLimits(Struct, frozen=True, kw_only=True):
-    """What a facade takes; what is over a limit is refused with a sentence that names it."""
+    """The limits of a facade. A request that exceeds one is refused with an error that names the limit."""
 
-    message_bytes: Annotated[int, Meta(description="of one text in UTF-8")]
-    body_bytes: Annotated[int, Meta(description="of the body of one message")]
-    batch_bytes: Annotated[int, Meta(description="of the body of many messages")]
-    batch_messages: Annotated[int, Meta(description="in one request")]
-    page_messages: Annotated[int, Meta(description="most that `limit` may be")]
-    url_bytes: Annotated[int, Meta(description="of the first line of a request")]
-    header_bytes: Annotated[int, Meta(description="of all headers of a request")]
-    idempotency_key_characters: Annotated[int, Meta(description="of an `Idempotency-Key`")]
-    request_id_characters: Annotated[int, Meta(description="of an `X-Request-ID`; a longer one is not taken")]
-    receive_s: Annotated[float, Meta(description="seconds from the first byte of a request to its last")]
-    deadline_s: Annotated[float, Meta(description="seconds for an answer; then 503")]
-    streams: Annotated[int, Meta(description="answers that go on at once; one more is 503")]
-    queued: Annotated[int, Meta(description="requests that may wait for their turn; one more is 503 at once")]
-    connections: Annotated[int, Meta(description="at once; one more is taken for health and status alone")]
-    client_rate: Annotated[str, Meta(description="requests of one client, as `100/second`; empty: no limit")]
+    message_bytes: Annotated[int, Meta(description="Maximum size of one text in bytes of UTF-8")]
+    body_bytes: Annotated[int, Meta(description="Maximum size of a body with one message")]
+    batch_bytes: Annotated[int, Meta(description="Maximum size of a body with many messages")]
+    batch_messages: Annotated[int, Meta(description="Maximum number of messages in one request")]
+    page_messages: Annotated[int, Meta(description="Maximum of the parameter `limit`")]
+    url_bytes: Annotated[int, Meta(description="Maximum length of a URL")]
+    header_bytes: Annotated[int, Meta(description="Maximum size of all headers of a request")]
+    idempotency_key_characters: Annotated[int, Meta(description="Maximum length of an `Idempotency-Key`")]
+    request_id_characters: Annotated[int, Meta(description="Maximum length of `X-Request-ID`; longer ones are ignored")]
+    receive_s: Annotated[float, Meta(description="Maximum seconds between the first and the last byte of a request")]
+    deadline_s: Annotated[float, Meta(description="Seconds after which a request is answered with 503")]
+    streams: Annotated[int, Meta(description="Maximum number of open streams; one more gets 503")]
+    queued: Annotated[int, Meta(description="Maximum number of waiting requests; one more gets 503 at once")]
+    connections: Annotated[int, Meta(description="Maximum number of connections; others get only health and status")]
+    client_rate: Annotated[str, Meta(description="Maximum rate of one client, such as `100/second`; empty: no limit")]
 
 
 class Problem(Struct, frozen=True):
-    """Any answer that is no success (RFC 9457)."""
+    """The body of an error response (RFC 9457)."""
 
-    type: Annotated[str, Meta(description="always `about:blank`: the status says what kind it is")]
-    title: Annotated[str, Meta(description="the phrase of the HTTP status")]
-    status: Annotated[Literal["failure"], Meta(description="always `failure`; older clients read it")]
-    message: Annotated[str, Meta(description="one sentence: what is wrong, and what is allowed")]
-    request_id: Annotated[str, Meta(description="by which the request is found in the logs")]
-    traceparent: Annotated[str, Meta(description="its trace (W3C Trace Context)")]
+    type: Annotated[str, Meta(description="Always `about:blank`: the HTTP status is the type")]
+    title: Annotated[str, Meta(description="Reason phrase of the HTTP status")]
+    status: Annotated[Literal["failure"], Meta(description="Always `failure`; older clients read it")]
+    message: Annotated[str, Meta(description="One sentence: what is wrong, and what is allowed")]
+    request_id: Annotated[str, Meta(description="Id by which the request can be found in the logs")]
+    traceparent: Annotated[str, Meta(description="Trace of the request (W3C Trace Context)")]
     uuid: (
-        Annotated[str, Meta(description="of a message that was sent to a node and may still be stored")] | UnsetType
+        Annotated[str, Meta(description="Id of a message that was sent to a node and may still be stored")] | UnsetType
     ) = UNSET
-    results: Annotated[list[BatchResult], Meta(description="of a batch of which not all is stored")] | UnsetType = UNSET
-    draining: Annotated[bool, Meta(description="of `/readyz?verbose`")] | UnsetType = UNSET
-    logging_nodes: Annotated[dict[str, str], Meta(description="of `/readyz?verbose`")] | UnsetType = UNSET
+    results: Annotated[list[BatchResult], Meta(description="Results of a partly stored batch")] | UnsetType = UNSET
+    draining: Annotated[bool, Meta(description="From `/readyz?verbose`")] | UnsetType = UNSET
+    logging_nodes: Annotated[dict[str, str], Meta(description="From `/readyz?verbose`")] | UnsetType = UNSET
 
 
-Lines = Annotated[Any, Meta(description="a MessageBody as JSON in each line")]
+Lines = Annotated[Any, Meta(description="One MessageBody as JSON in each line")]
 Events = Annotated[
     Any,
     Meta(
-        description="server-sent events: `id` is that of a message, `data` a message as JSON; a client that comes back "
+        description="Server-sent events: `id` is the id of a message, `data` the message as JSON; to resume, a client "
         "sends `Last-Event-ID`"
     ),
 ]

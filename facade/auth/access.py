@@ -1,4 +1,4 @@
-"""Permissions and rate limits: which client may do what, and how often. No I/O."""
+"""Permissions and rate limits of clients. No I/O."""
 
 import math
 import time
@@ -18,8 +18,8 @@ class Access:
     """Checks the requests of one facade.
 
     Args:
-        tokens: of the clients; None: every client may do everything.
-        rate: requests of one client, as `100/second`; "" for no limit.
+        tokens: the tokens of clients; None: every client may do everything.
+        rate: most requests of one client, such as `100/second`; "" for no limit.
     """
 
     def __init__(self, tokens: Tokens | None = None, rate: str = "") -> None:
@@ -37,13 +37,14 @@ class Access:
 
         Args:
             method: in capitals.
-            path: the template of the route, `/v1/messages/{message_id}`; with `?verbose` if the request has that.
-            authorization: the header.
+            path: the template of the route, such as `/v1/messages/{message_id}`, with `?verbose` if the request has it.
+            authorization: the value of the Authorization header.
             address: the client's IP address.
 
         Raises:
-            UnauthenticatedError, ForbiddenError: the token is missing or wrong, or does not allow that.
-            RateError: the client has sent as many requests as it may.
+            UnauthenticatedError: the token is missing or unknown.
+            ForbiddenError: the token does not allow the request.
+            RateError: the client has sent too many requests.
         """
         if path in OPEN:
             return
@@ -53,13 +54,13 @@ class Access:
         try:
             token = _find_token(self._tokens, authorization)
         except UnauthenticatedError:
-            self._count("address", address)  # else tokens could be tried without end
+            self._count("address", address)  # limits how many tokens a client can try
             raise
         self._count("token", token.name)
         _check(token, _needed(method, path))
 
     def is_allowed(self, method: str, path: str, authorization: str | None) -> bool:
-        """True if a request that was allowed still is: its token may have been removed. Does not count it."""
+        """True if a request that was allowed still is, because its token still exists. Does not count the request."""
         try:
             if self._tokens and path not in OPEN:
                 _check(_find_token(self._tokens, authorization), _needed(method, path))
@@ -68,7 +69,7 @@ class Access:
         return True
 
     def _count(self, kind: str, client: str) -> None:
-        """Count a request of a client; raises RateError."""
+        """Count a request of a client; raises RateError if it exceeds the rate."""
         if self._rate and self._limiter and not self._limiter.hit(self._rate, kind, client):
             reset_s, _ = self._limiter.get_window_stats(self._rate, kind, client)
             raise RateError(f"{client} has sent over {self._rate}", max(1, math.ceil(reset_s - time.time())))
@@ -80,7 +81,7 @@ def _find_token(tokens: Tokens, authorization: str | None) -> Token:
     if not sent or kind.lower() != "bearer":
         raise UnauthenticatedError("a token is needed: Authorization: Bearer TOKEN")
     if (token := tokens.find(sent.strip())) is None:
-        raise UnauthenticatedError("the token is not known here")
+        raise UnauthenticatedError("the token is not known")
     return token
 
 

@@ -1,4 +1,4 @@
-"""The bearer tokens of clients: a file of hashes, read again when it changes."""
+"""The bearer tokens of clients: a file of their hashes, which is read again when it changes."""
 
 import enum
 import hashlib
@@ -18,27 +18,27 @@ from common.errors import ConfigError
 
 log = structlog.get_logger()
 
-LOOK_S = 1.0  # between two looks at the file
-TOKEN_BYTES = 32  # of chance in a token: so it cannot be guessed, and a fast hash is enough
+CHECK_INTERVAL_S = 1.0  # between two checks whether the file has changed
+TOKEN_BYTES = 32  # of randomness in a token: it cannot be guessed, so a fast hash is enough
 
 
 class Scope(enum.StrEnum):
     """What a token allows."""
 
-    READ = "read"  # to read messages, and to follow
-    WRITE = "write"  # to store messages
-    ADMIN = "admin"  # both, and how the cluster is: its status, its history and its metrics
+    READ = "read"  # read and follow messages
+    WRITE = "write"  # store messages
+    ADMIN = "admin"  # both of them, and read the status, history and metrics of the cluster
 
 
 class Token(Struct, frozen=True, forbid_unknown_fields=True):
-    """A token as the file has it: a name for people, what it allows, and the hash of what a client sends."""
+    """A token in the file: a name for people, its scopes, and the SHA-256 hash of what a client sends."""
 
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,64}$")]
     scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=3)]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
     def allows(self, scope: Scope) -> bool:
-        """Whether it may do that."""
+        """True if the token has the scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
@@ -50,70 +50,70 @@ class Tokens:
     """The tokens in a file.
 
     Args:
-        file: written by `python -m scripts.tokens`.
-        clock: the time now, in seconds from any start.
+        file: the file, written by `python -m scripts.tokens`.
+        clock: seconds from any start.
 
     Raises:
-        ConfigError: it cannot be read, or is not valid.
+        ConfigError: the file cannot be read, or is not valid.
     """
 
     def __init__(self, file: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._file = file
         self._clock = clock
         self._lock = threading.Lock()
-        self._looked_s = clock()
-        self._seen = _seen(file)
-        self._known = read(file)
+        self._checked_s = clock()
+        self._version = _version(file)
+        self._tokens = read(file)
 
     def find(self, sent: str) -> Token | None:
-        """Whose token was sent; None for nobody's. All are compared, each in constant time."""
+        """The token that a client sent; None if it is unknown. Compares with all tokens, each in constant time."""
         self._refresh()
         digest = digest_of(sent)
         found = None
-        for token in self._known:
+        for token in self._tokens:
             if hmac.compare_digest(token.sha256, digest):
                 found = token
         return found
 
     def _refresh(self) -> None:
-        """Read the file again, if it changed; while it is not valid, what was known stays."""
+        """Read the file again if it has changed; if it is not valid, keep the previous tokens."""
         with self._lock:
-            if (now_s := self._clock()) - self._looked_s < LOOK_S:
+            if (now_s := self._clock()) - self._checked_s < CHECK_INTERVAL_S:
                 return
-            self._looked_s = now_s
-            if (seen := _seen(self._file)) == self._seen:
+            self._checked_s = now_s
+            if (version := _version(self._file)) == self._version:
                 return
-            self._seen = seen
+            self._version = version
             try:
-                self._known = read(self._file)
-                log.info("tokens changed", count=len(self._known))
+                self._tokens = read(self._file)
+                log.info("tokens changed", count=len(self._tokens))
             except ConfigError as error:
-                log.error("tokens not read again, the ones before stay", reason=error)  # noqa: TRY400 (no defect)
+                log.error("tokens not reloaded, the previous ones stay in use", reason=error)  # noqa: TRY400 (no defect)
 
 
 def digest_of(token: str) -> str:
-    """The hash under which the file has a token."""
+    """The hash of a token, as it is in the file."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read(file: Path) -> tuple[Token, ...]:
     """The tokens in a file; raises ConfigError."""
     try:
-        known = msgspec.convert(tomli.loads(file.read_text()), _File).token
+        tokens = msgspec.convert(tomli.loads(file.read_text()), _File).token
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read the tokens {file}: {reason}") from error
     except (tomli.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{file} is no file of tokens: {error}") from error
-    if len({token.name for token in known}) < len(known):
+    if len({token.name for token in tokens}) < len(tokens):
         raise ConfigError(f"{file}: two tokens have one name")
-    return known
+    return tokens
 
 
-def _seen(file: Path) -> tuple[int, int, int] | None:
-    """What changes when a file does."""
+def _version(file: Path) -> tuple[int, int, int] | None:
+    """Values that differ when the file has changed: time, size and inode; None if there is no file."""
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,1 +1,1 @@
-"""What a facade asks of registries and nodes."""
+"""The client of registries and nodes: discovery, retries, failure detection and batching."""

@@ -1,7 +1,6 @@
-"""Stores messages at the logging nodes. Messages that several clients post at once travel as one request.
+"""Stores messages at the logging nodes. Messages that several clients post at the same time are sent as one request.
 
-A message is safe to send to the next node after a failure, because it has an id: a node that has it already stores
-nothing.
+After a failure it is safe to send a message to the next node, because a node ignores a message whose id it already has.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,13 +29,13 @@ from facade.server.scheduler import Scheduler
 
 log = structlog.get_logger()
 
-BATCH_BYTES = 524_288  # of text in one request to a node: with ids and lengths it stays below REQUEST_BYTES
+BATCH_BYTES = 524_288  # of text in one request to a node, which with ids and lengths stays below REQUEST_BYTES
 
 ReplyType = TypeVar("ReplyType", bound=WireMessage)
 
 
 class AskService(Protocol):
-    """Asks any node of a service; see Client.ask."""
+    """The type of `Client.ask`: sends a request to any node of a service."""
 
     def __call__(
         self,
@@ -48,11 +47,15 @@ class AskService(Protocol):
         policy: RetryPolicy | None = None,
         timing: Timing | None = None,
     ) -> ReplyType:
-        """The first good answer."""
+        """The first good answer; see Client.ask."""
 
 
 class Acknowledgement(NamedTuple):
-    """A message is stored under `id`: `node` (host:port) accepted it, or its idempotency key had stored it before."""
+    """A message is stored under `id`; `node` (host:port) accepted it, or found it under its key.
+
+    Attributes:
+        replayed: the message was already stored under its idempotency key.
+    """
 
     id: str
     node: str
@@ -61,7 +64,7 @@ class Acknowledgement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _PendingAppend:
-    """A message that waits for its batch since `began_s`, and the client request that it belongs to."""
+    """A message that has waited for its batch since `began_s`, with the context of its client request."""
 
     entry: Entry
     timing: Timing
@@ -69,7 +72,7 @@ class _PendingAppend:
     context: RequestContext
 
     def leave_queue(self, now_s: float) -> float:
-        """Record the seconds for which it waited, and return them."""
+        """Record and return how many seconds the message waited."""
         waited_s = max(now_s - self.began_s, 0.0)
         self.timing.add("queue", waited_s)
         return waited_s
@@ -79,9 +82,9 @@ class Appender:
     """Stores messages for all requests of a facade.
 
     Args:
-        scheduler: of the requests.
-        ask: asks a service.
-        policy: the time limits of one message; its wait for a batch counts.
+        scheduler: runs the requests.
+        ask: sends a request to a service.
+        policy: the time limits of one message, including its wait for a batch.
         clock: seconds from any start.
     """
 
@@ -94,7 +97,7 @@ class Appender:
         )
 
     def append(self, message_id: str, text: str, key: str | None, timing: Timing) -> Acknowledgement:
-        """Store one message; see Client.append. One with an idempotency key is not batched with others."""
+        """Store one message; see Client.append. A message with an idempotency key is sent alone."""
         entry = Entry(message_id, text)
         if key is not None:
             return self._append_keyed(entry, key, timing)
@@ -130,7 +133,7 @@ class Appender:
         return Acknowledgement(stored_as, appended.node, replayed=stored_as != entry.id)
 
     def _send_batch(self, batch: Sequence[_PendingAppend]) -> Callable[[_PendingAppend], Acknowledgement]:
-        """Store the messages of several clients as one request; returns what each of the clients gets."""
+        """Store the messages of several clients as one request; returns a function that makes each client's result."""
         now_s, timing, failures = self._clock(), Timing(), list[PeerError]()
         policy = self._remaining(max(pending.leave_queue(now_s) for pending in batch))
         request = Append(
@@ -156,13 +159,13 @@ class Appender:
         return result
 
     def _remaining(self, waited_s: float) -> RetryPolicy:
-        """The time limits of a request that has waited; there is always time for one attempt."""
+        """The time limits of a request after its wait; they always allow one attempt."""
         left_s = max(self._policy.deadline_s - waited_s, self._policy.attempt_timeout_s)
         return replace(self._policy, deadline_s=left_s)
 
 
 def _log_stored(node: str, batch: Sequence[_PendingAppend]) -> None:
-    """Log one line for all messages of a batch."""
+    """Log one line for all messages of a stored batch."""
     log.info(
         "stored",
         node=node,
@@ -173,7 +176,7 @@ def _log_stored(node: str, batch: Sequence[_PendingAppend]) -> None:
 
 
 def write_error(message_id: str, failures: Sequence[PeerError], error: UnavailableError) -> ServiceError:
-    """The error for a message that no node confirmed: its outcome is unknown if a request was sent and not answered."""
+    """The error for a message that no node confirmed; the outcome is unknown if an attempt got no answer."""
     if any(isinstance(failure, AttemptUnknownError) for failure in failures):
         return OutcomeUnknownError(message_id, str(failures[-1]))
     return UnavailableError(error.service, error.reason)

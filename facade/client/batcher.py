@@ -1,8 +1,8 @@
 """Group commit: items that wait at the same time are sent as one batch.
 
-A batch costs three nodes about 3 ms, however many messages it has, and each message in it 0.05 ms. So a batch leaves
-when the loop has nothing else to do: requests that have arrived, and answers that let clients send more, come first. A
-single client does not wait, and the messages of 32 busy ones travel together.
+A batch costs three nodes about 3 ms of work, and each message in it another 0.05 ms. So a batch is sent when the loop
+has nothing else to do, after it has read all requests that arrived and sent all answers that let clients post again.
+A single client does not wait, and the messages of 32 busy clients share a batch.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from typing import Generic, TypeVar
 from common.batches import batched
 from facade.server.scheduler import Scheduler
 
-BATCHES_IN_FLIGHT = 2  # the next batch fills meanwhile
+BATCHES_IN_FLIGHT = 2  # most at once; the next batch fills meanwhile
 MAX_ITEMS = 200  # in one batch: some milliseconds of work for a node
-MAX_WAIT_S = 0.01  # for an idle loop
+MAX_WAIT_S = 0.01  # for the loop to become idle
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True, eq=False)
 class _Pending(Generic[Item, Result]):
-    """An item that waits, and the function that will make its result."""
+    """A waiting item, and the future of the function that makes its result."""
 
     item: Item
     result: "asyncio.Future[Callable[[Item], Result]]"
@@ -33,12 +33,12 @@ class Batcher(Generic[Item, Result]):
     """Sends waiting items in batches, each from a greenlet of its own.
 
     Args:
-        scheduler: of the greenlets.
+        scheduler: runs the greenlets.
         send: sends a batch, and returns a function that makes the result of each item, or raises its error.
         size: bytes of an item.
-        max_bytes: of one batch; an item that is larger travels alone.
-        max_items: of one batch.
-        in_flight: most batches at once.
+        max_bytes: most bytes of one batch; a larger item is sent alone.
+        max_items: most items of one batch.
+        in_flight: most batches in flight at once.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Batcher(Generic[Item, Result]):
         self._scheduled = False
 
     def submit(self, item: Item, *, timeout_s: float) -> Result:
-        """Wait until a batch has carried the item, and return its result.
+        """Wait until the item was sent in a batch, and return its result.
 
         Raises:
             TimeoutError: no batch took the item within `timeout_s`; it was not sent.
-            Exception: what `send`, or its function, raises.
+            Exception: whatever `send`, or the function that it returned, raises.
         """
         own: _Pending[Item, Result] = _Pending(item, self._scheduler.create_future())
         self._pending.append(own)
@@ -85,7 +85,7 @@ class Batcher(Generic[Item, Result]):
             self._scheduler.when_idle(self._send_pending, MAX_WAIT_S)
 
     def _send_pending(self) -> None:
-        """Send the waiting items, as far as batches are free."""
+        """Send the waiting items in batches, up to the limit of batches in flight."""
         self._scheduled = False
         while self._free and self._pending:
             batch = next(

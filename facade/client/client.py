@@ -1,4 +1,4 @@
-"""The client of the other services: asks any node of a service, and falls back from one address to the next."""
+"""The client of the other services: sends requests to any node of a service, and falls back to the next on failure."""
 
 import contextlib
 import random
@@ -48,25 +48,28 @@ from facade.server.scheduler import Scheduler
 
 log = structlog.get_logger()
 
-ONE_ROUND = RetryPolicy(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for answers that a reader can do without
-TAIL_MARGIN_S = 1.0  # beside the time for which a node keeps a Tail waiting
+ONE_ROUND = RetryPolicy(attempt_timeout_s=0.5, deadline_s=2.0, rounds=1)  # for answers that a client can do without
+TAIL_MARGIN_S = 1.0  # added to the time for which a node holds a Tail request
 
 ReplyType = TypeVar("ReplyType", bound=WireMessage)
 
 
 class Client:
-    """Asks services by name, for all requests of a facade.
+    """Sends requests to services by name; shared by all requests of a facade.
 
     Args:
-        scheduler: of the requests.
-        transport: carries requests.
+        scheduler: runs the requests.
+        transport: carries the requests.
         registries: host:port of each registry; one of them is asked before every access.
         policy: the time limits of one request.
-        detector: knows which addresses did not answer lately; attempts at nodes tell it.
+        detector: the failure detector, which is updated after each attempt.
         statistics: counts attempts.
-        session: what clients of this facade have seen.
+        session: the session vector of this facade.
         clock: seconds from any start.
-        shuffled: the addresses in random order.
+        shuffled: returns addresses in random order.
+
+    Attributes:
+        refusal: why the nodes refuse messages of this facade; "" after an append that they accepted.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Client:
         self._detector = detector
         self._statistics = statistics or NodeStatistics()
         self._session = session or Session(clock=clock)
-        self.refusal = ""  # why the nodes refuse messages of this facade, since the last append that they accepted
+        self.refusal = ""
         self._clock = clock
         self._shuffled = shuffled
         self._discovery = Discovery(scheduler, registries, self._try, detector, self._statistics)
@@ -97,25 +100,25 @@ class Client:
     def append(
         self, message_id: str, text: str, key: str | None = None, timing: Timing | None = None
     ) -> Acknowledgement:
-        """Store a message at any logging node; because it has an id, the next node can be tried after a failure.
+        """Store a message at any logging node; its id makes it safe to try the next node after a failure.
 
-        With an idempotency `key` it is stored under the id with which the key came first.
+        A message with an idempotency `key` is stored under the id of the first message with this key.
 
         Raises:
-            KeyConflictError: the key came with another text before.
+            KeyConflictError: the key was used with another text before.
             UnavailableError: the message is certainly not stored.
             OutcomeUnknownError: the message was sent, and no node confirmed it before the deadline.
         """
         return self._appender.append(message_id, text, key, timing or Timing())
 
     def append_all(self, entries: Sequence[Entry], timing: Timing | None = None) -> Appended:
-        """Store messages that have ids, at any logging node; messages that are there already stay as they are.
+        """Store messages at any logging node; a message whose id is already stored is ignored.
 
-        There may be at most PAGE_MESSAGES of them, with at most BATCH_BYTES of text.
+        At most PAGE_MESSAGES messages, with at most BATCH_BYTES of text.
 
         Raises:
-            UnavailableError: certainly none is stored.
-            OutcomeUnknownError: no node confirmed them; some may be stored, and all may be sent again.
+            UnavailableError: certainly no message is stored.
+            OutcomeUnknownError: no node confirmed the messages; some may be stored, and all may be sent again.
         """
         return self._appender.append_all(entries, timing or Timing())
 
@@ -128,7 +131,7 @@ class Client:
         newest_first: bool = False,
         timing: Timing | None = None,
     ) -> Page:
-        """Messages between two ids, from any logging node; raises UnavailableError."""
+        """A page of messages between two ids, both exclusive, from any logging node; raises UnavailableError."""
         request = Read(
             after=after, before=before, limit=limit, newest_first=newest_first, session=self._session.vector()
         )
@@ -138,18 +141,19 @@ class Client:
         return page
 
     def find(self, message_id: str, timing: Timing | None = None) -> tuple[Entry | None, str]:
-        """One message, or None, and the node that answered; raises UnavailableError.
+        """A message by its id, None if there is none, and the node that answered; raises UnavailableError.
 
-        One node is enough: a listed node has every acknowledged message.
+        Asking one node is enough, because a listed node has every acknowledged message.
         """
         page = self.page(ids.previous(message_id), limit=1, timing=timing)
         found = [entry for entry in page.entries if entry.id == message_id]
         return (found[0] if found else None), page.node
 
     def tail(self, journal: str, after: int, node: str) -> Tailed:
-        """What a journal received after a number, from `node` if it answers, else the end of another node's journal.
+        """The messages that a journal received after the number `after`, as a long poll.
 
-        Returns when there is something new, or after TAIL_S.
+        Asks `node` first. If it does not answer, another node returns the end of its own journal. Returns when there
+        are new messages, or after TAIL_S.
 
         Raises:
             UnavailableError: no node answered.
@@ -158,7 +162,7 @@ class Client:
         return self.ask("logging-service", Tail(journal=journal, after=after), Tailed, first=node, policy=policy)
 
     def states(self, *, until_ready: bool) -> Iterator[tuple[str, str]]:
-        """The address and state of each logging node, or why it gave none; with `until_ready` up to a ready one."""
+        """The address and state of each logging node, or why it has none; with `until_ready`, stops at a ready node."""
         with contextlib.suppress(UnavailableError):
             for address in self._detector.suspects_last(self._discovery.addresses("logging-service", Timing())):
                 try:
@@ -170,7 +174,7 @@ class Client:
                     return
 
     def description(self) -> str:
-        """The static text of the messages service, without a second round; raises UnavailableError."""
+        """The static text of the messages service. Tries each node once; raises UnavailableError."""
         return self.ask("messages-service", Describe(), Description, policy=ONE_ROUND).text
 
     def ask(
@@ -184,16 +188,16 @@ class Client:
         first: str = "",
         timing: Timing | None = None,
     ) -> ReplyType:
-        """The first good answer of any node of a service.
+        """The first good answer from any node of a service.
 
         Args:
-            service: its name at the registries.
-            request: what is asked.
+            service: the name of the service at the registries.
+            request: the request.
             expect: the type of the reply.
-            failures: failed attempts are appended to it, about 10 a second.
-            policy: time limits, instead of those of this client.
+            failures: a list to which failed attempts are appended, about 10 per second.
+            policy: the time limits, instead of those of this client.
             first: an address that is tried before the others.
-            timing: gets the times of this request.
+            timing: records the durations of this request.
 
         Raises:
             UnavailableError: no node gave a good answer.
@@ -218,14 +222,14 @@ class Client:
                         return self._attempt(step, request, expect, timing)
                     except PeerError as error:
                         if isinstance(error, RefusedError) and error.code == Code.CONFLICT:
-                            raise  # every node would answer the same
+                            raise  # every node would give the same answer
                         failures.append(error)
                         self._note_refusal(service, error)
                         log.warning("trying the next node", service=service, node=step.address, reason=error.reason)
         raise UnavailableError(service, str(failures[-1]) if failures else "it has no address")
 
     def _attempt(self, attempt: Attempt, request: Request, expect: type[ReplyType], timing: Timing) -> ReplyType:
-        """The reply to one attempt, counted; raises PeerError."""
+        """The reply to one attempt, which is counted and timed; raises PeerError."""
         began_s = timing.clock()
         try:
             with timing.measured("node"):
@@ -234,7 +238,7 @@ class Client:
             conflict = isinstance(error, RefusedError) and error.code == Code.CONFLICT
             self._statistics.record(attempt.address, timing.clock() - began_s, "" if conflict else error.kind)
             raise
-        if not isinstance(request, Tail):  # its long wait is no latency
+        if not isinstance(request, Tail):  # the wait of a long poll is not latency
             self._statistics.record(attempt.address, timing.clock() - began_s)
         timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
         if isinstance(reply, Appended):
@@ -243,7 +247,7 @@ class Client:
         return reply
 
     def _note_refusal(self, service: str, error: PeerError) -> None:
-        """Take note of a refusal that concerns this facade rather than the node.
+        """Handle a refusal whose cause is the state of this facade: its session, or its clock.
 
         Raises:
             UnavailableError: no node will accept the request, because the clock of this facade is ahead.
@@ -257,7 +261,7 @@ class Client:
             raise UnavailableError(service, error.reason) from error
 
     def _try(self, address: str, request: Request, expect: type[ReplyType], timeout_s: float) -> ReplyType:
-        """One attempt; an address that gives no answer at all is suspected, one that answers is cleared."""
+        """Make one attempt, and tell the failure detector whether the address answered; raises PeerError."""
         try:
             reply = ask(self._transport, address, request, expect, timeout_s=timeout_s)
         except (UnreachableError, TimedOutError, DisconnectedError):

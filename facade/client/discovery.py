@@ -23,13 +23,13 @@ Attempt = Callable[[str, Request, type[LookupResult], float], LookupResult]
 
 
 class Discovery:
-    """Looks services up for all requests of a facade.
+    """Looks up services for all requests of a facade.
 
     Args:
-        scheduler: of the requests.
-        registries: host:port of each.
+        scheduler: runs the requests.
+        registries: host:port of each registry.
         attempt: sends one request to one registry.
-        detector: knows which registries did not answer lately.
+        detector: the failure detector; suspected registries are asked last.
         statistics: counts the lookups.
     """
 
@@ -52,7 +52,7 @@ class Discovery:
         """The addresses of a service; requests that ask in the same turn of the loop share one lookup.
 
         Raises:
-            UnavailableError: no registry answers, and none has before.
+            UnavailableError: no registry answers, and no earlier answer is known.
         """
         if service not in self._flights:
             self._flights[service] = SingleFlight(

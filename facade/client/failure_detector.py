@@ -1,4 +1,4 @@
-"""Failure detector: which addresses did not answer lately, and the probes that find out when they are back."""
+"""Failure detector: the addresses that recently failed to answer, and the probes that notice when they recover."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from facade.server.scheduler import Event
 
 log = structlog.get_logger()
 
-PROBE_INTERVAL_S = 0.3  # a node that is back gets requests again within this time and one ping
+PROBE_INTERVAL_S = 0.3  # a recovered node gets requests again within this time and one ping
 PING_TIMEOUT_S = 0.25
-SUSPECTS = 1_000  # most addresses to remember: as many as one answer of a registry can name
+SUSPECTS = 1_000  # most suspected addresses: as many as one answer of a registry can have
 
 
 class FailureDetector:
     """The suspected addresses, shared by the requests of a facade. No I/O.
 
-    A suspected address is tried last. So a node that hangs costs one attempt timeout, and nothing more until it has
-    answered a probe.
+    A suspected address is tried last. So a hanging node costs one attempt timeout, and nothing more until it answers a
+    probe.
     """
 
     def __init__(self) -> None:
@@ -48,19 +48,19 @@ class FailureDetector:
         return tuple(self._addresses)
 
     def suspects_last(self, addresses: Sequence[str]) -> list[str]:
-        """The same addresses, the suspected ones after the others, else in the same order."""
+        """The same addresses in the same order, but with the suspected ones after the others."""
         suspects = self._addresses
         return sorted(addresses, key=suspects.__contains__) if suspects else list(addresses)
 
 
 def run_probes(transport: Transport, detector: FailureDetector, stop: Event) -> None:
-    """Probe the suspects every PROBE_INTERVAL_S until `stop` is set; for a greenlet of its own."""
+    """Probe the suspected addresses every PROBE_INTERVAL_S until `stop` is set; for a greenlet of its own."""
     while not stop.wait(PROBE_INTERVAL_S):
         probe_suspects(transport, detector)
 
 
 def probe_suspects(transport: Transport, detector: FailureDetector) -> None:
-    """Ping each suspect once, and clear those that say that they are ready."""
+    """Ping each suspected address once, and clear those that report to be ready."""
     for address in detector.suspects():
         try:
             status = ask(transport, address, Ping(), Status, timeout_s=PING_TIMEOUT_S)

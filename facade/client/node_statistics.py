@@ -1,4 +1,4 @@
-"""Statistics of what a facade asked each node and the registries: attempts, failures by reason, and latency."""
+"""Statistics of the requests to nodes and registries: attempts, failures by reason, and latency."""
 
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from common.discovery.lookup import LookupOutcome
 from common.telemetry.quantiles import quantile
 
-RECENT_ANSWERS = 1_000  # of each node, of which the times are kept
-NODES = 200  # most addresses that are counted; further ones are ignored
+RECENT_ANSWERS = 1_000  # of each node whose durations are kept
+NODES = 200  # most addresses that are counted; further addresses are ignored
 
 
 @dataclass(slots=True)
 class NodeCounts:
-    """Counts of one node.
+    """The counts of one node.
 
     Attributes:
-        answers: requests that it answered.
-        failures: attempts that it did not answer, by reason.
-        recent_s: the times of its last RECENT_ANSWERS answers, in seconds.
+        answers: number of answered requests.
+        failures: number of failed attempts by reason.
+        recent_s: durations of the last RECENT_ANSWERS answered requests, in seconds.
     """
 
     answers: int = 0
@@ -26,23 +26,23 @@ class NodeCounts:
 
     @property
     def errors(self) -> int:
-        """All attempts that it did not answer."""
+        """The number of all failed attempts."""
         return self.failures.total()
 
     def quantile_ms(self, share: float) -> float:
-        """Milliseconds that this share of the recent answers took at most; 0.0 without any."""
+        """The quantile `share` of the recent durations in milliseconds; 0.0 if there are none."""
         return 1_000 * quantile(sorted(self.recent_s), share)
 
 
 class NodeStatistics:
-    """Counts by address, shared by the requests of a facade."""
+    """The counts of all nodes by address, and of lookups; shared by the requests of a facade."""
 
     def __init__(self) -> None:
         self._counts: defaultdict[str, NodeCounts] = defaultdict(NodeCounts)
         self._lookups = Counter(dict.fromkeys(LookupOutcome, 0))
 
     def record(self, address: str, seconds: float, failure: str = "") -> None:
-        """Count an attempt at an address; `failure` is the reason if it was not answered."""
+        """Count an attempt that took `seconds`; `failure` is the reason if it failed."""
         if len(self._counts) < NODES or address in self._counts:
             counts = self._counts[address]
             if failure:
@@ -60,10 +60,10 @@ class NodeStatistics:
         return {str(outcome): count for outcome, count in self._lookups.items()}
 
     def all(self) -> dict[str, NodeCounts]:
-        """The counts of all addresses, as they are now."""
+        """A copy of the counts of all addresses."""
         return {address: self.of(address) for address in list(self._counts)}
 
     def of(self, address: str) -> NodeCounts:
-        """The counts of one address, as they are now."""
+        """A copy of the counts of one address."""
         found = self._counts.get(address, NodeCounts())
         return NodeCounts(found.answers, found.failures.copy(), found.recent_s.copy())

@@ -1,10 +1,10 @@
-"""Retry policy: which address is tried when, and for how long. A pure generator: no sockets, no clock of its own."""
+"""Retry policy: when and for how long each address is tried. A pure generator with an injected clock."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-FIRST_PAUSE_S = 0.05  # after a round in which every address failed ...
-LONGEST_PAUSE_S = 0.4  # ... twice as long after each further round, up to this
+FIRST_PAUSE_S = 0.05  # after the first round in which every address failed ...
+LONGEST_PAUSE_S = 0.4  # ... doubled after each further round, up to this
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,14 +12,14 @@ class RetryPolicy:
     """The time limits of one request.
 
     Attributes:
-        attempt_timeout_s: for one attempt at one address, in seconds.
-        deadline_s: for all attempts together, in seconds.
-        rounds: most times that each address is tried.
+        attempt_timeout_s: seconds for one attempt at one address.
+        deadline_s: seconds for all attempts together.
+        rounds: how often each address is tried at most.
     """
 
     attempt_timeout_s: float
     deadline_s: float
-    rounds: int = 1_000  # the pauses between them make it about 30 in 10 s
+    rounds: int = 1_000  # practically no limit: the pauses allow about 30 in 10 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for some seconds, because every address has failed."""
+    """Wait for some seconds, because every address failed in this round."""
 
     seconds: float
 
@@ -44,13 +44,13 @@ def attempts(
     clock: Callable[[], float],
     ordered: Callable[[Sequence[str]], Sequence[str]],
 ) -> Iterator[Attempt | Pause]:
-    """Try every address once, pause, and begin again, until the deadline or the last round.
+    """Yield an attempt at each address, then a pause, and so on until the deadline or the last round.
 
     Args:
-        lookup: the addresses, asked for before each round.
+        lookup: returns the addresses; called before each round.
         policy: the time limits.
-        clock: the time now, in seconds from any start.
-        ordered: puts the addresses into the order in which they are tried.
+        clock: seconds from any start.
+        ordered: sorts the addresses into the order in which they are tried.
     """
     deadline = clock() + policy.deadline_s
     pause_s = FIRST_PAUSE_S

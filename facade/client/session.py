@@ -1,4 +1,4 @@
-"""Session vector: what clients of this facade have seen acknowledged or read; no later read may show less."""
+"""Session vector: the records that clients of this facade have seen; no later read may show less."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -9,24 +9,24 @@ from common.protocol.vectors import Vector, VectorEntry
 
 log = structlog.get_logger()
 
-ORIGINS = 256  # incarnations that are remembered, the most recent ones; each start of a node makes one
-PAUSE_S = 1.0  # without an answer from any replica, after which a period of replicas being behind begins anew
-RESET_AFTER_S = 10.0  # as long as a replica that starts waits for those that may have more (`[storage] assemble_s`)
+ORIGINS = 256  # most incarnations that are remembered; each start of a node makes one
+PAUSE_S = 1.0  # without a refusal; after it, the time for which replicas have been behind is counted from 0
+RESET_AFTER_S = 10.0  # the default of `[storage] assemble_s`
 
 
 class Session:
-    """A version vector that is shared by the requests of a facade.
+    """A version vector that is shared by the requests of a facade: what its clients saw acknowledged or read.
 
-    If no replica has had what the session has seen for `reset_after_s`, its origin has died with records that only it
-    had. Then the session begins anew, which is counted and logged.
+    If for `reset_after_s` every replica has been behind the vector, an origin has died with records that only it had.
+    Then the vector is reset, which is counted and logged.
 
     Args:
-        reset_after_s: seconds for which every replica must have been behind: `[storage] assemble_s`, for which a
-            replica that starts waits for those that may have more.
+        reset_after_s: seconds for which every replica must have been behind. Use `[storage] assemble_s`, the time for
+            which a starting replica waits for replicas that may have more.
         clock: seconds from any start.
 
     Attributes:
-        resets: how often the session has begun anew.
+        resets: how often the vector was reset.
     """
 
     def __init__(self, *, reset_after_s: float = RESET_AFTER_S, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,7 +43,7 @@ class Session:
         return self._vector
 
     def observe(self, entries: Iterable[tuple[int, int]]) -> None:
-        """Raise the vector to (origin, sequence) pairs that a reply named."""
+        """Raise the vector to the (origin, sequence) pairs of a reply."""
         newer = [(origin, upto) for origin, upto in entries if origin and upto > self._seen.get(origin, 0)]
         if not newer:
             return
@@ -54,11 +54,11 @@ class Session:
         self._vector = tuple(VectorEntry(*entry) for entry in self._seen.items())
 
     def caught_up(self) -> None:
-        """Note that a replica has everything that the session has seen."""
+        """Note that a replica covered the vector."""
         self._behind_since_s = None
 
     def behind(self, node: str) -> None:
-        """Note that a replica has less than the session has seen; begin anew if all have been so for long."""
+        """Note that a replica is behind the vector; reset the vector if all have been for `reset_after_s`."""
         now_s = self._clock()
         if self._behind_since_s is None or now_s - self._last_behind_s > PAUSE_S:
             self._behind_since_s = now_s

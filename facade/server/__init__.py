@@ -1,1 +1,1 @@
-"""The HTTP server: waitress with a loop of our own, and what is refused before it reaches the application."""
+"""The HTTP server: waitress on our own event loop, with request validation and load shedding."""

@@ -1,4 +1,4 @@
-"""The connection of a client: reads its requests, sends responses, and rejects requests that are not valid."""
+"""The connection of a client: reads requests, sends responses, and rejects requests that are not valid."""
 
 import functools
 import time
@@ -20,8 +20,8 @@ from facade.server.scheduler import CONNECTION_CLOSED
 
 log = structlog.get_logger()
 
-UNSENT_BYTES = 1_048_576  # of a response that its client does not read; then the request stops reading the log
-SPARE_S = 1.0  # for a request on a connection beyond the limit, so that the next client gets one soon
+UNSENT_BYTES = 1_048_576  # of a response that the client has not read; beyond it, the request stops reading the log
+SPARE_S = 1.0  # to receive a request on a connection beyond the limit; then the next client gets one
 
 
 @functools.lru_cache(maxsize=256)
@@ -36,18 +36,18 @@ def _date(second: int) -> str:
 
 
 def _head(task: Task) -> bytes:
-    """The head of a response, as `Task.build_response_header` makes it, in a quarter of the time.
+    """The head of a response; replaces `Task.build_response_header`, and takes a quarter of its time.
 
     The connection is closed after a response without a length (also 204 and 304), after a request of HTTP/1.0 without
     `Connection: keep-alive`, and after a request with `Connection: close`.
     """
     connection = task.request.headers.get("CONNECTION", "").lower()
-    known, body, old = task.content_length is not None, task.has_body, task.version == "1.0"
-    if not (known and body) or connection == "close" or (old and connection != "keep-alive"):
+    sized, body, old = task.content_length is not None, task.has_body, task.version == "1.0"
+    if not (sized and body) or connection == "close" or (old and connection != "keep-alive"):
         task.set_close_on_finish()
     lines = [f"HTTP/{task.version} {task.status}", f"Date: {_date(int(task.start_time))}"]
     lines += [f"{_title(name)}: {value}" for name, value in task.response_headers if name.lower() != "content-length"]
-    if body and known:
+    if body and sized:
         lines.append(f"Content-Length: {task.content_length}")
     elif body and not old:
         lines.append("Transfer-Encoding: chunked")
@@ -58,7 +58,7 @@ def _head(task: Task) -> bytes:
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
-    """Answers a rejected request in the error format of the application."""
+    """Answers a rejected request with a problem document, as the application does."""
 
     build_response_header = _head
 
@@ -66,10 +66,10 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         """Write the problem document and close the connection."""
         error = self.request.error
         headers = getattr(self.request, "headers", {})
-        headers.pop("CONNECTION", None)  # else a client of HTTP/1.0 would be told that the connection is kept
+        headers.pop("CONNECTION", None)  # else a response to HTTP/1.0 would keep the connection
         source = request_context.from_headers(headers.get("X_REQUEST_ID"), headers.get("TRACEPARENT"))
         request_context.set_current(source)
-        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # under overload that would flood the log
+        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # under overload these lines would flood the log
             log.info("request refused", status=error.code, reason=error.body)
         body = problem.body(error.code, validation.rejection_message(error.code, error.body, self.channel.limits))
         self.status = f"{error.code} {error.reason}"
@@ -81,18 +81,18 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
 
 
 class ResponseTask(WSGITask):  # type: ignore[misc]
-    """Answers a request, then closes the connection if the server drains or the connection is beyond the limit."""
+    """Runs the application and sends its response."""
 
     build_response_header = _head
 
     def get_environment(self) -> dict[str, Any]:
-        """Add the event that the connection is closed, so that the application does not have to poll for it."""
+        """Add an event that is set when the connection is closed, so that the application need not poll."""
         environ: dict[str, Any] = super().get_environment()
         environ[CONNECTION_CLOSED] = self.channel.closed
         return environ
 
     def write(self, data: bytes) -> None:
-        """Send the headers and the first part of the body together."""
+        """Write a part of the body; the headers and the first part are sent together."""
         self.channel.held = not self.wrote_header
         try:
             super().write(data)
@@ -100,7 +100,7 @@ class ResponseTask(WSGITask):  # type: ignore[misc]
             self.channel.release()
 
     def start(self) -> None:
-        """Start the response."""
+        """Start the response; if the server drains or the connection is spare, have it closed afterwards."""
         super().start()
         if self.channel.spare or not self.channel.server.accepting:
             self.request.headers.pop("CONNECTION", None)
@@ -111,13 +111,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     """The connection of a client.
 
     Attributes:
-        spare: it is beyond the limit, and gets only health and status.
-        closed: set when the connection is closed.
-        held: what is written waits, so that it is sent together with more.
-        began_s: when the first byte of the current request arrived, on the monotonic clock.
+        spare: the connection exceeds the limit, and may only request health and status.
+        closed: an event that is set when the connection is closed.
+        held: output is held back, to be sent together with the output that follows.
+        began_s: time of the monotonic clock when the first byte of the current request arrived.
     """
 
-    notifies = True  # it calls `Polled.changed`
+    notifies = True  # this class calls `Polled.changed`
     task_class = ResponseTask
     error_task_class = ProblemTask
 
@@ -129,10 +129,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.began_s = time.monotonic()
         self.closed = self.server.scheduler.event()
         self.held = False
-        self._room = self.server.scheduler.event()  # set when the client has read enough for a waiting writer to go on
+        self._room = self.server.scheduler.event()  # set when a waiting writer may continue
 
     def received(self, data: bytes) -> bool:
-        """Parse more bytes of the requests of this connection."""
+        """Parse received bytes, and note when a request begins."""
         before = self.request
         taken = super().received(data)
         if self.request is not before:
@@ -140,41 +140,39 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(taken)
 
     def refuse_at_once(self, message: str) -> bool:
-        """Refuse the current request and keep the connection; False if that is not possible now."""
+        """Send a refusal without starting a task, and keep the connection; False if that is not possible now."""
         request = self.requests[0]
-        alone = len(self.requests) == 1 and self.request in (
-            None,
-            request,
-        )  # the next may expect 100 Continue
+        # Not while a further request is read, which may expect 100 Continue.
+        alone = len(self.requests) == 1 and self.request in (None, request)
         sent = not (self.total_outbufs_len or self.close_when_flushed)
         keeps = request.version == "1.1" and not request.connection_close and self.server.accepting
         if not (alone and sent and keeps) or request.command == "HEAD":
             return False
         self.requests.pop().close()
         refusal = load_shedding.refusal(request.headers, message)
-        if self.send(refusal) != len(refusal):  # the client does not even read that
+        if self.send(refusal) != len(refusal):  # the client does not read its responses
             self.will_close = True
         return True
 
     def release(self) -> None:
-        """Send what was held back."""
+        """Send the output that was held back."""
         if self.held:
             self.held = False
             self._flush_exception(self._flush_some, do_close=False)
 
     def handle_write(self) -> None:
-        """Send more, and let a waiting writer go on."""
+        """Send buffered output, and wake a waiting writer if there is room again."""
         super().handle_write()
         self._notify_writer()
 
     def handle_close(self) -> None:
-        """Close the connection, and tell a waiting writer and the application."""
+        """Close the connection, wake a waiting writer, and set `closed`."""
         super().handle_close()
         self._notify_writer()
         self.closed.set()
 
     def service(self) -> None:
-        """Answer the next request."""
+        """Answer the first request in the queue of this connection."""
         try:
             super().service()
         finally:
@@ -187,7 +185,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(super()._flush_some(do_close))
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        """Wait until the client has read enough, while other requests run: waitress would block the loop."""
+        """Wait until the client has read enough, while other requests run; waitress would block the loop here."""
         self.release()
         while self.connected and self.total_outbufs_len > UNSENT_BYTES:
             self._room.clear()
@@ -199,7 +197,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     @property
     def late(self) -> bool:
-        """True if a request takes too long to arrive; the time of the response before it does not count."""
+        """True if a request takes too long to arrive; the duration of the previous response does not count."""
         if self.requests or not (self.request or self.spare or self.last_activity == self.creation_time):
             return False
         return bool(time.monotonic() - self.began_s > (SPARE_S if self.spare else self.limits.receive_s))
@@ -207,7 +205,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     @property
     def stalled(self) -> bool:
         """True if the client has read nothing of its response for too long."""
-        since = time.time() - self.limits.stalled_s  # the clock of waitress' last_activity
+        since = time.time() - self.limits.stalled_s  # waitress takes last_activity from this clock
         return bool(self.total_outbufs_len and self.last_activity < since)
 
     @property

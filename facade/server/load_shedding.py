@@ -1,4 +1,4 @@
-"""Load shedding: which requests are always answered, and a cheap 503 for those that are refused under overload."""
+"""Load shedding: the paths that are always answered, and a cheap 503 response for other requests under overload."""
 
 import functools
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ TOO_MANY_REQUESTS = "too many requests wait already, nothing was done"
 TOO_MANY_CONNECTIONS = "too many connections are open already, nothing was done"
 # Health and status requests are answered under any load.
 QUICK = ("/livez", "/v1/limits", "/v1/history", "/metrics", "/readyz", "/v1/cluster")
-_PLACEHOLDERS = RequestContext("the request id", "the traceparent")  # placeholders in a template
+_PLACEHOLDERS = RequestContext("the request id", "the traceparent")  # stand for the real values in a template
 
 
 def refusal(headers: Mapping[str, str], message: str) -> bytes:

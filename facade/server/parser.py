@@ -1,4 +1,4 @@
-"""Parses HTTP requests with llhttp, and rejects those that other servers could read in another way."""
+"""Parses HTTP requests with llhttp, and rejects requests that other servers could interpret differently."""
 
 from io import BytesIO
 from typing import Any
@@ -16,28 +16,28 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class Parser:
-    """One request, with the interface of waitress' `parser_class`.
+    """Parses one request; has the interface of waitress' `parser_class`.
 
-    llhttp does not report where a request ends. So it gets the bytes up to the end of the head. Of a chunked body it
-    gets either a part of one chunk, or one line between two chunks. A body with a Content-Length does not go through
-    llhttp.
+    llhttp does not report where a request ends, so it must not get bytes beyond that end. It first gets the bytes up to
+    the end of the head. For a chunked body it then gets, at a time, a part of one chunk or one line between two chunks.
+    A body with a Content-Length does not pass through llhttp.
 
     Args:
         adjustments: waitress' settings, with the limits of head and body in bytes.
-        url_bytes: most bytes of the first line.
+        url_bytes: most bytes of the URL.
 
     Attributes:
-        headers: values by name, in capitals and with `_` for `-`; the values of one name are joined by commas. A header
-            with `_` in its name is dropped, because its name would look like another one.
-        completed: the request is complete, or rejected.
-        error: why it is rejected.
+        headers: values by name, in capitals and with `_` for `-`; repeated headers are joined by commas. A header with
+            `_` in its name is dropped, because it would look like the same name with `-`.
+        completed: the request is complete or rejected.
+        error: why the request is rejected; None if it is not.
     """
 
     completed = headers_finished = expect_continue = connection_close = False
     empty = False
     error: Rejection | None = None
     version = "1.0"
-    command = path = query = request_uri = ""  # also if it is rejected: waitress logs the path
+    command = path = query = request_uri = ""  # defined for rejected requests too, because waitress logs the path
     url_scheme = "http"
 
     def __init__(self, adjustments: Any, *, url_bytes: int = DEFAULT.url_bytes) -> None:
@@ -50,17 +50,17 @@ class Parser:
         self._head = self._url = b""
         self._hosts = 0
         self._body: Any = None
-        self._head_received = 0  # bytes, with the blank lines before it
+        self._head_received = 0  # bytes, including blank lines before the request
         self._received = 0  # bytes of the body
-        self._length = 0  # bytes of the body, when it does not come in chunks
+        self._length = 0  # the Content-Length of a body that is not chunked
         self._chunked = self._ended = False
-        self._line = b""  # the current line between two chunks, or behind the last one
-        self._has_size = False  # that line has the size of a chunk
+        self._line = b""  # the current line between two chunks or after the last chunk
+        self._has_size = False  # the current line has the size of a chunk
         self._chunk_left = 0
-        self._framing_bytes = 0  # since the last byte of the body
+        self._framing_bytes = 0  # of lines since the last byte of the body
 
     def received(self, data: bytes) -> int:
-        """Parse more bytes; returns how many belong to this request, all of them if it is rejected."""
+        """Parse more bytes. Returns how many of them belong to this request; all of them if it is rejected."""
         taken = 0
         while taken < len(data) and not self.completed:
             if not self.headers_finished:
@@ -70,8 +70,8 @@ class Parser:
             else:
                 taken += self._take_body(data[taken : taken + self._length - self._received])
         if self.completed:
-            self._llhttp = None  # parser and llhttp refer to each other
-            self.expect_continue = False  # the body is rejected, or there is none
+            self._llhttp = None  # breaks the reference cycle between the two parsers
+            self.expect_continue = False  # no body is expected any more
         return len(data) if self.error else taken
 
     def get_body_stream(self) -> Any:
@@ -84,7 +84,8 @@ class Parser:
             self._body.close()
 
     def _take_head(self, data: bytes) -> int:
-        seam = self._head[1 - len(_HEAD_END) :]  # the end may have arrived in parts
+        """Feed llhttp the bytes up to the end of the head, and check their limits. Returns how many were used."""
+        seam = self._head[1 - len(_HEAD_END) :]  # the end of the head may be split between two reads
         at = (seam + data).find(_HEAD_END)
         end = len(data) if at < 0 else at + len(_HEAD_END) - len(seam)
         self._head = (self._head + data[:end]).lstrip(b"\r\n")  # blank lines may precede a request
@@ -98,7 +99,7 @@ class Parser:
         return end
 
     def _begin_body(self) -> None:
-        """Validate the complete head, and find out how the body is framed."""
+        """Validate the complete head, and determine the framing of the body."""
         headers = self.headers
         self.command, self.version = self._llhttp.get_method().decode(), self._llhttp.get_http_version()
         if unclear := validation.ambiguity(self._head.partition(b"\r\n")[0], headers, self._hosts):
@@ -133,7 +134,10 @@ class Parser:
         return len(piece)
 
     def _take_chunks(self, data: bytes, begin: int) -> int:
-        """Feed llhttp a part of a chunk, or a line between two chunks: a request ends only at the end of a line."""
+        """Feed llhttp a part of a chunk, or a line between two chunks, because a request ends at the end of a line.
+
+        Returns how many bytes were used.
+        """
         inside = self._chunk_left > 0
         end = begin + self._chunk_left if inside else data.find(b"\n", begin) + 1 or None
         piece = data[begin:end]
@@ -154,7 +158,7 @@ class Parser:
         return len(piece)
 
     def _take_line(self, piece: bytes) -> None:
-        """Count a line between two chunks, which llhttp has accepted, and read the size of the next chunk from it."""
+        """Count a line that llhttp has accepted between two chunks, and read the size of the next chunk from it."""
         self._framing_bytes += len(piece)
         self._line += piece
         if piece.endswith(b"\n"):
@@ -164,11 +168,11 @@ class Parser:
             self._line = b""
 
     def _feed(self, piece: bytes) -> bool:
-        """Feed llhttp; False if the request is rejected."""
+        """Feed bytes to llhttp; False if it rejects the request."""
         try:
             self._llhttp.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            pass  # no other protocol is supported: the request is answered as if it had not asked for one
+            pass  # no other protocol is supported, so the request for an upgrade is ignored
         except httptools.HttpParserError as error:
             self._reject(400, str(error))
         return not self.error

@@ -1,4 +1,4 @@
-"""A socket map for waitress on epoll: the cost of a turn depends on its events, not on the open connections."""
+"""A socket map for waitress on epoll: a turn costs time per event, not per open connection."""
 
 import select
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from waitress.wasyncore import readwrite
 
 log = structlog.get_logger()
 
-EVENTS = 64  # handled in one turn; under a flood, accepted requests go on between two turns
+EVENTS = 64  # handled in one turn, so that accepted requests make progress under a flood of new ones
 
-_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT  # EPOLLPRI would report urgent data, which nobody reads, in each turn
+_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT  # not EPOLLPRI: unread urgent data would end every poll
 
 
 class Polled(dict[int, Any]):
     """The polled objects by descriptor, with the interface of waitress' socket map.
 
-    waitress asks each object in each turn whether it is `readable` and `writable`. Here an object whose `notifies` is
-    true is asked only after it was added, after an event, and after `changed`. Whoever changes the state behind those
-    answers must call `changed`: a connection does after each request and after each attempt to send. Any other object
-    is asked in each turn.
+    waitress asks every object in every turn whether it is `readable` and `writable`. This map asks an object whose
+    attribute `notifies` is true only after it was added, after an event, and after a call of `changed`. Code that
+    changes what such an object would answer must call `changed`; a connection does so after each request and after each
+    attempt to send. All other objects are asked in every turn.
     """
 
     def __init__(self) -> None:
@@ -32,24 +32,24 @@ class Polled(dict[int, Any]):
         self._each_turn: set[int] = set()
 
     def __setitem__(self, descriptor: int, polled: Any) -> None:
-        """Poll one more."""
-        self._want(descriptor, 0)  # in case the former owner of the descriptor was closed without being removed
+        """Start polling an object."""
+        self._want(descriptor, 0)  # a former owner of the descriptor may not have been removed
         super().__setitem__(descriptor, polled)
         (self._changed if getattr(polled, "notifies", False) else self._each_turn).add(descriptor)
 
     def __delitem__(self, descriptor: int) -> None:
-        """Do not poll it any more; call it before the descriptor is closed."""
+        """Stop polling an object; to be called before its descriptor is closed."""
         super().__delitem__(descriptor)
         self._each_turn.discard(descriptor)
         self._changed.discard(descriptor)
         self._want(descriptor, 0)
 
     def changed(self, descriptor: int) -> None:
-        """The interest of an object may have changed."""
+        """Note that an object may have become readable or writable, or stopped to be so."""
         self._changed.add(descriptor)
 
     def poll(self, timeout_s: float) -> bool:
-        """Wait for events, and let the objects handle them; True if there were any."""
+        """Wait at most `timeout_s` for events, and let the objects handle them. True if there were any."""
         changed, self._changed = self._changed, set()
         for descriptor in (*changed, *self._each_turn):
             if polled := self.get(descriptor):
@@ -63,10 +63,11 @@ class Polled(dict[int, Any]):
         return bool(found)
 
     def _want(self, descriptor: int, events: int) -> None:
+        """Have epoll report these events of a descriptor, 0 for none."""
         before = self._wanted.get(descriptor, 0)
         if events == before:
             return
-        with suppress(OSError):  # epoll has removed a closed descriptor by itself
+        with suppress(OSError):  # epoll removes a closed descriptor by itself
             if not events:
                 self._epoll.unregister(descriptor)
             elif before:
@@ -80,7 +81,7 @@ class Polled(dict[int, Any]):
 
 
 class Callback:
-    """A foreign descriptor with the interface of waitress' polled objects: calls back when it is readable."""
+    """Calls back when a descriptor is readable; has the interface of waitress' polled objects."""
 
     accepting = False
     notifies = True  # its interest never changes
@@ -89,16 +90,16 @@ class Callback:
         self.handle_read_event = callback
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True: reading is always of interest."""
         return True
 
     def writable(self) -> bool:
-        """Never."""
+        """Return False: writing is never of interest."""
         return False
 
     def handle_error(self) -> None:
         """Log the exception of the callback."""
-        log.exception("unexpected exception in the loop")  # noqa: LOG004 (the loop calls it for what was raised)
+        log.exception("unexpected exception in the loop")  # noqa: LOG004 (called in an except block)
 
     def handle_close(self) -> None:
-        """Its descriptor is closed by libzmq."""
+        """Do nothing, because libzmq closes the descriptor."""

@@ -1,6 +1,7 @@
 """The event loop of a facade: requests run as greenlets in one thread, and wait for replies, timers and clients.
 
-It has the part of asyncio's interface that `common.rpc` and `asyncio.Future` use. DESIGN.md says why it is not asyncio.
+It has the part of asyncio's loop interface that `common.rpc` and `asyncio.Future` need. facade/DESIGN.md gives the
+reasons not to use asyncio itself.
 """
 
 import asyncio
@@ -21,11 +22,11 @@ from facade.server.polling import Callback, Polled
 
 log = structlog.get_logger()
 
-CONNECTION_CLOSED = "threefold.connection_closed"  # WSGI environment: an Event, set when the connection is closed
-TIMERS = 1_000  # up to so many, cancelled timers stay in the heap
-RESTING = 64  # idle greenlets that are kept for the next call
-CALLBACKS = 32  # in one turn; new requests are read, and refused, between the answers to a large batch
-TURN_S = 0.1  # for one turn of the loop at most, so that a stop is noticed within it
+CONNECTION_CLOSED = "threefold.connection_closed"  # WSGI key of an Event that is set when the connection closes
+TIMERS = 1_000  # size of the heap above which cancelled timers are removed
+RESTING = 64  # most idle greenlets that are kept for reuse
+CALLBACKS = 32  # most in one turn, so that new requests are read, or refused, while a large batch is answered
+TURN_S = 0.1  # longest poll of one turn, so that a stop is noticed within it
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class Timer:
 
 
 class Event:
-    """An event that greenlets wait for, like threading.Event for one thread. A signal handler may call `set`."""
+    """Like threading.Event, for the greenlets of one thread. A signal handler may call `set`."""
 
     def __init__(self, scheduler: "Scheduler") -> None:
         self._scheduler = scheduler
@@ -57,15 +58,15 @@ class Event:
 
     def set(self) -> None:
         """Set the event, and wake all waiters."""
-        with suppress(asyncio.InvalidStateError):  # also when a signal comes in the middle of this
+        with suppress(asyncio.InvalidStateError):  # a signal handler may have set it meanwhile
             self._set.set_result(None)
 
     def then(self, callback: Callable[[], object]) -> None:
-        """Call back when the event is set."""
+        """Call back when the event is set, or soon if it is set already."""
         self._set.add_done_callback(lambda _: callback())
 
     def clear(self) -> None:
-        """Reset the event: later waits end with the next `set`."""
+        """Reset the event; later waits end at the next `set`."""
         if self._set.done():
             self._set = self._scheduler.create_future()
 
@@ -83,8 +84,8 @@ class Scheduler:
 
     Attributes:
         polled: the polled objects, by descriptor.
-        turns: the number of turns so far. A turn is counted when it has polled, so the callbacks that follow from what
-            it polled belong to the same turn.
+        turns: the number of turns so far. A turn is counted after its poll, so the callbacks that the poll causes
+            belong to the same turn.
     """
 
     def __init__(self) -> None:
@@ -92,12 +93,12 @@ class Scheduler:
         self.turns = 0
         self._unfinished: set[greenlet] = set()
         self._resting: list[greenlet] = []
-        self._hub: greenlet | None = None  # in which the loop turns, while it does
+        self._hub: greenlet | None = None  # the greenlet that runs the loop; None between turns
         self._ready: deque[tuple[Any, ...]] = deque()  # callbacks, each with its arguments
         self._when_idle: list[Callable[[], object]] = []
-        self._idle_due_s = 0.0  # then they are called even if the loop is busy
+        self._idle_due_s = 0.0  # when these callbacks are called even if the loop is busy
         self._timers: list[tuple[float, int, Timer]] = []
-        self._most_timers = TIMERS  # above it, cancelled timers are removed
+        self._most_timers = TIMERS  # above this size, cancelled timers are removed
         self._number = itertools.count().__next__
 
     # Greenlets
@@ -108,11 +109,11 @@ class Scheduler:
         return self._hub is not None
 
     def spawn(self, work: Callable[..., object], *arguments: Any) -> None:
-        """Run `work` in a new greenlet, which starts in this turn or the next one."""
+        """Run `work` in a greenlet of its own, which starts in this turn or the next one."""
         self.call_soon(self.begin, work, *arguments)
 
     def begin(self, work: Callable[..., object], *arguments: Any) -> None:
-        """Run `work` in a new greenlet, which starts now; only for callbacks of the loop."""
+        """Run `work` in a greenlet of its own, which starts at once. Only for callbacks of the loop."""
         if self._resting:
             own = self._resting.pop()
             own.gr_context = Context()
@@ -123,16 +124,13 @@ class Scheduler:
         own.switch(work, arguments)
 
     def _run(self) -> None:
-        """The main function of a greenlet: run one call after another, because a new greenlet takes 8 us."""
+        """The main function of a greenlet: runs one call after another, because a new greenlet costs 8 us."""
         own = getcurrent()
         try:
             while hub := self._hub:
                 work, arguments = hub.switch()
                 self._guarded(work, *arguments)
-                del (
-                    work,
-                    arguments,
-                )  # else an idle greenlet would keep a connection or a page alive
+                del work, arguments  # else an idle greenlet would keep a connection or a page alive
                 if len(self._resting) == RESTING:
                     break
                 self._resting.append(own)
@@ -140,7 +138,10 @@ class Scheduler:
             self._unfinished.discard(own)
 
     def wait(self, future: "asyncio.Future[T]", timeout_s: float | None = None) -> T:
-        """Wait for a future while other greenlets run; raises its error, or TimeoutError after `timeout_s`."""
+        """Wait for a future while other greenlets run, and return its result.
+
+        Raises: the error of the future, or TimeoutError after `timeout_s`.
+        """
         if not future.done():
             self._wait(future, timeout_s)
             if not future.done():
@@ -148,11 +149,11 @@ class Scheduler:
         return future.result()
 
     def sleep(self, seconds: float) -> None:
-        """Let other greenlets run for so many seconds."""
+        """Wait for some seconds while other greenlets run."""
         self._wait(self.create_future(), seconds)
 
     def all(self, calls: "Iterable[Callable[[], T]]") -> list[T]:
-        """Run calls concurrently, and return their results in order; raises the first error in that order."""
+        """Run calls concurrently, and return their results in order; raises the first error in this order."""
         return [self.wait(ended) for ended in [self.started(call) for call in calls]]
 
     def event(self) -> Event:
@@ -160,7 +161,7 @@ class Scheduler:
         return Event(self)
 
     def _wait(self, future: "asyncio.Future[Any]", timeout_s: float | None) -> None:
-        """Wait until the future is done, or for `timeout_s`."""
+        """Wait until the future is done, or until `timeout_s` have passed."""
         if (hub := self._hub) is None:
             self._turn_until(future, timeout_s)
             return
@@ -170,7 +171,7 @@ class Scheduler:
 
         def resume(*_: object) -> None:
             nonlocal waits
-            if waits:  # once: the future and the timer may both be due in one turn
+            if waits:  # only once: future and timer may both be due in one turn
                 waits = False
                 own.switch()
 
@@ -185,13 +186,13 @@ class Scheduler:
                 timer.cancel()
 
     def _turn_until(self, future: "asyncio.Future[Any]", timeout_s: float | None) -> None:
-        """Run the loop on behalf of a caller outside of it."""
+        """Run the loop for a caller that is not one of its greenlets."""
         ends_s = float("inf") if timeout_s is None else self.time() + timeout_s
         while not future.done() and self.time() < ends_s:
             self.turn(max(0.0, min(TURN_S, ends_s - self.time())))
 
     def started(self, call: Callable[[], T]) -> "asyncio.Future[T]":
-        """Run a call in a new greenlet; the future gets its result or its error."""
+        """Run a call in a greenlet of its own; the future gets its result or its error."""
         ended: asyncio.Future[T] = self.create_future()
         self.spawn(set_from_call, ended, call)
         return ended
@@ -201,7 +202,7 @@ class Scheduler:
         try:
             work(*arguments)
         except Exception:
-            log.exception("unexpected exception in the loop")  # a defect of ours; other greenlets go on
+            log.exception("unexpected exception in the loop")  # a defect of ours; other greenlets continue
 
     # The loop
 
@@ -238,14 +239,14 @@ class Scheduler:
         return timeout_s
 
     def close(self) -> None:
-        """End all unfinished greenlets; else the garbage collector would end them in the middle of unrelated code."""
-        for left in tuple(self._unfinished):
-            with suppress(GreenletError):  # of a thread that has ended
-                left.throw()
+        """End all unfinished greenlets, which else the garbage collector would end in the middle of unrelated code."""
+        for unfinished in tuple(self._unfinished):
+            with suppress(GreenletError):  # the greenlet belongs to a thread that has ended
+                unfinished.throw()
         self._resting.clear()
 
     def when_idle(self, callback: Callable[[], object], at_most_s: float) -> None:
-        """Call back once, after a turn that had nothing else to do, or after about `at_most_s`."""
+        """Call back once: after a turn that had nothing else to do, but at the latest after about `at_most_s`."""
         due_s = self.time() + at_most_s
         self._idle_due_s = min(due_s, self._idle_due_s) if self._when_idle else due_s
         self._when_idle.append(callback)
@@ -259,7 +260,7 @@ class Scheduler:
         self._ready.append((callback, *arguments))
 
     def call_later(self, delay_s: float, callback: Callable[..., object], *arguments: Any) -> Timer:
-        """Call back after a time."""
+        """Call back after `delay_s`."""
         timer = Timer(self.time() + delay_s, (lambda: callback(*arguments)) if arguments else callback)
         heapq.heappush(self._timers, (timer.when_s, self._number(), timer))
         if len(self._timers) > self._most_timers:
@@ -273,20 +274,20 @@ class Scheduler:
         return asyncio.Future(loop=self)  # type: ignore[arg-type]
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
-        """Call back whenever a descriptor is readable."""
+        """Call back whenever the descriptor is readable."""
         self.polled[descriptor] = Callback(callback)
 
     def remove_reader(self, descriptor: int) -> None:
-        """Stop watching a descriptor."""
+        """Stop polling the descriptor."""
         if descriptor in self.polled:
             del self.polled[descriptor]
 
     def get_debug(self) -> bool:
-        """For asyncio.Future."""
+        """Return False; asyncio.Future asks for it."""
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """For asyncio.Future: an error that nobody retrieved."""
+        """Log an error that nobody retrieved from an asyncio.Future."""
         log.debug("error of a call that nobody waited for", error=repr(context.get("exception")))
 
 

@@ -1,4 +1,4 @@
-"""The HTTP server: waitress with our limits and error format, and a stop that answers what was accepted."""
+"""The HTTP server: waitress with our limits and error format, and a stop that answers all accepted requests."""
 
 import socket
 import time
@@ -20,22 +20,24 @@ from facade.server.validation import Rejection
 
 log = structlog.get_logger()
 
-BACKLOG = 2_048  # connections that the kernel has made and that are not accepted yet
-SPARE = 32  # connections beyond the limit, for health and status requests
-QUIET_S = 0.2  # without any request, then a draining server stops: a request on its way is still answered
+BACKLOG = 2_048  # connections that the kernel holds until they are accepted
+SPARE = 32  # connections above the limit, only for health and status requests
+QUIET_S = 0.2  # without any request before a draining server stops, so that a request in transit is answered
 
 
 class Dispatcher:
-    """Starts requests as greenlets. Quick paths start at once, so that health checks are answered under any load.
+    """Starts requests as greenlets, queues them, or refuses them. Has the interface of waitress' task dispatcher.
+
+    Quick paths start at once, so that health checks are answered under any load.
 
     Args:
-        scheduler: runs them.
+        scheduler: runs the requests.
         requests: most requests that run at once.
-        queued: most requests that wait; one more is refused at once.
+        queued: most requests that wait; further ones are refused at once.
 
     Attributes:
         refused: the number of requests that were refused because too many waited.
-        queue: connections whose requests wait.
+        queue: the connections whose requests wait.
     """
 
     def __init__(self, scheduler: Scheduler, requests: int, *, queued: int) -> None:
@@ -48,7 +50,7 @@ class Dispatcher:
     def add_task(self, channel: Any) -> None:
         """Start the request of a connection, queue it, or refuse it.
 
-        Quick paths and errors start at once, unless the client does not read its responses.
+        Quick paths and error responses start at once, unless the client does not read its responses.
         """
         request = channel.requests[0]
         unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # every quick response is shorter
@@ -68,6 +70,7 @@ class Dispatcher:
             self.queue.append(channel)
 
     def _serve(self, channel: Any) -> None:
+        """Run a request, then start the next waiting one."""
         try:
             channel.service()
         finally:
@@ -85,10 +88,10 @@ def create(
     requests: int,
     limits: Limits = DEFAULT,
 ) -> Any:
-    """A waitress server on a bound socket, which runs at most `requests` at once.
+    """A waitress server on a bound socket, which runs at most `requests` requests at once.
 
-    Without our settings, waitress accepts a body of 1 GiB, headers of 256 KiB, 16 MiB of unsent output, 100 connections
-    and 4 threads.
+    The defaults of waitress, which are replaced here, are bodies of 1 GiB, headers of 256 KiB, 16 MiB of unsent output,
+    100 connections and 4 threads.
     """
     server = create_server(
         application,
@@ -99,15 +102,15 @@ def create(
         backlog=BACKLOG,
         connection_limit=limits.connections + SPARE,
         max_request_body_size=limits.batch_bytes,
-        channel_request_lookahead=1,  # so that it is noticed when a client leaves during its request
+        channel_request_lookahead=1,  # reading ahead notices a client that leaves during its request
         max_request_header_size=limits.header_bytes,
         outbuf_high_watermark=UNSENT_BYTES,
         clear_untrusted_proxy_headers=False,  # this application does not read them
-        log_socket_errors=False,  # a client that leaves is no error of ours
+        log_socket_errors=False,  # a client that leaves is not our error
     )
     server.channel_class = partial(Channel, limits=limits)
     server.scheduler = scheduler
-    server.pull_trigger = lambda: None  # it would wake the loop for other threads, and there are none
+    server.pull_trigger = lambda: None  # it wakes the loop for other threads, of which there are none
     server.checked_s = 0.0
     server.connection_limit = limits.connections + SPARE
     return server
@@ -124,7 +127,7 @@ def refused(server: Any) -> int:
 
 
 def run(server: Any, stop: Event, *, drain_s: float, on_stop: Callable[[], object] = lambda: None) -> None:
-    """Serve until `stop` is set, call `on_stop`, answer what was accepted, for at most `drain_s`, and return."""
+    """Serve until `stop` is set; then call `on_stop`, and answer accepted requests for at most `drain_s` seconds."""
     while not stop.is_set():
         _turn(server)
     on_stop()
@@ -140,7 +143,7 @@ def run(server: Any, stop: Event, *, drain_s: float, on_stop: Callable[[], objec
 
 
 def _turn(server: Any) -> None:
-    """Run one turn of the loop, and close connections whose clients are too slow: waitress would wait for them."""
+    """Run one turn of the loop, and close the connections of clients that are too slow, which waitress would keep."""
     before = len(server.active_channels)
     server.adj.connection_limit = server.connection_limit + len(server._map) - before
     server.scheduler.turn()
@@ -154,12 +157,12 @@ def _turn(server: Any) -> None:
             log.warning(
                 "connection closed, its client does not read the response", unsent_bytes=channel.total_outbufs_len
             )
-        if channel.stalled or channel.late or channel.will_close:  # waitress marks idle connections
+        if channel.stalled or channel.late or channel.will_close:  # waitress sets will_close on idle connections
             channel.handle_close()
 
 
 def _accept_more(server: Any) -> None:
-    """Accept all waiting connections, up to the limit: waitress accepts one in each turn."""
+    """Accept all waiting connections, up to the limit; waitress itself accepts one in each turn."""
     open_before = -1
     while open_before < (now_open := len(server.active_channels)) and server.readable():
         open_before = now_open
@@ -167,7 +170,7 @@ def _accept_more(server: Any) -> None:
 
 
 def _stop_accepting(server: Any) -> None:
-    """Accept the connections that the kernel has made already, then close the listening socket."""
+    """Accept the connections that the kernel already holds, then close the listening socket."""
     _accept_more(server)
     server.accepting = False
     wasyncore.dispatcher.close(server)

@@ -1,4 +1,4 @@
-"""Single flight: callers that ask for the same thing at once share one call, and its result for a while."""
+"""Single flight: concurrent callers share one call, and later callers share its result for a while."""
 
 import asyncio
 import time
@@ -11,21 +11,21 @@ Result = TypeVar("Result")
 
 
 class _Call(NamedTuple, Generic[Result]):
-    """A call that was begun at a time of the clock, and its result to come."""
+    """A call: the time at which it began, and its future result."""
 
     began: float
     result: "asyncio.Future[Result]"
 
 
 class SingleFlight(Generic[Result]):
-    """Remembers the last call, so that others can share it.
+    """Remembers the last call, so that other callers can share it.
 
-    A failed call is shared only by those that wait for it.
+    The error of a failed call is shared only by those that already wait for it.
 
     Args:
-        scheduler: of the callers, which are greenlets.
+        scheduler: runs the callers, which are greenlets.
         call: makes the result.
-        clock: by which ages are measured: seconds, or turns of the loop.
+        clock: measures ages, in seconds or in turns of the loop.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Which requests are rejected before they reach the application, why, and what their clients are told. No I/O.
+"""Rejects ambiguous requests before they reach the application, and words the error messages. No I/O.
 
-llhttp accepts some requests that other servers and proxies read in another way: with them one request can hide another.
+llhttp accepts some requests that other servers and proxies interpret differently, which enables request smuggling.
 """
 
 import re
@@ -20,7 +20,7 @@ class Rejection:
 
     Attributes:
         code: the HTTP status.
-        body: details, if the status does not say it all.
+        body: details in addition to the status; "" for none.
     """
 
     code: int
@@ -33,7 +33,7 @@ class Rejection:
 
 
 def rejection_message(status: int, details: str, limits: Limits) -> str:
-    """The sentence for the client: what is wrong, or which limit the request exceeds."""
+    """The error message for the client: what is wrong, or which limit the request exceeds."""
     match status:
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return details
@@ -48,30 +48,30 @@ def rejection_message(status: int, details: str, limits: Limits) -> str:
 
 
 def ambiguity(request_line: bytes, headers: Mapping[str, str], hosts: int) -> str | None:
-    """What is ambiguous about a request; None if nothing is.
+    """The first ambiguity of a request; None if there is none.
 
     Args:
-        request_line: the first line, without its end.
-        headers: by name, as Parser has them.
-        hosts: how often the header Host was given.
+        request_line: the first line, without its line end.
+        headers: headers by name, as in `Parser.headers`.
+        hosts: number of Host headers.
     """
     return next(_ambiguities(request_line, headers, hosts), None)
 
 
 def _ambiguities(request_line: bytes, headers: Mapping[str, str], hosts: int) -> Iterator[str]:
-    if not _REQUEST_LINE.fullmatch(request_line):  # llhttp accepts more blanks, RTSP and ICE, HTTP/0.9 and 2.0
+    if not _REQUEST_LINE.fullmatch(request_line):  # llhttp also accepts more blanks, RTSP, ICE, HTTP/0.9 and 2.0
         yield "the first line must be METHOD URL HTTP/1.1 or HTTP/1.0, in visible ASCII with one blank between"
-    if request_line.startswith(b"CONNECT "):  # what follows is no body for some servers, and a body for others
+    if request_line.startswith(b"CONNECT "):  # servers disagree whether it has a body
         yield "CONNECT is for proxies"
-    if hosts > 1:  # llhttp does not count them
+    if hosts > 1:  # llhttp accepts several
         yield "host is given more than once"
     if not hosts and request_line.endswith(b"1.1"):
         yield "HTTP/1.1 needs a host header"
     if (coding := headers.get("TRANSFER_ENCODING")) is None:
         return
-    if request_line.endswith(b"1.0"):  # llhttp reads chunks there; a proxy of HTTP/1.0 does not know them
+    if request_line.endswith(b"1.0"):  # llhttp accepts chunks here, which an HTTP/1.0 proxy does not know
         yield "HTTP/1.0 has no transfer-encoding"
-    if coding.lower() != "chunked":  # llhttp accepts "gzip, chunked", and this server does not decompress
+    if coding.lower() != "chunked":  # llhttp accepts "gzip, chunked"; this server does not decompress
         yield f"transfer-encoding may only be chunked, not {coding[:40]!r}"
     if "UPGRADE" in headers:  # llhttp ends such a request before its body
         yield "a request for an upgrade may not have a body in chunks"

@@ -1,1 +1,1 @@
-"""How the cluster is, and what this facade counts."""
+"""The status of the cluster, its events, and the metrics of this facade."""

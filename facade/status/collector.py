@@ -1,4 +1,4 @@
-"""Collects the status of the cluster, as one facade sees it: which processes there are, and what each reports."""
+"""Collects the status of the cluster: asks the registries for all processes, and each process for a report."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,14 +20,14 @@ from facade.status.request_rate import RequestRate
 from facade.status.safety import DOWN, SAFE, why_not_safe
 from facade.status.schema import ClusterStatus, HazelcastStatus, MemberStatus, NodeStatus, Reachability, ServerStatus
 
-ANSWER_TIMEOUT_S = 0.2  # for all registries, then for all others: the status is there within 0.5 s whoever hangs
+ANSWER_TIMEOUT_S = 0.2  # for all registries, then for all others: hanging processes cost at most 0.5 s
 LOGGING, MESSAGES, FACADE = "logging-service", "messages-service", "facade"
 
 ReplyType = TypeVar("ReplyType", bound=WireMessage)
 
 
 class TimedReply(NamedTuple, Generic[ReplyType]):
-    """What a process answered, and how many milliseconds that took."""
+    """The reply of a process, and the milliseconds until it arrived."""
 
     reply: ReplyType
     round_trip_ms: float
@@ -37,14 +37,14 @@ class StatusCollector:
     """Asks all processes for their status at the same time.
 
     Args:
-        scheduler: of the requests.
-        transport: carries requests.
-        registries: host:port of each.
-        detector: knows which addresses did not answer lately.
+        scheduler: runs the requests to all processes concurrently.
+        transport: carries the requests.
+        registries: host:port of each registry.
+        detector: the failure detector, which knows suspected addresses.
         statistics: what this facade counted for each node.
-        request_rate: of this facade.
+        request_rate: the request rate of this facade.
         own: host:port of this facade.
-        warnings: about how this facade is exposed.
+        warnings: about unprotected interfaces of this facade.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class StatusCollector:
         self._members: tuple[str, ...] = ()
 
     def collect(self) -> ClusterStatus:
-        """The status now, without events; takes at most about 2 * ANSWER_TIMEOUT_S."""
+        """The current status, without events; takes at most about 2 * ANSWER_TIMEOUT_S."""
         leases = self._ask_all(self._registries, ListLeases(), Leases)
         self._update_leases([answer.reply for answer in leases.values()])
         asked = {address: None for service, address in self._leases if service != FACADE} | dict.fromkeys(leases)
@@ -102,7 +102,7 @@ class StatusCollector:
     def _ask_all(
         self, addresses: Iterable[str], request: Request, expect: type[ReplyType]
     ) -> dict[str, TimedReply[ReplyType]]:
-        """The replies of all that answer within ANSWER_TIMEOUT_S, by address."""
+        """The replies that arrive within ANSWER_TIMEOUT_S, by address."""
 
         def ask_one(address: str) -> TimedReply[ReplyType] | None:
             began = time.perf_counter()
@@ -117,25 +117,29 @@ class StatusCollector:
         return {address: answer for address, answer in zip(asked, answers, strict=True) if answer}
 
     def _update_leases(self, answers: Sequence[Leases]) -> None:
-        """Take what the registries list; if none answers, keep the addresses of the last time."""
+        """Take the leases that the registries report; if none answers, keep the addresses of the last collection."""
         if not answers:
             self._leases = {key: lease._replace(renewed_s=-1.0) for key, lease in self._leases.items()}
             return
         self._leases = {}
         for lease in (lease for answer in answers for lease in answer.leases):
             key = (lease.service, lease.address)
-            known = self._leases.get(key)
-            if known is None or (lease.listed, lease.alive) > (known.listed, known.alive):
+            best = self._leases.get(key)
+            if best is None or (lease.listed, lease.alive) > (best.listed, best.alive):
                 self._leases[key] = lease
         self._members = answers[0].members
         listed = {*self._registries, *(address for _, address in self._leases)}
         self._since = {address: since for address, since in self._since.items() if address in listed}
 
     def _of(self, service: str) -> list[LeaseInfo]:
+        """The leases of a service."""
         return [lease for (name, _), lease in self._leases.items() if name == service]
 
     def _since_time(self, address: str, status: Reachability, report: Report | None = None) -> str:
-        """When the status began: when this facade noticed, or, at the first collection, what the process says."""
+        """When the status of a process began.
+
+        It is the time at which this facade noticed it or, at the first collection, the time that the process reports.
+        """
         last = self._since.get(address)
         if last is None or last[0] != status:
             since_ms = report.since_ms if report and last is None and report.since_ms else ids.now_ms()
@@ -156,7 +160,7 @@ class StatusCollector:
         )
 
     def _facade(self, lease: LeaseInfo) -> ServerStatus:
-        """The status of a facade, which only speaks HTTP: it is up if it has a lease."""
+        """The status of a facade. It answers no status requests, so it is up if it has a lease."""
         status: Reachability = "up" if lease.alive or lease.address == self._own else "down"
         return ServerStatus(
             address=lease.address,
@@ -203,9 +207,9 @@ def _age_s(lease: LeaseInfo | None) -> float | None:
 
 
 def _hazelcast(reports: Mapping[str, Report], configured: Sequence[str]) -> HazelcastStatus:
-    """The configured members, and those that any node sees; of each the view of its own node, if that answers."""
+    """The configured Hazelcast members and those that nodes see, each as its own node reports it, if that answers."""
     seen = {member.address: member for report in reports.values() for member in report.members}
-    for report in reports.values():  # in a split each side has partitions of its own
+    for report in reports.values():  # after a split each side has its own partition table
         seen |= {member.address: member for member in report.members if member.address == report.own_member}
     owners = {report.own_member: address for address, report in reports.items() if report.own_member}
     members = [

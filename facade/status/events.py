@@ -1,14 +1,14 @@
-"""What changed between two looks at the cluster. Pure."""
+"""Derives events from two consecutive statuses of the cluster. Pure."""
 
 from collections.abc import Iterator, Mapping
 
 from facade.status.schema import ClusterStatus, MemberStatus, NodeStatus, StatusEvent
 
-BURST = 5  # attempts that failed between two looks, at one node
+BURST = 5  # failed attempts at one node between two statuses that make a `fallback-burst` event
 
 
 def changes(before: ClusterStatus, after: ClusterStatus) -> Iterator[StatusEvent]:
-    """Each change, in an order in which it may have happened."""
+    """An event for each change, in a plausible order of cause and effect."""
     for compare in (_registries, _nodes, _replicas, _members, _whole):
         for kind, subject, text in compare(before, after):
             yield StatusEvent(time=after.time, kind=kind, subject=subject, text=text)  # type: ignore[arg-type]
@@ -18,6 +18,7 @@ Change = tuple[str, str, str]  # kind, subject, text
 
 
 def _registries(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
+    """Registries that stopped or began to answer."""
     was = {server.address: server.status for server in before.registries}
     for server in after.registries:
         if "down" in (server.status, was.get(server.address)) and server.status != was.get(server.address):
@@ -30,6 +31,7 @@ def _registries(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]
 
 
 def _nodes(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
+    """Logging nodes whose status changed, that failed often, or that are gone."""
     was = {node.address: node for node in before.logging_nodes}
     for node in after.logging_nodes:
         last = was.get(node.address)
@@ -42,6 +44,7 @@ def _nodes(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
 
 
 def _node(last: NodeStatus | None, node: NodeStatus) -> Iterator[Change]:
+    """The change of the status of one logging node; `last` is None for a new one."""
     before = (last.status, last.state) if last else ("", "")
     if (node.status, node.state) == before:
         return
@@ -56,7 +59,7 @@ def _node(last: NodeStatus | None, node: NodeStatus) -> Iterator[Change]:
 
 
 def _replicas(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
-    """Replicas that left the in-sync set, or came into it; nothing while no node reports one."""
+    """Replicas that left or joined the in-sync set; none leaves as long as no node reports a set."""
     was, now = _in_sync(before), _in_sync(after)
     for address in sorted(was - now if now else ()):
         text = f"replica {address} is not in the in-sync set any more: records are acknowledged without it"
@@ -66,13 +69,14 @@ def _replicas(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
 
 
 def _in_sync(view: ClusterStatus) -> frozenset[str]:
-    """The in-sync set of the highest term that a node reports; one that was fenced may still report an older one."""
+    """The reported in-sync set with the highest term; a fenced replica may still report an older set."""
     reports = [(node.term, node.in_sync) for node in view.logging_nodes if node.in_sync]
     return frozenset(max(reports)[1]) if reports else frozenset()
 
 
 def _members(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
-    was, now = _seen(before), _seen(after)
+    """Hazelcast members that left or joined, and partitions that moved between members."""
+    was, now = _visible(before), _visible(after)
     for address in was.keys() - now.keys():
         yield "member-left", address, f"Hazelcast member {address} left; members now: {len(now)}"
     for address in now.keys() - was.keys():
@@ -83,15 +87,16 @@ def _members(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
         if address in was and was[address].partitions != member.partitions
     }
     if moved:
-        told = ", ".join(f"{address} {old} -> {new}" for address, (old, new) in moved.items())
-        yield "partitions-moved", "", f"partitions moved: {told}"
+        moves = ", ".join(f"{address} {old} -> {new}" for address, (old, new) in moved.items())
+        yield "partitions-moved", "", f"partitions moved: {moves}"
 
 
-def _seen(view: ClusterStatus) -> Mapping[str, MemberStatus]:
-    """The members that somebody sees."""
+def _visible(view: ClusterStatus) -> Mapping[str, MemberStatus]:
+    """The Hazelcast members that at least one logging node sees, by address."""
     return {member.address: member for member in view.hazelcast.members if member.seen_by}
 
 
 def _whole(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
+    """A change of the cluster's safety, or of the reason for it."""
     if (before.safe, before.reason) != (after.safe, after.reason):
         yield "safe" if after.safe else "not-safe", "", after.reason

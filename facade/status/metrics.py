@@ -1,4 +1,4 @@
-"""What Prometheus scrapes from a facade."""
+"""The Prometheus metrics of a facade."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,25 +13,25 @@ from facade.client.failure_detector import FailureDetector
 from facade.client.node_statistics import NodeStatistics
 from facade.status.request_rate import RequestRate
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # a request has 10 s
-MESSAGES = ("/facade", "/v1/messages")  # paths of requests for messages
-METHODS = ("GET", "HEAD", "POST", "OPTIONS")  # any other method has one label
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # the default deadline is 10 s
+MESSAGES = ("/facade", "/v1/messages")  # prefixes of the paths of requests for messages
+METHODS = ("GET", "HEAD", "POST", "OPTIONS")  # all other methods share one label
 
 
 class FacadeMetrics:
-    """Counts requests; statistics that others keep are read at each scrape.
+    """Counts requests; values that other objects keep are read at each scrape.
 
     Args:
-        statistics: of attempts at nodes and registries.
-        detector: knows which addresses did not answer lately.
-        request_rate: also counts the requests for messages.
+        statistics: counts of attempts at nodes and registries.
+        detector: the failure detector, which knows suspected addresses.
+        request_rate: gets the duration of each request for messages.
     """
 
     MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
     def __init__(self, statistics: NodeStatistics, detector: FailureDetector, request_rate: RequestRate) -> None:
         self._request_rate = request_rate
-        self._series = cache(self._find_series)  # finding them by their labels takes as long as counting
+        self._series = cache(self._find_series)  # looking them up by labels takes as long as counting
         self._registry = new_registry()
         self._requests = Counter(
             "threefold_http_requests",
@@ -82,7 +82,7 @@ class FacadeMetrics:
 
 
 class _ExternalCounter(Collector):
-    """A counter that is kept elsewhere."""
+    """A counter whose value is kept elsewhere."""
 
     def __init__(self, name: str, documentation: str, value: Callable[[], float]) -> None:
         self._name = name
@@ -90,12 +90,12 @@ class _ExternalCounter(Collector):
         self._value = value
 
     def collect(self) -> Iterator[Metric]:
-        """Its value now."""
+        """The current value."""
         yield CounterMetricFamily(self._name, self._documentation, self._value())
 
 
 class _ClientCollector(Collector):
-    """Attempts at nodes, and lookups at registries."""
+    """Collects attempts at nodes, lookups at registries and suspected addresses."""
 
     def __init__(self, statistics: NodeStatistics, detector: FailureDetector) -> None:
         self._statistics = statistics

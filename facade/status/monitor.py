@@ -1,4 +1,4 @@
-"""Keeps the status of the cluster up to date, and remembers what changed."""
+"""Keeps the status of the cluster up to date, and remembers its events."""
 
 import time
 from collections import deque
@@ -15,16 +15,16 @@ from facade.status.schema import ClusterStatus, StatusEvent
 
 log = structlog.get_logger()
 
-EVENTS = 200  # that are remembered
+EVENTS = 200  # most events that are remembered
 INTERVAL_S = 1.0  # between two collections if no request asks
-MAX_AGE_S = 0.5  # of a status that is given to a request: a collection takes up to 0.4 s
+MAX_AGE_S = 0.5  # of the status in a response; a collection takes up to 0.4 s
 
 
 class StatusMonitor:
     """The status of the cluster, shared by the requests of a facade.
 
     Args:
-        collector: asks all processes.
+        collector: collects the status.
         clock: seconds from any start.
     """
 
@@ -36,7 +36,7 @@ class StatusMonitor:
         self._flight = SingleFlight(collector.scheduler, self._collect, clock=clock)
 
     def status(self, *, max_age_s: float = MAX_AGE_S) -> ClusterStatus:
-        """The status, with the latest events; at most so many seconds old."""
+        """The status with the latest events, at most `max_age_s` old."""
         return self._flight.get(max_age=max_age_s)
 
     def run(self, stop: Event) -> None:
@@ -48,8 +48,8 @@ class StatusMonitor:
                 log.exception("collecting the status failed")  # a defect of ours; the next collection may succeed
 
     def _collect(self) -> ClusterStatus:
-        found = self._collector.collect()
+        status = self._collector.collect()
         if self._last:
-            self._events.extendleft(changes(self._last, found))
-        self._last = found
-        return msgspec.structs.replace(found, events=list(self._events))
+            self._events.extendleft(changes(self._last, status))
+        self._last = status
+        return msgspec.structs.replace(status, events=list(self._events))

@@ -1,4 +1,4 @@
-"""The request rate of a facade: requests for messages in each second, and their latency."""
+"""The request rate of a facade: the number and latency of requests for messages in each second."""
 
 import time
 from collections import deque
@@ -8,9 +8,9 @@ from common import ids
 from common.telemetry.quantiles import quantile
 from facade.status.schema import RequestRateSample
 
-SAMPLES = 300  # that are kept: five minutes
+SAMPLES = 300  # most samples that are kept: five minutes
 SAMPLE_S = 1.0
-LATENCIES = 10_000  # of one second that are kept; further requests are only counted
+LATENCIES = 10_000  # most durations that are kept in one second; further requests are only counted
 
 
 class RequestRate:
@@ -28,13 +28,13 @@ class RequestRate:
         self._samples: deque[RequestRateSample] = deque(maxlen=SAMPLES)
 
     def record(self, seconds: float) -> None:
-        """Count a request that took so long."""
+        """Count a request that took `seconds`."""
         self._count += 1
         if len(self._spent_s) < LATENCIES:
             self._spent_s.append(seconds)
 
     def last(self) -> RequestRateSample:
-        """The last sample; a new one is made if it is older than SAMPLE_S."""
+        """The last sample; makes a new one if SAMPLE_S have passed since then."""
         elapsed_s = self._clock() - self._began_s
         if not self._samples or elapsed_s >= SAMPLE_S:
             spent_s, rate = sorted(self._spent_s), self._count / max(elapsed_s, SAMPLE_S)

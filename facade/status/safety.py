@@ -1,4 +1,4 @@
-"""Whether any two logging nodes may die now without loss, and why not. Pure."""
+"""Decides whether any two logging nodes may die now without loss. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
@@ -6,16 +6,17 @@ from itertools import combinations
 from common.protocol.messages import State
 from facade.status.schema import NodeStatus
 
-MAY_DIE = 2  # nodes at once, and nothing is lost
+MAY_DIE = 2  # nodes that may die at once without loss
 SAFE = "any two nodes may die"
 DOWN = "down"  # the state of a node that does not answer
 
 
 def why_not_safe(nodes: Sequence[NodeStatus], *, registry_answers: bool) -> Iterator[str]:
-    """Each reason why not any two logging nodes may die now, as a sentence, the weightiest first.
+    """The reasons why the loss of two logging nodes could lose records now, as sentences, the gravest first.
 
-    There is no reason if there are at least three nodes, each is ready, can write and is listed, and all report the
-    same in-sync set of the same term, with all of them in it. Hazelcast members do not count: the map is a projection.
+    There is no reason if there are at least three nodes, each of them is ready, can write and is listed, and all report
+    the same in-sync set of the same term, with all nodes in it. Hazelcast members do not count, because the map is only
+    a projection.
     """
     if not registry_answers:
         yield "no registry answers"
@@ -30,7 +31,7 @@ def why_not_safe(nodes: Sequence[NodeStatus], *, registry_answers: bool) -> Iter
 
 
 def _faults(nodes: Sequence[NodeStatus]) -> Iterator[str]:
-    """Nodes that are not ready or cannot write; those that do not answer first."""
+    """Nodes that are not ready or cannot write; first those that do not answer."""
     faults: dict[tuple[str, str], list[str]] = {}
     for node in nodes:
         if node.state != State.READY or node.reason:
@@ -42,7 +43,7 @@ def _faults(nodes: Sequence[NodeStatus]) -> Iterator[str]:
 
 
 def _out_of_sync(nodes: Sequence[NodeStatus]) -> Iterator[str]:
-    """Ready nodes of which one does not wait for the other before it acknowledges a record."""
+    """Ready nodes that do not wait for each other's confirmation before they acknowledge a record."""
     for node in nodes:
         if node.address not in node.in_sync:
             yield f"{node.address} is ready and in no in-sync set"
@@ -55,6 +56,7 @@ def _out_of_sync(nodes: Sequence[NodeStatus]) -> Iterator[str]:
 
 
 def _too_few(count: int) -> Iterator[str]:
+    """A reason if there are too few logging nodes for two to die."""
     if count == 0:
         yield "no logging node is known"
     elif count <= MAY_DIE:
@@ -63,10 +65,11 @@ def _too_few(count: int) -> Iterator[str]:
 
 
 def _words(addresses: Sequence[str]) -> str:
-    """The addresses as a sentence has them: "a", "a and b", "a, b and c"."""
+    """The addresses as an enumeration: "a", "a and b", "a, b and c"."""
     *first, last = addresses
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def _be(addresses: Collection[str]) -> str:
+    """The form of the verb "to be" for so many addresses."""
     return "is" if len(addresses) == 1 else "are"

@@ -1,4 +1,4 @@
-"""What `/v1/cluster` tells. The texts beside the fields are those of the API's description."""
+"""The status of the cluster in `/v1/cluster`. The texts of the fields appear in the description of the API."""
 
 from typing import Annotated, Literal
 
@@ -9,16 +9,16 @@ Reachability = Literal["up", "suspect", "down"]
 Address = Annotated[str, Meta(description="host:port")]
 Up = Annotated[
     Reachability,
-    Meta(description="`suspect`: it did not answer a request lately and is asked last; `down`: it does not answer now"),
+    Meta(description="`suspect`: it failed to answer a recent request and is tried last; `down`: it does not answer"),
 ]
-Since = Annotated[str, Meta(description="since when it is so, as far as this facade knows (RFC 3339)")]
+Since = Annotated[str, Meta(description="Start of the current status, as observed by this facade (RFC 3339)")]
 LeaseAge = Annotated[
     float | None,
-    Meta(description="seconds since it registered last (each does so once a second); null: it never did"),
+    Meta(description="Seconds since the last renewal of its lease, which is due each second; null: never"),
 ]
-RoundTrip = Annotated[float | None, Meta(description="milliseconds for its answer just now; null: there was none")]
-Version = Annotated[str, Meta(description="of the program; empty when it is not known")]
-Listed = Annotated[bool, Meta(description="a registry lists it, so that it gets requests")]
+RoundTrip = Annotated[float | None, Meta(description="Milliseconds until its latest answer; null: it does not answer")]
+Version = Annotated[str, Meta(description="Version of the program; empty if unknown")]
+Listed = Annotated[bool, Meta(description="A registry lists it, so that it gets requests")]
 
 
 class ServerStatus(Struct, frozen=True, kw_only=True):
@@ -33,48 +33,46 @@ class ServerStatus(Struct, frozen=True, kw_only=True):
 
 
 class NodeStatus(ServerStatus, frozen=True, kw_only=True):
-    """A logging node: what it says of itself, and what this facade saw of it."""
+    """A logging node: what it reports, and what this facade observed."""
 
-    state: Annotated[
-        str, Meta(description="what it says: starting, forming, joining, ready or leaving; down when it says nothing")
-    ]
+    state: Annotated[str, Meta(description="What it reports: starting, forming, joining, ready or leaving; else down")]
     listed: Listed
-    reason: Annotated[str, Meta(description="why it is not ready or cannot write; empty when it is and can")] = ""
-    term: Annotated[int, Meta(description="of its in-sync set: each change of the set raises it")] = 0
+    reason: Annotated[str, Meta(description="Why it is not ready or cannot write; empty if there is no reason")] = ""
+    term: Annotated[int, Meta(description="Term of its in-sync set: each change of the set raises it")] = 0
     in_sync: Annotated[
         list[str],
         Meta(
-            description="listed replicas that confirm a record before it is acknowledged, itself included (host:port)"
+            description="Listed replicas that confirm a record before it is acknowledged, including itself (host:port)"
         ),
     ] = field(default_factory=list)
-    unconfirmed: Annotated[int, Meta(description="records that it accepted and another replica has not confirmed")] = 0
-    started: Annotated[str, Meta(description="when its process started (RFC 3339); empty when it does not answer")] = ""
-    served: Annotated[int, Meta(description="requests of this facade that it answered")] = 0
-    errors: Annotated[int, Meta(description="requests of this facade that it did not answer, or refused")] = 0
-    p50_ms: Annotated[float | None, Meta(description="median of its last 1,000 answers here, in ms; null: none")] = None
-    p99_ms: Annotated[float | None, Meta(description="99 of 100 of these took at most so long; null: none")] = None
-    total: Annotated[int, Meta(description="requests of all facades that it answered since it started")] = 0
+    unconfirmed: Annotated[int, Meta(description="Records that it accepted and another replica has not confirmed")] = 0
+    started: Annotated[str, Meta(description="Start of its process (RFC 3339); empty if it does not answer")] = ""
+    served: Annotated[int, Meta(description="Requests of this facade that it answered")] = 0
+    errors: Annotated[int, Meta(description="Requests of this facade that it did not answer, or refused")] = 0
+    p50_ms: Annotated[float | None, Meta(description="Median of its last 1,000 latencies, in ms; null: none")] = None
+    p99_ms: Annotated[float | None, Meta(description="99th percentile of these latencies, in ms; null: none")] = None
+    total: Annotated[int, Meta(description="Requests of all facades that it answered since its start")] = 0
     member: Annotated[str, Meta(description="host:port of the Hazelcast member that it started")] = ""
-    messages: Annotated[int, Meta(description="messages on its disk")] = 0
-    journal_bytes: Annotated[int, Meta(description="size of its journal")] = 0
-    synced: Annotated[str, Meta(description="when its journal was flushed to the disk last (RFC 3339)")] = ""
+    messages: Annotated[int, Meta(description="Messages on its disk")] = 0
+    journal_bytes: Annotated[int, Meta(description="Size of its journal in bytes")] = 0
+    synced: Annotated[str, Meta(description="Last flush of its journal to disk (RFC 3339)")] = ""
 
 
 class MemberStatus(Struct, frozen=True, kw_only=True):
     """A Hazelcast member, as the logging nodes see it."""
 
     address: Address
-    uuid: Annotated[str, Meta(description="its uuid; empty when no node sees it")]
-    node: Annotated[str, Meta(description="the logging node that started it")]
-    partitions: Annotated[int, Meta(description="partitions of the map that it owns; the others have copies")]
-    seen_by: Annotated[list[str], Meta(description="logging nodes that see it")]
+    uuid: Annotated[str, Meta(description="Its UUID; empty if no node sees it")]
+    node: Annotated[str, Meta(description="Logging node that started it (host:port); empty if unknown")]
+    partitions: Annotated[int, Meta(description="Partitions of the map that it owns; other members have copies")]
+    seen_by: Annotated[list[str], Meta(description="Logging nodes that see it (host:port)")]
 
 
 class HazelcastStatus(Struct, frozen=True, kw_only=True):
-    """The map: a projection of the recent log, in memory. Nothing that is acknowledged depends on it."""
+    """The Hazelcast map: a projection of the recent log in memory. No acknowledged record depends on it."""
 
-    partitions: Annotated[int, Meta(description="of the map, all together")]
-    entries: Annotated[int | None, Meta(description="messages in the map; null: it does not say")]
+    partitions: Annotated[int, Meta(description="Number of all partitions of the map")]
+    entries: Annotated[int | None, Meta(description="Messages in the map; null: unknown")]
     members: list[MemberStatus]
 
 
@@ -95,49 +93,49 @@ Kind = Annotated[
         "safe",
         "not-safe",
     ],
-    Meta(description="what happened"),
+    Meta(description="Kind of change"),
 ]
 
 
 class StatusEvent(Struct, frozen=True, kw_only=True):
-    """Something that changed."""
+    """A change of the cluster."""
 
-    time: Annotated[str, Meta(description="when this facade noticed it (RFC 3339)")]
+    time: Annotated[str, Meta(description="When this facade noticed the change (RFC 3339)")]
     kind: Kind
-    subject: Annotated[str, Meta(description="of whom it is told: host:port, or empty for the whole")]
-    text: Annotated[str, Meta(description="one sentence")]
+    subject: Annotated[str, Meta(description="host:port of the process that changed; empty for the whole cluster")]
+    text: Annotated[str, Meta(description="One sentence that describes the change")]
 
 
 class RequestRateSample(Struct, frozen=True, kw_only=True):
-    """What this facade answered to requests for messages in one second."""
+    """The requests for messages that this facade answered in one second."""
 
-    time: Annotated[str, Meta(description="the end of it (RFC 3339)")]
-    requests_per_s: Annotated[float, Meta(description="requests a second")]
-    p50_ms: Annotated[float | None, Meta(description="median time of an answer, in milliseconds; null: there was none")]
-    p99_ms: Annotated[float | None, Meta(description="99 of 100 took at most so long; null: there was none")]
+    time: Annotated[str, Meta(description="End of the second (RFC 3339)")]
+    requests_per_s: Annotated[float, Meta(description="Requests per second")]
+    p50_ms: Annotated[float | None, Meta(description="Median latency, in milliseconds; null: no requests")]
+    p99_ms: Annotated[float | None, Meta(description="99th percentile of latency, in milliseconds; null: no requests")]
 
 
 class RequestRateHistory(Struct, frozen=True, kw_only=True):
-    """The last five minutes."""
+    """The request rate in the last five minutes."""
 
-    samples: Annotated[list[RequestRateSample], Meta(description="one for each second, the oldest first")]
+    samples: Annotated[list[RequestRateSample], Meta(description="One sample for each second, the oldest first")]
 
 
 class ClusterStatus(Struct, frozen=True, kw_only=True):
-    """The whole, as one facade sees it."""
+    """The status of the cluster, as one facade sees it."""
 
     safe: Annotated[
         bool,
-        Meta(description="every two logging nodes are in sync with each other: any two may die, and nothing is lost"),
+        Meta(description="Any two logging nodes may die without loss, because all are in sync with each other"),
     ]
-    reason: Annotated[str, Meta(description="why it is safe or not")]
-    time: Annotated[str, Meta(description="when this was so (RFC 3339)")]
-    engine: Annotated[str, Meta(description="hazelcast, or embedded: without a Hazelcast map")]
+    reason: Annotated[str, Meta(description="Why the cluster is safe or not")]
+    time: Annotated[str, Meta(description="When the status was collected (RFC 3339)")]
+    engine: Annotated[str, Meta(description="`hazelcast`, or `embedded` without a Hazelcast map; empty if unknown")]
     registries: list[ServerStatus]
     facades: list[ServerStatus]
     messages_nodes: list[ServerStatus]
     logging_nodes: list[NodeStatus]
     hazelcast: HazelcastStatus
     traffic: RequestRateSample
-    warnings: Annotated[list[str], Meta(description="what is open that should not be: each one sentence")]
-    events: Annotated[list[StatusEvent], Meta(description="the last 200, the newest first")]
+    warnings: Annotated[list[str], Meta(description="Warnings about unprotected interfaces, each one sentence")]
+    events: Annotated[list[StatusEvent], Meta(description="The last 200 events, the newest first")]

@@ -1,1 +1,1 @@
-"""Answers that go on."""
+"""Streamed responses and subscriptions to new messages."""

@@ -20,24 +20,24 @@ from facade.streams.subscriptions import StreamedMessage, Subscriptions
 
 log = structlog.get_logger()
 
-NO_DESCRIPTION = "messages-service is not available"  # instead of its text, so that the log can still be read
-KEEP_ALIVE_S = 10.0  # without a message, then a comment is sent: proxies close connections that are idle for a minute
-CHECK_INTERVAL_S = 0.5  # between two checks whether the token of a client is still valid
-OVERLAP_MS = 60_000  # messages of this age or less may be in the history and arrive once more
+NO_DESCRIPTION = "messages-service is not available"  # replaces its text, so that the messages can still be read
+KEEP_ALIVE_S = 10.0  # without a message until a comment is sent: proxies close connections that are idle for a minute
+CHECK_INTERVAL_S = 0.5  # between two checks of the client's token
+OVERLAP_MS = 60_000  # messages of at most this age may be in the history and be delivered again
 
 
 def message_body(entry: Entry | StreamedMessage) -> MessageBody:
-    """A message as the HTTP interface has it; one that has just been stored names its node."""
+    """A message in the form of the HTTP interface; a new message names its node."""
     node = entry.node if isinstance(entry, StreamedMessage) and entry.node else UNSET
     return MessageBody(entry.id, ids.time_text(entry.id), entry.msg, node)
 
 
 class StreamSemaphore:
-    """Bounds how many streams are open at once.
+    """Limits how many streams are open at once.
 
     Attributes:
         limit: most streams at once.
-        open: streams that are open now.
+        open: number of open streams.
     """
 
     def __init__(self, limit: int) -> None:
@@ -45,7 +45,7 @@ class StreamSemaphore:
         self.open = 0
 
     def acquire(self) -> bool:
-        """Count one more stream; False, and nothing is counted, at the limit."""
+        """Count one more stream; at the limit, return False and count nothing."""
         free = self.open < self.limit
         self.open += free
         return free
@@ -58,11 +58,11 @@ class StreamSemaphore:
 class Stream:
     """The body of a streamed response, as an iterator for WSGI.
 
-    The first chunk is made at once, so that an error in it can still be told by the status of the response.
+    The first chunk is made at once, so that an error in it can still set the status of the response.
 
     Args:
-        chunks: of the body.
-        on_close: called once, when the last chunk was sent or the client has left.
+        chunks: the chunks of the body.
+        on_close: called once, after the last chunk was sent or the client has left.
     """
 
     def __init__(self, chunks: Generator[bytes, None, None], on_close: Callable[[], None]) -> None:
@@ -82,7 +82,7 @@ class Stream:
         return next(self._chunks) if first is None else first
 
     def close(self) -> None:
-        """End the stream; the server calls this in any case."""
+        """End the stream; the server always calls this."""
         self._chunks.close()
         on_close, self._on_close = self._on_close, None
         if on_close:
@@ -93,8 +93,8 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
     """The first page and all pages that follow it, each from any node.
 
     Raises:
-        ConnectionAbortedError: no node answers. The status is sent already, so only a broken connection can tell the
-            client that the body is incomplete.
+        ConnectionAbortedError: no node answers. The status has been sent, so only a broken connection shows the client
+            that the body is incomplete.
     """
     page = first
     while True:
@@ -110,7 +110,7 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
 
 
 def logs(client: Client, first: Page) -> Generator[bytes, None, None]:
-    """The body of `GET /facade`: all texts, and the text of the messages service, as one JSON object."""
+    """The body of `GET /facade`: one JSON object with all texts and the text of the messages service."""
     yield b'{"logs":[' + _texts(first)
     for page in itertools.islice(pages(client, first, Query()), 1, None):
         if page.entries:
@@ -124,6 +124,7 @@ def _texts(page: Page) -> bytes:
 
 
 def _description(client: Client) -> str:
+    """The text of the messages service, or a replacement if it does not answer."""
     try:
         return client.description()
     except ServiceError as error:
@@ -132,7 +133,7 @@ def _description(client: Client) -> str:
 
 
 def ndjson(client: Client, first: Page, query: Query) -> Generator[bytes, None, None]:
-    """One JSON object per line, one chunk per page."""
+    """All messages as NDJSON: one JSON object per line, one chunk per page."""
     for page in pages(client, first, query):
         yield b"".join(msgspec.json.encode(message_body(entry)) + b"\n" for entry in page.entries)
 
@@ -148,19 +149,20 @@ def events(
     keep_alive_s: float = KEEP_ALIVE_S,
     check_interval_s: float = CHECK_INTERVAL_S,
 ) -> Generator[bytes, None, None]:
-    """Server-sent events: the messages after an id, then new messages as they are stored.
+    """Server-sent events: the messages after an id, then new messages as they arrive.
 
     Args:
         client: reads the history.
         subscriptions: delivers new messages.
         after: the id after which to begin; None for new messages only.
-        reconnected: the client was connected before. A message that was stored more slowly than its neighbours may
-            have a lower id than the last one that the client got. So the messages of `subscriptions.settle_ms` before
-            `after` are sent again.
-        must_end: True if the client has left, or its token is not valid any more.
+        reconnected: the client was connected before. A message that took long to store may have a lower id than the
+            last one that the client received. So the messages of `subscriptions.settle_ms` before `after` are sent
+            again.
+        must_end: returns True if the client has left, or its token is not valid any more.
         closed: set when the client has left.
         keep_alive_s: seconds without a message after which a comment is sent.
-        check_interval_s: seconds between two calls of `must_end`; without tokens `closed` alone ends the stream.
+        check_interval_s: seconds between two calls of `must_end`; it may be long if there are no tokens, because
+            `closed` ends the stream at once.
     """
     with subscriptions.subscribed() as subscription:
         if closed:

@@ -1,4 +1,4 @@
-"""Subscriptions to new messages: one long poll at a node serves all clients that follow the log."""
+"""Subscriptions to new messages: one long poll at a node serves all subscribed clients."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +15,11 @@ from facade.server.scheduler import Event, Scheduler
 
 log = structlog.get_logger()
 
-RETRY_S = 0.05  # after a long poll that no node answered
-SEEN_MESSAGES = 100_000  # ids that are remembered, in case another node must be polled
-BACKLOG_MESSAGES = 10_000  # for one slow client; with one more its subscription ends
-DELIVERIES_PER_TURN = 50  # 1 to 2 ms of the loop; then other requests have their turn
-READY_TIMEOUT_S = 5.0  # for the first answer of a node
+RETRY_S = 0.05  # pause after a long poll that no node answered
+SEEN_MESSAGES = 100_000  # most ids of delivered messages that are remembered, for a change of node
+BACKLOG_MESSAGES = 10_000  # most for one slow client; one more ends its subscription
+DELIVERIES_PER_TURN = 50  # 1 to 2 ms of work; then other requests run
+READY_TIMEOUT_S = 5.0  # for the first answer from a node
 
 
 class StreamedMessage(NamedTuple):
@@ -31,11 +31,11 @@ class StreamedMessage(NamedTuple):
 
 
 class Subscription:
-    """The new messages that one client has not taken yet.
+    """The backlog of new messages of one client.
 
     Args:
-        changed: an event of its own.
-        backlog_messages: most messages that may wait; with one more the subscription ends.
+        changed: an event that only this subscription uses.
+        backlog_messages: most messages in the backlog; one more ends the subscription.
     """
 
     def __init__(self, changed: Event, backlog_messages: int = BACKLOG_MESSAGES) -> None:
@@ -45,7 +45,7 @@ class Subscription:
         self._ended = False
 
     def put(self, messages: Sequence[StreamedMessage]) -> None:
-        """Add new messages."""
+        """Add new messages to the backlog; end the subscription if they exceed its limit."""
         if self._ended or len(self._backlog) + len(messages) > self._limit:
             self._ended = True
         else:
@@ -53,12 +53,12 @@ class Subscription:
         self._changed.set()
 
     def end(self) -> None:
-        """Accept no further messages."""
+        """End the subscription: accept no further messages, and wake the client."""
         self._ended = True
         self._changed.set()
 
     def take(self, timeout_s: float) -> list[StreamedMessage] | None:
-        """Wait for new messages, for at most `timeout_s`, and take them; None after the end."""
+        """Wait at most `timeout_s` for new messages, and take them. None if the subscription has ended."""
         self._changed.wait(timeout_s)
         messages = list(self._backlog)
         self._backlog.clear()
@@ -68,15 +68,15 @@ class Subscription:
 
 
 class Subscriptions:
-    """Delivers new messages to all subscriptions; polls a node only while there are any.
+    """Delivers new messages to all subscriptions; polls a node only while there are subscriptions.
 
     Args:
-        scheduler: of the subscribed requests.
-        client: asks the nodes.
+        scheduler: runs the subscribed requests.
+        client: sends the long polls to the nodes.
         retry_s: seconds after a long poll that no node answered.
-        settle_ms: milliseconds from making an id to its message being readable, at most: twice the deadline of a
-            write.
-        ready_timeout_s: seconds for the first answer of a node.
+        settle_ms: most milliseconds between making an id and its message being readable, which is twice the deadline
+            of a write.
+        ready_timeout_s: seconds for the first answer from a node.
         now_ms: milliseconds since 1970.
     """
 
@@ -101,7 +101,7 @@ class Subscriptions:
 
     @contextmanager
     def subscribed(self) -> Iterator[Subscription]:
-        """A subscription for the block; raises UnavailableError if no node answers."""
+        """Subscribe for the duration of the block; raises UnavailableError if no node answers."""
         subscription = Subscription(self._scheduler.event())
         if self._follower is None:
             ready, pause = self._scheduler.event(), partial(self._scheduler.sleep, 0.0)
@@ -121,13 +121,13 @@ class Subscriptions:
                 self._follower = None
 
     def stop(self) -> None:
-        """End all subscriptions, and those that are made later."""
+        """End all subscriptions, including later ones."""
         self._stopped = True
         for subscription in self._follower.subscriptions if self._follower else ():
             subscription.end()
 
     def _run(self, follower: "JournalFollower") -> None:
-        """Poll until the follower has no subscriptions any more."""
+        """Poll until the follower has no more subscriptions."""
         while self._follower is follower:
             try:
                 follower.poll()
@@ -140,16 +140,16 @@ class Subscriptions:
 
 
 class JournalFollower:
-    """Polls the journal of a node for messages that it received after a number.
+    """Polls the journal of a node for the messages that it received after a number.
 
-    A journal numbers messages in the order in which it received them, so that a slow message is not missed. The
-    journal of another node has another order. When the follower must go on with that one, it reads the messages of the
-    last `settle_ms` by id once, and leaves out those that it has delivered.
+    A journal numbers messages in the order in which it received them, so that a message that was stored late is not
+    missed. The journal of another node has another order. When the follower has to switch to it, it reads the messages
+    of the last `settle_ms` once by id, and skips those that it has already delivered.
 
     Args:
-        client: asks the nodes.
+        client: sends the long polls to the nodes.
         ready: set after the first answer.
-        pause: called between deliveries, so that other requests have their turn.
+        pause: called between deliveries, so that other requests can run.
         settle_ms, now_ms: as in Subscriptions.
     """
 
@@ -167,7 +167,7 @@ class JournalFollower:
         self._seen: dict[str, int] = {}
 
     def poll(self) -> None:
-        """Poll once, and deliver what is new; raises ServiceError."""
+        """Poll once, and deliver the new messages; raises ServiceError."""
         polled_ms = self._now_ms()
         tailed = self._client.tail(self._journal, self._after, self._node)
         if self._journal and tailed.journal != self._journal:
@@ -179,7 +179,7 @@ class JournalFollower:
         self.ready.set()
 
     def _read_gap(self) -> None:
-        """Deliver what was stored between the last answer of one node and the first answer of another one."""
+        """Deliver the messages that were stored between the last answer of one node and the first of another."""
         after: str | None = ids.last_id(self._polled_ms - self._settle_ms)
         while after is not None:
             page = self._client.page(after)
@@ -187,7 +187,7 @@ class JournalFollower:
             after = page.next
 
     def deliver(self, messages: Sequence[StreamedMessage]) -> None:
-        """Put messages that were not delivered before into all subscriptions."""
+        """Put the messages that were not delivered before into all subscriptions."""
         new = [message for message in messages if message.id not in self._seen]
         now_ms = self._now_ms()
         self._seen |= {message.id: now_ms for message in new}
@@ -200,4 +200,5 @@ class JournalFollower:
                     self._pause()
 
     def _is_forgotten(self, delivered_ms: int, now_ms: int) -> bool:
+        """True if the oldest remembered id is too old, or if too many are remembered."""
         return delivered_ms < now_ms - 2 * self._settle_ms or len(self._seen) > SEEN_MESSAGES

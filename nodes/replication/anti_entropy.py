@@ -1,6 +1,6 @@
-"""Anti-entropy: compares the journals of the replicas by hourly digests, and repairs what one of them lacks.
+"""Anti-entropy: compares the journals of the replicas by hourly digests, and copies missing messages.
 
-Replication leaves no difference. This finds what a defect, or a disk that forgets, has left all the same.
+Replication itself leaves no differences. This finds those that a defect or a faulty disk has caused.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from nodes.storage.protocol import Journal
 
 log = structlog.get_logger()
 
-COMPARE_S = 60.0  # between two comparisons of the last hours
-RECENT_HOURS = 2  # compared each time; everything is once a day, and by `scripts.cluster verify`
+COMPARE_S = 60.0  # pause between two comparisons
+RECENT_HOURS = 2  # compared each time; all hours are compared once a day, and by `scripts.cluster verify`
 COMPARISONS_A_DAY = 1_440
-IN_FLIGHT_MS = 30_000  # of the newest messages: they may be on their way
-ANSWER_S = 10.0  # for one answer of a peer
+IN_FLIGHT_MS = 30_000  # messages younger than this are not compared: they may still be replicating
+ANSWER_S = 10.0  # timeout for one answer of a peer
 
 AntiEntropyRequest = Digest | ListEntries | Verify
 
 
 class AntiEntropy:
-    """Answers and asks what journals have.
+    """Compares this node's journal with the journals of other replicas, and answers their comparisons.
 
     Args:
-        core: knows who is in sync.
-        journal: that of this node.
-        transport: carries requests to the others.
+        core: provides the current in-sync set.
+        journal: the journal of this node.
+        transport: sends requests to the other replicas.
     """
 
     def __init__(self, core: Core, journal: Journal, transport: PipelinedTransport) -> None:
@@ -43,7 +43,11 @@ class AntiEntropy:
         self._transport = transport
 
     async def handle(self, request: AntiEntropyRequest) -> Reply:
-        """Answer a replica, or an operator; raises StoreError."""
+        """Answer a request of another replica or of an operator.
+
+        Raises:
+            StoreError: the journal cannot be read or repaired.
+        """
         match request:
             case Digest(from_hour=from_hour, until=until):
                 found = await self._journal.hours(from_hour, until)
@@ -59,7 +63,7 @@ class AntiEntropy:
         return self._core.replica.own
 
     async def run(self) -> None:
-        """Compare from time to time, for ever: the last hours, and once a day everything."""
+        """Compare periodically, until cancelled: the last hours every COMPARE_S, and all hours once a day."""
         count = 0
         while True:
             await asyncio.sleep(COMPARE_S)
@@ -72,10 +76,10 @@ class AntiEntropy:
                 log.warning("the journals could not be compared", reason=str(error))
 
     async def verify(self, until: str, from_hour: int = 0) -> Verified:
-        """Take from the other listed replicas what they have up to the id `until` and this journal lacks.
+        """Copy the messages up to the id `until` that this journal lacks from the other listed replicas.
 
         Returns:
-            What the journal has then, and how many messages it lacked before.
+            What the journal has afterwards, and how many messages were copied.
         """
         repaired = 0
         ours = await self._journal.hours(from_hour, until)
@@ -92,7 +96,7 @@ class AntiEntropy:
         return Verified(node=self._own, messages=messages, digest=digest, repaired=repaired)
 
     async def _hours_of(self, address: str, from_hour: int, until: str) -> dict[int, HourDigest]:
-        """What a replica has, by hour; nothing when it does not answer."""
+        """The digests of a replica's journal by hour; empty if it does not answer."""
         found: dict[int, HourDigest] = {}
         while isinstance(reply := await self._ask(address, Digest(from_hour=from_hour, until=until)), Digested):
             found |= {hour.hour: hour for hour in reply.hours}
@@ -102,7 +106,7 @@ class AntiEntropy:
         return {}
 
     async def _copy(self, address: str, hour: int, until: str) -> int:
-        """Take what a replica has of an hour; how many of these were lacking here."""
+        """Copy a replica's messages of one hour; return how many of them this journal lacked."""
         after = ids.last_id(hour * HOUR_MS - 1) if hour else ""
         until = min(until, ids.last_id((hour + 1) * HOUR_MS - 1))
         repaired = 0
@@ -115,5 +119,5 @@ class AntiEntropy:
         try:
             return await self._transport.call(address, request, timeout_s=ANSWER_S)
         except PeerError as error:
-            log.info("a replica could not be compared with", replica=address, reason=error.reason)
+            log.info("a replica did not answer a comparison of journals", replica=address, reason=error.reason)
             return None

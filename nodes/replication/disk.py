@@ -1,4 +1,4 @@
-"""Does what the replication core asks of its journal, and tells it how that ended."""
+"""Executes the core's effects on the journal, and reports the results to the core."""
 
 import asyncio
 import contextlib
@@ -19,9 +19,9 @@ class Disk:
     """The journal of one replica.
 
     Args:
-        core: of the replica.
-        journal: keeps its records.
-        start: runs something beside, and wakes the core after it.
+        core: the core of the replica; it receives the results.
+        journal: stores the records.
+        start: runs a coroutine in the background, and wakes the core when it ends.
     """
 
     def __init__(self, core: Core, journal: Journal, start: Callable[[Coroutine[Any, Any, None]], None]) -> None:
@@ -31,7 +31,7 @@ class Disk:
         self._loop = asyncio.get_running_loop()
 
     def commit(self, effect: Commit) -> bool:
-        """Commit, or begin to; True if it has ended or failed already, so that the core has more to ask for."""
+        """Commit, at once or in the background; True if it has already ended, so that the core may have new effects."""
         try:
             done = self._journal.commit_now(effect.ranges, effect.in_sync)
         except StoreError as error:
@@ -56,7 +56,7 @@ class Disk:
         self._core.commit_failed(str(error), self._loop.time())
 
     async def load(self, effect: LoadRecords) -> None:
-        """Read records for a peer."""
+        """Read records that a peer lacks."""
         try:
             found = await self._journal.load(effect.origin, effect.after, effect.upto)
         except StoreError as error:
@@ -66,7 +66,7 @@ class Disk:
             self._core.loaded(effect.address, found, self._loop.time())
 
     async def find_key(self, key: str) -> None:
-        """Look up which message an idempotency key belongs to."""
+        """Look up the message of an idempotency key."""
         try:
             claim = await self._journal.find_key(key)
         except StoreError as error:
@@ -75,11 +75,11 @@ class Disk:
         self._core.key_found(key, *((claim.message_id, claim.digest) if claim else ("", "")), self._loop.time())
 
     async def begin_incarnation(self) -> None:
-        """Draw an incarnation, and store it; the core asks again if that fails."""
+        """Draw a new incarnation and store it; after a failure the core asks again."""
         with contextlib.suppress(StoreError):
             self._core.reborn(await self._journal.new_incarnation(), self._loop.time())
 
     def give_up(self, reason: str) -> None:
-        """Say that the journal must not be used any more, which ends the node."""
+        """Mark the journal as unusable, which ends the node; only the first reason is kept."""
         self._journal.why = self._journal.why or reason[:300]
         self._journal.broken.set()

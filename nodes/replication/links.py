@@ -1,4 +1,4 @@
-"""Carries the requests of a replica to its peers, and tells the core how their connections are."""
+"""Sends the requests of a replica to its peers, and reports the state of their connections to the core."""
 
 import asyncio
 import contextlib
@@ -15,20 +15,20 @@ from nodes.replication.core.claims import KeyedAppend
 from nodes.replication.core.effects import AppendOutcome, FinishAppend, Send
 from nodes.replication.core.machine import Core
 
-FORWARDS = 32  # at once, so that records and heartbeats always find room on the same connection
-PROBE_S = 0.5  # for the host of a peer to take or refuse a connection
-REQUEST_S = 1.0  # for a peer to answer
-FORWARD_S = 0.8  # for the replica that decides about a key; below the time of a request, so that this node says why
+FORWARDS = 32  # forwarded appends in flight; limited to leave room for records and heartbeats on the same connections
+PROBE_S = 0.5  # timeout for a peer's host to accept or refuse a connection
+REQUEST_S = 1.0  # timeout for a peer's answer
+FORWARD_S = 0.8  # timeout for a forwarded append; below the node's own limit (STEP_S), so that the reply has a reason
 
 
 class Links:
-    """The peers of one replica.
+    """The connections of one replica to its peers.
 
     Args:
-        core: of the replica.
-        transport: carries requests.
+        core: the core of the replica; it receives the answers.
+        transport: sends requests.
         wake: called after each event.
-        start: runs something beside.
+        start: runs a coroutine in the background.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Links:
         self._forwards = asyncio.Semaphore(FORWARDS)
 
     def send(self, effect: Send) -> None:
-        """Send a request; the core is told how it is answered."""
+        """Send a request to a peer, and pass its answer, or None for none, to the core."""
         if effect.address not in self._watched:
             self._watched.add(effect.address)
             self._transport.watch(effect.address, self._connection)
@@ -73,16 +73,23 @@ class Links:
         self._wake()
 
     async def _probe(self, address: str) -> None:
-        """A host that refuses a connection says that the process of the peer has ended."""
+        """Report to the core if the peer's host refuses a connection: then the process there has ended."""
         if await refuses(*config.split(address)) and not self._transport.is_up(address):
             self._core.connection(address, self._loop.time(), up=False, refused=True)
 
     async def forward(
         self, append: KeyedAppend, token: int, owner: str, context: request_context.RequestContext | None
     ) -> FinishAppend:
-        """Pass a keyed message on to the replica that decides about its key: how that ended.
+        """Forward an append with an idempotency key to the owner of the key.
 
-        `context` is the request of a client that it belongs to.
+        Args:
+            append: the append.
+            token: identifies the append at the runtime.
+            owner: host:port of the replica that decides about the key.
+            context: the context of the client's request, if there is one.
+
+        Returns:
+            How the append ended.
         """
         request = Append(entries=(Entry(append.message_id, append.text),), key=append.key, forwarded=True)
         try:
@@ -102,7 +109,7 @@ class Links:
 
 
 async def refuses(host: str, port: int) -> bool:
-    """True if the host answers that nobody listens at the port: the process there has ended."""
+    """True if the host refuses a connection to the port: the process that listened there has ended."""
     try:
         async with asyncio.timeout(PROBE_S):
             _, writer = await asyncio.open_connection(host, port)

@@ -1,4 +1,4 @@
-"""How a replica asks the registries: the first that answers, in the order of the configuration, decides."""
+"""Requests of a replica to the registries: the first one that answers, in the configured order, decides."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,18 +13,18 @@ from nodes.replication.core.effects import RegistryRequest
 
 log = structlog.get_logger()
 
-PAUSE_S = 0.05  # between two tries to tell one of them
-TELL_S = 3.0  # for the others to hear of a new set: then the leases that they gave have lapsed
+PUBLISH_PAUSE_S = 0.05  # between two attempts to send a new in-sync set to one registry
+PUBLISH_S = 3.0  # limit for all attempts; after it the leases that the registry granted have lapsed (LEASE_S)
 
 
 class Registries:
-    """The registries, for one replica.
+    """The client of all registries, for one replica.
 
     Args:
-        transport: carries requests.
-        addresses: host:port of each, in the order of the configuration.
-        renewal: a renewal with an in-sync set that this replica is about to adopt.
-        answer_s: for one registry to answer.
+        transport: sends requests.
+        addresses: host:port of each registry, in the configured order.
+        renewal: makes a renewal with an in-sync set that this replica is about to adopt.
+        answer_s: timeout for the answer of one registry.
     """
 
     def __init__(
@@ -38,29 +38,33 @@ class Registries:
         self._addresses = tuple(addresses)
         self._renewal = renewal
         self._answer_s = answer_s
-        self._renewing_s: list[float] = []  # when the renewals were sent that are under way
+        self._renewing_s: list[float] = []  # when each renewal in flight was sent
         self._renewed_s = float("-inf")
-        self._starts: dict[str, int] = {}  # the start of each registry, as it named it last
-        self._failing: set[str] = set()  # registries that did not answer the last time
+        self._starts: dict[str, int] = {}  # the start id in the last answer of each registry
+        self._failing: set[str] = set()  # registries that did not answer the last request
 
     @property
     def renewed_s(self) -> float:
-        """When the last renewal was sent that a registry may have received, in the time of the event loop."""
+        """When the last renewal that a registry may have received was sent, in event loop time."""
         return max([self._renewed_s, *self._renewing_s])
 
     async def ask(self, request: RegistryRequest) -> tuple[Renewed | None, list[Renewed]]:
-        """The deciding answer, or None; and the answers of the other registries, if they were asked."""
+        """Send a renewal to all registries, or any other request to one after the other until one decides.
+
+        Returns:
+            The deciding answer, None if no registry answered, and the answers of the other registries.
+        """
         if isinstance(request, Renew):
             return await self._renew_all(request)
         starting: Renewed | None = None
         for address in self._addresses:
             reply, _ = await self._ask(address, request)
             if reply is not None and reply.standing is Standing.STARTING:
-                starting = starting or reply  # it has decided nothing
+                starting = starting or reply  # a starting registry decides nothing: ask the next one
             elif reply is not None:
                 others = [other for other in self._addresses if other != address]
                 if others and reply.in_sync.term > 0:
-                    await self._tell(others, reply.in_sync)
+                    await self._publish(others, reply.in_sync)
                 return reply, []
         return starting, []
 
@@ -70,36 +74,40 @@ class Registries:
         return (replies[0] if replies else None), replies[1:]
 
     async def _renew(self, address: str, request: Renew) -> tuple[Renewed | None, bool]:
-        """Renew, and once more if the registry has restarted: its answer, and whether a renewal may have come there."""
+        """Renew at a registry, and once more if it has restarted.
+
+        Returns:
+            Its answer, or None; and whether it may have received a renewal.
+        """
         sent = False
         for _ in range(2):
-            known = self._starts.get(address, 0)
+            start = self._starts.get(address, 0)
             began_s = asyncio.get_running_loop().time()
             self._renewing_s.append(began_s)
             try:
-                reply, received = await self._ask(address, msgspec.structs.replace(request, registry=known))
+                reply, received = await self._ask(address, msgspec.structs.replace(request, registry=start))
             finally:
                 self._renewing_s.remove(began_s)
             if received:
                 sent, self._renewed_s = True, max(began_s, self._renewed_s)
-            if reply is None or reply.registry == known:
+            if reply is None or reply.registry == start:
                 return reply, sent
             self._starts[address] = reply.registry
         return None, sent
 
-    async def _tell(self, others: Sequence[str], in_sync: InSyncSet) -> None:
-        """The others hear of a new set before this replica relies on it, or their leases lapse."""
+    async def _publish(self, others: Sequence[str], in_sync: InSyncSet) -> None:
+        """Send a new set to the other registries, and return when each has it or its leases have lapsed."""
         renewal = self._renewal(in_sync)
         if in_sync.find(Identity(renewal.node, renewal.incarnation)):
-            await asyncio.gather(*(self._tell_one(address, renewal) for address in others))
+            await asyncio.gather(*(self._publish_to(address, renewal) for address in others))
 
-    async def _tell_one(self, address: str, renewal: Renew) -> None:
-        ends_s = asyncio.get_running_loop().time() + TELL_S
+    async def _publish_to(self, address: str, renewal: Renew) -> None:
+        ends_s = asyncio.get_running_loop().time() + PUBLISH_S
         while asyncio.get_running_loop().time() < ends_s:
             reply, sent = await self._renew(address, renewal)
-            if reply is not None or not sent:  # it knows, or it is not there and cannot list anybody
+            if reply is not None or not sent:  # it has the set, or it cannot be reached and so lists nobody
                 return
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(PUBLISH_PAUSE_S)
 
     async def _ask(self, address: str, request: RegistryRequest) -> tuple[Renewed | None, bool]:
         try:

@@ -1,4 +1,4 @@
-"""Runs the replication core in the loop of a node: peers, registries and journal are real here."""
+"""Runs the replication core in the event loop of a node: executes its effects on peers, registries and journal."""
 
 import asyncio
 import contextlib
@@ -45,17 +45,18 @@ Entry = tuple[str, str, str | None]  # id, text, idempotency key
 
 
 class Replicator:
-    """One replica.
+    """One replica: the core with its runtime.
 
     Args:
-        core: decides.
-        journal: keeps.
-        transport: carries requests to peers and registries.
-        registries: host:port of each.
-        settings: those of the core.
+        core: the state machine.
+        journal: stores the records.
+        transport: sends requests to peers and registries.
+        registries: host:port of each registry.
+        settings: the settings of the core.
 
     Attributes:
-        waiters: what waits for the core.
+        core: the state machine.
+        waiters: coroutines that wait for a condition on the core.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Replicator:
         settings: Settings = DEFAULT,
     ) -> None:
         self.core = core
-        self._ticking = Ticker(core, settings.standstill_s, self._wake, self._break)
+        self._ticker = Ticker(core, settings.standstill_s, self._wake, self._break)
         self._transport = transport
         self._registries = Registries(transport, registries, core.replica.renewal, settings.registry_s)
         self._links = Links(core, transport, self._wake, self._start)
@@ -101,11 +102,11 @@ class Replicator:
         self._wake()
 
     async def append(self, entries: Sequence[Entry]) -> FinishAppend:
-        """How the append of (id, text, key) triples ended, once they are on all in-sync disks."""
+        """Append (id, text, key) triples; return when they are on all in-sync disks, or cannot be stored."""
         return await self._finished(lambda token: self.core.append(token, entries, self._loop.time()))
 
     async def append_keyed(self, request: Append) -> FinishAppend:
-        """How the append of a message with an idempotency key ended."""
+        """Append one message with an idempotency key; return when it is stored, or cannot be."""
 
         def begin(token: int) -> None:
             key = request.key or ""
@@ -129,11 +130,11 @@ class Replicator:
             self._keyed.pop(token, None)
 
     async def may_be_shown(self, versions: Versions) -> None:
-        """Return when everything that a vector covers may be shown, or this replica was fenced."""
+        """Return when all records that a vector covers may be shown to readers, or this replica was fenced."""
         await self.waiters.until(lambda: self._may_show_or_ask(versions))
 
     def _may_show_or_ask(self, versions: Versions) -> bool:
-        """True if these versions may be shown; if not, the members are asked, once for each record."""
+        """True if these versions may be shown; if not, ask the members, once for each record."""
         if self.core.may_show(versions):
             return True
         if self.core.ask_whether_confirmed(versions, self._loop.time()):
@@ -145,12 +146,12 @@ class Replicator:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Replicate while the block runs."""
-        self._ticking.start()
+        self._ticker.start()
         try:
             yield
         finally:
             self._stopped = True
-            self._ticking.stop()
+            self._ticker.stop()
             for task in tuple(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -158,12 +159,12 @@ class Replicator:
                 self._due.cancel()
 
     def serve(self) -> None:
-        """The storage of this node is open."""
+        """Let this replica be listed: the storage of this node is open."""
         self.core.serve(self._loop.time())
         self._wake()
 
     async def leave(self, *, timeout_s: float) -> None:
-        """Leave the in-sync set, once everything that was accepted is acknowledged."""
+        """Leave the in-sync set when all accepted records are acknowledged; give up after `timeout_s`."""
         self.core.leave(self._loop.time())
         self._wake()
         try:
@@ -175,7 +176,7 @@ class Replicator:
     # Effects
 
     def _wake(self) -> None:
-        """Do what the core asks for at the end of this turn of the loop, so that what comes at once is one batch."""
+        """Schedule the core's effects for the end of this turn of the loop, so that events of one turn form a batch."""
         if not self._woken:
             self._woken = True
             self._loop.call_soon(self._run, context=contextvars.Context())
@@ -191,11 +192,11 @@ class Replicator:
         except Exception as error:
             self._break(error)
         self._schedule()
-        self._ticking.look()
+        self._ticker.look()
         seen = (self.core.phase, self.core.in_sync, self.core.replica.read_only)
         if seen != self._seen:
             self._seen = seen
-            self._tell_change()
+            self._log_change()
 
     def _commit(self, effect: Commit) -> None:
         if self._stopped:
@@ -213,7 +214,7 @@ class Replicator:
         if (due_s := self.core.due_s()) is not None:
             self._due = self._loop.call_at(due_s, self._wake)
 
-    def _tell_change(self) -> None:
+    def _log_change(self) -> None:
         core = self.core
         log.info(
             "in-sync set",
@@ -230,7 +231,7 @@ class Replicator:
                 self._links.send(effect)
             case AnswerPeer(token=token, message=message):
                 self._answers.pop(token)(message)  # type: ignore[call-overload]
-            case Commit():  # in the next turn: what this turn sends leaves before, and others work while the disk does
+            case Commit():  # in the next turn: messages of this turn are sent first, so peers work during the flush
                 self._loop.call_soon(self._commit, effect)
             case LoadRecords():
                 self._start(self._disk.load(effect))
@@ -251,7 +252,7 @@ class Replicator:
         task.add_done_callback(self._done)
 
     def _break(self, error: Exception) -> None:
-        """End the node: after a defect of ours nothing says what was done, and the others go on."""
+        """End the node after an internal error: the core's state cannot be trusted, and other replicas continue."""
         log.error("replication broke", exc_info=error)
         self._disk.give_up(f"replication broke: {error!r}")
 

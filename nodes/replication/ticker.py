@@ -1,4 +1,4 @@
-"""Lets time pass for the replication core, and notices that the process stood still."""
+"""Ticks the replication core, and detects when the process stood still."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from nodes.replication.core.machine import Core
 
 log = structlog.get_logger()
 
-TICK_S = 0.05  # while anything is unanswered
-IDLE_S = 0.25  # while nothing is: an idle node does next to nothing
+TICK_S = 0.05  # between two ticks while the core waits for an answer
+IDLE_S = 0.25  # between two ticks while it does not, so that an idle node uses little CPU
 
 
 class Ticker:
-    """Calls the core from time to time.
+    """Calls `Core.tick` periodically, or `Core.stood_still` if a tick is late.
 
     Args:
-        core: of the replica.
+        core: the core of the replica.
         standstill_s: a tick that is later than this means that the process stood still.
         wake: called after each tick.
-        broke: called with what a tick raised.
+        broke: called with the exception that a tick raised.
     """
 
     def __init__(
@@ -35,19 +35,19 @@ class Ticker:
         self._idle = False
 
     def start(self) -> None:
-        """Plan the next tick: soon while the core waits for anything, later while it does not."""
+        """Schedule the next tick: after TICK_S while the core waits for an answer, else after IDLE_S."""
         self.stop()
         self._idle = not self._core.busy
         pause_s = IDLE_S if self._idle else TICK_S
         self._next = self._loop.call_later(pause_s, self._tick, self._loop.time() + pause_s)
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Cancel the next tick."""
         if self._next:
             self._next.cancel()
 
     def look(self) -> None:
-        """Tick sooner if the core has begun to wait for something."""
+        """Bring the next tick forward if the core has begun to wait for an answer."""
         if self._idle and self._core.busy:
             self.start()
 
@@ -55,7 +55,7 @@ class Ticker:
         now_s = self._loop.time()
         stood_s = now_s - due_s
         try:
-            if stood_s > self._standstill_s:  # what has come meanwhile is taken before the next tick
+            if stood_s > self._standstill_s:  # messages that arrived meanwhile are handled before the next tick
                 log.warning("this process stood still", seconds=round(stood_s, 3))
                 self._core.stood_still(stood_s, now_s)
             else:

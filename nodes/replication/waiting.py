@@ -5,23 +5,23 @@ from collections.abc import Callable
 
 
 class Waiters:
-    """Looks at each condition after each turn of the core."""
+    """The waiting coroutines; their conditions are checked after each turn of the core."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return when a condition is true; the caller sets the deadline."""
+        """Return when a condition is true; the caller sets the timeout."""
         if not condition():
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((condition, waiting))
             await waiting
 
     def look(self) -> None:
-        """The core has had a turn."""
+        """Check all conditions, and wake the coroutines whose condition is true."""
         waiting, self._waiting = self._waiting, []
         for condition, future in waiting:
-            if future.done():  # whoever waited has given up
+            if future.done():  # the waiting coroutine was cancelled
                 continue
             if condition():
                 future.set_result(None)

@@ -260,8 +260,8 @@ def _any_start(renew: Callable[..., Any]) -> Callable[..., Any]:
 
 WITHOUT_REGISTRY = schedules.without_a_registry_a_hung_peer_is_waited_for_as_long_as_it_may_be_listed
 EMPTY_DISK = schedules.one_of_three_with_an_empty_disk_waits_for_the_others
-DIED_FIRST = schedules.who_died_first_does_not_answer_without_what_others_acknowledged
-REGISTRY_STARTS = schedules.a_registry_that_has_just_started_lists_nobody_before_it_has_heard_all
+DIED_FIRST = schedules.the_first_to_die_does_not_serve_without_later_acknowledged_records
+REGISTRY_STARTS = schedules.a_starting_registry_lists_nobody_before_all_replicas_have_renewed
 SPLIT = schedules.both_sides_of_a_split_are_united
 OTHER_START = core_schedules.a_renewal_for_another_start_of_the_registry_does_not_count
 

@@ -1,4 +1,4 @@
-"""Scripted schedules in the simulator: each breaks a weaker rule of replication. See nodes/replication/DESIGN.md."""
+"""Scripted schedules in the simulator: each one breaks a weaker protocol. See nodes/replication/DESIGN.md."""
 
 from common.discovery.leases import LEASE_S
 from nodes.replication.core.state import Phase
@@ -18,7 +18,7 @@ def started(seed: int = 1, *, registries: int = 1) -> Simulation:
 
 
 def written(simulation: Simulation, text: str, *, within_s: float) -> bool:
-    """True if a write is acknowledged within so many seconds."""
+    """True if a write is acknowledged within `within_s` virtual seconds."""
     done: list[bool] = []
     simulation.facades[0].write(text, lambda: done.append(True))
     simulation.world.run(simulation.world.now_s + within_s)
@@ -26,7 +26,7 @@ def written(simulation: Simulation, text: str, *, within_s: float) -> bool:
 
 
 def read(simulation: Simulation, *, facade: int = 0, within_s: float = 1.0) -> set[str] | None:
-    """What a read shows; None if there is no answer within so many seconds."""
+    """The texts that a read shows; None if there is no answer within `within_s` virtual seconds."""
     before = len(simulation.history.reads)
     simulation.facades[facade].read(lambda: None)
     simulation.world.run(simulation.world.now_s + within_s)
@@ -35,12 +35,12 @@ def read(simulation: Simulation, *, facade: int = 0, within_s: float = 1.0) -> s
 
 
 def pass_time(simulation: Simulation, seconds: float) -> None:
-    """Let so many virtual seconds pass."""
+    """Let virtual seconds pass."""
     simulation.world.run(simulation.world.now_s + seconds)
 
 
 def listed(simulation: Simulation) -> set[str]:
-    """Whom the first registry lists."""
+    """The addresses that the first registry lists."""
     directory = simulation.registries[0].directory
     return set(directory.listed() or ()) if directory else set()
 
@@ -52,7 +52,7 @@ def healed(simulation: Simulation) -> bool:
 
 
 def an_acknowledged_record_is_on_every_in_sync_disk() -> None:
-    """The third disk has it when the client hears of it, not a moment later."""
+    """All three disks have it when the client receives the acknowledgement, not a moment later."""
     simulation = started()
     counts: list[int] = []
     simulation.facades[0].write(
@@ -64,7 +64,7 @@ def an_acknowledged_record_is_on_every_in_sync_disk() -> None:
 
 
 def two_of_three_die_at_once_and_reads_go_on() -> None:
-    """The survivor fences both, and then writes and reads alone; nothing waits for a lease."""
+    """The survivor fences both, and then serves writes and reads alone; nothing waits for a lease to lapse."""
     simulation = started()
     assert written(simulation, "before", within_s=0.5)
     simulation.nodes[A].kill()
@@ -76,7 +76,7 @@ def two_of_three_die_at_once_and_reads_go_on() -> None:
 
 
 def a_hung_replica_is_fenced_and_cannot_answer_with_less() -> None:
-    """It resumes after others have acknowledged without it: it has left before it is listed, with everything."""
+    """It resumes after others have acknowledged without it: whenever it is listed again, it has that record."""
     simulation = started()
     simulation.nodes[A].hang()
     assert written(simulation, "without A", within_s=2.5)
@@ -90,8 +90,8 @@ def a_hung_replica_is_fenced_and_cannot_answer_with_less() -> None:
     assert core.phase is Phase.READY
 
 
-def who_acknowledged_alone_is_not_outnumbered_after_the_registry_restarts() -> None:
-    """A fences hung B and C and acknowledges; the registry forgets that; B and C resume, and are two."""
+def a_replica_that_acknowledged_alone_is_not_outnumbered_after_a_registry_restart() -> None:
+    """A fences the hung B and C and acknowledges; the registry restarts and forgets that; B and C resume."""
     simulation = started()
     simulation.nodes[B].hang()
     simulation.nodes[C].hang()
@@ -106,7 +106,7 @@ def who_acknowledged_alone_is_not_outnumbered_after_the_registry_restarts() -> N
 
 
 def without_a_registry_a_hung_peer_is_waited_for_as_long_as_it_may_be_listed() -> None:
-    """The registry cannot be reached: a write waits until every lease has lapsed, and no longer."""
+    """The registry hangs, too: a write waits until every lease has lapsed, and no longer."""
     simulation = started()
     assert written(simulation, "first", within_s=0.5)
     simulation.registries[0].hang()
@@ -118,7 +118,7 @@ def without_a_registry_a_hung_peer_is_waited_for_as_long_as_it_may_be_listed() -
 
 
 def without_a_registry_a_dead_peer_is_not_waited_for() -> None:
-    """Its host refuses connections, so it answers nobody."""
+    """Its host refuses connections, so its process has ended and serves nobody."""
     simulation = started()
     assert written(simulation, "first", within_s=0.5)
     simulation.registries[0].kill()
@@ -127,8 +127,8 @@ def without_a_registry_a_dead_peer_is_not_waited_for() -> None:
     assert written(simulation, "second", within_s=1.0)
 
 
-def a_registry_that_has_just_started_lists_nobody_before_it_has_heard_all() -> None:
-    """One replica renews at once, the others hang: it does not list that one beside who may have fenced it."""
+def a_starting_registry_lists_nobody_before_all_replicas_have_renewed() -> None:
+    """One replica renews at once, the others hang and may have fenced it: it is listed only after their leases."""
     simulation = started()
     simulation.nodes[B].hang()
     simulation.nodes[C].hang()
@@ -144,7 +144,7 @@ def a_registry_that_has_just_started_lists_nobody_before_it_has_heard_all() -> N
 
 
 def a_replica_that_reaches_no_peer_is_not_listed_and_serves_no_reads() -> None:
-    """It reaches registry and facades; whoever fences first goes on, the other side joins when it can."""
+    """It still reaches the registry and facades. The side that fences first continues; the other one joins later."""
     simulation = started()
     simulation.network.cut([way for other in (B, C) for way in ((A, other), (other, A))])
     assert written(simulation, "apart", within_s=2.0)
@@ -157,7 +157,7 @@ def a_replica_that_reaches_no_peer_is_not_listed_and_serves_no_reads() -> None:
 
 
 def both_sides_of_a_split_are_united() -> None:
-    """Two nodes with the registry go on at once, one without it after a lease; nothing of either side is lost."""
+    """Two nodes with the registry continue at once, one without it after a lease; no record of either side is lost."""
     simulation = started()
     side = {A, simulation.facades[1].name}
     hosts = [*NODES, simulation.registries[0].address, *(one.name for one in simulation.facades)]
@@ -177,7 +177,7 @@ def both_sides_of_a_split_are_united() -> None:
 
 
 def one_of_three_with_an_empty_disk_waits_for_the_others() -> None:
-    """An empty journal may be the one of three that was lost: it serves alone only after `assemble_s`."""
+    """Its disk may be the only one that was lost: the node serves alone only after `assemble_s`."""
     simulation = Simulation(1)
     simulation.registries[0].start()
     simulation.nodes[A].start()
@@ -188,8 +188,8 @@ def one_of_three_with_an_empty_disk_waits_for_the_others() -> None:
     assert {A} == listed(simulation)
 
 
-def who_was_left_alone_last_serves_at_once() -> None:
-    """All die, the last survivor starts first: it waits for nobody, for nobody has acknowledged without it."""
+def the_last_survivor_serves_at_once() -> None:
+    """All die and the last survivor starts first: it waits for nobody, because nobody has acknowledged without it."""
     simulation = started()
     simulation.nodes[A].kill()
     simulation.nodes[B].kill()
@@ -202,8 +202,8 @@ def who_was_left_alone_last_serves_at_once() -> None:
     assert {"C alone"} == read(simulation)
 
 
-def who_died_first_does_not_answer_without_what_others_acknowledged() -> None:
-    """All die; the first to die starts first, and waits for those that were in sync after it."""
+def the_first_to_die_does_not_serve_without_later_acknowledged_records() -> None:
+    """All die; the first to die starts first, and waits for the replicas that were in sync after it."""
     simulation = started()
     simulation.nodes[A].kill()
     assert written(simulation, "B and C", within_s=1.0)
@@ -219,7 +219,7 @@ def who_died_first_does_not_answer_without_what_others_acknowledged() -> None:
 
 
 def a_full_disk_leaves_the_in_sync_set_and_comes_back() -> None:
-    """The node is not listed while it cannot write, the others go on, and afterwards it has everything."""
+    """The node is not listed while it cannot write, the others continue, and afterwards it has every record."""
     simulation = started()
     simulation.nodes[B].disk.fails = True
     assert written(simulation, "B is full", within_s=2.0)
@@ -232,7 +232,7 @@ def a_full_disk_leaves_the_in_sync_set_and_comes_back() -> None:
 
 
 def all_disks_full_leaves_one_replica_that_reads() -> None:
-    """No write is acknowledged, and what was stored is still read."""
+    """No write is acknowledged, and stored records can still be read."""
     simulation = started()
     assert written(simulation, "stored", within_s=0.5)
     for node in simulation.nodes.values():
@@ -248,7 +248,7 @@ def all_disks_full_leaves_one_replica_that_reads() -> None:
 
 
 def a_slow_disk_is_fenced_and_does_not_slow_the_others() -> None:
-    """Each flush of one node takes 0.3 s: writes wait for it once, and rarely again while it tries to come back."""
+    """Each flush of one node takes 0.3 s: writes wait for it once, and rarely again while it tries to rejoin."""
     simulation = started()
     simulation.nodes[B].disk.slow_s = 0.3
     assert written(simulation, "m0", within_s=2.0)
@@ -260,11 +260,11 @@ def a_slow_disk_is_fenced_and_does_not_slow_the_others() -> None:
         pass_time(simulation, 0.6)
         slow += [taken_s for at_s in done if (taken_s := at_s - began_s) > 0.2]
 
-    assert len(slow) <= 6  # the hold-down doubles with each time that it is admitted and fenced again
+    assert len(slow) <= 6  # the hold-down doubles each time that it is fenced again
 
 
 def a_wiped_node_is_listed_with_everything() -> None:
-    """Its new disk is filled by the others before it answers anybody."""
+    """It gets all records from the others before it is listed."""
     simulation = started()
     for number in range(20):
         assert written(simulation, f"m{number}", within_s=0.1)
@@ -278,7 +278,7 @@ def a_wiped_node_is_listed_with_everything() -> None:
 
 
 def two_registries_where_the_first_one_dies() -> None:
-    """The second one decides from then on, and knows who was fenced before."""
+    """The second one decides from then on, and knows which replica was fenced before."""
     simulation = started(registries=2)
     simulation.nodes[A].hang()
     assert written(simulation, "without A", within_s=1.5)
@@ -292,15 +292,15 @@ SCHEDULES = (
     an_acknowledged_record_is_on_every_in_sync_disk,
     two_of_three_die_at_once_and_reads_go_on,
     a_hung_replica_is_fenced_and_cannot_answer_with_less,
-    who_acknowledged_alone_is_not_outnumbered_after_the_registry_restarts,
+    a_replica_that_acknowledged_alone_is_not_outnumbered_after_a_registry_restart,
     without_a_registry_a_hung_peer_is_waited_for_as_long_as_it_may_be_listed,
     without_a_registry_a_dead_peer_is_not_waited_for,
-    a_registry_that_has_just_started_lists_nobody_before_it_has_heard_all,
+    a_starting_registry_lists_nobody_before_all_replicas_have_renewed,
     a_replica_that_reaches_no_peer_is_not_listed_and_serves_no_reads,
     both_sides_of_a_split_are_united,
     one_of_three_with_an_empty_disk_waits_for_the_others,
-    who_was_left_alone_last_serves_at_once,
-    who_died_first_does_not_answer_without_what_others_acknowledged,
+    the_last_survivor_serves_at_once,
+    the_first_to_die_does_not_serve_without_later_acknowledged_records,
     a_full_disk_leaves_the_in_sync_set_and_comes_back,
     all_disks_full_leaves_one_replica_that_reads,
     a_slow_disk_is_fenced_and_does_not_slow_the_others,

@@ -18,14 +18,14 @@ LATE_S = DEFAULT.confirm_s + 0.01
 
 
 def owner_of(driven: DrivenCore, key: str) -> str:
-    """The replica that decides about a key in the set of B."""
+    """The owner of a key in the current set of B."""
     driven.clear_effects()
     driven.append_keyed(key)
     return next((forward.owner for forward in driven.effects_of(Forward)), B)
 
 
 def inherited_key() -> str:
-    """A key about which A decides in the set of all three, and B when A is gone."""
+    """A key that A owns in the set of all three, and B owns when A is fenced."""
     for number in range(100):
         driven, key = DrivenCore.in_sync(), f"key-{number}"
         first = owner_of(driven, key)
@@ -45,7 +45,7 @@ def asks_to_be_listed(driven: DrivenCore) -> bool:
 
 
 def admitted() -> DrivenCore:
-    """B as a joiner that was admitted by A and C, and has not heard of what they had then."""
+    """B as a joiner in the set of A and C, before they have reported what they had at its admission."""
     driven = DrivenCore()
     driven.registry_renews(set_of(4, A, C), standing=Standing.OUTSIDE)
     driven.after(0.3)
@@ -56,7 +56,7 @@ def admitted() -> DrivenCore:
 
 
 def a_set_of_a_lower_term_is_not_believed() -> None:
-    """A registry that has not heard of the newest set does not bring back an old one."""
+    """A registry that does not have the newest set does not bring back an old one."""
     driven = DrivenCore.in_sync()
     driven.registry_renews(set_of(4, A, B))
 
@@ -64,7 +64,7 @@ def a_set_of_a_lower_term_is_not_believed() -> None:
 
 
 def a_member_tells_this_replica_that_it_was_fenced() -> None:
-    """Also where no registry can be reached: what waits may be stored, and nobody is served any more."""
+    """No registry is needed for that: waiting appends end as unknown, and clients are refused."""
     driven = DrivenCore.in_sync()
     driven.append()
     driven.beats(C, set_of(6, A, C))
@@ -74,7 +74,7 @@ def a_member_tells_this_replica_that_it_was_fenced() -> None:
 
 
 def a_process_that_stood_still_serves_nothing_before_a_registry_has_answered() -> None:
-    """Others may have fenced it, and acknowledged what it lacks."""
+    """Others may have fenced it, and acknowledged records that it lacks."""
     driven = DrivenCore.in_sync()
     assert driven.core.may_show({})
     driven.now_s += LATE_S
@@ -88,7 +88,7 @@ def a_process_that_stood_still_serves_nothing_before_a_registry_has_answered() -
 
 
 def a_joiner_is_listed_when_it_has_what_each_listed_replica_had() -> None:
-    """Also what a replica had that is not its source, and what that was about to commit."""
+    """Records that a replica which is not its source had, or was about to commit, count as well."""
     driven = admitted()
     in_sync = driven.core.in_sync
     assert not asks_to_be_listed(driven)
@@ -104,7 +104,7 @@ def a_joiner_is_listed_when_it_has_what_each_listed_replica_had() -> None:
 
 
 def a_new_owner_waits_for_what_the_last_one_sent_to_another_member() -> None:
-    """A decided about the key, reached only C, and died: B must not decide once more before it has what C has."""
+    """A decided about the key, reached only C, and died: B must not decide before it has what C has."""
     driven = DrivenCore.in_sync()
     survivors = set_of(6, B, C)
     driven.registry_renews(survivors)
@@ -119,7 +119,7 @@ def a_new_owner_waits_for_what_the_last_one_sent_to_another_member() -> None:
 
 
 def a_new_owner_waits_for_what_another_member_was_about_to_commit() -> None:
-    """C took the record of A before it heard that A is fenced, and had it not on its disk yet."""
+    """C received the record of A before it learned that A was fenced, and did not have it on its disk yet."""
     driven = DrivenCore.in_sync()
     survivors = set_of(6, B, C)
     driven.registry_renews(survivors)
@@ -133,7 +133,7 @@ def a_new_owner_waits_for_what_another_member_was_about_to_commit() -> None:
 
 
 def records_of_a_fenced_sender_are_not_taken() -> None:
-    """It is told the newer set instead, by which it learns that it is fenced."""
+    """The answer carries the newer set, from which the sender learns that it is fenced."""
     driven = DrivenCore.in_sync()
     newer = set_of(6, B, C)
     driven.registry_renews(newer)
@@ -145,7 +145,7 @@ def records_of_a_fenced_sender_are_not_taken() -> None:
 
 
 def a_renewal_for_another_start_of_the_registry_does_not_count() -> None:
-    """The renewal may have waited in a queue. Its sender learns the present start, and renews again."""
+    """It may have waited in a queue. The answer names the current start, and the sender renews again."""
     registry = InSyncDirectory(lambda: 0.0, itertools.count(1).__next__)
     renewal = Renew(node=A, incarnation=INCARNATION[A], registry=0, in_sync=set_of(5, A), ready=True)
     reply = registry.renew(renewal)

@@ -1,7 +1,7 @@
-"""The description of the API (OpenAPI 3.1), made of `facade.documents.operations` and the types that are in it. Pure.
+"""Makes the description of the API (OpenAPI 3.1) from the table of `operations` and the types that it names. Pure.
 
-spectree makes such a document of Falcon's resources, too, but it cannot say what these answer: several media types for
-one status, headers, problems (docs/design.md).
+spectree can make one from Falcon resources, but it cannot describe their responses: several media types for one status,
+response headers, and problem documents.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from facade.api.schema import Problem
 from facade.auth import access
 from facade.status.metrics import MESSAGES
 
-_BEARER = "where `[security] tokens` is set; without it there is no need of one"
+_BEARER = "Needed only if `[security] tokens` is set"
 
 
 def description() -> bytes:
-    """The whole, as JSON."""
+    """The OpenAPI document as JSON."""
     schemas = _Schemas()
     paths = {
         path: {method: _operation(path, operation, schemas) for method, operation in operations.items()}
@@ -46,17 +46,19 @@ def description() -> bytes:
 
 
 class _Schemas:
-    """The JSON schemas of types; those that have a name stand once, in `found`."""
+    """JSON schemas of types. A named type is collected once in `found`, and referred to from there."""
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
 
     def of(self, kind: Any) -> dict[str, Any]:
+        """The schema of a type, or a reference to it."""
         (schema,), more = msgspec.json.schema_components((kind,), ref_template="#/components/schemas/{name}")
         self.found |= more
         return schema
 
     def content(self, kinds: Mapping[str, Any]) -> dict[str, Any]:
+        """The content of a body, from its types by media type."""
         return {media_type: {"schema": self.of(kind)} for media_type, kind in kinds.items()}
 
 
@@ -79,7 +81,7 @@ def _operation(path: str, operation: Operation, schemas: _Schemas) -> dict[str, 
 
 
 def _is_guarded(path: str, operation: Operation) -> bool:
-    """Whether it may need a token; of an open path that takes a parameter, with it."""
+    """True if the operation may need a token; an open path with parameters needs one when they are given."""
     return path not in access.OPEN or bool(operation.query)
 
 
@@ -91,7 +93,10 @@ def _parameters(place: str, named: Named, schemas: _Schemas) -> list[dict[str, A
 
 
 def _successes(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
-    headers = {name: {"description": text, "schema": schemas.of(kind)} for name, (kind, text) in operation.says.items()}
+    headers = {
+        name: {"description": text, "schema": schemas.of(kind)}
+        for name, (kind, text) in operation.response_headers.items()
+    }
     links = {target: {"operationId": target, "parameters": dict(needs)} for target, needs in operation.links.items()}
     return {
         str(status): {

@@ -1,4 +1,4 @@
-"""What the paths of the API take and answer, as a table; `facade.documents.openapi` makes the description of it."""
+"""The operations of the API as a table, from which `description` makes the OpenAPI document."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,14 +36,14 @@ class Operation:
     """One method of one path.
 
     Attributes:
-        id: its name in generated clients.
+        id: the name of the operation in generated clients.
         summary: one line.
-        answers: what a success has, by status and media type.
-        fails: statuses that have a problem, beside 500.
-        body: what it takes, by media type.
-        query, headers: its parameters.
-        says: headers of a success.
-        links: operations that go on from its answer, with the pointer to what their path needs.
+        answers: types of the bodies of successful responses, by status and media type.
+        fails: statuses of error responses, besides 500.
+        body: types of the request body, by media type.
+        query, headers: parameters of the request.
+        response_headers: headers of successful responses.
+        links: follow-up operations, with the pointers into the response that give their path parameters.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Operation:
     body: Mapping[str, Any] = field(default_factory=dict)
     query: Named = field(default_factory=dict)
     headers: Named = field(default_factory=dict)
-    says: Named = field(default_factory=dict)
+    response_headers: Named = field(default_factory=dict)
     links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -61,7 +61,7 @@ _Key = Annotated[
     str,
     Meta(
         pattern='^("[!-~]{1,255}"|[!#-~][!-~]{0,254}|"[!-~]{0,253}[!#-~]|")$',
-        description="1 to 255 visible ASCII characters; one pair of quotes around them is left out",
+        description="1 to 255 visible ASCII characters; a pair of quotes around them is not part of the key",
     ),
 ]
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -69,11 +69,11 @@ _Cursor = Annotated[str, Meta(pattern=f"^({UUID})?$")]
 _Batch = Annotated[list[Any], Meta(min_length=1, max_length=DEFAULT.batch_messages)]
 
 _NODE: Named = {"X-Logging-Node": (str, "host:port of the logging node that answered")}
-_KEY: Named = {"Idempotency-Key": (_Key, "a post that is repeated with the same key stores nothing more")}
-_REPLAYED: Named = {"Idempotent-Replayed": (Literal["true"], "its key had stored it before")}
+_KEY: Named = {"Idempotency-Key": (_Key, "Repeating a post with the same key does not store the message again")}
+_REPLAYED: Named = {"Idempotent-Replayed": (Literal["true"], "The message was already stored under its key")}
 _WRITE_FAILS = (400, 413, 415, 422, 503)
 
-IN_PATHS: Named = {"message_id": (Id, "the id of a message")}
+IN_PATHS: Named = {"message_id": (Id, "Id of a message")}
 
 OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "/facade": {
@@ -87,53 +87,55 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
             _KEY,
             _NODE | _REPLAYED,
         ),
-        "get": Operation("read", "All messages", {200: {JSON: LogsReply}}, (503,), says=_NODE),
+        "get": Operation("read", "All messages", {200: {JSON: LogsReply}}, (503,), response_headers=_NODE),
     },
     "/v1/messages": {
         "post": Operation(
             "postMessages",
-            "Store one message (201), or many (200): then each has its result",
+            "Store one message (201), or a batch (200) with a result for each message",
             {201: {JSON: StoredMessage}, 200: {JSON: BatchResults}},
             _WRITE_FAILS,
             {JSON: NewMessage | _Batch, NDJSON: Lines, TEXT: Text},
             headers=_KEY,
-            says=_NODE | _REPLAYED,
+            response_headers=_NODE | _REPLAYED,
             links={"getMessage": {"message_id": "$response.body#/id"}},
         ),
         "get": Operation(
             "listMessages",
-            "A page; with Accept: application/x-ndjson everything; with text/event-stream what comes",
+            "One page; all messages for Accept: application/x-ndjson; new messages for text/event-stream",
             {200: {JSON: MessagePage, NDJSON: Lines, EVENTS: Events}},
             (400, 503),
             query={
-                "after": (_Cursor, "on from the message with this id; the only parameter for server-sent events"),
-                "order": (Literal["asc", "desc"], "of the ids"),
-                "from": (_Moment, "what was made then or later (RFC 3339)"),
-                "to": (_Moment, "what was made before then"),
+                "after": (_Cursor, "Only messages after this id; the only parameter for server-sent events"),
+                "order": (Literal["asc", "desc"], "Ascending or descending order of the ids"),
+                "from": (_Moment, "Only messages whose ids were made at or after this time (RFC 3339)"),
+                "to": (_Moment, "Only messages whose ids were made before this time (RFC 3339)"),
                 "limit": (
                     Annotated[int, Meta(ge=1, le=PAGE_MESSAGES)],
-                    f"messages in a page, {LIMIT} when nothing is said; only for JSON",
+                    f"Most messages in a page, by default {LIMIT}; only for JSON",
                 ),
             },
-            says=_NODE,
+            response_headers=_NODE,
         ),
     },
     "/v1/messages/{message_id}": {
-        "get": Operation("getMessage", "One message", {200: {JSON: MessageBody}}, (400, 404, 503), says=_NODE)
+        "get": Operation(
+            "getMessage", "One message", {200: {JSON: MessageBody}}, (400, 404, 503), response_headers=_NODE
+        )
     },
-    "/v1/cluster": {"get": Operation("getCluster", "How the cluster is now", {200: {JSON: ClusterStatus}})},
-    "/v1/history": {"get": Operation("getHistory", "The last five minutes", {200: {JSON: RequestRateHistory}})},
-    "/v1/limits": {"get": Operation("getLimits", "What is taken", {200: {JSON: ClientLimits}})},
-    "/livez": {"get": Operation("live", "That the process is alive", {200: {JSON: HealthStatus}})},
+    "/v1/cluster": {"get": Operation("getCluster", "Current status of the cluster", {200: {JSON: ClusterStatus}})},
+    "/v1/history": {"get": Operation("getHistory", "Recent request rate", {200: {JSON: RequestRateHistory}})},
+    "/v1/limits": {"get": Operation("getLimits", "Limits on requests", {200: {JSON: ClientLimits}})},
+    "/livez": {"get": Operation("live", "Liveness: the process runs", {200: {JSON: HealthStatus}})},
     "/readyz": {
         "get": Operation(
             "ready",
-            "That a message can be stored now",
+            "Readiness: a message can be stored now",
             {200: {JSON: HealthStatus}},
             (503,),
-            query={"verbose": (str, "when it is there, each logging node is asked")},
+            query={"verbose": (str, "If given, report the state of each logging node")},
         )
     },
-    "/metrics": {"get": Operation("metrics", "For Prometheus", {200: {TEXT: str}})},
-    "/openapi.json": {"get": Operation("openapi", "This description", {200: {JSON: dict[str, Any]}})},
+    "/metrics": {"get": Operation("metrics", "Metrics for Prometheus", {200: {TEXT: str}})},
+    "/openapi.json": {"get": Operation("openapi", "This description of the API", {200: {JSON: dict[str, Any]}})},
 }

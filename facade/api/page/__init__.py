@@ -1,1 +1,1 @@
-"""The web pages for people."""
+"""The web pages: the page for operators, and the description of the API."""

@@ -1,4 +1,4 @@
-"""The web pages for people, read from the folder `assets`; they load nothing from other hosts."""
+"""The web pages, read from the folder `assets`. They load nothing from other hosts."""
 
 import base64
 import gzip
@@ -18,7 +18,7 @@ _IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 
 def page_documents() -> dict[str, MakeDocument]:
-    """The pages, and the files that they load, by path; the files are read once."""
+    """The pages and the files that they load, by path; each file is read once, now."""
     assets = {file.name: _document(file) for file in sorted(FOLDER.rglob("*")) if file.suffix in (".css", ".js")}
 
     def asset(params: Mapping[str, Any]) -> Document:
@@ -37,7 +37,7 @@ def _document(file: Path) -> Document:
 
 
 def content_security_policy(page: bytes) -> str:
-    """The Content-Security-Policy of a page: it loads only our files, and its import map is its only inline script."""
+    """The Content-Security-Policy of a page: only our own files, and no inline script but the import map."""
     maps = " ".join(f"'sha256-{_digest(found)}'" for found in _IMPORT_MAP.findall(page))
     return (
         f"default-src 'none'; script-src 'self' {maps}".rstrip()

@@ -1,8 +1,8 @@
-"""Idempotency keys: one replica decides about each key, so that one key is one message.
+"""Idempotency keys: one replica, the owner, decides about each key, so that each key has one message.
 
-The owner of a key is chosen by rendezvous hashing among the listed replicas. A key is stored with its message, so it is
-replicated like everything else. When the in-sync set changes, a new owner may not know yet what the last one has
-accepted: it decides again when it has everything that the other members had when they took over the new set.
+Rendezvous hashing among the listed replicas chooses the owner. A key is stored in the record of its message, and so is
+replicated with it. When the in-sync set changes, a new owner may lack records that the previous one accepted. It
+decides only when it has everything that the other members had when they adopted the new set.
 """
 
 import hashlib
@@ -13,12 +13,19 @@ from nodes.replication.core.effects import AppendOutcome, FindKey, FinishAppend,
 from nodes.replication.core.records import Records
 from nodes.replication.core.state import Phase, Replica, covers
 
-WAITING_KEYS = 10_000  # appends that wait for a look-up; one more is refused
-FAILED_KEYS = 10_000  # that are remembered after a commit failed
+WAITING_KEYS = 10_000  # limit of appends that wait for a look-up, to bound memory; further ones are refused
+FAILED_KEYS = 10_000  # limit of keys remembered after failed commits, to bound memory; the oldest are dropped
 
 
 class KeyedAppend(NamedTuple):
-    """A message with an idempotency key."""
+    """An append of one message with an idempotency key.
+
+    Attributes:
+        token: identifies the append at the runtime.
+        message_id: the id under which it is stored if the key is new.
+        digest: the digest of the text, by which two messages with one key are compared.
+        forwarded: another replica forwarded it to this one, as the owner of the key.
+    """
 
     token: Token
     message_id: str
@@ -29,12 +36,12 @@ class KeyedAppend(NamedTuple):
 
 
 class Claims:
-    """Gives each key to one message.
+    """Appends keyed messages that this replica decides about, and forwards the others to the owners of their keys.
 
     Args:
         replica: the state of this replica.
-        records: takes the messages.
-        digest: of a text, by which two messages with one key are compared.
+        records: accepts the messages.
+        digest: computes the digest of a text.
     """
 
     def __init__(self, replica: Replica, records: Records, digest: Callable[[str], str]) -> None:
@@ -42,12 +49,12 @@ class Claims:
         self._records = records
         self._digest = digest
         self._waiting: dict[str, list[KeyedAppend]] = {}
-        self._finding: dict[str, int] = {}  # keys that are looked up, and the term in which that began
-        self._taken: dict[str, tuple[int, str, str]] = {}  # accepted, not committed: number, id, digest
-        self._failed: dict[str, tuple[str, str]] = {}  # whose commit failed here: a peer may have the message
+        self._finding: dict[str, int] = {}  # keys being looked up, and the term in which the look-up began
+        self._uncommitted: dict[str, tuple[int, str, str]] = {}  # accepted keys: sequence number, message id, digest
+        self._failed: dict[str, tuple[str, str]] = {}  # keys whose commit failed: message id, digest; peers may have it
 
     def append(self, append: KeyedAppend) -> None:
-        """Store a keyed message under the id with which its key came first."""
+        """Store a keyed message, under the id of the first message with its key if there is one."""
         if sum(map(len, self._waiting.values())) >= WAITING_KEYS:
             self._finish(append, AppendOutcome.REFUSED, f"{WAITING_KEYS} messages wait for a look-up of their keys")
             return
@@ -55,32 +62,39 @@ class Claims:
         self._look_up(append.key)
 
     def advance(self) -> None:
-        """The in-sync set or the vectors have changed: look up what waits."""
+        """Look up the waiting keys after a change of the in-sync set or of the vectors."""
         for key in tuple(self._waiting):
             self._look_up(key)
 
     def committed(self) -> None:
-        """Own records are on the disk: the journal knows their keys."""
+        """Forget keys whose records are on the disk: from now on the journal finds them."""
         upto = self.replica.vector.get(self.replica.incarnation, 0)
-        while self._taken and (first := next(iter(self._taken.items())))[1][0] <= upto:
-            del self._taken[first[0]]
+        while self._uncommitted and (first := next(iter(self._uncommitted.items())))[1][0] <= upto:
+            del self._uncommitted[first[0]]
 
     def commit_failed(self) -> None:
-        """What was taken and is not committed here may be on the disk of a peer: it keeps its id."""
-        self._failed |= {key: (message_id, digest) for key, (_, message_id, digest) in self._taken.items()}
+        """Remember the ids of uncommitted keys: a peer may have stored them, so a retry must get the same id."""
+        self._failed |= {key: (message_id, digest) for key, (_, message_id, digest) in self._uncommitted.items()}
         while len(self._failed) > FAILED_KEYS:
             del self._failed[next(iter(self._failed))]
 
     def fail(self, reason: str) -> None:
-        """Decide nothing: this replica is not in sync."""
+        """Refuse all waiting appends: this replica is not in sync."""
         for appends in self._waiting.values():
             for append in appends:
                 self._finish(append, AppendOutcome.REFUSED, reason)
         self._waiting.clear()
-        self._taken.clear()
+        self._uncommitted.clear()
 
     def found(self, key: str, message_id: str, digest: str, failed: str = "") -> None:
-        """The message of a key, "" for none, as the journal has it; or why the look-up `failed`."""
+        """Decide about a key that the journal has looked up.
+
+        Args:
+            key: the idempotency key.
+            message_id: the id of the stored message with this key; "" for none.
+            digest: the digest of its text; "" for none.
+            failed: why the look-up failed; "" if it did not.
+        """
         if failed:
             self._finding.pop(key, None)
             for append in self._waiting.pop(key, []):
@@ -89,10 +103,10 @@ class Claims:
             self._look_up(key)
         else:
             for append in self._waiting.pop(key, []):
-                self._decide(append, *self._taken.get(key, (0, message_id, digest))[1:])
+                self._decide(append, *self._uncommitted.get(key, (0, message_id, digest))[1:])
 
     def may_decide(self) -> bool:
-        """True if everything is here that the other members had when they took over the current set."""
+        """True if this replica has everything that the other members had when they adopted the current set."""
         replica = self.replica
         return replica.adopting is None and all(
             peer.target is not None and covers(replica.vector, peer.target) for peer in replica.members
@@ -109,9 +123,9 @@ class Claims:
                     self._finish(append, AppendOutcome.REFUSED, f"{owner} decides about this idempotency key")
                 else:
                     replica.effects.append(Forward(append.token, owner))
-        elif key in self._taken:
+        elif key in self._uncommitted:
             for append in self._waiting.pop(key):
-                self._decide(append, *self._taken[key][1:])
+                self._decide(append, *self._uncommitted[key][1:])
         elif key not in self._finding and self.may_decide():
             self._finding[key] = replica.in_sync.term
             replica.effects.append(FindKey(key))
@@ -125,10 +139,10 @@ class Claims:
         message_id = message_id or append.message_id
         self._records.append(append.token, [(message_id, append.text, append.key)], message_id)
         number = self.replica.pending[self.replica.incarnation]
-        self._taken[append.key] = (number, message_id, append.digest)
+        self._uncommitted[append.key] = (number, message_id, append.digest)
 
     def owner(self, key: str) -> str:
-        """The listed replica that decides about a key."""
+        """The address of the listed replica that decides about a key."""
         addresses = [one.address for one in self.replica.in_sync.listed]
         return max(addresses, key=lambda address: hashlib.sha256(f"{address} {key}".encode()).digest())
 

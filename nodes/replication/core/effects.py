@@ -1,4 +1,4 @@
-"""What the replication core is given, and what it asks its runtime to do. Plain values, no behaviour."""
+"""Settings and effects of the replication core: what it is given, and what its runtime must do. Values only."""
 
 import enum
 from collections.abc import Hashable, Mapping
@@ -8,7 +8,7 @@ from common.discovery.leases import LEASE_S, RENEWAL_S
 from common.protocol.codec import Reply, Request
 from common.protocol.replication import Admit, Bootstrap, Fence, InSyncSet, Record, Renew
 
-Token = Hashable  # the runtime's name for a request that waits for its answer
+Token = Hashable  # identifies a waiting request at the runtime
 RegistryRequest = Renew | Fence | Admit | Bootstrap
 
 
@@ -17,24 +17,25 @@ class Settings:
     """Times in seconds, and limits.
 
     Attributes:
-        confirm_s: a member that leaves something unanswered for so long is fenced; a commit takes about a millisecond.
+        confirm_s: a member that leaves a request unanswered this long is fenced; a commit takes about a millisecond.
         join_confirm_s: a joiner whose answers take longer is not admitted.
-        heartbeat_s: between two renewals, and between two heartbeats to a peer.
+        heartbeat_s: interval of renewals, and of heartbeats to a peer.
         lease_s: how long a registry lists a replica after a renewal.
-        registry_s: for a registry to answer.
-        retry_s: between two requests of a joiner to the same peer.
-        assemble_s: how long a replica that starts waits for the others of its last in-sync set.
+        registry_s: timeout for the answer of a registry.
+        retry_s: interval of a joiner's requests to the same peer.
+        assemble_s: how long a starting replica waits for the other members of its last in-sync set.
         watermark_s: the longest delay of a watermark that a reader waits for, in case a Replicate carries it.
         standstill_s: a tick that is later than this means that the process stood still.
-        suspend_s: after so long a standstill others may have fenced this replica: nothing is accepted, acknowledged or
-            shown before a registry, or every member, has answered.
-        hold_down_s, hold_down_max_s: how long a replica that was removed waits, doubled for each time within a minute.
+        suspend_s: after a standstill of this length others may have fenced this replica: it accepts, acknowledges and
+            shows nothing before a registry, or every member, has answered.
+        hold_down_s, hold_down_max_s: how long a fenced replica waits before it is admitted again: the first time, and
+            at most; the wait doubles with each fence within a minute.
         join_lag: records that a joiner may lack when it is admitted.
-        window: Replicate messages to one peer that are unanswered.
-        batch_records, batch_bytes: in one Replicate; the bytes are those of the texts.
-        commit_records: in one commit, which keeps it below 10 ms.
-        pending_bytes: of the texts that wait for their confirmation; one more is refused.
-        min_in_sync: listed replicas below which writes are refused.
+        window: unanswered Replicate messages to one peer.
+        batch_records, batch_bytes: limits of one Replicate; the bytes count the texts only.
+        commit_records: limit of one commit, which keeps it below 10 ms.
+        pending_bytes: bytes of the texts that wait for confirmations; above it, appends are refused.
+        min_in_sync: writes are refused while fewer replicas are listed.
     """
 
     confirm_s: float = 0.25
@@ -60,12 +61,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a journal holds when it is opened.
+    """The contents of a journal when it is opened.
 
     Attributes:
-        incarnation: new, and committed.
-        vector: for each incarnation, up to which number its records are here.
-        in_sync: the last in-sync set that was stored.
+        incarnation: the new incarnation, already committed.
+        vector: for each incarnation, the sequence number up to which the journal has its records.
+        in_sync: the last in-sync set that was stored; None if there is none.
     """
 
     incarnation: int
@@ -85,7 +86,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send a request to a peer; give its answer, or None for none, to `Core.answered` with the number."""
+    """Send a request to a peer; pass its answer, or None for none, to `Core.answered` with the number."""
 
     address: str
     number: int
@@ -94,7 +95,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPeer:
-    """Answer a request of a peer."""
+    """Answer the request of a peer that the token identifies."""
 
     token: Token
     message: Reply
@@ -102,7 +103,7 @@ class AnswerPeer:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Store the ranges, and the in-sync set if it is given, in one flushed transaction; then call `Core.committed`."""
+    """Store the ranges and the in-sync set, if any, in one flushed transaction; then call `Core.committed`."""
 
     ranges: tuple[Range, ...]
     in_sync: InSyncSet | None
@@ -110,7 +111,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class LoadRecords:
-    """Read records of one origin after a number, as many as one Replicate takes; then call `Core.loaded`."""
+    """Read the records of one origin in (after, upto], as many as fit one Replicate; then call `Core.loaded`."""
 
     address: str
     origin: int
@@ -120,14 +121,14 @@ class LoadRecords:
 
 @dataclass(frozen=True, slots=True)
 class FindKey:
-    """Look up which message an idempotency key belongs to; then call `Core.key_found`."""
+    """Look up the message of an idempotency key; then call `Core.key_found`."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Pass the append of a keyed message on to the replica that decides about its key."""
+    """Forward the append of a keyed message to the owner of its key."""
 
     token: Token
     owner: str
@@ -135,7 +136,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class AskRegistries:
-    """Ask the registries; give the answer to `Core.registry_answered`. A Renew goes to each of them."""
+    """Send a request to the registries, a Renew to each of them; pass the answer to `Core.registry_answered`."""
 
     message: RegistryRequest
 
@@ -151,17 +152,19 @@ class AppendOutcome(enum.Enum):
     STORED = "stored"  # on the disk of each in-sync replica
     REFUSED = "refused"  # certainly nothing was stored
     CONFLICT = "conflict"  # the idempotency key belongs to another text
-    UNKNOWN = "unknown"  # it may be stored
+    UNKNOWN = "unknown"  # the message may be stored
 
 
 @dataclass(frozen=True, slots=True)
 class FinishAppend:
-    """End an append.
+    """Report the outcome of an append to its caller.
 
     Attributes:
+        token: identifies the append.
+        outcome: how it ended.
         message_id: the id under which a keyed message is stored.
-        origin, upto: the incarnation and the number of its last record.
-        reason: why it is not stored.
+        origin, upto: the origin of the records, and the sequence number of the last one.
+        reason: why they are not stored.
     """
 
     token: Token

@@ -1,4 +1,4 @@
-"""How a replica comes into sync: as a joiner, or, when nobody is listed, together with the others."""
+"""Joining: brings a replica into sync by joining the listed replicas, or by founding a new set if none is listed."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,49 +6,52 @@ from common.protocol.replication import Admit, Bootstrap, Identity, Join, Renewe
 from nodes.replication.core.effects import RegistryRequest
 from nodes.replication.core.state import Peer, Replica, Versions, covers, to_wire
 
-FLAPPING_S = 60.0  # fences within this time count for the hold-down
+FLAPPING_S = 60.0  # only fences within this time lengthen the hold-down
 
 
 class Joining:
-    """Brings this replica into sync, and takes others in.
+    """Brings this replica into sync, and has joiners admitted that catch up from it.
 
     Args:
         replica: the state of this replica.
         configured: host:port of every logging node in the configuration.
-        ask: asks the registries.
+        ask: sends a request to the registries.
+
+    Attributes:
+        none_listed_since_s: since when no replica is listed.
     """
 
     def __init__(self, replica: Replica, configured: Sequence[str], ask: Callable[[RegistryRequest], None]) -> None:
         self.replica = replica
         self._configured = tuple(configured)
         self._ask = ask
-        self._registry: Renewed | None = None  # the last answer of a registry, and when it came
-        self._registry_s = float("-inf")
-        self.none_listed_since_s = replica.now_s  # since when no replica is listed
-        self._offer: Versions = {}  # what this replica had when it was admitted
+        self._registry: Renewed | None = None  # the last answer of a registry
+        self._registry_s = float("-inf")  # when it arrived
+        self.none_listed_since_s = replica.now_s
+        self._admitted_vector: Versions = {}  # the vector of this replica when it was admitted
         self._fences: dict[Identity, list[float]] = {}
 
     def learn(self, reply: Renewed) -> None:
-        """Take note of whom a registry lists."""
+        """Record the answer of a registry, with the replicas that it lists."""
         self._registry, self._registry_s = reply, self.replica.now_s
 
     def admitted(self) -> None:
-        """Take note of being in the in-sync set: the others must have what this replica has now before it is listed."""
-        self._offer = dict(self.replica.vector)
+        """Record the vector at admission: the members must have all of it before this replica is listed."""
+        self._admitted_vector = dict(self.replica.vector)
 
     def left(self) -> None:
-        """Take note of being in no in-sync set any more."""
+        """Start over: this replica is in no in-sync set any more."""
         self.none_listed_since_s = self.replica.now_s
         self.replica.source = ""
 
     def fenced(self, identity: Identity) -> None:
-        """A member was fenced: when that happens often, it has to wait before it is admitted again."""
+        """Record that a member was fenced: the more often, the longer it waits before it is admitted again."""
         self._fences.setdefault(identity, []).append(self.replica.now_s)
 
     # Other replicas
 
     def admit_others(self) -> None:
-        """Ask the registry to take in joiners that have nearly caught up."""
+        """Ask the registries to admit joiners that have nearly caught up from this replica."""
         replica = self.replica
         for peer in replica.peers.values():
             if not replica.wants_records(peer) or peer in replica.members or not peer.join or not peer.join.can_serve:
@@ -58,14 +61,14 @@ class Joining:
                 self._ask(Admit(node=replica.own, incarnation=replica.incarnation, joiner=peer.identity))
 
     def _is_quick(self, peer: Peer) -> bool:
-        """True if the peer does not confirm records more slowly than a member may."""
+        """True if the peer answers within `join_confirm_s`; an answer older than `heartbeat_s` does not count."""
         settings, now_s = self.replica.settings, self.replica.now_s
-        waits_s = now_s - next(iter(peer.unanswered.values()), now_s)
-        usual = peer.answer_s <= settings.join_confirm_s or now_s - peer.answered_s > settings.heartbeat_s
-        return usual and waits_s <= settings.join_confirm_s
+        oldest_s = now_s - next(iter(peer.unanswered.values()), now_s)
+        last_quick = peer.answer_s <= settings.join_confirm_s or now_s - peer.answered_s > settings.heartbeat_s
+        return last_quick and oldest_s <= settings.join_confirm_s
 
     def _held_down(self, identity: Identity) -> bool:
-        """True if the replica was fenced so often lately that it has to wait."""
+        """True if the replica was fenced recently and has to wait before it is admitted again."""
         settings, now_s = self.replica.settings, self.replica.now_s
         fences = [at_s for at_s in self._fences.get(identity, ()) if now_s - at_s < FLAPPING_S]
         if not fences:
@@ -77,7 +80,7 @@ class Joining:
     # This replica as a joiner
 
     def seek(self) -> None:
-        """Go on with joining, or with founding."""
+        """Take the next step: join the listed replicas, or found a set with others if no replica is listed."""
         replica = self.replica
         recent = replica.now_s - self._registry_s <= 2 * replica.settings.heartbeat_s
         live = [one for one in self._registry.live if one != replica.own] if self._registry and recent else []
@@ -98,15 +101,15 @@ class Joining:
             self._found()
 
     def why_joining(self) -> str:
-        """What this replica waits for, in one sentence."""
+        """The reason why this replica is not in sync yet, as a sentence for operators."""
         source = self.replica.source
         if self._registry is None:
             return "no registry has answered yet"
         if source and self._registry.live:
             if not self.replica.peer(source).connected:
-                return f"{source}, from which it takes what it lacks, cannot be reached"
-            return f"it takes what it lacks from {source}"
-        return "no replica is listed: it waits for the others of its last in-sync set, and takes what they have"
+                return f"its source of missing records, {source}, cannot be reached"
+            return f"it is catching up from {source}"
+        return "no replica is listed: it waits for the other members of its last in-sync set, and catches up from them"
 
     def _join(self, address: str, *, wants_records: bool) -> None:
         replica, peer = self.replica, self.replica.peer(address)
@@ -126,7 +129,10 @@ class Joining:
         )
 
     def _is_complete(self) -> bool:
-        """True if all listed members wait for this replica, which has all that they had then, and they what it had."""
+        """True if this replica may be listed.
+
+        All listed members have adopted the set with this replica, it has what they had then, and they have what it had.
+        """
         replica = self.replica
         listed = [replica.peer(one.address) for one in replica.in_sync.listed]
         return (
@@ -136,18 +142,18 @@ class Joining:
                 peer.complete
                 and peer.target is not None
                 and covers(replica.vector, peer.target)
-                and covers(peer.vector, self._offer)
+                and covers(peer.vector, self._admitted_vector)
                 for peer in listed
             )
         )
 
     def _expected(self) -> list[str]:
-        """Who may have what this replica lacks when nobody is listed."""
+        """The addresses of replicas that may have records that this one lacks, when no replica is listed."""
         last = [one.address for one in self.replica.last.members] if self.replica.last else []
         return [address for address in dict.fromkeys([*self._configured, *last]) if address != self.replica.own]
 
     def _found(self) -> None:
-        """Nobody is listed: the lowest address of those that have merged founds the next in-sync set."""
+        """Found the next in-sync set if this is the lowest address of the replicas that have merged their records."""
         replica, now_s = self.replica, self.replica.now_s
         settings, registry = replica.settings, self._registry
         if not replica.can_serve or registry is None or now_s - self._registry_s > 2 * settings.heartbeat_s:
@@ -171,7 +177,10 @@ class Joining:
             self._ask(Bootstrap(node=replica.own, incarnation=replica.incarnation, term=max(terms), members=members))
 
     def _awaited(self) -> list[str]:
-        """Whose records others may have acknowledged last; nobody's, if this replica was the last one alone."""
+        """The replicas that may have acknowledged records without this one: the others of its last in-sync set.
+
+        None if it was the last listed one alone; all configured ones if its journal has no set.
+        """
         last = self.replica.last
         if last is None:
             return [address for address in self._configured if address != self.replica.own]

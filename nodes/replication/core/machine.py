@@ -1,6 +1,6 @@
 """The replication core: a state machine without I/O, clock or chance. See DESIGN.md in the folder above.
 
-Events are calls of its methods, each with the time; what is to be done about them is what `take` returns.
+Each event is a method call with the current time; `take` returns the effects that the runtime must execute.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,17 +33,17 @@ DEFAULT = Settings()
 
 
 class Core:
-    """One replica.
+    """The state machine of one replica.
 
     Args:
         own: host:port of this node.
-        opened: what its journal held when it was opened.
+        opened: the contents of its journal when it was opened.
         configured: host:port of every logging node in the configuration.
         settings: times and limits.
-        now_s: the time, in seconds from any start.
+        now_s: the time, in seconds since any fixed moment.
 
     Attributes:
-        replica: what this replica knows; only the core changes it.
+        replica: the state of this replica; only the core changes it.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Core:
         self._committing: Commit | None = None
         self._retry_write_s = 0.0
 
-    # How it is
+    # State
 
     @property
     def phase(self) -> Phase:
-        """What this replica does."""
+        """The phase of this replica."""
         return self.replica.phase
 
     @property
@@ -71,30 +71,30 @@ class Core:
 
     @property
     def left(self) -> bool:
-        """True when this replica was to leave and is in no in-sync set any more."""
+        """True if this replica was asked to leave, and is in no in-sync set any more."""
         return self.replica.leaving and not self.replica.in_sync.members
 
     @property
     def busy(self) -> bool:
-        """True if something is waited for, so that ticks must come often."""
+        """True if the core waits for an answer, so that it needs frequent ticks."""
         return self.replica.busy
 
     def may_show(self, versions: Mapping[int, int]) -> bool:
-        """True if everything that this vector covers is on all disks of an in-sync set, or this replica was fenced."""
+        """True if all records that the vector covers are on the disks of an in-sync set, or this replica was fenced."""
         fenced = self.replica.phase is Phase.JOINING
         return fenced or (not self.replica.suspended and self.records.is_stable(versions))
 
     def ask_whether_confirmed(self, versions: Mapping[int, int], now_s: float) -> bool:
-        """Ask the members that can tell when these versions may be shown; False if that is under way already."""
+        """Ask the members whether the records of a vector are confirmed; False if they have been asked already."""
         self.replica.now_s = now_s
         return self.records.ask_whether_confirmed(versions)
 
     def why_joining(self) -> str:
-        """What this replica waits for before clients are sent to it, in one sentence."""
+        """The reason why this replica is not in sync yet, as a sentence for operators."""
         return self._membership.joiner.why_joining()
 
     def why_not_written(self) -> str:
-        """Why an append is refused now; empty if it is taken."""
+        """The reason why an append is refused now; empty if appends are accepted."""
         replica = self.replica
         if self.replica.read_only:
             return f"nothing can be written: {self.replica.read_only}"
@@ -111,7 +111,7 @@ class Core:
     # Clients
 
     def append(self, token: Token, entries: Sequence[tuple[str, str, str | None]], now_s: float) -> None:
-        """Store (id, text, key) triples; keys only go along, as those of an import."""
+        """Store (id, text, key) triples, such as those of an import; their keys are stored without a check."""
         self.replica.now_s = now_s
         if reason := self.why_not_written():
             self.replica.effects.append(FinishAppend(token, AppendOutcome.REFUSED, reason=reason))
@@ -119,7 +119,7 @@ class Core:
             self.records.append(token, entries)
 
     def append_keyed(self, append: KeyedAppend, now_s: float) -> None:
-        """Store a message under the id with which its idempotency key came first."""
+        """Store a keyed message, under the id of the first message with its key if there is one."""
         self.replica.now_s = now_s
         if reason := self.why_not_written():
             refused = FinishAppend(append.token, AppendOutcome.REFUSED, append.message_id, reason=reason)
@@ -128,14 +128,14 @@ class Core:
             self._claims.append(append)
 
     def key_found(self, key: str, message_id: str, text_digest: str, now_s: float, *, failed: str = "") -> None:
-        """The journal's answer to FindKey: the first message with a key, or "" twice; or why it `failed`."""
+        """Handle the result of FindKey: id and digest of the key's message, both "" for none, or why it `failed`."""
         self.replica.now_s = now_s
         self._claims.found(key, message_id, text_digest, failed)
 
     # Peers
 
     def request(self, token: Token, message: PeerRequest, now_s: float) -> None:
-        """A request of a peer has come."""
+        """Handle a request of a peer."""
         self.replica.now_s = now_s
         match message:
             case Join():
@@ -148,7 +148,7 @@ class Core:
                 self.records.receive(token, message)
 
     def answered(self, address: str, number: int, message: Request, reply: Reply | None, now_s: float) -> None:
-        """A peer has answered a request, or will not (None)."""
+        """Handle a peer's answer to a request; None: there is none, and will be none."""
         peer, self.replica.now_s = self.replica.peer(address), now_s
         sent_s = peer.unanswered.pop(number, None)
         peer.window.pop(number, None)
@@ -174,7 +174,7 @@ class Core:
         peer.failed_s = None
 
     def connection(self, address: str, now_s: float, *, up: bool, refused: bool = False) -> None:
-        """There is a connection to a peer, or it broke; `refused`: its host refuses one, so its process has ended."""
+        """Handle a new or lost connection to a peer; `refused`: its host refuses one, so its process has ended."""
         peer, self.replica.now_s = self.replica.peer(address), now_s
         peer.connected, peer.refused = up, refused
         if not up:
@@ -183,7 +183,7 @@ class Core:
     # Disk
 
     def committed(self, commit: Commit, now_s: float) -> None:
-        """A commit is flushed."""
+        """Handle the end of a commit: it is flushed."""
         self.replica.now_s, self._committing = now_s, None
         self.records.committed(commit.ranges)
         self._claims.committed()
@@ -191,7 +191,7 @@ class Core:
             self._membership.adopted(commit.in_sync)
 
     def commit_failed(self, reason: str, now_s: float) -> None:
-        """A commit failed, and nothing of it is on the disk: the incarnation ends, and its numbers with it."""
+        """Handle a failed commit, which stored nothing: this incarnation ends, and its numbers are not used again."""
         self.replica.now_s = now_s
         self._committing, self.replica.read_only = None, reason
         self._retry_write_s = now_s + self.replica.settings.heartbeat_s
@@ -203,13 +203,13 @@ class Core:
             self._membership.retire()
 
     def reborn(self, incarnation: int, now_s: float) -> None:
-        """A new incarnation is stored: the disk takes writes again."""
+        """Handle a new, stored incarnation: the disk accepts writes again."""
         self.replica.now_s = now_s
         if self._membership.reborn(incarnation):
             self.replica.read_only = ""
 
     def loaded(self, address: str, found: Range | None, now_s: float) -> None:
-        """Records were read for a peer, or could not be read (None)."""
+        """Send a peer the records that were read for it; None: they could not be read."""
         peer, self.replica.now_s = self.replica.peer(address), now_s
         if found:
             self._sender.loaded(peer, found)
@@ -227,9 +227,9 @@ class Core:
         renewed_s: float,
         others: Sequence[Renewed] = (),
     ) -> None:
-        """Take the answer of the deciding registry, None if none answered, and what the `others` answered.
+        """Handle the answer of the deciding registry, None if none answered, and the answers of the `others`.
 
-        `renewed_s`: when the last renewal was sent that a registry may have received.
+        `renewed_s`: when the last renewal that a registry may have received was sent.
         """
         self.replica.now_s = now_s
         incarnation = self.replica.incarnation
@@ -240,18 +240,18 @@ class Core:
     # Time
 
     def serve(self, now_s: float) -> None:
-        """The storage of this node is open: clients may be sent here."""
+        """Let this replica be listed: the storage of this node is open."""
         self.replica.now_s = now_s
         self.replica.can_serve = True
 
     def leave(self, now_s: float) -> None:
-        """Take nothing new, finish what was accepted, and leave the in-sync set."""
+        """Refuse new appends, finish the accepted ones, and leave the in-sync set."""
         self.replica.now_s, self.replica.leaving = now_s, True
         if self.replica.phase is Phase.READY:
             self.replica.phase = Phase.LEAVING
 
     def stood_still(self, seconds: float, now_s: float) -> None:
-        """The process did not run for so long: what came meanwhile is still to be taken."""
+        """Restart all timers after a standstill: messages that arrived meanwhile are not handled yet."""
         self.replica.now_s = now_s
         for peer in self.replica.peers.values():
             peer.unanswered = dict.fromkeys(peer.unanswered, now_s)
@@ -259,7 +259,7 @@ class Core:
             self._membership.suspend()
 
     def tick(self, now_s: float) -> None:
-        """Do what is due; called some times in each `confirm_s`."""
+        """Do what is due; the runtime calls this several times in each `confirm_s`."""
         replica = self.replica
         replica.now_s = now_s
         if self.replica.read_only and now_s >= self._retry_write_s and self._committing is None:
@@ -270,11 +270,11 @@ class Core:
             self._membership.retire()
 
     def due_s(self) -> float | None:
-        """When `take` is to be called although nothing has happened; None: not before the next event or tick."""
+        """The latest time of the next call of `take`; None: not before the next event or tick."""
         return self.records.watermark_due_s()
 
     def take(self, now_s: float) -> list[Effect]:
-        """What is to be done now, after one or more events."""
+        """The effects to execute now, after one or more events."""
         replica = self.replica
         replica.now_s = now_s
         self.records.advance()

@@ -1,4 +1,4 @@
-"""Who is in sync: the in-sync set as registries and peers tell it, and the members that are fenced."""
+"""Membership: adopts in-sync sets from registries and peers, renews the lease, and fences members that fail."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ from nodes.replication.core.state import Peer, Phase, Replica, merge
 
 
 class Membership:
-    """Keeps this replica in sync, or brings it there, and fences members that do not confirm.
+    """Keeps or brings this replica into the in-sync set, and fences members that do not confirm.
 
     Args:
         replica: the state of this replica.
@@ -31,22 +31,22 @@ class Membership:
         configured: host:port of every logging node in the configuration.
 
     Attributes:
-        joiner: brings it into sync, and takes others in.
-        renewed_s: when a registry may have received the last renewal.
+        joiner: brings this replica into sync, and has joiners admitted.
+        renewed_s: when the last renewal that a registry may have received was sent.
     """
 
     def __init__(self, replica: Replica, records: Records, configured: Sequence[str]) -> None:
         self.replica = replica
         self._records = records
         self.joiner = Joining(replica, configured, self._ask)
-        self._asking: dict[tuple[object, ...], float] = {}  # what the registries are asked now, and since when
+        self._asked_s: dict[tuple[object, ...], float] = {}  # when each unanswered request to the registries was sent
         self.renewed_s = replica.now_s
         self._suspected_s: dict[str, float] = {}  # since when the member at an address is suspect
         self._next_renewal_s = replica.now_s
-        self._cut_off = False  # no registry answered when a member was to be fenced
+        self._cut_off = False  # no registry answered the last Fence
 
     def tick(self) -> None:
-        """Do what is due."""
+        """Do what is due: renewals, joining, fencing, admissions and heartbeats."""
         replica = self.replica
         if replica.now_s >= self._next_renewal_s:
             self.renew()
@@ -58,25 +58,25 @@ class Membership:
             self.joiner.admit_others()
         pause_s = replica.settings.retry_s if replica.suspended else replica.settings.heartbeat_s
         for peer in replica.members:
-            peer.asked.clear()  # what is still waited for is asked again
+            peer.asked.clear()  # so that readers that still wait ask again
             if replica.now_s - peer.contacted_s >= pause_s or peer.watermark_sent < replica.watermark:
                 replica.heartbeat(peer)
 
     def renew(self) -> None:
-        """Renew at the registries, unless a Fence is unanswered: a renewal would prolong the wait for the own lease.
+        """Renew at the registries, unless a Fence is unanswered: a renewal would prolong the wait for the lease's end.
 
-        After `registry_s` renewals go on, because an answered Fence takes a while to reach the other registries.
+        After `registry_s` renewals resume, because an answered Fence takes a while to reach the other registries.
         """
         replica = self.replica
-        unanswered = replica.now_s - self._asking.get((Fence,), float("-inf")) < replica.settings.registry_s
-        if (Renew,) in self._asking or self._cut_off or unanswered:
+        unanswered = replica.now_s - self._asked_s.get((Fence,), float("-inf")) < replica.settings.registry_s
+        if (Renew,) in self._asked_s or self._cut_off or unanswered:
             return
         self._next_renewal_s = replica.now_s + replica.settings.heartbeat_s
         in_sync = replica.in_sync if replica.in_sync.members else replica.last or NO_SET
         self._ask(replica.renewal(in_sync))
 
     def suspend(self) -> None:
-        """Ask the registries and the members whether this replica, which stood still, is still in sync."""
+        """Serve nothing after a standstill; ask registries and members whether this replica is still in sync."""
         replica = self.replica
         replica.suspended, replica.suspended_s = True, replica.now_s
         self._next_renewal_s = replica.now_s
@@ -86,31 +86,31 @@ class Membership:
 
     # The in-sync set
 
-    def consider(self, in_sync: InSyncSet, teller: Identity | None) -> None:
-        """Take note of an in-sync set that a member, or a registry (None), told."""
+    def consider(self, in_sync: InSyncSet, sender: Identity | None) -> None:
+        """Adopt a set of a higher term from a peer or a registry (sender None), or leave if it lacks this replica."""
         replica = self.replica
-        knows = teller is None or replica.in_sync.find(teller)
+        is_trusted = sender is None or replica.in_sync.find(sender)
         if in_sync.find(replica.identity):
             if in_sync.term > replica.term:
                 replica.adopting = in_sync
-        elif knows and replica.member() and in_sync.members and in_sync.term >= replica.term:
+        elif is_trusted and replica.member() and in_sync.members and in_sync.term >= replica.term:
             self.leave("this replica was fenced", in_sync.term)
 
     def adopted(self, in_sync: InSyncSet) -> None:
-        """The set is stored: it is the current one from now on, unless this replica has left meanwhile."""
+        """Make a stored set the current one, unless this replica has seen its term or a higher one meanwhile."""
         replica = self.replica
         if in_sync.term <= replica.in_sync.term:
             return
         before, replica.in_sync, replica.last = replica.in_sync, in_sync, in_sync
         if replica.adopting and replica.adopting.term <= in_sync.term:
             replica.adopting = None
-        for gone in before.members:
-            if not in_sync.find(gone.identity):
-                self.joiner.fenced(gone.identity)
-                if gone.address != replica.own:
-                    replica.heartbeat(replica.peer(gone.address))  # it may not know yet that it was fenced
+        for removed in before.members:
+            if not in_sync.find(removed.identity):
+                self.joiner.fenced(removed.identity)
+                if removed.address != replica.own:
+                    replica.heartbeat(replica.peer(removed.address))  # so that it learns at once that it was fenced
         replica.members = [
-            self._introduced(member, new=not before.find(member.identity))
+            self._member_peer(member, new=not before.find(member.identity))
             for member in in_sync.members
             if member.address != replica.own
         ]
@@ -131,8 +131,8 @@ class Membership:
         self._next_renewal_s = replica.now_s
         self.renew()
 
-    def _introduced(self, member: Member, *, new: bool) -> Peer:
-        """Return the peer of a member; the barrier begins anew, and what a new member said as a joiner is forgotten."""
+    def _member_peer(self, member: Member, *, new: bool) -> Peer:
+        """The peer of a member, without the target vector of the last set; a new member also without past failures."""
         peer = self.replica.peer_of(member.address, member.incarnation)
         peer.target = None
         if new:
@@ -140,7 +140,7 @@ class Membership:
         return peer
 
     def leave(self, reason: str, term: int = 0) -> None:
-        """Leave the in-sync set: fenced, or on purpose."""
+        """Leave the in-sync set, fenced or on purpose; waiting appends end as UNKNOWN with the reason."""
         replica = self.replica
         replica.in_sync = InSyncSet(max(term, replica.term), ())
         replica.adopting, replica.members, replica.phase = None, [], Phase.JOINING
@@ -150,10 +150,10 @@ class Membership:
         for peer in replica.peers.values():
             peer.target = None
 
-    # What peers say of themselves
+    # States of peers
 
     def joining(self, request: Join) -> ReplicaState:
-        """A peer is not in sync and wants to be."""
+        """Handle the Join of a peer that is not in sync; the answer has the whole vector of this replica."""
         peer = self.replica.sender(request)
         peer.join, peer.join_s = request, self.replica.now_s
         peer.complete = True
@@ -163,7 +163,7 @@ class Membership:
         return self.replica.report(complete=True)
 
     def beats(self, request: Heartbeat) -> ReplicaState:
-        """A member of the same set tells how far it is."""
+        """Handle the heartbeat of a member."""
         peer = self.replica.sender(request)
         peer.complete = peer.complete or request.whole
         self._learn(peer, request)
@@ -172,7 +172,7 @@ class Membership:
         return self.replica.report()
 
     def answered(self, request: Join | Heartbeat, state: ReplicaState, asked_s: float) -> None:
-        """A peer has said how it is, asked at `asked_s`."""
+        """Handle a peer's answer about its state to a request that was sent at `asked_s`."""
         peer = self.replica.sender(state)
         peer.complete = peer.complete or isinstance(request, Join)
         whole = isinstance(request, Join) or request.whole
@@ -185,26 +185,26 @@ class Membership:
         self._learn(peer, state)
 
     def _has_left(self, in_sync: InSyncSet) -> bool:
-        """True if who says that this is its in-sync set is in none, and knows of the current term."""
+        """True if the sender of this in-sync set is in no set, and has seen the current term or a later one."""
         return not in_sync.members and in_sync.term >= self.replica.in_sync.term
 
-    def _learn(self, peer: Peer, told: Heartbeat | ReplicaState) -> None:
+    def _learn(self, peer: Peer, state: Heartbeat | ReplicaState) -> None:
         replica = self.replica
-        merge(peer.vector, told.vector)
-        self.consider(told.in_sync, peer.identity)
+        merge(peer.vector, state.vector)
+        self.consider(state.in_sync, peer.identity)
         if replica.in_sync.find(peer.identity):
-            self._records.learn_watermark(told.incarnation, told.confirmed)
-            if peer.target is None and told.in_sync.term >= replica.in_sync.term:
+            self._records.learn_watermark(state.incarnation, state.confirmed)
+            if peer.target is None and state.in_sync.term >= replica.in_sync.term:
                 peer.target = dict(peer.vector)
-                merge(peer.target, told.pending)
+                merge(peer.target, state.pending)
         replica.compare(peer)
-        if told.in_sync.term < replica.in_sync.term and peer in replica.members and isinstance(told, Heartbeat):
-            peer.contacted_s = float("-inf")  # it does not know the current set yet
+        if state.in_sync.term < replica.in_sync.term and peer in replica.members and isinstance(state, Heartbeat):
+            peer.contacted_s = float("-inf")  # its set is older: send it the current one at the next tick
 
     # Members that do not confirm
 
     def _watch_members(self) -> None:
-        """Have the registries fence members that do not confirm."""
+        """Ask the registries to fence the members that are suspect."""
         replica, since_s = self.replica, self._suspected_s
         suspects = [peer for peer in replica.members if replica.suspects(peer)]
         self._suspected_s = {peer.address: since_s.get(peer.address, replica.now_s) for peer in suspects}
@@ -217,9 +217,9 @@ class Membership:
             self._fence_alone(suspects)
 
     def _fence_alone(self, suspects: Sequence[Peer]) -> None:
-        """No registry can be reached: go on when none can list this replica and the suspects side by side.
+        """Adopt a set without the suspects, once no registry can list them together with this replica.
 
-        Facades go on with the last list, so a short interruption must not part replicas that all of them reach.
+        Facades use their last list meanwhile, so it also waits a lease from the suspicion on: suspects may recover.
         """
         replica = self.replica
         waited_s = replica.now_s - max(self.renewed_s, *self._suspected_s.values())
@@ -230,7 +230,7 @@ class Membership:
                 replica.adopting = InSyncSet(replica.in_sync.term + 1, rest)
 
     def reborn(self, incarnation: int) -> bool:
-        """Use a stored incarnation; False if a registry must first replace the listed one by it."""
+        """Use a new, stored incarnation; False if a registry must first replace the listed incarnation by it."""
         replica = self.replica
         if replica.phase is Phase.READY:
             joiner = Identity(replica.own, incarnation)
@@ -241,46 +241,46 @@ class Membership:
         return True
 
     def retire(self) -> None:
-        """Leave the in-sync set: everything that was accepted is acknowledged."""
+        """Ask the registries to remove this replica from the in-sync set."""
         own = self.replica.identity
         self._ask(Fence(node=own.address, incarnation=own.incarnation, targets=(own,)))
 
     # Registries
 
     def _ask(self, message: RegistryRequest) -> None:
-        """Ask the registries, unless the same is under way."""
-        if _kind(message) in self._asking:
+        """Send a request to the registries, unless one of its kind is unanswered."""
+        if _kind(message) in self._asked_s:
             return
-        self._asking[_kind(message)] = self.replica.now_s
+        self._asked_s[_kind(message)] = self.replica.now_s
         self.replica.effects.append(AskRegistries(message))
 
     def registry_answered(
         self, message: RegistryRequest, reply: Renewed | None, renewed_s: float, others: Sequence[Renewed]
     ) -> None:
-        """A registry has answered, or none (None); see `Core.registry_answered`."""
+        """Handle the answer of the deciding registry, or None; see `Core.registry_answered`."""
         replica = self.replica
-        asked_s = self._asking.pop(_kind(message), float("-inf"))
+        asked_s = self._asked_s.pop(_kind(message), float("-inf"))
         self.renewed_s = replica.now_s if isinstance(message, Renew) and reply else max(renewed_s, self.renewed_s)
         if isinstance(message, Admit) and reply and self._is_renamed(message.joiner, reply):
             replica.incarnation = message.joiner.incarnation
             self._records.reborn()
         for one in (reply, *others) if reply else ():
-            # Only the deciding one brings back a replica that has left: two that disagree would do so in turn.
+            # Only the deciding registry may bring back a replica that has left; see DESIGN.md, Several registries.
             if one is reply or replica.member() or not one.in_sync.find(replica.identity):
                 self._learn_registry(one, asked_s)
         if isinstance(message, Fence) and replica.identity in message.targets:
-            if reply is None or (replica.leaving and replica.own not in reply.live):  # the set of the last one stays
+            if reply is None or (replica.leaving and replica.own not in reply.live):  # the last one stays in the set
                 self.leave("this replica leaves")
-        elif reply is None and isinstance(message, Fence) and replica.phase is not Phase.JOINING:  # or it has left
+        elif reply is None and isinstance(message, Fence) and replica.phase is not Phase.JOINING:  # else it has left
             self._cut_off = True
 
     def _is_renamed(self, joiner: Identity, reply: Renewed) -> bool:
-        """True if a registry has replaced the incarnation of this replica by a new one."""
+        """True if the registry has replaced the incarnation of this replica by a new one."""
         renamed = joiner.address == self.replica.own and joiner != self.replica.identity
         return renamed and reply.in_sync.find(joiner) is not None
 
     def _learn_registry(self, reply: Renewed, asked_s: float) -> None:
-        """Take note of what a registry says, asked at `asked_s`."""
+        """Handle the answer of a registry to a request that was sent at `asked_s`."""
         replica = self.replica
         self.joiner.learn(reply)
         self._cut_off = False
@@ -294,5 +294,5 @@ class Membership:
 
 
 def _kind(message: RegistryRequest) -> tuple[object, ...]:
-    """The key of a question; of each key, one question is under way at a time."""
+    """The kind of a request to the registries; of each kind, one is unanswered at a time."""
     return (Admit, message.joiner) if isinstance(message, Admit) else (type(message),)

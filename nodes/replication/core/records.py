@@ -1,4 +1,4 @@
-"""The records of a replica: accepted, stored, sent to the peers, confirmed by them, acknowledged."""
+"""The records of a replica, from acceptance through commit and confirmation to acknowledgement."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from common.protocol.replication import Identity, Record, Replicate, Replicated
 from nodes.replication.core.effects import AnswerPeer, AppendOutcome, FinishAppend, Range, Token
 from nodes.replication.core.state import Peer, Phase, Replica, covers, merge
 
-# Own records that are kept in memory for peers. A peer that is further behind gets them from the disk.
+# Limit of own records kept in memory for peers, to bound memory. A peer that lacks older ones gets them from the disk.
 RECENT_RECORDS = 4_000
 
 
@@ -23,10 +23,14 @@ class _Append(NamedTuple):
 
 
 class Records:
-    """Numbers own records, takes those of peers, and tells when they are on all in-sync disks.
+    """Numbers own records, stores the records of peers, and determines which are on all in-sync disks.
 
     Args:
         replica: the state of this replica.
+
+    Attributes:
+        recent: the newest own records, for sending without a read of the journal.
+        pending_bytes: bytes of the texts of appends that wait for confirmations.
     """
 
     def __init__(self, replica: Replica) -> None:
@@ -35,16 +39,16 @@ class Records:
         self._own_writes: list[Record] = []
         self.recent: deque[Record] = deque()
         self._appends: deque[_Append] = deque()
-        self._answers: list[tuple[int, int, Token, Replicate]] = []
-        self._unstable: set[int] = set()
-        self._stable: dict[int, int] = {}
-        self._advanced_s = 0.0  # when the watermark last grew beyond what a waiting peer knows
+        self._answers: list[tuple[int, int, Token, Replicate]] = []  # answered when the origin's number is stored
+        self._unstable: set[int] = set()  # origins with records that are not stable yet
+        self._stable: dict[int, int] = {}  # for each origin, the number up to which its records are stable
+        self._advanced_s = 0.0  # when the oldest watermark was reached that a waiting peer may lack
         self.pending_bytes = 0
 
-    # What is accepted here
+    # Appends
 
     def append(self, token: Token, entries: Sequence[tuple[str, str, str | None]], message_id: str = "") -> None:
-        """Number (id, text, key) triples; `Finish` comes when they are on all in-sync disks."""
+        """Number, commit and send (id, text, key) triples; FinishAppend follows when all in-sync disks have them."""
         replica = self.replica
         number = replica.pending.get(replica.incarnation, 0)
         size = 0
@@ -60,7 +64,7 @@ class Records:
         self._appends.append(_Append(number, token, message_id, size))
 
     def fail_appends(self, outcome: AppendOutcome, reason: str) -> None:
-        """End all appends that wait."""
+        """End all waiting appends with an outcome."""
         for append in self._appends:
             self.replica.effects.append(FinishAppend(append.token, outcome, append.message_id, reason=reason))
         self._appends.clear()
@@ -71,37 +75,37 @@ class Records:
         """True if no append waits."""
         return not self._appends
 
-    # What is written
+    # Commits
 
     def take_writes(self) -> tuple[Range, ...]:
-        """What the next commit stores."""
+        """The ranges for the next commit, of at most `commit_records` unless the first range alone has more."""
         replica = self.replica
         most = replica.settings.commit_records
         own, self._own_writes = self._own_writes[:most], self._own_writes[most:]
         if own:
             self._writes.append(Range(replica.incarnation, own[0].sequence - 1, own[-1].sequence, tuple(own)))
         taken = count = 0
-        for found in self._writes:
-            if taken and count + len(found.records) > most:
+        for one in self._writes:
+            if taken and count + len(one.records) > most:
                 break
-            taken, count = taken + 1, count + len(found.records)
+            taken, count = taken + 1, count + len(one.records)
         writes, self._writes = tuple(self._writes[:taken]), self._writes[taken:]
         return writes
 
     @property
     def unwritten(self) -> bool:
-        """True if something is to be committed."""
+        """True if there are records to commit."""
         return bool(self._writes or self._own_writes)
 
     def committed(self, ranges: Sequence[Range]) -> None:
-        """The ranges are on the disk."""
+        """Raise the vector for ranges that are on the disk, and answer the peers that wait for them."""
         replica, live = self.replica, self.replica.live_origins()
-        for found in ranges:
-            replica.vector[found.origin] = max(found.upto, replica.vector.get(found.origin, 0))
-            self._unstable.add(found.origin)
-            if found.origin not in live:
+        for one in ranges:
+            replica.vector[one.origin] = max(one.upto, replica.vector.get(one.origin, 0))
+            self._unstable.add(one.origin)
+            if one.origin not in live:
                 for peer in replica.peers.values():
-                    peer.origins.add(found.origin)
+                    peer.origins.add(one.origin)
         waiting = self._answers
         self._answers = []
         for origin, upto, token, request in waiting:
@@ -111,7 +115,7 @@ class Records:
                 self._answers.append((origin, upto, token, request))
 
     def discard(self) -> None:
-        """A commit failed: nothing that was not committed counts any more."""
+        """Drop all uncommitted records after a failed commit."""
         replica = self.replica
         self._writes, self._own_writes = [], []
         self.recent.clear()
@@ -121,7 +125,7 @@ class Records:
         self._answers = []
 
     def reborn(self) -> None:
-        """Begin the numbers anew: there is a new incarnation."""
+        """Start numbering again: this replica has a new incarnation."""
         replica = self.replica
         replica.changed.add(replica.incarnation)
         replica.watermark = 0
@@ -129,14 +133,14 @@ class Records:
             peer.watermark_sent = peer.watermark_wanted = 0
             peer.has_vector = False
 
-    # What peers send
+    # Records of peers
 
     def receive(self, token: Token, request: Replicate) -> None:
-        """Take the records of a peer; it is answered when they are on the disk."""
+        """Accept the records of a peer; it is answered when they are on the disk."""
         replica = self.replica
         sender = replica.in_sync.find(Identity(request.node, request.incarnation))
         if 0 < request.term <= replica.in_sync.term and replica.member() and not sender:
-            self._answer(token, request)  # the sender is fenced, and learns it from the set in the answer
+            self._answer(token, request)  # the sender is fenced; the set in the answer says so
             return
         have = replica.pending.get(request.origin, 0)
         if request.after <= have < request.upto:
@@ -156,7 +160,8 @@ class Records:
     def _answer(self, token: Token, request: Replicate) -> None:
         replica = self.replica
         sender = replica.in_sync.find(Identity(request.node, request.incarnation))
-        lowest = request.term + 1 if sender else request.term  # without a registry two sets may have one term
+        # Without a registry two sets may have one term: a sender that is not in this set gets it at an equal term, too.
+        lowest = request.term + 1 if sender else request.term
         newer = replica.in_sync if replica.member() and replica.in_sync.term >= lowest and request.term > 0 else None
         replica.effects.append(
             AnswerPeer(
@@ -172,22 +177,22 @@ class Records:
             )
         )
 
-    # What peers confirm
+    # Confirmations
 
     def replicated(self, peer: Peer, request: Replicate, reply: Replicated) -> None:
-        """A peer has answered a Replicate."""
+        """Handle a peer's answer to a Replicate; after a gap, send again from where the peer is."""
         peer.vector[reply.origin] = max(reply.upto, peer.vector.get(reply.origin, 0))
         if reply.upto < request.upto:
             peer.sent[reply.origin] = reply.upto
 
     def learn_watermark(self, origin: int, confirmed: int) -> None:
-        """An origin has said up to which number its records are on all disks of its in-sync set."""
+        """Record the watermark of an origin: its records up to this number are on all disks of its in-sync set."""
         if confirmed > self.replica.watermarks.get(origin, 0):
             self.replica.watermarks[origin] = confirmed
             self._unstable.add(origin)
 
     def advance(self) -> None:
-        """Acknowledge what all members have confirmed, and note what is known to be on all in-sync disks."""
+        """Acknowledge the appends that all members have confirmed, and raise the stable numbers."""
         replica = self.replica
         if self._unstable:
             self._advance_stable()
@@ -212,34 +217,34 @@ class Records:
             self.recent.popleft()
 
     def _advance_stable(self) -> None:
-        """Raise the stable number of each origin: to its own watermark, or to the lowest that every member reports."""
+        """Raise the stable number of each origin to its watermark, or to the lowest number that a member reports."""
         replica = self.replica
         for origin in tuple(self._unstable):
             have = replica.vector.get(origin, 0)
             everywhere = min([have, *(peer.vector.get(origin, 0) for peer in replica.members)])
-            said = self.replica.watermark if origin == replica.incarnation else replica.watermarks.get(origin, 0)
-            stable = max(everywhere if origin != replica.incarnation else 0, min(said, have))
+            watermark = self.replica.watermark if origin == replica.incarnation else replica.watermarks.get(origin, 0)
+            stable = max(everywhere if origin != replica.incarnation else 0, min(watermark, have))
             self._stable[origin] = max(stable, self._stable.get(origin, 0))
             if self._stable[origin] >= replica.pending.get(origin, 0):
                 self._unstable.discard(origin)
 
     def is_stable(self, versions: Mapping[int, int]) -> bool:
-        """True if everything that this vector covers is on the disks of a whole in-sync set."""
+        """True if all records that the vector covers are on the disks of a whole in-sync set."""
         return all(
             self._stable.get(origin, 0) >= versions.get(origin, 0) for origin in self._unstable if origin in versions
         )
 
     def recheck(self) -> None:
-        """Before this replica serves: look again at every origin, with what the members of its set have."""
+        """Compute the stable numbers of all origins from the vectors of the members, before this replica serves."""
         self._unstable.update(self.replica.vector)
         self._advance_stable()
 
-    # The watermark, when no Replicate takes it along
+    # Watermarks that no Replicate carries
 
     def ask_whether_confirmed(self, versions: Mapping[int, int]) -> bool:
-        """Ask each listed origin for its watermark, and all members about other origins; False if that is under way."""
+        """Ask listed origins for their watermarks, all members about other origins; False if all were asked already."""
         replica, listed = self.replica, {one.incarnation for one in self.replica.in_sync.listed}
-        waits_for = {
+        unconfirmed = {
             origin: upto
             for origin in self._unstable - {replica.incarnation}
             if (upto := versions.get(origin, 0)) > self._stable.get(origin, 0)
@@ -247,7 +252,9 @@ class Records:
         asks = False
         for peer in replica.members:
             wanted = {
-                origin: upto for origin, upto in waits_for.items() if origin == peer.incarnation or origin not in listed
+                origin: upto
+                for origin, upto in unconfirmed.items()
+                if origin == peer.incarnation or origin not in listed
             }
             if not covers(peer.asked, wanted):
                 merge(peer.asked, wanted.items())
@@ -256,16 +263,16 @@ class Records:
         return asks
 
     def wants_watermark(self, peer: Peer, pending: Mapping[int, int]) -> None:
-        """Note up to which own record the readers of a peer wait: what the peer has, or is about to commit."""
+        """Record up to which own record the readers of a peer wait: what the peer has, or is about to commit."""
         own = self.replica.incarnation
         peer.watermark_wanted = max(peer.vector.get(own, 0), pending.get(own, 0))
-        peer.watermark_sent = self.replica.watermark  # the answer tells it
+        peer.watermark_sent = self.replica.watermark  # the answer to its heartbeat carries it
 
     def lacks_watermark(self, peer: Peer) -> bool:
         """True if the readers of a peer wait for a watermark that it has not been sent."""
         return peer.watermark_sent < min(peer.watermark_wanted, self.replica.watermark)
 
     def watermark_due_s(self) -> float | None:
-        """The latest time to send the watermark to members whose readers wait for it; None if none waits."""
+        """The latest time to send the watermark to members whose readers wait for it; None if no reader waits."""
         waits = any(map(self.lacks_watermark, self.replica.members))
         return self._advanced_s + self.replica.settings.watermark_s if waits else None

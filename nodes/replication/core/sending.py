@@ -1,4 +1,4 @@
-"""Sends a peer the records that it lacks: as a stream of Replicate messages, with a window."""
+"""Sends peers the records that they lack, as Replicate messages with a window of unanswered ones."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from nodes.replication.core.state import Peer, Replica
 
 
 class Sender:
-    """Sends records to all peers.
+    """Sends records to peers.
 
     Args:
         replica: the state of this replica.
@@ -22,7 +22,7 @@ class Sender:
         self._records = records
 
     def pump(self, peer: Peer) -> None:
-        """Send a peer what it lacks, its own records first, as long as its window has room."""
+        """Send a peer the records that it lacks, this replica's own records first, while its window has room."""
         replica = self._replica
         own = replica.incarnation
         if replica.now_s < peer.paused_s or (peer.failed_s is not None and peer.window):
@@ -40,7 +40,7 @@ class Sender:
                 return
 
     def _load_next(self, peer: Peer) -> bool:
-        """Begin to read what a peer lacks of any other origin; False if it lacks nothing."""
+        """Begin to read records of another origin that a peer lacks; False if it lacks none."""
         replica = self._replica
         for origin in tuple(peer.origins):
             after = peer.sent.get(origin, peer.vector.get(origin, 0))
@@ -55,13 +55,13 @@ class Sender:
         self._replica.effects.append(LoadRecords(peer.address, origin, after, self._replica.vector[origin]))
 
     def loaded(self, peer: Peer, found: Range) -> None:
-        """Records were read from the journal for a peer."""
+        """Send a peer records that were read from the journal, unless others were sent meanwhile."""
         peer.loading = False
         if peer.sent.get(found.origin, peer.vector.get(found.origin, 0)) == found.after:
             self._replicate(peer, found.origin, found.after, found.records, found.upto)
 
     def _recent_after(self, after: int) -> tuple[Record, ...]:
-        """The next own records after a number, as many as one Replicate takes."""
+        """The next own records after a number, as many as fit one Replicate."""
         settings, first = self._replica.settings, self._records.recent[0].sequence
         return tuple(
             _within(
@@ -95,7 +95,7 @@ class Sender:
 
 
 def _within(records: Iterator[Record], most: int, most_bytes: int) -> Iterator[Record]:
-    """The first records, up to a number and about so many bytes of text; at least one."""
+    """The first records, at most `most` with at most `most_bytes` of text in total; at least one, however large."""
     size = 0
     for count, record in enumerate(records):
         size += text_bytes(record.msg)

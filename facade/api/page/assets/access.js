@@ -1,8 +1,8 @@
-// What is asked of the facade, with the token of the reader where one is needed. It is forgotten with the tab.
+// Requests to the facade, with the token of the user if there is one. The token is kept until the tab is closed.
 
-const STORED = "threefold-token";
+const TOKEN_KEY = "threefold-token"; // in the session storage
 
-/** An answer that is no success; `status` is that of HTTP. */
+/** An error response; `status` is the HTTP status. */
 export class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -11,34 +11,34 @@ export class Refused extends Error {
 }
 
 export function hasToken() {
-  return Boolean(sessionStorage.getItem(STORED));
+  return Boolean(sessionStorage.getItem(TOKEN_KEY));
 }
 
-/** From now on this token is sent; the page begins anew. */
+/** Keep a token for all further requests, and reload the page. */
 export function signIn(token) {
-  sessionStorage.setItem(STORED, token.trim());
+  sessionStorage.setItem(TOKEN_KEY, token.trim());
   location.reload();
 }
 
-/** A good answer; else an error with the sentence of the problem. */
+/** Send a request and return its successful response; throws Refused with the message of the problem document. */
 async function ask(url, { headers, ...options } = {}) {
-  const token = sessionStorage.getItem(STORED);
+  const token = sessionStorage.getItem(TOKEN_KEY);
   const answer = await fetch(url, { ...options, headers: { ...headers, ...(token && { Authorization: `Bearer ${token}` }) } });
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));
   throw new Refused(answer.status, problem.message || `${answer.status}`);
 }
 
-/** The JSON of a good answer. */
+/** The JSON value of a successful response. */
 export async function jsonOf(url, options) {
   return (await ask(url, options)).json();
 }
 
-/** Server-sent events, until their end; the browser's own EventSource cannot send a token. */
-export async function follow(url, last, signal, { opened, came }) {
+/** Read server-sent events until the stream ends; the browser's EventSource cannot send a token. */
+export async function follow(url, last, signal, { onOpen, onMessage }) {
   const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
   const answer = await ask(url, { headers, signal, cache: "no-store" });
-  opened();
+  onOpen();
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ;) {
     const { value, done } = await reader.read();
@@ -47,7 +47,7 @@ export async function follow(url, last, signal, { opened, came }) {
     rest = events.pop();
     for (const event of events) {
       const data = event.split("\n").find((line) => line.startsWith("data: "));
-      if (data) came(JSON.parse(data.slice(6)));
+      if (data) onMessage(JSON.parse(data.slice(6)));
     }
   }
 }

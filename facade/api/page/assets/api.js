@@ -1,4 +1,4 @@
-// Shows /openapi.json; nothing is asked of another host.
+// Shows the description of the API, and loads nothing from other hosts.
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#api",

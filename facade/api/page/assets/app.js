@@ -1,4 +1,4 @@
-// The page of an operator: everything on it is in /v1/cluster, /v1/history and the stream of messages.
+// The page for operators; it shows /v1/cluster, /v1/history and the stream of new messages.
 import { h, render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import htm from "htm";
@@ -8,85 +8,86 @@ import { ago, bytes, clock, curl, milliseconds, number } from "/assets/format.js
 
 const html = htm.bind(h);
 
-const POLL_MS = 1000; // between two looks at the cluster
-const ANSWER_MS = 3000; // for one of them
-const SHOWN = 200; // messages in the tail
-const RECENT = 20; // that are there already when the page opens
-const AGAIN_MS = 2000; // after the stream ended
-const [UNKNOWN, FORBIDDEN] = [401, 403]; // HTTP: asking again with the same token is of no use
+const POLL_MS = 1000; // between a response to /v1/cluster and the next request for it
+const ANSWER_MS = 3000; // timeout of such a request
+const SHOWN = 200; // most messages in the list
+const RECENT = 20; // older messages that are loaded when the page opens
+const RECONNECT_MS = 2000; // after the stream ended
+const [UNAUTHORIZED, FORBIDDEN] = [401, 403]; // HTTP statuses
 
+/** True if the token is missing or not accepted, so that a retry with it is useless. */
 function isFinal(error) {
-  return error.status === UNKNOWN || error.status === FORBIDDEN;
+  return error.status === UNAUTHORIZED || error.status === FORBIDDEN;
 }
 
-/** What the cluster is like, and why it is not known, when it is not. */
+/** The last known status of the cluster, and the error of the last request if it failed. */
 function useCluster() {
-  const [look, setLook] = useState({ view: null, error: "", locked: false });
+  const [cluster, setCluster] = useState({ view: null, error: "", locked: false });
   useEffect(() => {
     let timer;
     async function poll() {
       try {
         const view = await jsonOf("/v1/cluster", { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
-        setLook({ view, error: "", locked: false });
+        setCluster({ view, error: "", locked: false });
       } catch (error) {
         if (isFinal(error)) {
-          setLook({ view: null, error: error.message, locked: true });
+          setCluster({ view: null, error: error.message, locked: true });
           return;
         }
-        setLook((last) => ({ view: last.view, error: `this facade does not answer: ${error.message}`, locked: false }));
+        setCluster((last) => ({ view: last.view, error: `this facade does not answer: ${error.message}`, locked: false }));
       }
       timer = setTimeout(poll, POLL_MS);
     }
     poll();
     return () => clearTimeout(timer);
   }, []);
-  return look;
+  return cluster;
 }
 
-/** The newest messages first; those that come while the page is open know which node took them. */
+/** The newest messages first; messages from the stream name the node that accepted them. */
 function useTail() {
   const [messages, setMessages] = useState([]);
   const [live, setLive] = useState(false);
   useEffect(() => {
-    const leaving = new AbortController();
+    const stream = new AbortController();
     let timer;
     let newest = "";
     const add = (found) =>
-      setMessages((known) => {
-        const ids = new Set(known.map((one) => one.id));
-        return [...found.filter((one) => !ids.has(one.id)), ...known].slice(0, SHOWN);
+      setMessages((current) => {
+        const ids = new Set(current.map((one) => one.id));
+        return [...found.filter((one) => !ids.has(one.id)), ...current].slice(0, SHOWN);
       });
-    async function go() {
-      const came = (message) => {
+    async function connect() {
+      const onMessage = (message) => {
         newest = message.id;
         add([message]);
       };
       try {
-        await follow("/v1/messages", newest, leaving.signal, { opened: () => setLive(true), came });
+        await follow("/v1/messages", newest, stream.signal, { onOpen: () => setLive(true), onMessage });
       } catch (error) {
-        if (isFinal(error) || leaving.signal.aborted) return;
+        if (isFinal(error) || stream.signal.aborted) return;
       } finally {
         setLive(false);
       }
-      timer = setTimeout(go, AGAIN_MS);
+      timer = setTimeout(connect, RECONNECT_MS);
     }
     jsonOf(`/v1/messages?order=desc&limit=${RECENT}`)
       .then((page) =>
-        setMessages((known) => {
-          const ids = new Set(known.map((one) => one.id));
-          return [...known, ...page.messages.filter((one) => !ids.has(one.id))].slice(0, SHOWN);
+        setMessages((current) => {
+          const ids = new Set(current.map((one) => one.id));
+          return [...current, ...page.messages.filter((one) => !ids.has(one.id))].slice(0, SHOWN);
         }))
       .catch(() => {});
-    go();
+    connect();
     return () => {
       clearTimeout(timer);
-      leaving.abort();
+      stream.abort();
     };
   }, []);
   return { messages, live };
 }
 
-/** The in-sync set of the highest term that a node reports: a node that was fenced may still report an older one. */
+/** The reported in-sync set with the highest term; a fenced node may still report an older set. */
 function inSyncSet(nodes) {
   const reports = nodes.filter((node) => node.in_sync.length > 0);
   return reports.reduce((newest, node) => (node.term > newest.term ? node : newest), { term: -1, in_sync: [] }).in_sync;
@@ -110,7 +111,7 @@ function Badge({ status, text }) {
   return html`<span class="badge ${status}">${text || status}</span>`;
 }
 
-/** A table whose rows become cards where there is no room. */
+/** A table whose rows become cards on a narrow screen. */
 function Table({ caption, columns, rows }) {
   return html`<table>
     <caption>${caption}</caption>
@@ -123,8 +124,8 @@ function Table({ caption, columns, rows }) {
   </table>`;
 }
 
-/** What a node says of itself, when it says something. */
-function said(node, text) {
+/** A reported value of a node, if the node answers. */
+function reported(node, text) {
   return node.version ? text : "unknown";
 }
 
@@ -134,7 +135,7 @@ function State({ node }) {
     ${node.reason && html`<span class="reason" title=${node.reason}>${node.reason}</span>`}`;
 }
 
-/** How many of the logging nodes are in the in-sync set of one of them; a node that joins is in none. */
+/** The size of a node's in-sync set and its term; a node that is still joining is in no set. */
 function InSync({ node, count }) {
   return node.in_sync.includes(node.address) ? html`<span title=${node.in_sync.join(", ")}>${node.in_sync.length} of ${count}, term ${node.term}</span>` : "no";
 }
@@ -146,20 +147,20 @@ function Nodes({ view }) {
     cells: [
       node.address,
       html`<${State} node=${node} />`,
-      said(node, html`<${InSync} node=${node} count=${view.logging_nodes.length} />`),
+      reported(node, html`<${InSync} node=${node} count=${view.logging_nodes.length} />`),
       ago(node.since, view.time),
-      said(node, number(node.total)),
+      reported(node, number(node.total)),
       number(node.errors),
       `${milliseconds(node.p50_ms)} / ${milliseconds(node.p99_ms)}`,
       milliseconds(node.round_trip_ms),
       node.lease_age_s === null ? "none" : `${node.lease_age_s} s`,
-      said(node, number(node.messages)),
-      said(node, bytes(node.journal_bytes)),
-      said(node, node.synced ? ago(node.synced, view.time) : "not since its start"),
-      said(node, node.version),
+      reported(node, number(node.messages)),
+      reported(node, bytes(node.journal_bytes)),
+      reported(node, node.synced ? ago(node.synced, view.time) : "not since its start"),
+      reported(node, node.version),
     ],
   }));
-  return html`<section><h2>Logging nodes</h2><${Table} caption="What each says of itself, and what this facade saw of it" columns=${columns} rows=${rows} /></section>`;
+  return html`<section><h2>Logging nodes</h2><${Table} caption="What each node reports, and what this facade observed" columns=${columns} rows=${rows} /></section>`;
 }
 
 function Members({ view }) {
@@ -172,10 +173,10 @@ function Members({ view }) {
     at += part.width;
     return part;
   });
-  const told = members.map((member) => `${member.address} ${member.partitions}`).join(", ");
+  const shares = members.map((member) => `${member.address} ${member.partitions}`).join(", ");
   return html`<section class="minor">
     <h2>Hazelcast members</h2>
-    <svg class="bar" role="img" viewBox="0 0 1000 20" preserveAspectRatio="none" aria-label=${`${partitions} partitions: ${told}`}>
+    <svg class="bar" role="img" viewBox="0 0 1000 20" preserveAspectRatio="none" aria-label=${`${partitions} partitions: ${shares}`}>
       ${parts.map(({ member, index, x, width }) => html`<rect key=${member.address} class=${`part${index % 5}`} x=${x} y="0" width=${width} height="20" />`)}
     </svg>
     <p>${number(partitions)} partitions; ${entries === null ? "an unknown number of" : number(entries)} recent messages in the map</p>
@@ -187,7 +188,7 @@ function Members({ view }) {
           html`<${Badge} status=${member.seen_by.length === nodes ? "up" : member.seen_by.length ? "suspect" : "down"} />`,
           `${member.partitions} of ${partitions}`,
           `${member.seen_by.length} of ${nodes} nodes`,
-          member.node || "nobody who answers",
+          member.node || "unknown",
         ],
       }))} />
   </section>`;
@@ -234,25 +235,25 @@ function Timeline({ view }) {
 
 function Send() {
   const [text, setText] = useState("");
-  const [told, setTold] = useState("");
+  const [result, setResult] = useState("");
   const line = useRef(null);
   async function send(event) {
     event.preventDefault();
     try {
       const stored = await jsonOf("/v1/messages", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ msg: text }) });
-      setTold(`stored as ${stored.id}`);
+      setResult(`stored as ${stored.id}`);
       setText("");
     } catch (error) {
-      setTold(`not stored: ${error.message}`);
+      setResult(`not stored: ${error.message}`);
     }
   }
   async function copy() {
     try {
       await navigator.clipboard.writeText(line.current.textContent);
-      setTold("copied");
+      setResult("copied");
     } catch {
-      getSelection().selectAllChildren(line.current); // no clipboard without https: then it is at least selected
-      setTold("selected: copy it with your keyboard");
+      getSelection().selectAllChildren(line.current); // browsers allow the clipboard only with https
+      setResult("selected: copy it with your keyboard");
     }
   }
   return html`<section>
@@ -261,7 +262,7 @@ function Send() {
       <label>Message <input name="msg" required value=${text} onInput=${(event) => setText(event.target.value)} /></label>
       <button>Send</button>
     </form>
-    <p role="status">${told}</p>
+    <p role="status">${result}</p>
     <pre tabindex="0" aria-label="The same with curl"><code ref=${line}>${curl(location.origin, text || "hi", hasToken())}</code></pre>
     <button type="button" onClick=${copy}>Copy</button>
   </section>`;

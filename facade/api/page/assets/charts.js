@@ -1,17 +1,17 @@
-// Requests and their latency in the last five minutes.
+// Charts of the request rate and the latency in the last five minutes.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { jsonOf } from "/assets/access.js";
 import { clock } from "/assets/format.js";
 
 const KEPT_S = 300;
 
-/** [seconds since 1970, requests a second, p50 ms, p99 ms] of each second, the oldest first. */
+/** The samples of the last five minutes, the oldest first: the history at first, then each new sample. */
 function useSamples(sample) {
   const [samples, setSamples] = useState([]);
   const add = (found) =>
-    setSamples((known) => {
-      const times = new Set(known.map((one) => one.time));
-      const all = [...known, ...found.filter((one) => !times.has(one.time))].sort((a, b) => (a.time < b.time ? -1 : 1));
+    setSamples((current) => {
+      const times = new Set(current.map((one) => one.time));
+      const all = [...current, ...found.filter((one) => !times.has(one.time))].sort((a, b) => (a.time < b.time ? -1 : 1));
       return all.slice(-KEPT_S);
     });
   useEffect(() => {
@@ -27,7 +27,7 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-/** A chart of uPlot, as wide as its place, drawn again when the colours of the page change. */
+/** A uPlot chart as wide as its container; drawn again when the colour scheme changes. */
 function Chart({ html, title, series, data }) {
   const place = useRef(null);
   const chart = useRef(null);
@@ -62,10 +62,10 @@ function Chart({ html, title, series, data }) {
   }, []);
   useEffect(() => chart.current.setData(data), [data]);
   const last = data[0].length - 1;
-  const told = series.map(({ label }, index) => `${label} ${last < 0 ? "unknown" : data[index + 1][last]}`).join(", ");
+  const latest = series.map(({ label }, index) => `${label} ${last < 0 ? "unknown" : data[index + 1][last]}`).join(", ");
   return html`<figure>
     <figcaption>${title}: ${series.map(({ label, stroke }, index) => html`<span class=${`key ${stroke.slice(2)}`}>${label} ${last < 0 ? "" : data[index + 1][last]}</span> `)}</figcaption>
-    <div ref=${place} role="img" aria-label=${`${title}, now ${told}`}></div>
+    <div ref=${place} role="img" aria-label=${`${title}, now ${latest}`}></div>
   </figure>`;
 }
 

@@ -1,4 +1,4 @@
-// Numbers, times and commands as people read them.
+// Formats numbers, times and commands for display.
 
 export function number(value) {
   return value.toLocaleString("en");
@@ -15,12 +15,12 @@ export function bytes(value) {
   return `${at ? value.toFixed(1) : value} ${units[at]}`;
 }
 
-/** The time of day, as the reader's clock has it. */
+/** The time of day in the time zone of the user. */
 export function clock(time) {
   return new Date(time).toLocaleTimeString("en-GB");
 }
 
-/** How long ago something was, by the clock of the facade. */
+/** The time between `time` and `now`, both of the facade's clock. */
 export function ago(time, now) {
   const seconds = Math.max(0, Math.round((Date.parse(now) - Date.parse(time)) / 1000));
   if (seconds < 120) return `${seconds} s`;
@@ -29,7 +29,7 @@ export function ago(time, now) {
   return `${Math.round(seconds / 86400)} d`;
 }
 
-/** The command that sends the same message; a token is for the reader to put in. */
+/** The curl command that sends a message; the user has to set FACADE_TOKEN if a token is needed. */
 export function curl(origin, text, withToken) {
   const body = JSON.stringify({ msg: text }).replaceAll("'", "'\\''");
   const token = withToken ? ` -H "Authorization: Bearer $FACADE_TOKEN"` : "";

@@ -15,7 +15,7 @@ from structlog.typing import EventDict
 from common.errors import ConfigError, FatalError, ForbiddenError, RateError, UnauthenticatedError
 from facade.api.openapi.operations import OPERATIONS
 from facade.auth.access import Access
-from facade.auth.tokens import LOOK_S, Scope, Token, Tokens, digest_of
+from facade.auth.tokens import CHECK_INTERVAL_S, Scope, Token, Tokens, digest_of
 from scripts import tokens
 from scripts.launcher.ports import write_config
 from tests.support.clusters import running_cluster
@@ -113,16 +113,16 @@ def test_tokens_change_while_the_facade_runs(file: Path, logged: list[EventDict]
     known = Tokens(file, clock=clock)
     tokens.write(file, [Token("new", (Scope.READ,), digest_of("new"))])
     assert known.find("new") is None
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert ("new", None) == (getattr(known.find("new"), "name", None), known.find("boss"))
 
     file.write_text("nonsense")
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert known.find("new") is not None
     file.unlink()
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert known.find("new") is not None
-    assert ["tokens changed"] + 2 * ["tokens not read again, the ones before stay"] == [
+    assert ["tokens changed"] + 2 * ["tokens not reloaded, the previous ones stay in use"] == [
         line["event"] for line in logged
     ]
 
@@ -135,7 +135,7 @@ def test_an_answer_that_goes_on_ends_when_its_token_is_removed(file: Path) -> No
     assert following("Bearer reader")
     assert following("Bearer boss")
     tokens.write(file, [Token("reader", (Scope.WRITE,), digest_of("reader"))])
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
 
     assert not following("Bearer reader")
     assert not following("Bearer boss")
