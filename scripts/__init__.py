@@ -1,1 +1,1 @@
-"""What a person runs: the cluster launcher, the demo and the shell scripts."""
+"""Programs for people: cluster launcher, command line client, demo, keys, tokens, export and import."""

@@ -1,4 +1,4 @@
-"""`python -m scripts.cli`: send, read and follow messages, and look at the cluster, from a terminal or a script."""
+"""`python -m scripts.cli`: send, read and follow messages, and inspect the cluster, from a terminal or a script."""
 
 import contextlib
 import itertools
@@ -17,12 +17,12 @@ from scripts.client import api, load, output
 from scripts.client.api import Api
 
 DEGRADED = 3  # exit code of `status` and `top` when the cluster is not safe
-CHUNK_BYTES = 65_536  # read from stdin at one go; what has come by then is sent
-REFRESH_S = 1.0  # of `top`
+CHUNK_BYTES = 65_536  # limit of one read from stdin; the complete lines of each read are sent at once
+REFRESH_S = 1.0  # between two updates of `top`
 
 
 class Terminal:
-    """What every command needs: a facade, and how to print."""
+    """What every command needs: the client of a facade, and the output format."""
 
     def __init__(self, url: str, token: str, form: output.Format) -> None:
         self.url = url
@@ -37,9 +37,9 @@ class Terminal:
     default="http://127.0.0.1:5000",
     show_default=True,
     envvar="FACADE_URL",
-    help="Of a facade; also from the environment as FACADE_URL.",
+    help="URL of a facade; default from the environment variable FACADE_URL.",
 )
-@click.option("--token", default="", envvar="FACADE_TOKEN", help="Bearer token; better from the environment.")
+@click.option("--token", default="", envvar="FACADE_TOKEN", help="Bearer token; better: set FACADE_TOKEN instead.")
 @click.option(
     "-o",
     "--output",
@@ -47,13 +47,13 @@ class Terminal:
     type=click.Choice(output.FORMATS),
     default="table",
     show_default=True,
-    help="How to print.",
+    help="Output format.",
 )
 @click.pass_context
 def main(context: click.Context, url: str, token: str, form: output.Format) -> None:
     """Talk to a Threefold cluster over HTTP.
 
-    Exit codes: 0, 1 failed, 2 wrong usage, 3 degraded (`status`, `top`).
+    Exit codes: 0 success, 1 failure, 2 wrong usage, 3 cluster degraded (`status`, `top`).
     """
     context.obj = Terminal(url, token, form)
     context.call_on_close(context.obj.api.close)
@@ -63,7 +63,7 @@ def main(context: click.Context, url: str, token: str, form: output.Format) -> N
 @click.argument("texts", nargs=-1)
 @click.pass_obj
 def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
-    """Store TEXTS, each one a message; without any, the lines of stdin, as they come."""
+    """Store each of TEXTS as a message. Without TEXTS, store each line of stdin as it arrives."""
     sent = failed = 0
 
     def results() -> Iterator[dict[str, Any]]:
@@ -82,57 +82,62 @@ def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Messages at most.")
-@click.option("--all", "everything", is_flag=True, help="All messages instead.")
-@click.option("--after", help="The id of a message, to go on from.")
-@click.option("--from", "since", help="A time (RFC 3339): from it on.")
-@click.option("--to", "until", help="A time (RFC 3339): to before it.")
-@click.option("--order", type=click.Choice(["asc", "desc"]), default="asc", show_default=True, help="By time.")
+@click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Maximum number.")
+@click.option("--all", "everything", is_flag=True, help="Print all, without a limit.")
+@click.option("--after", help="Only messages after the one with this id.")
+@click.option("--from", "since", help="Only messages from this time on (RFC 3339).")
+@click.option("--to", "until", help="Only messages before this time (RFC 3339).")
+@click.option(
+    "--order", type=click.Choice(["asc", "desc"]), default="asc", show_default=True, help="Sort order by time."
+)
 @click.pass_obj
 def read(terminal: Terminal, /, limit: int, everything: bool, **given: str | None) -> None:
-    """Print messages."""
+    """Print stored messages, sorted by time."""
     query = api.query(**given)
     page = terminal.api.everything(query) if everything else terminal.api.page(query | {"limit": str(limit)})
     output.messages(page, terminal.form)
 
 
 @main.command()
-@click.option("-n", "count", type=click.IntRange(0, 1_000), default=10, show_default=True, help="To begin with.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option(
+    "-n", "count", type=click.IntRange(0, 1_000), default=10, show_default=True, help="Number of newest messages."
+)
+@click.option("-f", "--follow", is_flag=True, help="Print new messages as they arrive, until Ctrl-C.")
 @click.pass_obj
 def tail(terminal: Terminal, count: int, follow: bool) -> None:
-    """Print the newest messages, and, with -f, those that come."""
+    """Print the newest messages. With -f, also print new ones as they arrive."""
     newest = terminal.api.page({"limit": str(max(count, 1)), "order": "desc"})[::-1]
     begin = newest[0]["id"] if newest else ids.first_id(ids.now_ms())
     shown = newest if count else []
-    coming = terminal.api.follow(begin, shown=[one["id"] for one in newest]) if follow else iter(())
-    form: output.Format = "ndjson" if follow and terminal.form == "json" else terminal.form  # an array has an end
+    followed = terminal.api.follow(begin, shown=[one["id"] for one in newest]) if follow else iter(())
+    # A JSON array would never end.
+    form: output.Format = "ndjson" if follow and terminal.form == "json" else terminal.form
     with contextlib.suppress(KeyboardInterrupt):
-        output.messages(itertools.chain(shown, coming), form)
+        output.messages(itertools.chain(shown, followed), form)
 
 
 @main.command()
 @click.argument("message_id", metavar="ID")
 @click.pass_obj
 def get(terminal: Terminal, message_id: str) -> None:
-    """Print one message."""
+    """Print the message with this ID."""
     output.messages([terminal.api.get(message_id)], terminal.form)
 
 
 @main.command()
 @click.pass_obj
 def status(terminal: Terminal) -> None:
-    """Show the cluster as this facade sees it; exit with 3 when it is not safe."""
+    """Show the cluster as this facade sees it. Exit with 3 when it is not safe."""
     found = terminal.api.cluster()
     output.cluster(found, terminal.form)
     sys.exit(0 if found["safe"] else DEGRADED)
 
 
 @main.command()
-@click.option("--seconds", type=click.FloatRange(0.1), help="For so long instead of until Ctrl-C.")
+@click.option("--seconds", type=click.FloatRange(0.1), help="Stop after this time instead of at Ctrl-C.")
 @click.pass_obj
 def top(terminal: Terminal, seconds: float | None) -> None:
-    """Show each second, for each node, what this facade asks of it and how long that takes; exit codes as `status`."""
+    """Show load, errors and latency of each node, every second. Exit codes are those of `status`."""
     ends = time.monotonic() + (seconds or float("inf"))
     before, at = terminal.api.cluster(), time.monotonic()
     with contextlib.suppress(KeyboardInterrupt), _updating() as update:
@@ -145,12 +150,14 @@ def top(terminal: Terminal, seconds: float | None) -> None:
 
 
 @main.command()
-@click.option("--clients", type=click.IntRange(1, 128), default=8, show_default=True, help="Connections at once.")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=5.0, show_default=True, help="For so long.")
-@click.option("--batch", type=click.IntRange(1, api.BATCH_MESSAGES), default=1, show_default=True, help="In a request.")
+@click.option("--clients", type=click.IntRange(1, 128), default=8, show_default=True, help="Concurrent connections.")
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=5.0, show_default=True, help="Duration.")
+@click.option(
+    "--batch", type=click.IntRange(1, api.BATCH_MESSAGES), default=1, show_default=True, help="Messages per request."
+)
 @click.pass_obj
 def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
-    """Store messages of 60 characters as fast as one process of Python can; they stay in the log."""
+    """Store messages of 60 characters as fast as one Python process can. The messages stay in the log."""
     found = load.run(terminal.url, terminal.token, clients=clients, seconds=seconds, batch=batch)
     output.record(found, terminal.form)
     if found["errors"]:
@@ -158,7 +165,7 @@ def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
 
 
 def _lines_of_stdin() -> Iterator[list[str]]:
-    """The lines of stdin that are not empty, as many at a time as have come."""
+    """Yield the non-empty lines of stdin in batches of those that have arrived."""
     rest = b""
     while chunk := os.read(sys.stdin.fileno(), CHUNK_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -170,7 +177,7 @@ def _lines_of_stdin() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _updating() -> Iterator[Callable[[Any], None] | None]:
-    """How to show a table in the place of the one before; None where there is no terminal."""
+    """A function that replaces the table shown on the terminal; None if stdout is no terminal."""
     if not sys.stdout.isatty():
         yield None
         return

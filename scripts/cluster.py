@@ -1,4 +1,4 @@
-"""`python -m scripts.cluster up|status|kill N|start N|down`: a whole cluster on this machine."""
+"""`python -m scripts.cluster up|status|kill N|start N|wipe N|verify|down`: runs a cluster on this machine."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from common.errors import FatalError
 from scripts.launcher.cluster import Cluster
 from scripts.prepare import prepare
 
-TABLE_COLUMNS = 110  # that the table of `status` takes at most with addresses on one machine
+TABLE_COLUMNS = 110  # maximum width of the table of `status` for addresses on one machine
 
 _numbers = click.argument("numbers", type=int, nargs=-1, required=True)
 
@@ -25,12 +25,12 @@ _numbers = click.argument("numbers", type=int, nargs=-1, required=True)
     type=click.Path(path_type=Path),
     default=config.DEFAULT_PATH,
     envvar="THREEFOLD_CONFIG",
-    help="Configuration; also from the environment as THREEFOLD_CONFIG.",
+    help="Configuration file; default from the environment variable THREEFOLD_CONFIG.",
 )
-@click.option("--engine", type=click.Choice(["hazelcast", "embedded"]), help="Instead of [storage] engine.")
+@click.option("--engine", type=click.Choice(["hazelcast", "embedded"]), help="Overrides [storage] engine.")
 @click.pass_context
 def main(context: click.Context, path: Path, engine: str | None) -> None:
-    """Run a cluster on this machine: the registry, the messages node, the logging nodes, the facade."""
+    """Run a cluster on this machine: registry, messages node, logging nodes and facade."""
     context.obj = Cluster(path, engine=engine)
     context.call_on_close(context.obj.close)
 
@@ -38,7 +38,7 @@ def main(context: click.Context, path: Path, engine: str | None) -> None:
 @main.command()
 @click.pass_obj
 def up(cluster: Cluster) -> None:
-    """Start what does not run; return when everything is ready."""
+    """Start all processes that are not running. Return when the cluster is ready."""
     began = time.monotonic()
     if any(part.member for part in cluster.parts):
         prepare(click.echo)
@@ -49,15 +49,15 @@ def up(cluster: Cluster) -> None:
 @main.command()
 @click.pass_obj
 def status(cluster: Cluster) -> None:
-    """Show each process; exit with 1 when one is not ready."""
+    """Show all processes. Exit with 1 if one of them is not ready."""
     table = Table("process", "address", "pid", "state", "Hazelcast member", "members seen")
     found = cluster.status()
     for row in found:
-        state = row.state or ("silent" if row.pid else "down")
+        state = row.state or ("no answer" if row.pid else "down")
         seen = str(row.members) if row.part.member else ""
         table.add_row(row.part.name, row.part.address, str(row.pid or ""), state, row.part.member or "", seen)
     console = Console()
-    console.width = max(console.width, TABLE_COLUMNS)  # addresses are never cut, also not in a file
+    console.width = max(console.width, TABLE_COLUMNS)  # so that addresses are never truncated, even in a file
     console.print(table)
     sys.exit(0 if all(row.ready for row in found) else 1)
 
@@ -66,7 +66,7 @@ def status(cluster: Cluster) -> None:
 @_numbers
 @click.pass_obj
 def kill(cluster: Cluster, numbers: tuple[int, ...]) -> None:
-    """SIGKILL logging nodes by number, with their Hazelcast members, all at once."""
+    """Kill logging nodes NUMBERS and their members at once (SIGKILL)."""
     pids = cluster.kill(numbers)
     click.echo(f"killed logging node {', '.join(map(str, numbers))} (processes {', '.join(map(str, pids))})")
 
@@ -75,19 +75,19 @@ def kill(cluster: Cluster, numbers: tuple[int, ...]) -> None:
 @_numbers
 @click.pass_obj
 def start(cluster: Cluster, numbers: tuple[int, ...]) -> None:
-    """Start logging nodes by number; return when they are ready."""
+    """Start logging nodes NUMBERS, and wait until they are ready."""
     cluster.start(numbers, click.echo)
 
 
 @main.command()
 @click.argument("numbers", type=int, nargs=-1)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def wipe(cluster: Cluster, numbers: tuple[int, ...], yes: bool) -> None:
-    """Remove the journals of logging nodes by number, of all without a number; they must be down."""
-    what = f"of logging node {', '.join(map(str, numbers))}" if numbers else "that this cluster has"
+    """Remove the journals of NUMBERS, or of all logging nodes. The nodes must be down."""
+    whose = f"of logging node {', '.join(map(str, numbers))}" if numbers else "of this cluster"
     if not yes:
-        click.confirm(f"Remove every message {what} on this machine?", abort=True)
+        click.confirm(f"Remove every message {whose} on this machine?", abort=True)
     removed = cluster.wipe(numbers)
     click.echo(f"removed {len(removed)} files")
 
@@ -95,21 +95,21 @@ def wipe(cluster: Cluster, numbers: tuple[int, ...], yes: bool) -> None:
 @main.command()
 @click.pass_obj
 def verify(cluster: Cluster) -> None:
-    """Compare the journals of the nodes, and repair them; exit with 1 when they still differ."""
+    """Compare and repair the journals of all nodes. Exit with 1 if they still differ."""
     table = Table("logging node", "messages", "digest", "repaired")
     found = cluster.verify()
     for row in found:
         table.add_row(row.node, str(row.messages), f"{row.digest:x}", str(row.repaired))
     Console().print(table)
-    click.echo("what is newer than half a minute is not compared: it may be on its way")
+    click.echo("messages of the last 30 s are not compared: they may still be in flight")
     if len({(row.messages, row.digest) for row in found}) > 1:
-        raise FatalError("the journals differ: run it again; when that does not help, wipe the node that is wrong")
+        raise FatalError("the journals differ: run `verify` again; if they still differ, wipe the node that is wrong")
 
 
 @main.command()
 @click.pass_obj
 def down(cluster: Cluster) -> None:
-    """Stop everything: what is accepted is answered first."""
+    """Stop all processes. Accepted requests are answered first."""
     cluster.down()
     click.echo("the cluster is down")
 

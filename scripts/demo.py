@@ -1,4 +1,4 @@
-"""`python -m scripts.demo`: a real cluster of its own, ten messages, two kills, and the proof that nothing is lost."""
+"""`python -m scripts.demo`: starts a cluster, posts messages, kills two nodes under load, checks that none is lost."""
 
 import http.client
 import shutil
@@ -21,16 +21,20 @@ from scripts.launcher.ports import write_config
 from scripts.prepare import prepare
 
 MESSAGES = 10
-WRITERS = 2  # clients that post while nodes are killed
-BEFORE_KILL, AFTER_KILL = 200, 400  # messages that they post before and after a kill
-TRAFFIC_S = 10.0  # longest wait for as many
+WRITERS = 2  # clients that post while a node is killed
+BEFORE_KILL, AFTER_KILL = 200, 400  # messages that the clients post before and after a kill
+TRAFFIC_S = 10.0  # longest wait for these messages
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Leave the cluster up, and print what to try.")
-@click.option("--engine", type=click.Choice(["hazelcast", "embedded"]), help="Instead of what this machine can run.")
+@click.option("--keep", is_flag=True, help="Leave the cluster running, and print commands to try.")
+@click.option(
+    "--engine",
+    type=click.Choice(["hazelcast", "embedded"]),
+    help="Storage engine; default: hazelcast if it can run on this machine.",
+)
 def main(keep: bool, engine: str | None) -> None:
-    """Show the whole product on free ports and in a temporary folder; exit with 1 when anything is lost."""
+    """Demonstrate a cluster on free ports, in a temporary folder. Exit with 1 if a message is lost."""
     console = Console()
     process.exit_on_signal("demo")
     with ExitStack() as stack:
@@ -41,29 +45,29 @@ def main(keep: bool, engine: str | None) -> None:
         stack.callback(cluster.close)
         stack.callback(cluster.down)
         try:
-            lost = tell(cluster, console)
+            lost = run_demo(cluster, console)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise FatalError(f"the cluster did not answer: {error!r}") from error
         if keep and not lost:
             stack.pop_all()
-            _tell_what_to_try(cluster, folder, console)
+            _print_next_steps(cluster, folder, console)
     sys.exit(f"demo: {lost}" if lost else 0)
 
 
-def tell(cluster: Cluster, console: Console) -> str:
-    """Run the story on a cluster that is down; what went wrong, or ""."""
-    console.rule("1. a registry, a messages node, three logging nodes with their members, a facade")
+def run_demo(cluster: Cluster, console: Console) -> str:
+    """Run the demo on a cluster that is down; returns what went wrong, or ""."""
+    console.rule("1. start a registry, a messages node, three logging nodes with their members, and a facade")
     began = time.monotonic()
     cluster.up(console.print)
     console.print(f"ready in {time.monotonic() - began:.1f} s")
     with client(cluster.settings.facade.address) as http_client:
-        console.rule(f"2. {MESSAGES} messages are posted: who received which?")
+        console.rule(f"2. post {MESSAGES} messages: which node received which?")
         sent = _post(http_client, cluster, console, range(1, MESSAGES + 1))
         console.print(f"read back: {http_client.read()}")
-        for step, (number, what) in enumerate([(1, "the oldest"), (3, "a second one")], 3):
-            console.rule(f"{step}. {WRITERS} clients post without pause; logging node {number}, {what}, is killed")
+        for step, (number, which) in enumerate([(1, "the first one started"), (3, "a second one")], 3):
+            console.rule(f"{step}. {WRITERS} clients post without pause: kill logging node {number}, {which}")
             sent += _kill(cluster, number, console)
-        console.rule(f"5. one node is left: {MESSAGES} more, and everything is read")
+        console.rule(f"5. one node is left: post {MESSAGES} more, and read everything")
         sent += _post(http_client, cluster, console, range(MESSAGES + 1, 2 * MESSAGES + 1))
         return _verdict(sent, http_client.read(), console)
 
@@ -82,7 +86,7 @@ def _post(http_client: HttpClient, cluster: Cluster, console: Console, numbers: 
 
 
 def _kill(cluster: Cluster, number: int, console: Console) -> list[str]:
-    """What the writers had acknowledged; raises FatalError when one of them saw an error."""
+    """Kill a node under load; returns the acknowledged texts, raises FatalError if a client got an error."""
     with Writers(cluster.settings.facade.address, WRITERS, f"kill{number}") as writers:
         writers.wait_for(BEFORE_KILL, timeout_s=TRAFFIC_S)
         killed_at = time.monotonic()
@@ -108,7 +112,7 @@ def _verdict(sent: list[str], read: list[str], console: Console) -> str:
 
 
 def _engine(console: Console) -> str:
-    """The real cluster; the embedded engine only where no Java can be had, and then it is said."""
+    """The engine to use: hazelcast, or embedded with a message if Java is not available."""
     try:
         prepare(console.print)
     except FatalError as error:
@@ -117,9 +121,9 @@ def _engine(console: Console) -> str:
     return "hazelcast"
 
 
-def _tell_what_to_try(cluster: Cluster, folder: Path, console: Console) -> None:
+def _print_next_steps(cluster: Cluster, folder: Path, console: Console) -> None:
     url = f"http://{cluster.settings.facade.address}/facade"
-    console.rule("the cluster stays up")
+    console.rule("the cluster keeps running: commands to try")
     console.print(f"curl {url}", soft_wrap=True)
     console.print(f"""curl -X POST {url} -H 'Content-Type: application/json' -d '{{"msg":"hi"}}'""", soft_wrap=True)
     console.print(f"{sys.executable} -m scripts.cluster --config {folder / 'config.toml'} down", soft_wrap=True)

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: goes to the project's root and finds the Python of its virtual environment.
+# Sourced by the other scripts: changes to the project's root and finds the Python of its virtual environment.
 set -eu
 called_from=$PWD
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ if [ ! -x "$python" ]; then
     exit 1
 fi
 url=${FACADE_URL:-http://localhost:5000/facade}
-# A relative path is one of the folder in which the caller is.
+# Makes a path absolute; a relative one is relative to the caller's folder.
 absolute() {
     case $1 in
         /*) echo "$1" ;;
@@ -22,7 +22,7 @@ if [ -n "${THREEFOLD_CONFIG:-}" ]; then
     export THREEFOLD_CONFIG
 fi
 
-# Appends a heading with the time, then standard input, to a file in scripts/logs.
+# Appends a line with the time, and standard input, to a file in $REPLIES_DIR (default: scripts/logs).
 append_reply() {
     mkdir -p "$replies"
     { echo "Logging time: $(date '+%d-%m-%Y %H:%M:%S')"; cat; echo; } >>"$replies/$1"

@@ -1,4 +1,4 @@
-"""`python -m scripts.export > messages.ndjson`: everything that a cluster has, one JSON object per line."""
+"""`python -m scripts.export > messages.ndjson`: all messages of a cluster, one JSON object per line."""
 
 import sys
 from pathlib import Path
@@ -10,9 +10,11 @@ from scripts.client import transfer
 
 
 @click.command()
-@click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
+@click.option(
+    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration file."
+)
 def main(path: Path) -> None:
-    """Write every message as NDJSON (id, time, msg), in the order of the ids."""
+    """Write every message to stdout as NDJSON (id, time, msg), in id order."""
     with transfer.connected(path) as client:
         count = transfer.export(client, sys.stdout.write, lambda line: click.echo(line, err=True))
     click.echo(f"exported {count} messages", err=True)

@@ -1,4 +1,4 @@
-"""`python -m scripts.import < messages.ndjson`: what scripts.export wrote, into a cluster; may be done again."""
+"""`python -m scripts.import < messages.ndjson`: stores an export in a cluster; may be repeated."""
 
 import sys
 from pathlib import Path
@@ -10,9 +10,11 @@ from scripts.client import transfer
 
 
 @click.command()
-@click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
+@click.option(
+    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration file."
+)
 def main(path: Path) -> None:
-    """Read NDJSON (id, time, msg) and store each message under its id; what is there already stays as it is."""
+    """Read NDJSON (id, time, msg) from stdin and store each message under its id; existing messages stay unchanged."""
     with transfer.connected(path) as client:
         count = transfer.load(client, sys.stdin, lambda line: click.echo(line, err=True))
     click.echo(f"imported {count} messages", err=True)

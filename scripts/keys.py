@@ -1,4 +1,4 @@
-"""`python -m scripts.keys make|list|remove`: the key pairs with which processes know each other (CURVE)."""
+"""`python -m scripts.keys make|list|remove`: manages the key pairs that authenticate processes (CURVE)."""
 
 import os
 from collections.abc import Iterable
@@ -13,47 +13,47 @@ from common.errors import FatalError
 from common.rpc.zmq import curve
 from common.security.keyring import OPERATOR, PUBLIC, SECRET
 
-FOLDER = "keys"  # beside config.toml, when [security] keys does not say where
+FOLDER = "keys"  # beside config.toml, unless [security] keys names another folder
 
 _config = click.option(
-    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration."
+    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration file."
 )
 
 
 @click.group()
 def main() -> None:
-    """Make, list and remove keys; processes that run notice it within a second.
+    """Make, list and remove keys. Running processes apply a change within a second.
 
-    A name is the host:port at which a process listens, or `operator` for commands.
+    A NAME is the host:port at which a process listens, or `operator` for commands.
     """
 
 
 @main.command()
 @click.argument("names", nargs=-1)
-@click.option("--replace", is_flag=True, help="New keys also for those that have some: then start them again.")
+@click.option("--replace", is_flag=True, help="Replace existing keys, too; then restart those processes.")
 @_config
 def make(names: tuple[str, ...], replace: bool, path: Path) -> None:
-    """Make key pairs for NAMES, or for all that the configuration names and the operator.
+    """Make key pairs for NAMES. Without NAMES, for the operator and all processes in the configuration.
 
-    Copy to each host all `.pub` files, and of the `.key` files only those of its own processes.
+    Copy all `.pub` files to each host, but only the `.key` files of its own processes.
     """
     settings = config.load(path)
     folder = _folder(settings, path)
     for name in map(_checked, names or all_names(settings)):
         host = name.rpartition(":")[0]
         if host in config.EVERYWHERE and host != config.split(settings.facade.address)[0]:
-            raise FatalError(f"{name} is nobody's name: give the address at which others reach that process")
+            raise FatalError(f"{name} names no single process: give the address at which others reach it")
         made = write_pair(folder, name, replace=replace)
-        secret = SECRET if (folder / f"{name}{SECRET}").exists() else f"no {SECRET}: that belongs on its host alone"
+        secret = SECRET if (folder / f"{name}{SECRET}").exists() else f"no {SECRET} (it belongs only on its own host)"
         click.echo(f"{'made' if made else 'kept'} {folder / name}{PUBLIC} and {secret}")
     if not settings.security.keys:
-        click.echo(f'nothing uses them yet: add to {path}\n\n[security]\nkeys = "{FOLDER}"')
+        click.echo(f'these keys are not used yet; to use them, add to {path}\n\n[security]\nkeys = "{FOLDER}"')
 
 
 @main.command("list")
 @_config
 def list_keys(path: Path) -> None:
-    """Show who is known."""
+    """Show all names with their public keys."""
     folder = _folder(config.load(path), path)
     table = Table("name", "public key", "secret key here")
     for file in sorted(folder.glob(f"*{PUBLIC}")):
@@ -66,17 +66,17 @@ def list_keys(path: Path) -> None:
 @click.argument("names", nargs=-1, required=True)
 @_config
 def remove(names: tuple[str, ...], path: Path) -> None:
-    """Forget the public keys of NAMES on this host: from then on they are let in no more."""
+    """Remove the public keys of NAMES from this host. Its processes then refuse those of NAMES."""
     folder = _folder(config.load(path), path)
     if missing := [name for name in names if not (folder / f"{_checked(name)}{PUBLIC}").exists()]:
-        raise FatalError(f"{missing[0]} is not known in {folder}")
+        raise FatalError(f"there is no public key of {missing[0]} in {folder}")
     for name in names:
         (folder / f"{name}{PUBLIC}").unlink()
         click.echo(f"removed {folder / name}{PUBLIC}")
 
 
 def write_pair(folder: Path, name: str, *, replace: bool = False) -> bool:
-    """Write a new key pair, the secret one for its owner alone; False if there was one that is not to be replaced.
+    """Write a new key pair, the secret key readable by its owner only; False if one exists and `replace` is not set.
 
     Raises:
         FatalError: a file cannot be written.
@@ -87,12 +87,12 @@ def write_pair(folder: Path, name: str, *, replace: bool = False) -> bool:
     public, secret = curve.key_pair()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        secret_file.unlink(missing_ok=True)  # an old one keeps its rights
+        secret_file.unlink(missing_ok=True)  # an existing file would keep its permissions
         with os.fdopen(os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(f"{secret}\n")
         draft = public_file.with_suffix(".new")
         draft.write_text(f"{public}\n")
-        draft.replace(public_file)  # whole or not at all for who reads it now
+        draft.replace(public_file)  # atomic for concurrent readers
     except OSError as error:
         raise FatalError(f"cannot write {error.filename}: {error.strerror}") from error
     return True
@@ -103,7 +103,7 @@ def _folder(settings: config.Config, path: Path) -> Path:
 
 
 def all_names(settings: config.Config) -> Iterable[str]:
-    """Whom a configuration names: all that listen, and the operator."""
+    """The names in a configuration: all listening processes, and the operator."""
     services = settings.service_ips
     return (
         *settings.registry.addresses,
@@ -116,7 +116,7 @@ def all_names(settings: config.Config) -> Iterable[str]:
 
 def _checked(name: str) -> str:
     if name != OPERATOR and not config.ADDRESS.fullmatch(name):
-        raise FatalError(f"{name[:80]} is no name of a process: it is host:port, or {OPERATOR}")
+        raise FatalError(f"{name[:80]} is not the name of a process: use host:port, or {OPERATOR}")
     return name
 
 

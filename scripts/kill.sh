@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stops the whole cluster, after asking; -y does not ask.
+# Stops the whole cluster after a confirmation; kill.sh -y does not ask.
 . "$(dirname "$0")/env.sh"
 if [ "${1:-}" != "-y" ]; then
     printf 'Stop the whole cluster? [y/n] '

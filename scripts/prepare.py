@@ -1,4 +1,4 @@
-"""`python -m scripts.prepare`: fetches the Hazelcast jar and makes the archive that shortens a member's start."""
+"""`python -m scripts.prepare`: downloads the Hazelcast jar, and makes an archive that shortens a member's start."""
 
 import asyncio
 import subprocess
@@ -13,22 +13,24 @@ from nodes.hazelcast import java, member
 from scripts.launcher.parts import Progress
 from scripts.launcher.ports import free_addresses
 
-DUMP_S = 60.0  # for `java -Xshare:dump`; 2.6 s measured
-KEPT_ARCHIVES = 4  # of 42 MB each: other checkouts, and other versions of Java, have their own
+DUMP_S = 60.0  # timeout of `java -Xshare:dump`; 2.6 s measured
+KEPT_ARCHIVES = 4  # of 42 MB each: other clones and other versions of Java have their own
 
 
 @click.command()
 def main() -> None:
-    """Fetch and make what a logging node needs to start fast; a second run finds it done."""
+    """Download and prepare what a logging node needs to start fast. A second run has nothing to do."""
     runtime = prepare(click.echo)
     click.echo(f"ready: Java {runtime.version} in {runtime.home}, {runtime.jar.name}")
 
 
 def prepare(progress: Progress) -> java.JavaRuntime:
-    """The Java runtime of the members, with its class-data archive.
+    """Find the Java runtime of the members, and make its class-data archive if it is missing.
+
+    An archive that cannot be made is only reported to `progress`.
 
     Raises:
-        FatalError: no Java or no jar can be had. An archive that cannot be made is only told.
+        FatalError: no Java or no jar is available.
     """
     runtime = java.find()
     if not runtime.archive.is_file():
@@ -41,7 +43,7 @@ def prepare(progress: Progress) -> java.JavaRuntime:
 
 
 def _archive(runtime: java.JavaRuntime) -> None:
-    """Run one member alone to learn which classes it loads, and write them in the form that Java maps into memory."""
+    """Run one member alone to list the classes that it loads, and write them as an archive for Java to map."""
     runtime.archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=runtime.archive.parent) as folder:
         classes, draft = Path(folder) / "classes.list", Path(folder) / "classes.jsa"

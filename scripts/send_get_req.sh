@@ -1,5 +1,5 @@
 #!/bin/sh
-# Reads all messages, prints the reply and appends it to scripts/logs/get_replies.log.
+# Reads all messages, prints the reply, and appends it to scripts/logs/get_replies.log.
 . "$(dirname "$0")/env.sh"
 reply=$(mktemp)
 trap 'rm -f "$reply"' EXIT

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Posts msg1 to msg10 and appends the replies to scripts/logs/post_replies.log; exits with 1 when one failed.
+# Posts msg1 to msg10 and appends the replies to scripts/logs/post_replies.log; exits with 1 if one of them failed.
 . "$(dirname "$0")/env.sh"
 failed=0
 reply=$(mktemp)

@@ -1,4 +1,4 @@
-"""`python -m scripts.tokens add|list|remove`: the bearer tokens of clients."""
+"""`python -m scripts.tokens add|list|remove`: manages the bearer tokens of clients."""
 
 import json
 import os
@@ -14,43 +14,50 @@ from common import config, process
 from common.errors import FatalError
 from facade.auth.tokens import TOKEN_BYTES, Scope, Token, digest_of, read
 
-FILE = "tokens.toml"  # beside config.toml, when [security] tokens does not say where
+FILE = "tokens.toml"  # beside config.toml, unless [security] tokens names another file
 
 _config = click.option(
-    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration."
+    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration file."
 )
 
 
 @click.group()
 def main() -> None:
-    """Add, list and remove tokens; facades that run notice it within a second."""
+    """Add, list and remove tokens. Running facades apply a change within a second."""
 
 
 @main.command()
 @click.argument("name")
 @click.option(
-    "--scope", "scopes", type=click.Choice([str(one) for one in Scope]), multiple=True, required=True, help="Allowed."
+    "--scope",
+    "scopes",
+    type=click.Choice([str(one) for one in Scope]),
+    multiple=True,
+    required=True,
+    help="Scope; may be repeated.",
 )
 @_config
 def add(name: str, scopes: Sequence[str], path: Path) -> None:
-    """Make a token and print it, this once: the file has only its hash.
+    """Make a token with the given NAME and print it. It cannot be shown again: the file has only its hash.
 
-    read: messages. write: store messages. admin: both, and the status, history and metrics of the cluster.
+    Scopes: read (read messages), write (store messages), admin (both, and status, history and metrics of the cluster).
     """
     file, known = _known(path)
     if any(token.name == name for token in known):
-        raise FatalError(f"{file} has a token {name} already: give it another name, and remove that one afterwards")
+        raise FatalError(f"{file} has a token {name} already: use another name, and remove the old token afterwards")
     secret = secrets.token_urlsafe(TOKEN_BYTES)
     write(file, [*known, Token(name, tuple(Scope(scope) for scope in scopes), digest_of(secret))])
     click.echo(secret)
     if not config.load(path).security.tokens:
-        click.echo(f'no facade asks for it yet: add to {path}\n\n[security]\ntokens = "{FILE}"', err=True)
+        click.echo(
+            f'facades do not check tokens yet: to do so, add to {path}\n\n[security]\ntokens = "{FILE}"', err=True
+        )
 
 
 @main.command("list")
 @_config
 def list_tokens(path: Path) -> None:
-    """Show names and scopes."""
+    """Show the names and scopes of all tokens."""
     table = Table("name", "scopes")
     for token in _known(path)[1]:
         table.add_row(token.name, ", ".join(token.scopes))
@@ -61,7 +68,7 @@ def list_tokens(path: Path) -> None:
 @click.argument("name")
 @_config
 def remove(name: str, path: Path) -> None:
-    """Remove a token: who sends it is refused from the next request on."""
+    """Remove the token with the given NAME. Facades refuse it within a second."""
     file, known = _known(path)
     rest = [token for token in known if token.name != name]
     if len(rest) == len(known):
@@ -71,7 +78,7 @@ def remove(name: str, path: Path) -> None:
 
 
 def write(file: Path, tokens: Sequence[Token]) -> None:
-    """Write the file anew, whole or not at all, for the owner alone that it has; raises FatalError."""
+    """Replace the file atomically, readable by its present owner only; raises FatalError if it cannot be written."""
     draft = file.with_name(f"{file.name}.new")
     tables = [
         f'[[token]]\nname = "{token.name}"\nscopes = {json.dumps(token.scopes)}\nsha256 = "{token.sha256}"\n'
@@ -82,7 +89,7 @@ def write(file: Path, tokens: Sequence[Token]) -> None:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
             opened.write("\n".join(tables))
         read(draft)
-        if file.exists():  # written by root, it is still for the user of the facade
+        if file.exists():  # keep the owner: the facade must read it even if root writes it
             os.chown(draft, file.stat().st_uid, file.stat().st_gid)
         draft.replace(file)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""The Hazelcast member of a logging node, and the map of recent messages as a view of the journals."""
+"""The Hazelcast member of a logging node, and the map of recent messages as a projection of the journals."""

@@ -1,4 +1,4 @@
-"""Opens the map of a logging node: its own Hazelcast member, and a client of the cluster."""
+"""Opens the map of a logging node: starts the node's own Hazelcast member, then connects a client to the cluster."""
 
 import asyncio
 import contextlib
@@ -19,14 +19,20 @@ from nodes.hazelcast.member import MemberProcess, running_member
 
 log = structlog.get_logger()
 
-REGISTRY_S = 10.0  # for a registry to answer at the start: it may be started after the node
-REGISTRY_PAUSE_S = 0.1  # between two questions
-FORMING_S = 3.0  # for the other members: they start within 2 s of each other when started together
+REGISTRY_S = 10.0  # wait for a registry at the start: it may be started after the node
+REGISTRY_PAUSE_S = 0.1  # between two attempts
+FORMING_S = 3.0  # wait for the other members: when started together they start within 2 s of each other
 
 
 @dataclass(frozen=True, slots=True)
 class HazelcastCluster:
-    """What a registry says about the cluster: its name, its members, and the node's own one, if it starts one."""
+    """A Hazelcast cluster as a registry describes it to one node.
+
+    Attributes:
+        cluster_name: the name that its members and clients share.
+        members: host:port of each member.
+        own: the member that this node starts, or None if it starts none.
+    """
 
     cluster_name: str
     members: tuple[str, ...]
@@ -36,13 +42,13 @@ class HazelcastCluster:
 async def find_cluster(
     transport: PipelinedTransport, registries: Sequence[str], node: str, *, launch: bool, member: str | None = None
 ) -> HazelcastCluster:
-    """Ask the registries, one after the other, which cluster, and which member, belongs to `node` (host:port).
+    """Ask the registries, in their order, for the cluster and the member of the logging node `node` (host:port).
 
-    With `launch` the node starts a member, so it must have one: that of its number, or `member` (host:port) for a node
-    that nobody configured.
+    With `launch` the node starts a member: the one at its own position in the configuration, or `member` (host:port)
+    for a node that is not configured.
 
     Raises:
-        FatalError: no registry answers within REGISTRY_S, or the node is not known, or has no member.
+        FatalError: no registry answers within REGISTRY_S, or the node is not configured or has no member.
     """
     nodes = await look_up(transport, registries, "configured-logging-service")
     (cluster_name,) = await look_up(transport, registries, "hazelcast-cluster-name")
@@ -53,14 +59,12 @@ async def find_cluster(
         return HazelcastCluster(cluster_name, (*members, member), member)
     if node not in nodes[: len(members)]:
         known = ", ".join(nodes)
-        raise FatalError(
-            f"the registry knows no logging node {node} with a member; known: {known}; --member gives it one"
-        )
+        raise FatalError(f"the registry knows no logging node {node} with a member; known: {known}; or set --member")
     return HazelcastCluster(cluster_name, members, members[nodes.index(node)])
 
 
 async def look_up(transport: PipelinedTransport, registries: Sequence[str], name: str) -> tuple[str, ...]:
-    """What is registered under a name; raises FatalError if no registry answers within REGISTRY_S."""
+    """The values registered under a name; raises FatalError if no registry answers within REGISTRY_S."""
 
     async def ask(registry: str) -> LookupResult:
         reply = await transport.call(registry, Lookup(name=name), timeout_s=ANSWER_S)
@@ -91,11 +95,18 @@ async def opened(
     forming: Callable[[], None],
     observed: Callable[[float], object],
 ) -> AsyncIterator[tuple[Projection, "asyncio.Task[str]"]]:
-    """The map, and a task that ends with the reason when it cannot be used any more.
+    """Open the map; yields it with a task that ends with the reason when the map cannot be used any more.
 
-    `forming` is called when the node's own member is up. The client connects when all members are there, or after
-    FORMING_S: the first client makes Hazelcast deal out the partitions, and moving them later takes 1.5 s.
-    `keep_s` is how long the map keeps a message.
+    The client connects when all members are present, or after FORMING_S: the first client makes Hazelcast assign the
+    partitions, and moving them later takes 1.5 s.
+
+    Args:
+        cluster: from `find_cluster`.
+        heap_mb: maximum heap of the node's own member.
+        keep_s: how long the map keeps a message.
+        log_path: log file of the node's own member.
+        forming: called when the node's own member has started.
+        observed: called with the duration of each put, in seconds.
     """
     async with contextlib.AsyncExitStack() as stack:
         own = None
@@ -123,7 +134,7 @@ async def opened(
 
 
 async def _lost(projection: Projection, own: MemberProcess | None) -> str:
-    """Return why the map cannot be used any more: the node's member ended, or no member could be reached."""
+    """Wait until the map cannot be used, and return why: the node's member ended, or no member is reachable."""
     waits = {asyncio.create_task(_unreachable(projection))}
     waits |= {asyncio.create_task(own.ended())} if own else set()
     try:

@@ -1,4 +1,4 @@
-"""Finds what a Hazelcast member runs on: a Java of 21 or newer, the jar, and the class-data archive."""
+"""Finds what a Hazelcast member needs: Java 21 or newer, the Hazelcast jar, and the class-data archive."""
 
 import hashlib
 import os
@@ -14,7 +14,9 @@ from common.errors import FatalError
 HAZELCAST_VERSION = "5.7.0"
 JAR_SHA256 = "241ec66cea8491787f68c3336f069ac463877af50bdb7676cd9d538f1940dc33"  # of hazelcast-5.7.0.jar
 OLDEST_JAVA = 21  # Hazelcast 5.7 supports 21 and 25
-JAVA_WARNS_UNSAFE = 23  # from here on Java warns of what Hazelcast needs, unless told; 17 does not know the flag
+# Since this version a flag has to allow the memory access that Hazelcast needs, or Java prints warnings; Java 17 does
+# not accept the flag.
+JAVA_WARNS_UNSAFE = 23
 FLAGS = (
     *("--add-modules", "java.se"),
     *("--add-exports", "java.base/jdk.internal.ref=ALL-UNNAMED"),
@@ -22,8 +24,8 @@ FLAGS = (
     *("--add-opens", "java.base/sun.nio.ch=ALL-UNNAMED"),
     *("--add-opens", "java.management/sun.management=ALL-UNNAMED"),
     *("--add-opens", "jdk.management/com.sun.management.internal=ALL-UNNAMED"),
-    "-XX:+UseSerialGC",  # three members share a small machine: one collector thread each, 60 MB less resident
-    "-XX:TieredStopAtLevel=1",  # the second compiler takes more than it saves: a start 0.3 s longer, idle twice the CPU
+    "-XX:+UseSerialGC",  # three members share a small machine: one collector thread each, 60 MB less memory
+    "-XX:TieredStopAtLevel=1",  # no second compiler: it made a start 0.3 s longer and doubled the CPU of an idle member
     "-Xms64m",
     "-Djava.util.logging.SimpleFormatter.format=%1$tF %1$tT,%1$tL %4$s %5$s%6$s%n",
 )
@@ -31,13 +33,13 @@ FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class JavaRuntime:
-    """All that a member is started with.
+    """The Java, jar and class-data archive with which a member is started.
 
     Attributes:
         home: the Java home.
-        version: its major version.
+        version: the major version of this Java.
         jar: the Hazelcast jar.
-        archive: where the class-data archive of this Java and this jar is, or would be.
+        archive: path of the class-data archive for this Java and this jar; the file may be missing.
     """
 
     home: Path
@@ -51,28 +53,28 @@ class JavaRuntime:
         return self.home / "bin" / "java"
 
     def command(self, *options: str, heap_mb: int) -> list[str]:
-        """The command of a member, with the options given before its main class."""
+        """The command line that starts a member; `options` are further options for Java."""
         unsafe = ["--sun-misc-unsafe-memory-access=allow"] if self.version >= JAVA_WARNS_UNSAFE else []
         main = "com.hazelcast.core.server.HazelcastMemberStarter"
         return [str(self.java), *FLAGS, *unsafe, f"-Xmx{heap_mb}m", *options, "-cp", str(self.jar), main]
 
 
 def find(environ: Mapping[str, str] = os.environ) -> JavaRuntime:
-    """The runtime of this machine; downloads the jar when it is not in the cache.
+    """Find the runtime of this machine; downloads the jar if it is not in the cache.
 
     Raises:
-        FatalError: no Java, or no jar, can be had; the text says what to do.
+        FatalError: no suitable Java or no jar is available; the text says what to do.
     """
     home, version = _find_java(environ)
     jar = _find_jar(environ)
-    # Java refuses an archive when its modules or the jar were written anew, so their times are part of the name.
+    # Java rejects an archive after its modules or the jar were replaced, so their modification times are in the name.
     parts = (home, version, jar, FLAGS, *(path.stat().st_mtime_ns for path in (home / "release", jar)))
     name = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
     return JavaRuntime(home=home, version=version, jar=jar, archive=cache(environ) / f"classes-{name}.jsa")
 
 
 def cache(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder for what can be made again: the jar and class-data archives."""
+    """The folder for files that can be created again: the jar and class-data archives."""
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threefold"
 
 
@@ -90,7 +92,7 @@ def _find_java(environ: Mapping[str, str], *, packaged: Callable[[], Path | None
 
 
 def _java_homes(environ: Mapping[str, str], packaged: Path | None) -> Iterator[tuple[str, Path]]:
-    """Where a Java may be, the preferred one first."""
+    """Yield (name, home) of each Java that may be installed, the preferred one first."""
     if configured := environ.get("JAVA_HOME"):
         yield "JAVA_HOME", Path(configured)
     if packaged:
@@ -108,7 +110,7 @@ def _packaged_java() -> Path | None:
 
 
 def java_version(home: Path) -> int:
-    """The major version that the file `release` of a Java home tells; 0 when it tells none. Starts no process."""
+    """The major version in the file `release` of a Java home; 0 if there is none. Starts no process."""
     try:
         found = re.search(r'^JAVA_VERSION="(\d+)', (home / "release").read_text(), re.MULTILINE)
     except OSError:
@@ -128,10 +130,10 @@ def _find_jar(environ: Mapping[str, str]) -> Path:
 
 
 def download(jar: Path, *, fetch: Callable[[Path], Path] | None = None) -> None:
-    """Put the jar at a path, whole, when it is the one that this code was tried with.
+    """Download the jar to a path, atomically, and only if its hash is JAR_SHA256.
 
     Raises:
-        FatalError: it cannot be had, or its hash is another one.
+        FatalError: it cannot be downloaded, or has another hash.
     """
     try:
         jar.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +153,7 @@ def download(jar: Path, *, fetch: Callable[[Path], Path] | None = None) -> None:
 
 
 def _fetch(repository: Path) -> Path:
-    from jgo.maven import MavenContext  # noqa: PLC0415 (an extra, and 0.2 s to import; needed once)
+    from jgo.maven import MavenContext  # noqa: PLC0415 (an extra that may be missing; 0.2 s to import)
 
     component = MavenContext(repo_cache=repository).project("com.hazelcast", "hazelcast").at_version(HAZELCAST_VERSION)
-    return component.artifact().resolve()  # the jar alone: test dependencies of its POM do not resolve
+    return component.artifact().resolve()  # the jar only: test dependencies in its POM do not resolve

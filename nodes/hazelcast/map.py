@@ -1,8 +1,8 @@
-"""The Hazelcast map of recent messages: a view of the journals.
+"""The Hazelcast map of recent messages: a projection of the journals.
 
-Nothing depends on what the map answers. A message is put when it is accepted, and that is awaited for PUT_S. When the
-map does not answer, or its members change, the first listed replica puts the recent messages again. Hazelcast itself
-bounds the map, by age and by heap (member.yaml).
+Correctness never depends on what the map answers. A message is put when it is accepted, with a timeout of PUT_S. When
+the map does not answer, or its members change, the first listed replica puts the recent messages again. Hazelcast
+itself bounds the map by age and by heap (member.yaml).
 """
 
 import asyncio
@@ -27,31 +27,31 @@ from nodes.hazelcast.text import Text
 log = structlog.get_logger()
 
 MAP = "messages-map"
-PUT_S = 0.1  # for the map to take a message: 0.5 ms as a rule
-OPERATION_S = 0.9  # for any other step
-CONNECT_S = 30.0  # to reach a cluster at the start, and again later; then this node gives up
-CHUNK_BYTES = 1_048_576  # in one put: eviction does not see what is on its way, and a member has to hold all of that
-CHUNK_MESSAGES = 1_000
-PUTS = 6  # at once; while as many are under way, messages are left to the next repair
-PROBE_S = 0.25  # between two looks at a map that did not answer, and at the members
-QUIET_S = 3.0  # without a change of members before the recent messages are put again
-SIZE_S = 10.0  # between two counts of the map: each asks all partitions, and facades ask each second
-OLD_MS = 60_000  # what is so old when it comes is an import, and stays out of the map
+PUT_S = 0.1  # timeout of a put of new messages; 0.5 ms as a rule
+OPERATION_S = 0.9  # timeout of any other operation
+CONNECT_S = 30.0  # timeout of connecting at the start, and of reconnecting later; then this node gives up
+CHUNK_BYTES = 1_048_576  # limit of one put: a member must hold all puts in flight, and eviction does not count them
+CHUNK_MESSAGES = 1_000  # limit of one put
+PUTS = 6  # limit of puts in flight; messages beyond it are left to the next repair
+PROBE_S = 0.25  # between two checks of the list of members, and of a map that did not answer
+QUIET_S = 3.0  # time without a change of members before the recent messages are put again
+SIZE_S = 10.0  # between two counts of the map: each asks all partitions, and facades ask every second
+OLD_MS = 60_000  # a message that is older when it is accepted is an import, and is not put into the map
 
 T = TypeVar("T")
 
 
 class Projection:
-    """The map, as one node fills it; made by `connect`.
+    """The map as one node fills it; created by `connect`.
 
     Args:
-        client: of the members.
+        client: a client of the members.
         messages: the map.
-        observed: told how long each put took, in seconds.
-        send: puts texts; see `putting.send`.
+        observed: called with the duration of each successful put, in seconds.
+        send: puts texts into the map; see `put_all.send`.
 
     Attributes:
-        lost: given; set when no member could be reached for CONNECT_S.
+        lost: set when no member could be reached for CONNECT_S.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Projection:
     ) -> None:
         self.lost = lost
         self._send = send
-        self.missed = 0
+        self.missed = 0  # messages that were not put when they were accepted
         self._client = client
         self._map = messages
         self._observed = observed
         self._answers = True
-        self._lacking = True  # the map may lack recent messages
+        self._needs_repair = True  # the map may lack recent messages
         self._puts = 0
         self._size = -1
         self._sized_s = float("-inf")
@@ -85,7 +85,7 @@ class Projection:
         connect_s: float = CONNECT_S,
         observed: Callable[[float], object] = lambda _seconds: None,
     ) -> "Projection":
-        """The map of a running cluster; raises FatalError when no member can be reached within `connect_s`."""
+        """Connect to a running cluster; raises FatalError when no member can be reached within `connect_s`."""
         lost = asyncio.Event()
         settings = _settings(cluster_name, members, lost) | {"cluster_connect_timeout": connect_s}
         try:
@@ -99,9 +99,9 @@ class Projection:
             ) from error
 
     def send(self, entries: Sequence[Entry]) -> "asyncio.Future[Any] | None":
-        """Send messages to the map, at most CHUNK_MESSAGES with CHUNK_BYTES.
+        """Send messages to the map, at most CHUNK_MESSAGES with CHUNK_BYTES, except those older than OLD_MS.
 
-        Returns: a future that ends when the map has them, and is cancelled after PUT_S; None if nothing was sent.
+        Returns: a future that is done when the map has them, and cancelled after PUT_S; None if nothing was sent.
         """
         oldest = ids.last_id(ids.now_ms() - OLD_MS)
         recent = [entry for entry in entries if entry.id > oldest]
@@ -127,7 +127,7 @@ class Projection:
         return answer
 
     def _note_put(self, messages: int, began_s: float, answer: "asyncio.Future[Any]") -> None:
-        """Note whether the map took messages in time, also when nobody waits for it; the others are put again later."""
+        """Note whether a put was done in time, even if nobody awaits it; if not, a repair puts the messages again."""
         if not (answer.cancelled() or answer.exception()):
             self._observed(asyncio.get_running_loop().time() - began_s)
             return
@@ -138,7 +138,7 @@ class Projection:
 
     def _miss(self, count: int) -> None:
         self.missed += count
-        self._lacking = True
+        self._needs_repair = True
 
     @asynccontextmanager
     async def kept(
@@ -146,7 +146,7 @@ class Projection:
     ) -> AsyncIterator[None]:
         """While the block runs, put the recent messages again whenever the map may lack some.
 
-        `repairs` is true for the one replica that does it, `recent` are the messages, the newest first.
+        `repairs` returns True on the one replica that does this; `recent` yields the messages, the newest first.
         """
         task = asyncio.create_task(self._keep(repairs, recent))
         try:
@@ -162,21 +162,21 @@ class Projection:
             await asyncio.sleep(PROBE_S)
             members = tuple(sorted(member.uuid for member in self._view()))
             if members != self._members:
-                self._members, self._changed_s, self._lacking = members, loop.time(), True
+                self._members, self._changed_s, self._needs_repair = members, loop.time(), True
             try:
                 if not self._answers:
                     async with asyncio.timeout(OPERATION_S):
                         await _mapped(self._map.size())  # asks all partitions
                     self._answers = True
-                if self._lacking and loop.time() - self._changed_s > QUIET_S:
-                    self._lacking = False
+                if self._needs_repair and loop.time() - self._changed_s > QUIET_S:
+                    self._needs_repair = False
                     if repairs():
                         await self._repair(recent)
             except (StoreError, TimeoutError):
-                self._lacking = True
+                self._needs_repair = True
 
     async def _repair(self, recent: Callable[[], AsyncIterator[Entry]]) -> None:
-        """Put the recent messages chunk by chunk while they are read: together they may not fit into memory."""
+        """Put the recent messages in chunks while they are read: together they may not fit into memory."""
         chunk: list[Entry] = []
         count = size = 0
         async for entry in recent():
@@ -188,7 +188,7 @@ class Projection:
         if chunk:
             count += await self._put_chunk(chunk)
         if count:
-            log.info("the map was given the recent messages again", messages=count)
+            log.info("the recent messages were put into the map again", messages=count)
 
     async def _put_chunk(self, entries: Sequence[Entry]) -> int:
         answer = self._begin_put(entries, OPERATION_S)
@@ -197,14 +197,14 @@ class Projection:
             raise StoreError("the map did not take the recent messages")
         return len(entries)
 
-    # How it is
+    # Inspection
 
     def member_count(self) -> int:
-        """How many members this node sees."""
+        """The number of members that this node sees."""
         return len(self._raw())
 
     def members(self) -> tuple[HazelcastMember, ...]:
-        """The members that this node sees, each with the partitions that it owns."""
+        """The members that this node sees, each with the number of partitions that it owns."""
         partitions = self._client.partition_service
         owned = Counter(map(partitions.get_partition_owner, range(partitions.get_partition_count())))
         return tuple(
@@ -218,7 +218,7 @@ class Projection:
         return [HazelcastMember(str(one.uuid), f"{one.address.host}:{one.address.port}", 0) for one in self._raw()]
 
     async def entries(self) -> int:
-        """How many messages the map had within the last SIZE_S; -1 before it has said so."""
+        """The number of messages in the map, counted within the last SIZE_S; -1 before the first count."""
         now_s = asyncio.get_running_loop().time()
         if self._answers and now_s - self._sized_s >= SIZE_S:
             self._sized_s = now_s
@@ -228,7 +228,7 @@ class Projection:
         return self._size
 
     async def close(self) -> None:
-        """Leave the cluster."""
+        """Disconnect from the cluster."""
         try:
             async with asyncio.timeout(OPERATION_S):
                 await self._client.shutdown()
@@ -237,10 +237,10 @@ class Projection:
 
 
 def read_text_alone(client: HazelcastClient) -> None:
-    """Let a client read nothing but null and text; everything else raises HazelcastSerializationError.
+    """Restrict a client to reading null and text; any other value raises HazelcastSerializationError.
 
-    By itself it unpickles what it finds, also within lists: whoever reaches the port of a member could run code here.
-    These are private attributes of hazelcast-python-client 5.7; tests/unit/nodes/hazelcast/test_map.py holds them.
+    By default the client unpickles values, also within lists, so anybody who can connect to a member could run code
+    here. Uses private attributes of hazelcast-python-client 5.7; tests/unit/nodes/hazelcast/test_map.py checks them.
     """
     registry = client._serialization_service._registry
     null, text = 0, 11
@@ -249,16 +249,16 @@ def read_text_alone(client: HazelcastClient) -> None:
 
 
 def quiet_abandoned_calls(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """For `set_exception_handler`: a call that was given up and fails later is told in a line of debugging only."""
+    """Exception handler of an event loop: logs an abandoned Hazelcast call that fails later at level debug only."""
     error = context.get("exception")
     if isinstance(error, HazelcastError):
-        log.debug("a Hazelcast call that was given up failed", reason=_first_line(error))
+        log.debug("an abandoned Hazelcast call failed", reason=_first_line(error))
     else:
         loop.default_exception_handler(context)
 
 
 def key_of(message_id: str) -> Text:
-    """Ids of the same 16 ms (44 of the 48 bits of their time) are in one partition: a batch is one operation."""
+    """The key of a message. Ids of the same 16 ms (44 of 48 time bits) share a partition: a batch is one operation."""
     return Text(message_id, message_id[:8] + message_id[9:12])
 
 
@@ -271,7 +271,7 @@ def _settings(cluster_name: str, members: Sequence[str], lost: asyncio.Event) ->
         "heartbeat_timeout": 3.0,
         "invocation_retry_pause": 0.03,
         "invocation_timeout": 5.0,
-        "redo_operation": True,  # safe: a put that is made twice changes nothing
+        "redo_operation": True,  # safe: repeating a put changes nothing
         "fail_on_indeterminate_operation_state": True,  # a backup that did not answer is an error, not a success
         "operation_backup_timeout": 0.5,
         "statistics_enabled": False,
@@ -281,7 +281,7 @@ def _settings(cluster_name: str, members: Sequence[str], lost: asyncio.Event) ->
 
 def _listener(lost: asyncio.Event) -> Callable[[str], None]:
     def changed(state: str) -> None:  # must not raise: an exception here would break the client's connection
-        log.info("the Hazelcast client has another state", state=state.lower())
+        log.info("the Hazelcast client changed its state", state=state.lower())
         if state == LifecycleState.SHUTDOWN:
             lost.set()
 
@@ -289,7 +289,7 @@ def _listener(lost: asyncio.Event) -> Callable[[str], None]:
 
 
 async def _mapped(call: Awaitable[T]) -> T:
-    """What a call returns; raises StoreError for what the client raises."""
+    """Await a call of the client; raises StoreError for each error of the client."""
     try:
         return await call
     except (HazelcastError, OSError, ExceptionGroup) as error:

@@ -1,4 +1,4 @@
-"""A Hazelcast member as a child of its logging node: started with it, stopped with it, dead when it is killed."""
+"""A Hazelcast member as a child process of its logging node: it starts, stops and is killed with the node."""
 
 import asyncio
 import contextlib
@@ -18,20 +18,20 @@ from nodes.hazelcast.java import JavaRuntime
 log = structlog.get_logger()
 
 CONFIGURATION = Path(__file__).with_name("member.yaml")
-START_S = 60.0  # for a member to be up: 1.5 s measured alone, 10 s when three argue about who is master
-POLL_S = 0.05  # between two questions for its health while it starts; one costs 1 ms
-HEALTH_S = 1.0  # for one answer about its health
-LEAVE_S = 15.0  # for SIGTERM: the member moves its partitions for at most 10 s (member.yaml), then it is killed
+START_S = 60.0  # limit of a start: 1.5 s measured alone, 10 s when three members compete to be master
+POLL_S = 0.05  # between two health checks while a member starts; one costs 1 ms
+HEALTH_S = 1.0  # timeout of a health check
+LEAVE_S = 15.0  # from SIGTERM to SIGKILL: a member moves its partitions for at most 10 s (member.yaml)
 
 
 class MemberHealth(msgspec.Struct, frozen=True, rename="camel"):
-    """What a member says about itself and its cluster.
+    """The health of a member and its cluster, as the member reports it.
 
     Attributes:
-        node_state: "ACTIVE" when it serves.
-        cluster_size: members that it sees.
-        cluster_safe: all backups are in place.
-        migration_queue_size: partitions still to be moved.
+        node_state: "ACTIVE" when the member serves.
+        cluster_size: number of members that it sees.
+        cluster_safe: whether all backups are in place.
+        migration_queue_size: number of partitions still to be moved.
     """
 
     node_state: str
@@ -41,12 +41,12 @@ class MemberHealth(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def safe(self) -> bool:
-        """Whether any members but one may be killed now without a loss."""
+        """True if all members except one may be killed now without losing data."""
         return self.node_state == "ACTIVE" and self.cluster_safe and self.migration_queue_size == 0
 
 
 class MemberProcess:
-    """A running member; made by `running`."""
+    """A running member; created by `running_member`."""
 
     def __init__(self, process: asyncio.subprocess.Process, address: str, log_path: Path) -> None:
         self._process = process
@@ -54,7 +54,7 @@ class MemberProcess:
         self._log_path = log_path
 
     async def started(self) -> None:
-        """Return when the member serves; raises FatalError when it ends before, or after START_S."""
+        """Wait until the member serves; raises FatalError when it ends before that, or after START_S."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S):
                 while self._process.returncode is None:
@@ -63,10 +63,10 @@ class MemberProcess:
                     ) and health.node_state == "ACTIVE":
                         return
                     await asyncio.sleep(POLL_S)
-        raise FatalError(f"the Hazelcast member {self._address} did not start: {self._last_words()}")
+        raise FatalError(f"the Hazelcast member {self._address} did not start: {self._last_error()}")
 
     async def wait(self, good: Callable[[MemberHealth], bool], *, timeout_s: float) -> bool:
-        """Return whether the member's health was `good` within `timeout_s`."""
+        """Wait until `good` accepts the member's health; False if it did not within `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not ((health := await asyncio.to_thread(read_health, self._address)) and good(health)):
@@ -75,12 +75,12 @@ class MemberProcess:
         return False
 
     async def ended(self) -> str:
-        """Return when the process has ended: its exit code and last words."""
+        """Wait until the process has ended; return a sentence with its exit code and its last error."""
         code = await self._process.wait()
-        return f"the Hazelcast member {self._address} ended with {code}: {self._last_words()}"
+        return f"the Hazelcast member {self._address} ended with {code}: {self._last_error()}"
 
     async def stop(self) -> None:
-        """Let it leave the cluster gracefully, and kill it when that takes over LEAVE_S."""
+        """Let the member leave the cluster gracefully; kill it if that takes more than LEAVE_S."""
         with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
             self._process.terminate()
             try:
@@ -90,11 +90,11 @@ class MemberProcess:
                 self._process.kill()
                 await self._process.wait()
 
-    def _last_words(self) -> str:
-        """The last line of its log that tells of trouble, or that there is none."""
+    def _last_error(self) -> str:
+        """The last line of the member's log that reports an error, or else its last line."""
         lines = self._log_path.read_text(errors="replace").splitlines()
-        trouble = [line for line in lines if "SEVERE" in line or "Error" in line or "Exception" in line]
-        return (trouble or lines or ["it wrote nothing"])[-1].strip()[:300] + f" (see {self._log_path})"
+        errors = [line for line in lines if "SEVERE" in line or "Error" in line or "Exception" in line]
+        return (errors or lines or ["it wrote nothing"])[-1].strip()[:300] + f" (see {self._log_path})"
 
 
 @contextlib.asynccontextmanager
@@ -109,9 +109,10 @@ async def running_member(
     keep_s: int = 3_600,
     options: Sequence[str] = (),
 ) -> AsyncIterator[MemberProcess]:
-    """A member at `address` (host:port) of the cluster of `members`; it may not be up yet. Stopped at the end.
+    """Start a member at `address` (host:port) in the cluster of `members`; stop it at the end of the block.
 
-    The map keeps a message for `keep_s`. `options` are more options for Java.
+    It may not serve yet when the block begins: see `MemberProcess.started`. The map keeps a message for `keep_s`
+    seconds. `options` are further options for Java.
 
     Raises:
         FatalError: Java cannot be run, or the log file cannot be written.
@@ -126,7 +127,7 @@ async def running_member(
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C in a terminal reaches the node, and the node decides
+                start_new_session=True,  # Ctrl-C in a terminal signals only the node, which then stops the member
                 preexec_fn=dying_with_this(),
             )
     except OSError as error:
@@ -139,7 +140,7 @@ async def running_member(
 
 
 def read_health(address: str) -> MemberHealth | None:
-    """What the member at host:port says of itself, or None when it does not say anything yet."""
+    """Ask the member at host:port for its health; None if it does not answer yet."""
     host, port = split(address)
     connection = http.client.HTTPConnection(host, port, timeout=HEALTH_S)
     try:

@@ -1,7 +1,7 @@
-"""Puts texts into a map: as `put_all` of the client, but what it sends is on its way when the call returns.
+"""Puts texts into a map like `put_all` of the client, but sends the requests before the call returns.
 
-`put_all` begins its requests in tasks, which run after the commit of this replica; so the members would wait for its
-disk. Private parts of hazelcast-python-client 5.7 are used; tests/unit/nodes/hazelcast/test_map.py holds them.
+The client's `put_all` sends them from tasks, which run after the commit of this replica, so the members would wait for
+its disk. Uses private parts of hazelcast-python-client 5.7; tests/unit/nodes/hazelcast/test_map.py checks them.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from nodes.hazelcast.text import Text
 
 
 def send(messages: "Map[Text, Text]", texts: Mapping[Text, Text]) -> "asyncio.Future[Any]":
-    """Send one request for each partition; the future is done when all are answered, with their backups."""
+    """Send one request per partition; the future is done when all are answered, including their backups."""
     try:
         answers = [
             messages._invoke_on_partition(map_put_all_codec.encode_request(messages.name, pairs, False), partition)
             for partition, pairs in _by_partition(messages, texts).items()
         ]
-    except HazelcastError as error:  # the client knows no partition before it has reached a member
+    except HazelcastError as error:  # the client has no partition table before it has reached a member
         refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         refused.set_exception(error)
         return refused

@@ -1,1 +1,1 @@
-"""What a logging node keeps on its disk."""
+"""The journal of a logging node: its records on disk, and an in-memory twin for tests."""

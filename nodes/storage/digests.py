@@ -1,4 +1,4 @@
-"""What is compared of two journals: for each hour, how many messages there are, and the sum of their checksums."""
+"""The digests by which journals are compared: number of messages and sum of checksums for each hour."""
 
 import zlib
 
@@ -8,7 +8,7 @@ HOUR_MS = 3_600_000
 
 
 def hour_of(message_id: str) -> int:
-    """The hour since 1970 in which an id was made."""
+    """The hour in which an id was made, counted from 1970."""
     return time_ms(message_id) // HOUR_MS
 
 

@@ -1,4 +1,4 @@
-"""The journal in memory: the twin of the SQLite journal, for tests and for the simulator."""
+"""A journal in memory: the twin of the SQLite journal for tests and the simulator."""
 
 import asyncio
 import uuid
@@ -12,7 +12,7 @@ from nodes.storage.protocol import ABOVE_ALL, LOAD_BYTES, Arrival, Claim, Size, 
 
 
 class MemoryTables:
-    """What a journal holds, without waiting for anything; what is in here is on the disk."""
+    """The content of a journal, accessible without waiting; everything in it counts as being on the disk."""
 
     def __init__(self) -> None:
         self.records: dict[int, dict[int, Record]] = {}
@@ -20,19 +20,19 @@ class MemoryTables:
         self.keys: dict[str, Claim] = {}
         self.vector: dict[int, int] = {}
         self.in_sync: InSyncSet | None = None
-        self.order: list[tuple[str, int]] = []  # id and origin of all that ever came
-        self.nodes: dict[int, str] = {}  # by incarnation
-        self.superseded: set[str] = set()  # ids of messages that were removed for others with the same keys
-        self.floor = ""  # the highest id that retention has removed
+        self.order: list[tuple[str, int]] = []  # id and origin of every message, in order of arrival
+        self.nodes: dict[int, str] = {}  # addresses by incarnation
+        self.superseded: set[str] = set()  # ids of messages removed because another message owns their key
+        self.floor = ""  # the highest id that retention removed
 
     def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
         """See Journal."""
-        for found in ranges:
-            have = self.vector.get(found.origin, 0)
-            for record in found.records:
-                if record.sequence > have:
-                    self._add(found.origin, record)
-            self.vector[found.origin] = max(found.upto, have)
+        for part in ranges:
+            stored_upto = self.vector.get(part.origin, 0)
+            for record in part.records:
+                if record.sequence > stored_upto:
+                    self._add(part.origin, record)
+            self.vector[part.origin] = max(part.upto, stored_upto)
         if in_sync:
             self.in_sync = in_sync
             self.nodes |= {one.incarnation: one.address for one in in_sync.members}
@@ -45,7 +45,7 @@ class MemoryTables:
             self.records.setdefault(origin, {})[record.sequence] = stored
 
     def _claim(self, key: str, claim: Claim) -> None:
-        """Remember a key, and remove the message that yields to another one, if any."""
+        """Store a claim of a key, and remove the message that yields to another one, if any."""
         self.keys[key], loser = decide(self.keys.get(key), claim)
         if loser:
             self.superseded.discard(self.keys[key].message_id)
@@ -59,7 +59,7 @@ class MemoryTables:
                 self.records[origin] = {number: one for number, one in records.items() if one.id not in ids}
 
     def insert(self, message_id: str, text: str, origin: int = 0) -> bool:
-        """Add a message, unless it is there, or was removed; True if it was added."""
+        """Add a message unless it is present or was removed; True if it was added."""
         if message_id in self.texts or message_id <= self.floor or message_id in self.superseded:
             return False
         self.texts[message_id] = text
@@ -79,7 +79,7 @@ class MemoryTables:
         return Range(origin, after, upto, tuple(found))
 
     def ids(self) -> list[str]:
-        """All ids in their order."""
+        """All ids in ascending order."""
         return sorted(self.texts)
 
     def expire(self, until: str) -> int:
@@ -93,10 +93,10 @@ class MemoryTables:
 
 
 class MemoryJournal:
-    """A Journal of Tables.
+    """A Journal in memory.
 
     Args:
-        tables: what is there already.
+        tables: the initial content, which commits change.
         draw: draws incarnations.
     """
 
@@ -113,7 +113,7 @@ class MemoryJournal:
         self.tables.commit(ranges, in_sync)
 
     def commit_now(self, _ranges: Sequence[Range], _in_sync: InSyncSet | None) -> bool:
-        """See Journal; never, so that tests can keep a commit from ending."""
+        """See Journal; always False, so that tests can hold up every commit."""
         return False
 
     async def new_incarnation(self) -> int:
@@ -125,7 +125,7 @@ class MemoryJournal:
         return self.tables.load(origin, after, upto)
 
     async def find_key(self, key: str) -> Claim | None:
-        """See Journal; remembers for ever."""
+        """See Journal; keys never expire here."""
         return self.tables.keys.get(key)
 
     async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
@@ -135,11 +135,11 @@ class MemoryJournal:
         return [Entry(one, self.tables.texts[one]) for one in found[:limit]]
 
     async def between(self, after: str, until: str) -> list[Entry]:
-        """See Journal; by number alone."""
+        """See Journal; limited by number only."""
         return [Entry(one, self.tables.texts[one]) for one in self.tables.ids() if after < one <= until][:PAGE_MESSAGES]
 
     async def arrivals(self, after: int, upto: int) -> list[Arrival]:
-        """See Journal; by number alone."""
+        """See Journal; limited by number only."""
         tables = self.tables
         return [
             Arrival(number, Entry(one, tables.texts[one]), tables.nodes.get(origin, ""))

@@ -1,4 +1,4 @@
-"""What is done when an SQLite journal is opened: check whose it is, convert format 1, draw an incarnation, read all."""
+"""Steps of opening an SQLite journal: check its owner, convert format 1, draw an incarnation, check all messages."""
 
 import hashlib
 import sqlite3
@@ -18,29 +18,29 @@ from nodes.storage.tables import Contents, add, checked, contents, in_sync_set, 
 
 log = structlog.get_logger()
 
-FORMAT = "2"  # of SCHEMA
-_FORMAT_1 = "1"  # until version 2: messages by their arrival, no origins and sequences
+FORMAT = "2"  # version of SCHEMA
+_FORMAT_1 = "1"  # before version 2: messages numbered by arrival, without origins and sequences
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
-    # `number` stands for the incarnation in the other tables; `address` made it, "" if that is not known; `upto` is
-    # its entry of the version vector.
+    # `number` represents the incarnation in the other tables; `address` is the node that drew it, "" if unknown; `upto`
+    # is its entry of the version vector.
     """CREATE TABLE IF NOT EXISTS incarnations (number INTEGER PRIMARY KEY, incarnation INTEGER NOT NULL UNIQUE,
         address TEXT NOT NULL DEFAULT '', upto INTEGER NOT NULL DEFAULT 0)""",
-    # AUTOINCREMENT: an arrival is never used again, whatever is deleted; followers remember how far they have read.
-    # A message without an origin came by repair: its origin is 0, its sequence NULL.
+    # AUTOINCREMENT: arrival numbers are never reused after deletions, because followers remember the last one that they
+    # have read. A message that was stored by a repair has no origin: its origin is 0, its sequence NULL.
     """CREATE TABLE IF NOT EXISTS messages (arrival INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
         msg TEXT NOT NULL, key TEXT, origin INTEGER NOT NULL, sequence INTEGER, crc INTEGER NOT NULL,
         term INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX IF NOT EXISTS messages_by_origin ON messages (origin, sequence)",
-    # Records whose id was there already.
+    # Records whose message was already stored by another record.
     """CREATE TABLE IF NOT EXISTS aliases (origin INTEGER, sequence INTEGER, id TEXT NOT NULL,
         term INTEGER NOT NULL, PRIMARY KEY (origin, sequence)) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS aliases_by_id ON aliases (id)",
     """CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, id TEXT, digest TEXT, made_s REAL,
         term INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS keys_by_age ON keys (made_s)",
-    # Ids of messages that were removed for others with the same keys.
+    # Ids of messages that were removed because another message owns their key.
     "CREATE TABLE IF NOT EXISTS superseded (id TEXT PRIMARY KEY) WITHOUT ROWID",
     # The digest is the sum of the checksums: below 2**63 for up to 2**31 messages.
     """CREATE TABLE IF NOT EXISTS hours (hour INTEGER PRIMARY KEY, messages INTEGER NOT NULL,
@@ -53,7 +53,7 @@ _COUNT = "INSERT INTO hours SELECT hour_of(id) AS hour, count(*), sum(crc) FROM 
 
 
 class OpenedTables(NamedTuple):
-    """What was found in a file, and the incarnation that was committed to it."""
+    """The content of a file that was opened, and the incarnation that was added to it."""
 
     name: str
     contents: Contents
@@ -63,13 +63,13 @@ class OpenedTables(NamedTuple):
 def open_tables(
     connection: sqlite3.Connection, path: Path, cluster_name: str, address: str, draw: Callable[[], int]
 ) -> OpenedTables:
-    """Make, check or convert the tables, within a transaction.
+    """Create, check or convert the tables. The caller runs this in a transaction.
 
     Raises:
-        FatalError: they are those of another cluster or format.
+        FatalError: the tables belong to another cluster, or have another format.
     """
     name = _identify(connection, path, cluster_name, address)
-    connection.execute("DELETE FROM incarnations WHERE upto = 0")  # of runs that stored nothing
+    connection.execute("DELETE FROM incarnations WHERE upto = 0")  # incarnations that stored nothing
     incarnation = new_incarnation(connection, address, draw)
     held = contents(connection)
     vector = {origin: version.upto for origin, version in held.versions.items() if version.upto}
@@ -77,7 +77,7 @@ def open_tables(
 
 
 def new_incarnation(connection: sqlite3.Connection, address: str, draw: Callable[[], int]) -> int:
-    """Draw an incarnation that the file does not have, and store it."""
+    """Draw an incarnation that is not in the file yet, and store it."""
     query = "SELECT 1 FROM incarnations WHERE incarnation = ?"
     while connection.execute(query, (incarnation := draw(),)).fetchone():
         pass
@@ -86,7 +86,7 @@ def new_incarnation(connection: sqlite3.Connection, address: str, draw: Callable
 
 
 def _identify(connection: sqlite3.Connection, path: Path, cluster_name: str, address: str) -> str:
-    """Make the tables that are missing, and write whose journal it is; its name."""
+    """Create missing tables and store whose journal this is; return the name of the journal."""
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     found = meta(connection) if "meta" in tables else {}
     found_format = found.get("format") or (_FORMAT_1 if "messages" in tables else FORMAT)
@@ -107,15 +107,15 @@ def _identify(connection: sqlite3.Connection, path: Path, cluster_name: str, add
 
 
 def _convert(connection: sqlite3.Connection, name: str) -> None:
-    """Convert tables of format 1, in 5 s for 1,000,000 messages; the space of the old ones is used by the next ones.
+    """Convert tables of format 1 (5 s for 1,000,000 messages); later messages reuse the space of the old tables.
 
-    All messages become records of one incarnation, in the order of their arrival. The numbers of their arrivals stay,
-    because followers have them. Journals that were copies of each other at some time may have gone apart since, so
-    the incarnation depends on what is in them too.
+    All messages become records of one incarnation, in order of arrival. Arrival numbers are kept, because followers
+    remember them. Journals that were copies of each other may have diverged, so the incarnation is derived from their
+    content, too.
     """
     count, crcs, last = connection.execute("SELECT count(*), sum(crc), max(seq) FROM messages").fetchone()
     digest = hashlib.sha256(f"{name} {count} {crcs} {last}".encode()).digest()
-    incarnation = int.from_bytes(digest[:8], "big") >> 1 | 1  # as if it was drawn: 63 bits, not 0
+    incarnation = int.from_bytes(digest[:8], "big") >> 1 | 1  # like a drawn one: 63 bits, never 0
     connection.execute("ALTER TABLE messages RENAME TO messages_1")
     connection.execute("ALTER TABLE keys ADD COLUMN term INTEGER NOT NULL DEFAULT 0")
     for statement in SCHEMA:
@@ -132,17 +132,17 @@ def _convert(connection: sqlite3.Connection, name: str) -> None:
 
 
 def _keep_last_arrival(connection: sqlite3.Connection) -> None:
-    """Go on with the numbers of messages_1, whose last ones may have been removed."""
+    """Continue the arrival numbers of messages_1, whose last messages may have been removed."""
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages_1'").fetchone()
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'messages'")
     connection.execute("INSERT INTO sqlite_sequence VALUES ('messages', ?)", last or (0,))
 
 
 def check_messages(connection: sqlite3.Connection) -> None:
-    """Read every message once, in one snapshot, for peers may send messages meanwhile.
+    """Read every message once, in one snapshot, because peers may send messages meanwhile.
 
     Raises:
-        UnusableError: a message is not what was written, or is gone.
+        UnusableError: a message is damaged or missing, or another program added one.
     """
     found: Counter[int] = Counter()
     with snapshot(connection):

@@ -1,4 +1,4 @@
-"""What a journal does, on any medium. `sqlite` is the real one, `memory` its twin; one contract suite tests both."""
+"""The interface of a journal. `sqlite` is the real one, `memory` its twin; one contract suite tests both."""
 
 import asyncio
 import hashlib
@@ -10,25 +10,25 @@ from common.protocol.messages import Entry
 from common.protocol.replication import HourDigest, InSyncSet
 from nodes.replication.core.effects import Opened, Range
 
-ABOVE_ALL = "g"  # no id begins with it: they are hexadecimal
-KEY_S = 86_400  # for which an idempotency key is remembered: a day, as long as clients are likely to try again
-LOAD_BYTES = 524_288  # of text in one `load`: half of what a frame may have, because the last text may be long
+ABOVE_ALL = "g"  # greater than every id, because ids are hexadecimal
+KEY_S = 86_400  # lifetime of an idempotency key: a day, as long as clients are likely to retry
+LOAD_BYTES = 524_288  # of text in one `load`: half of what a frame may hold, because the last text may be long
 
 
 class Claim(NamedTuple):
-    """The id and the digest of the text with which an idempotency key came first, and the term of that decision."""
+    """The message that owns an idempotency key: its id, the digest of its text, and the term of that decision."""
 
     message_id: str
     digest: str
     term: int = 0
 
     def yields_to(self, other: "Claim") -> bool:
-        """True if the other one, for a message with the same text, takes the place of this one."""
+        """True if the other claim replaces this one: the same text, and a higher term or then a lower id."""
         return self.digest == other.digest and (-self.term, self.message_id) > (-other.term, other.message_id)
 
 
 class Arrival(NamedTuple):
-    """A message with its number in the order in which this journal got it, and the node that accepted it, if known."""
+    """A message, its number in order of arrival at this journal, and the node that accepted it ("" if unknown)."""
 
     number: int
     entry: Entry
@@ -36,40 +36,41 @@ class Arrival(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How much a journal holds, and when it was flushed last (ms since 1970; 0: not by this process)."""
+    """The size of a journal, and the time of its last flush (ms since 1970; 0: none by this process)."""
 
     messages: int
     bytes: int
     flushed_ms: int
 
 
-def _nobody(_seconds: float) -> None:
+def _ignore(_seconds: float) -> None:
     pass
 
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """Functions that a journal calls from the thread that writes; each must be quick.
+    """Functions that a journal calls from its writing thread; each must return quickly.
 
     Attributes:
-        committed: a transaction, with its flush to the disk, took so many seconds.
+        committed: called with the duration of each transaction, including its flush to the disk, in seconds.
     """
 
-    committed: Callable[[float], object] = _nobody
+    committed: Callable[[float], object] = _ignore
 
 
-NOBODY = Observers()
+NO_OBSERVERS = Observers()
 
 
 class Journal(Protocol):
-    """Keeps records by origin and sequence, and messages by id.
+    """A store of records by origin and sequence, and of messages by id.
 
-    Each step raises StoreError when it failed: it may be tried again, unless `broken` is set.
+    Each method raises StoreError when it fails: it may be called again, unless `broken` is set.
 
     Attributes:
-        opened: what it held when it was opened, with the new incarnation.
-        name: a uuid of this journal; a copy that another node opens gets another one.
-        broken: set when nothing that it says can be relied on any more, for the reason `why`.
+        opened: the content when the journal was opened, and the new incarnation.
+        name: a UUID of this journal; a copy that another node opens gets a new one.
+        broken: set when the content cannot be trusted any more.
+        why: the reason for `broken`, "" before.
     """
 
     opened: Opened
@@ -78,71 +79,72 @@ class Journal(Protocol):
     why: str
 
     async def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
-        """Store the ranges, the vector that follows from them and the in-sync set, all or nothing, flushed.
+        """Store ranges, the version vector that results, and the in-sync set, in one flushed transaction.
 
-        A message whose id is there already stays as it is; its record is kept as an alias. Records up to the vector
-        are there already, and are ignored. Records that retention would have removed are not stored; the vector
-        counts them. Of two messages with one key and text, the one that yields to the other is removed for good.
+        A message whose id is already stored keeps its text; its new record is stored as an alias. Records up to the
+        vector are already stored and are ignored. Records that retention would have removed are not stored, but the
+        vector includes them. Of two messages with one key and one text, the one that yields is removed permanently.
         """
 
     def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
-        """Commit before this returns, if that takes less than to hand it to another thread and back.
+        """Commit before returning, if that takes less time than handing the commit to another thread.
 
-        True if it was committed, False if nothing was done; raises StoreError as `commit` does.
+        Returns: True if it was committed, False if nothing was done. Raises StoreError like `commit`.
         """
 
     async def new_incarnation(self) -> int:
-        """Draw an incarnation and store it."""
+        """Draw an incarnation, store and return it."""
 
     async def load(self, origin: int, after: int, upto: int) -> Range:
-        """The records of an origin in (after, upto], at most PAGE_MESSAGES, about LOAD_BYTES, and at least one.
+        """The records of an origin in (after, upto]: at most PAGE_MESSAGES, about LOAD_BYTES, and at least one.
 
-        The range ends with its last record when it was cut short, else at `upto`. A number that is missing was
-        removed by retention, or by a message with the same key.
+        The range ends at its last record if it was cut short, else at `upto`. A missing sequence was removed by
+        retention, or because another message owns its key.
         """
 
     async def find_key(self, key: str) -> Claim | None:
-        """What an idempotency key of the last KEY_S seconds belongs to."""
+        """The claim of an idempotency key, or None if there is none in the last KEY_S seconds."""
 
     async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
         """The first `limit` messages with an id above `after` and below `before` ("": no bound), in id order.
 
-        Fewer if there are no more. With `newest_first` the last ones, from the newest on.
+        Fewer if there are no more. With `newest_first`: the last `limit` messages, in descending order.
         """
 
     async def between(self, after: str, until: str) -> list[Entry]:
-        """The first messages with an id in (after, until], in id order, about PAGE_BYTES and at most PAGE_MESSAGES."""
+        """The first messages with an id in (after, until], in id order: about PAGE_BYTES, at most PAGE_MESSAGES."""
 
     async def arrivals(self, after: int, upto: int) -> list[Arrival]:
-        """What this journal got after one number, up to another one; about PAGE_BYTES and at most PAGE_MESSAGES.
+        """The first messages with an arrival number in (after, upto]: about PAGE_BYTES, at most PAGE_MESSAGES.
 
-        Numbers may be left out, and are never used again. The node that accepted a message is known when it was in
-        an in-sync set that was committed here.
+        Numbers may be missing, and are never reused. The node that accepted a message is known if it was in an
+        in-sync set that was committed here.
         """
 
     def last_arrival(self) -> int:
-        """The number of the last message that was committed."""
+        """The arrival number of the last message that was committed."""
 
     async def hours(self, from_hour: int, until: str) -> dict[int, HourDigest]:
-        """What is there of each hour, from that one to the id `until`.
+        """The digest of each hour from `from_hour` to the id `until`.
 
-        Hours that retention has reached are left out: journals remove at different times.
+        Hours that retention has reached are left out, because journals remove messages at different times.
         """
 
     async def repair(self, entries: Sequence[Entry]) -> int:
-        """Store messages that another journal has and this one lacks, unless they were removed here; how many."""
+        """Store messages that this journal lacks, unless they were removed here; the number that were stored."""
 
     async def expire(self, until: str) -> int:
-        """Remove every message up to the id `until`; how many that were."""
+        """Remove every message up to the id `until`; the number that were removed."""
 
     async def size(self) -> Size:
-        """How much there is."""
+        """The size of the journal."""
 
 
 def decide(known: Claim | None, claim: Claim) -> tuple[Claim, str]:
-    """Which of two claims of one key stays, and the id of the message that goes for it ("" for none).
+    """Decide between two claims of one key: the claim that stays, and the id of the message to remove ("" for none).
 
-    The order in which replicas get them makes no difference, unless the texts differ: then both messages stay.
+    The result does not depend on the order in which a replica receives them, unless the texts differ: then both
+    messages stay.
     """
     if known is None:
         return claim, ""

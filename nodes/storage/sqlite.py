@@ -1,4 +1,4 @@
-"""The journal of a logging node: an SQLite file that one process at a time uses."""
+"""The journal of a logging node: an SQLite file that is used by one process at a time."""
 
 import asyncio
 import contextlib
@@ -28,13 +28,13 @@ from nodes.storage.database import (
     is_final,
 )
 from nodes.storage.opening import check_messages, new_incarnation, open_tables
-from nodes.storage.protocol import ABOVE_ALL, NOBODY, Arrival, Claim, Observers, Size
+from nodes.storage.protocol import ABOVE_ALL, NO_OBSERVERS, Arrival, Claim, Observers, Size
 from nodes.storage.tables import Change, Contents
 
 log = structlog.get_logger()
 
-# Limits of a commit in the event loop's thread: its records, their characters, and the time of the transaction before
-# it. To hand each commit to the other thread took 0.5 ms of CPU time for a POST on three nodes (docs/measurements.md).
+# Limits of a commit in the event loop's thread: its records, their characters, and the duration of the transaction
+# before it. Handing each commit to another thread cost 0.5 ms of CPU per POST on three nodes (docs/measurements.md).
 SHORT_RECORDS = 64
 SHORT_CHARACTERS = 65_536
 SHORT_S = 0.002
@@ -43,15 +43,15 @@ T = TypeVar("T")
 
 
 def draw_incarnation() -> int:
-    """63 random bits, of which one is set: never 0."""
+    """A random incarnation: 63 bits, the lowest one set so that it is never 0."""
     return secrets.randbits(63) | 1
 
 
 @contextlib.asynccontextmanager
 async def open_journal(
-    path: Path, cluster_name: str, address: str, *, observers: Observers = NOBODY
+    path: Path, cluster_name: str, address: str, *, observers: Observers = NO_OBSERVERS
 ) -> AsyncIterator["SqliteJournal"]:
-    """The journal in a file, closed at the end; raises FatalError when it cannot be used."""
+    """Open the journal in a file, and close it at the end; raises FatalError when it cannot be used."""
     journal = await asyncio.to_thread(SqliteJournal, path, cluster_name, address, observers=observers)
     try:
         yield journal
@@ -62,20 +62,20 @@ async def open_journal(
 class SqliteJournal:
     """A Journal in an SQLite file.
 
-    A transaction that found no room on the disk, or a lock, is undone and may be tried again. After any other error
-    of the disk nothing more is read or written: what the operating system then says about the file is not reliable.
+    A transaction that fails for lack of room, or because of a lock, is rolled back and may be repeated. After any other
+    error of the disk nothing more is read or written, because the content of the file cannot be trusted.
 
     Args:
-        path: the file; it and its folder are made when they are missing.
-        cluster_name: of the cluster whose messages these are.
+        path: the file; it and its folder are created if they are missing.
+        cluster_name: the cluster that the messages belong to.
         address: host:port of this node.
         observers: called after each commit.
         draw: draws incarnations.
-        clock: the time in seconds since 1970.
+        clock: returns the time in seconds since 1970.
 
     Raises:
-        FatalError: the file cannot be opened, is no journal, is one of another cluster or format, or another logging
-            node uses it.
+        FatalError: the file cannot be opened, is not a journal, belongs to another cluster or has another format, or
+            another logging node uses it.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SqliteJournal:
         cluster_name: str,
         address: str,
         *,
-        observers: Observers = NOBODY,
+        observers: Observers = NO_OBSERVERS,
         draw: Callable[[], int] = draw_incarnation,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -94,7 +94,7 @@ class SqliteJournal:
         self._draw = draw
         self._clock = clock
         self._flushed_ms = 0
-        self._commit_s = float("inf")  # seconds that the last transaction took; infinite if it failed
+        self._commit_s = float("inf")  # duration of the last transaction; infinite if it failed
         self._checkpoint: asyncio.Future[int] | None = None
         self.broken = asyncio.Event()
         self.why = ""
@@ -107,7 +107,7 @@ class SqliteJournal:
 
     def _open(self, files: contextlib.ExitStack, cluster_name: str) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = self._path.resolve()  # SQLite keeps its log beside the file that a symbolic link leads to
+        self._path = self._path.resolve()  # SQLite keeps its log beside the target of a symbolic link
         files.enter_context(exclusive(self._path))
         frames = frames_in_log(self._path)
         self._log = files.enter_context(contextlib.closing(WriteAheadLog(self._path)))
@@ -121,9 +121,9 @@ class SqliteJournal:
         self.name, self._contents, self.opened = found
         self._log.checkpoint(writer)
         self._reader = files.enter_context(contextlib.closing(Database(self._path)))
-        self._scanner = files.enter_context(contextlib.closing(Database(self._path)))  # for what takes long
+        self._scanner = files.enter_context(contextlib.closing(Database(self._path)))  # for long reads
 
-    # What is written
+    # Writes
 
     async def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
         """See Journal."""
@@ -131,10 +131,10 @@ class SqliteJournal:
         await self._change(lambda connection, held: tables.store(connection, held, ranges, in_sync, now_s))
 
     def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
-        """See Journal; a short commit, as long as the disk is quick."""
+        """See Journal; short commits only, and only while the disk is fast."""
         if self._commit_s > SHORT_S or self._log.error or not _is_short(ranges):
             return False
-        self._require_whole()
+        self._require_usable()
         try:
             done = self._writer.run_here(
                 lambda connection: self._change_in(
@@ -156,15 +156,15 @@ class SqliteJournal:
         return await self._change(lambda connection, held: tables.repair(connection, held, entries))
 
     async def expire(self, until: str) -> int:
-        """See Journal; what becomes free goes back to the file system."""
+        """See Journal; the freed space is returned to the file system."""
         removed = 0
         while count := await self._change(lambda connection, _: tables.expire(connection, until)):
             removed += count
         while removed and await self._write(free_pages):
-            pass  # some at a time, so that commits get in between
+            pass  # a few pages at a time, so that commits get in between
         return removed
 
-    # What is read
+    # Reads
 
     async def load(self, origin: int, after: int, upto: int) -> Range:
         """See Journal."""
@@ -207,21 +207,21 @@ class SqliteJournal:
         return Size(messages, size_bytes, self._flushed_ms)
 
     async def check(self) -> None:
-        """Read everything once, in 1.6 s for 1,000,000 messages.
+        """Read every message once (1.6 s for 1,000,000 messages).
 
         Raises:
-            FatalError: a message is not what was written.
+            FatalError: a message is damaged or missing, or the file cannot be read.
         """
         try:
             await self._scan(check_messages)
         except StoreError as error:
-            raise FatalError(f"{error}; `scripts.cluster wipe` empties it, then the peers fill it again") from error
+            raise FatalError(f"{error}; remove it with `scripts.cluster wipe`, then the peers fill it again") from error
 
     def close(self) -> None:
-        """Finish what was started, and close the file."""
+        """Finish the work that was started, and close the file."""
         self._files.close()
 
-    # How it is done
+    # Internals
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._run(self._reader, work)
@@ -230,7 +230,7 @@ class SqliteJournal:
         return await self._run(self._scanner, work)
 
     async def _change(self, work: Callable[[sqlite3.Connection, Contents], Change]) -> int:
-        """Write, then keep in memory what changed; how many messages were inserted or removed."""
+        """Write, then update the cache; the number of messages that were inserted or removed."""
         return await self._with_checkpoint(lambda connection: self._change_in(connection, work))
 
     def _change_in(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection, Contents], Change]) -> int:
@@ -247,15 +247,15 @@ class SqliteJournal:
         return result
 
     def _checkpoint_if_due(self) -> None:
-        """Begin a checkpoint in the writer's thread, while the caller goes on."""
+        """Start a checkpoint in the writer's thread if one is due; do not wait for it."""
         if self._log.is_due() and (self._checkpoint is None or self._checkpoint.done()):
             self._checkpoint = self._writer.start(self._log.checkpoint)
             self._checkpoint.add_done_callback(self._checkpointed)
 
     def _transact(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do the work in a transaction, unless the last checkpoint failed and fails again."""
+        """Run `work` in a transaction, unless the last checkpoint failed and fails again."""
         if not self._writer.in_place():
-            raise UnusableError("the file is gone, or is another one")
+            raise UnusableError("the file is gone or was replaced")
         self._log.require(connection)
         began_s, self._commit_s = time.perf_counter(), float("inf")
         result = in_transaction(connection, work)
@@ -265,24 +265,24 @@ class SqliteJournal:
         return result
 
     def _checkpointed(self, checkpoint: "asyncio.Future[int]") -> None:
-        """The writes before it are done; the next one tries again, and fails when that does."""
+        """Log a failed checkpoint. Earlier commits are safe; the next write repeats it, and fails if it fails again."""
         if not checkpoint.cancelled() and (error := checkpoint.exception()):
             log.warning("the journal's log could not be copied into its file", reason=str(error))
             self._failure(error)
 
     async def _run(self, database: Database, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._require_whole()
+        self._require_usable()
         try:
             return await database.start(work)
         except (UnusableError, sqlite3.Error) as error:
             raise self._failure(error) from error
 
-    def _require_whole(self) -> None:
+    def _require_usable(self) -> None:
         if self.broken.is_set():
             raise StoreError(f"the journal is broken: {self.why}")
 
     def _failure(self, error: BaseException) -> StoreError:
-        """Break the journal if the error is final; what the caller is told."""
+        """Convert an error to a StoreError, and mark the journal as broken if the error is final."""
         if not is_final(error):
             return StoreError(f"the journal failed: {error}")
         self.why = self.why or f"{self._path}: {error}"
@@ -291,7 +291,7 @@ class SqliteJournal:
 
 
 def _is_short(ranges: Sequence[Range]) -> bool:
-    """True for a few small records without keys; to store a key also removes all old keys, however many there are."""
+    """True for a few small records without keys: storing a key also deletes all expired keys, maybe many."""
     records = [record for found in ranges for record in found.records]
     if len(records) > SHORT_RECORDS or any(record.key for record in records):
         return False

@@ -1,4 +1,4 @@
-"""The tables of an SQLite journal: the statements on them, and functions of a connection. Their schema: opening.py."""
+"""The tables of an SQLite journal: statements, and functions that run them on a connection. Schema: opening.py."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from nodes.storage.database import UnusableError
 from nodes.storage.digests import HOUR_MS, checksum, hour_of
 from nodes.storage.protocol import KEY_S, LOAD_BYTES, Arrival, Claim, decide, digest
 
-EXPIRE_MESSAGES = 1_000  # removed in one transaction, so that commits get in between
+EXPIRE_MESSAGES = 1_000  # limit of messages removed in one transaction, so that commits get in between
 
 _SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _ADVANCE = "UPDATE incarnations SET upto = ? WHERE number = ?"
@@ -58,7 +58,7 @@ class Version(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a transaction inserted or removed, and what else it changes in Contents."""
+    """The effect of a transaction: messages inserted or removed, and new values for Contents."""
 
     messages: int
     versions: Mapping[int, Version] = {}
@@ -68,21 +68,21 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class Contents:
-    """What the writer keeps in memory of the tables; it changes after a commit, never before."""
+    """The part of the tables that the writer caches in memory; updated after a commit, never before."""
 
     versions: dict[int, Version]
     last_arrival: int
-    floor: str  # the highest id that retention has removed
+    floor: str  # the highest id that retention removed
 
     def apply(self, change: Change) -> None:
-        """Follow a transaction that was committed."""
+        """Update the cache after a commit."""
         self.versions.update(change.versions)
         self.last_arrival = max(change.last_arrival, self.last_arrival)
         self.floor = max(change.floor, self.floor)
 
 
 def contents(connection: sqlite3.Connection) -> Contents:
-    """Read what the writer keeps in memory."""
+    """Read the part of the tables that the writer caches."""
     rows = connection.execute("SELECT incarnation, number, upto FROM incarnations")
     versions = {incarnation: Version(number, upto) for incarnation, number, upto in rows}
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
@@ -100,7 +100,7 @@ def set_meta(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:
 
 
 def in_sync_set(connection: sqlite3.Connection) -> InSyncSet | None:
-    """Read the last in-sync set."""
+    """Read the last in-sync set that was stored, or None."""
     text = meta(connection).get("in_sync")
     return _IN_SYNC.decode(text) if text else None
 
@@ -111,14 +111,14 @@ def store(
     """Insert records, advance the vector, and write the in-sync set. See Journal.commit."""
     versions: dict[int, Version] = {}
     rows: list[Row] = []
-    for found in ranges:
-        number, upto = versions.get(found.origin) or held.versions.get(found.origin) or add(connection, found.origin)
+    for part in ranges:
+        number, upto = versions.get(part.origin) or held.versions.get(part.origin) or add(connection, part.origin)
         rows += [
             (message_id, text, key, number, sequence, checksum(message_id, text), term)
-            for sequence, message_id, text, key, term in found.records
+            for sequence, message_id, text, key, term in part.records
             if sequence > upto
         ]
-        versions[found.origin] = Version(number, max(upto, found.upto))
+        versions[part.origin] = Version(number, max(upto, part.upto))
     connection.executemany(_ADVANCE, [(upto, number) for number, upto in versions.values()])
     if keyed := [row for row in rows if row[2]]:
         superseded = _claim(connection, keyed, now_s)
@@ -139,7 +139,7 @@ def repair(connection: sqlite3.Connection, held: Contents, entries: Iterable[Ent
 
 
 def add(connection: sqlite3.Connection, incarnation: int, address: str = "") -> Version:
-    """Give an incarnation its number, if it has none yet."""
+    """Add an incarnation if it is missing; return its number and entry of the version vector."""
     connection.execute(
         "INSERT OR IGNORE INTO incarnations (incarnation, address) VALUES (?, ?)", (incarnation, address)
     )
@@ -148,7 +148,7 @@ def add(connection: sqlite3.Connection, incarnation: int, address: str = "") -> 
 
 
 def _claim(connection: sqlite3.Connection, keyed: Iterable[Row], now_s: float) -> set[str]:
-    """Remember the keys of rows; the ids of the messages that yield to others, which are removed."""
+    """Store the keys of rows, and remove the messages that yield to others; the ids of those messages."""
     connection.execute(_FORGET_KEYS, (now_s - KEY_S,))
     superseded: set[str] = set()
     for message_id, text, key, *_, term in keyed:
@@ -167,7 +167,7 @@ def _claim(connection: sqlite3.Connection, keyed: Iterable[Row], now_s: float) -
 
 
 def _supersede(connection: sqlite3.Connection, message_id: str) -> None:
-    """Remove a message and its records for good: its key belongs to another one."""
+    """Remove a message and its records permanently, because another message owns its key."""
     found = connection.execute("SELECT id, crc FROM messages WHERE id = ?", (message_id,)).fetchall()
     _count(connection, found, -1)
     connection.execute("DELETE FROM messages WHERE id = ?", (message_id,))
@@ -176,7 +176,7 @@ def _supersede(connection: sqlite3.Connection, message_id: str) -> None:
 
 
 def _insert(connection: sqlite3.Connection, held: Contents, rows: Sequence[Row]) -> tuple[int, int]:
-    """Insert messages above the floor, or aliases of those that are there; messages inserted, and last arrival."""
+    """Insert messages above the floor, or aliases if their ids exist; the number inserted, and the last arrival."""
     rows = [row for row in rows if row[0] > held.floor]
     count = connection.executemany(_INSERT, rows).rowcount if rows else 0
     if count <= 0:
@@ -193,7 +193,7 @@ def _insert(connection: sqlite3.Connection, held: Contents, rows: Sequence[Row])
 
 
 def _alias(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
-    """Keep records whose ids are there; a message that came by repair gets the key with which its record came."""
+    """Store records whose ids exist as aliases; a message stored by a repair gets the key of its record."""
     rows = [row for row in rows if row[3]]
     aliases = [(origin, sequence, message_id, term) for message_id, _, _, origin, sequence, _, term in rows]
     connection.executemany("INSERT OR IGNORE INTO aliases VALUES (?, ?, ?, ?)", aliases)
@@ -201,9 +201,9 @@ def _alias(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
 
 
 def _count(connection: sqlite3.Connection, found: Iterable[tuple[str, int]], sign: int = 1) -> None:
-    """Add (id, checksum) pairs to their hours, or subtract them."""
+    """Add (id, checksum) pairs to the digests of their hours, or subtract them (`sign` -1)."""
     by_time: dict[str, list[int]] = {}
-    for message_id, crc in found:  # the hour is worked out once for all ids of a millisecond
+    for message_id, crc in found:  # computes the hour once for all ids of a millisecond
         sums = by_time.setdefault(message_id[:13], [0, 0])
         sums[0] += sign
         sums[1] += sign * crc
@@ -232,7 +232,7 @@ def find_key(connection: sqlite3.Connection, key: str, now_s: float) -> Claim | 
 
 
 def read(connection: sqlite3.Connection, after: str, before: str, limit: int, *, newest_first: bool) -> list[Entry]:
-    """Read the first or last messages with an id above `after` and below `before`."""
+    """Read the first or last `limit` messages with an id above `after` and below `before`."""
     query = _READ.format("DESC" if newest_first else "ASC")
     return [checked(*row) for row in connection.execute(query, (after, before, limit))]
 
@@ -261,7 +261,7 @@ def _page(items: Iterable[T], text: Callable[[T], str]) -> Iterator[T]:
 
 
 def hours(connection: sqlite3.Connection, from_hour: int, until: str, floor: str) -> dict[int, HourDigest]:
-    """See Journal.hours; what is above `until` in its hour is subtracted, in the same snapshot."""
+    """See Journal.hours; messages above `until` in its hour are subtracted, in the same snapshot."""
     first, last = max(from_hour, hour_of(floor) + 1 if floor else 0), hour_of(until)
     bounds = {"first": first, "last": last, "until": until, "end": last_id((last + 1) * HOUR_MS - 1)}
     found: dict[int, HourDigest] = {}
@@ -287,7 +287,7 @@ def expire(connection: sqlite3.Connection, until: str) -> Change:
 
 
 def checked(message_id: str, text: str, crc: int) -> Entry:
-    """The entry of a row; raises UnusableError when it is not what was written."""
+    """The entry of a row; raises UnusableError when its checksum is wrong."""
     if crc != checksum(message_id, text):
         raise UnusableError(f"the message {message_id} is damaged")
     return Entry(message_id, text)

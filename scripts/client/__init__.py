@@ -1,1 +1,1 @@
-"""A client of the HTTP interface, and what the command line prints and transfers with it."""
+"""Clients of the HTTP interface, and the output, export and import of the command line."""

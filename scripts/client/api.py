@@ -1,4 +1,4 @@
-"""`/v1` of a facade, for the command line: what it answers, or one sentence about why not."""
+"""A client of a facade's `/v1` API for the command line; each failure is an error of one sentence."""
 
 import http.client
 import json
@@ -11,21 +11,21 @@ from common import ids
 from common.errors import FatalError
 from scripts.client.connection import HttpClient, HttpReply, HttpStatusError
 
-BATCH_MESSAGES = 1_000  # in one request: 100 kB of log lines
-TRIES, PAUSE_S = 20, 0.5  # to reach a facade again while following: 10 s, as long as it may take to be restarted
-KNOWN_IDS = 10_000  # that were followed, between two times that old ones are forgotten
-AGAIN_MS = 60_000  # before its last message a client that comes back is told nothing again: it is 20 s by default
-IDLE_S = 60.0  # then the connection is made anew: the facade closes it after 120 s
+BATCH_MESSAGES = 1_000  # limit of one request: 100 kB of log lines
+TRIES, PAUSE_S = 20, 0.5  # reconnects of `follow`: 10 s, as long as a restart of the facade may take
+KNOWN_IDS = 10_000  # ids between two removals of old ones from the set of ids that `follow` has seen
+AGAIN_MS = 60_000  # age of ids that are removed: after a reconnect a facade repeats 20 s by default
+IDLE_S = 60.0  # idle time after which a new connection is made: the facade closes idle ones after 120 s
 
 Message = dict[str, Any]  # id, time, msg
 
 
 class ApiError(FatalError):
-    """Raised when the facade cannot be reached, or says no: the text is its reason."""
+    """Raised when the facade cannot be reached or refuses a request; the text is the reason."""
 
 
 class Api:
-    """A facade at a URL, over one connection, with a bearer token if one is given; `pause_s` between two tries."""
+    """A facade at a URL, over one connection; sends `token` if it is set, waits `pause_s` between reconnects."""
 
     def __init__(self, url: str, token: str = "", *, pause_s: float = PAUSE_S) -> None:
         self._pause_s = pause_s
@@ -38,7 +38,7 @@ class Api:
         self._http.close()
 
     def send(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Store messages; what became of each: its id and time, and a `message` when it is not stored."""
+        """Store messages; the result of each: its id and time, and a `message` if it was not stored."""
         body = b"".join(json.dumps({"msg": text}).encode() + b"\n" for text in texts)
         reply = self._reply("POST", "/v1/messages", body, {"Content-Type": "application/x-ndjson"})
         if "results" not in reply.document:
@@ -47,12 +47,12 @@ class Api:
         return results
 
     def page(self, query: dict[str, str]) -> list[Message]:
-        """The messages of one page."""
+        """The messages of one page of a query."""
         messages: list[Message] = self._good("GET", f"/v1/messages?{urlencode(query)}")["messages"]
         return messages
 
     def everything(self, query: dict[str, str]) -> Iterator[Message]:
-        """The messages of all pages, as they come."""
+        """Yield all messages of a query as they arrive."""
         try:
             for line in self._http.lines(f"/v1/messages?{urlencode(query)}", {"Accept": "application/x-ndjson"}):
                 yield json.loads(line)
@@ -60,26 +60,27 @@ class Api:
             raise ApiError(f"{self.address}: {error}") from error
 
     def follow(self, after: str, *, shown: Iterable[str] = ()) -> Iterator[Message]:
-        """What follows the message of that id, but what is shown already, and then all that comes.
+        """Yield the messages after the id `after`, except those in `shown`, and then new ones as they arrive.
 
         Raises:
-            ApiError: the facade refuses it, or could not be reached again in TRIES tries.
+            ApiError: the facade refuses the request, or TRIES attempts to reach it failed.
         """
-        told, last, failures = dict.fromkeys(shown), "", 0
+        seen, last, failures = dict.fromkeys(shown), "", 0
         while True:
+            reconnected = bool(last)
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
                 for line in self._http.lines(f"/v1/messages?{urlencode({'after': after})}", headers):
                     failures = 0
-                    if not line.startswith("data: ") or (message := json.loads(line[6:]))["id"] in told:
+                    if not line.startswith("data: ") or (message := json.loads(line[6:]))["id"] in seen:
                         continue
-                    if message["id"] > after or not last:  # what comes again after a break reaches further back
+                    if message["id"] > after or not reconnected:  # after a reconnect the facade repeats older ones
                         yield message
                     last = max(last, message["id"])
-                    told[message["id"]] = None
-                    if len(told) % KNOWN_IDS == 0:
+                    seen[message["id"]] = None
+                    if len(seen) % KNOWN_IDS == 0:
                         oldest = ids.last_id(ids.time_ms(last) - AGAIN_MS)
-                        told = dict.fromkeys(one for one in told if one > oldest)
+                        seen = dict.fromkeys(one for one in seen if one > oldest)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 failures += 1
                 definite = isinstance(error, HttpStatusError) and error.status < http.client.INTERNAL_SERVER_ERROR
@@ -88,11 +89,11 @@ class Api:
             time.sleep(self._pause_s)
 
     def get(self, message_id: str) -> Message:
-        """One message."""
+        """The message with an id."""
         return self._good("GET", f"/v1/messages/{quote(message_id, safe='')}")
 
     def cluster(self) -> dict[str, Any]:
-        """How the cluster is."""
+        """The state of the cluster."""
         return self._good("GET", "/v1/cluster")
 
     def _good(self, method: str, path: str) -> dict[str, Any]:
@@ -126,16 +127,16 @@ def _address(url: str) -> str:
 
 
 def query(**given: str | None) -> dict[str, str]:
-    """The parameters that are given; `since` and `until` are called `from` and `to` in a query."""
+    """The query parameters that are not None; `since` and `until` are named `from` and `to` in a query."""
     names = {"since": "from", "until": "to"}
     return {names.get(name, name): value for name, value in given.items() if value is not None}
 
 
 def batched(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """So many at a time as go into one request."""
+    """Yield the texts in batches of at most BATCH_MESSAGES."""
     for begin in range(0, len(texts), BATCH_MESSAGES):
         yield texts[begin : begin + BATCH_MESSAGES]
 
 
 def _reason(reply: HttpReply) -> str:
-    return f"{reply.status}: {reply.document.get('message', 'the facade does not say why')}"
+    return f"{reply.status}: {reply.document.get('message', 'the facade gave no reason')}"

@@ -1,4 +1,4 @@
-"""Plain HTTP clients of the facade, on the standard library: what the demo and the tests send and read with."""
+"""A plain HTTP client of the facade on the standard library, used by the demo, the command line and the tests."""
 
 import http.client
 import json
@@ -9,12 +9,12 @@ from typing import Any
 
 from common.config import split
 
-TIMEOUT_S = 15.0  # for one request; over the facade's own deadline of 10 s
+TIMEOUT_S = 15.0  # timeout of a request; above the facade's own deadline of 10 s
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """What the facade answered: HTTP status, headers in lower case, the JSON document."""
+    """A reply of the facade: HTTP status, headers with names in lower case, and the JSON document."""
 
     status: int
     headers: dict[str, str]
@@ -22,7 +22,7 @@ class HttpReply:
 
 
 class HttpStatusError(http.client.HTTPException):
-    """Raised when the facade answers with an error: its status, and its reason."""
+    """Raised when the facade answers with an error; carries its status, the text has its reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"{status}: {reason}")
@@ -30,10 +30,10 @@ class HttpStatusError(http.client.HTTPException):
 
 
 class HttpClient:
-    """One kept connection to the facade at host:port, with a bearer token if one is given.
+    """One persistent connection to the facade at host:port; sends `token` as bearer token if it is set.
 
     Raises:
-        OSError, http.client.HTTPException: from each call, when there is no whole reply.
+        OSError, http.client.HTTPException: each method raises these if it gets no complete reply.
     """
 
     def __init__(self, address: str, token: str = "") -> None:
@@ -41,12 +41,12 @@ class HttpClient:
         self._always = {"Authorization": f"Bearer {token}"} if token else {}
 
     def post(self, text: str, *, key: str | None = None) -> HttpReply:
-        """Send one message, with an idempotency key if there is one."""
+        """Post one message, with an idempotency key if `key` is set."""
         headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         return self.call("POST", "/facade", json.dumps({"msg": text}).encode(), headers)
 
     def read(self) -> list[str]:
-        """All messages; raises HTTPException when the facade answers with an error."""
+        """Read the texts of all messages; raises HttpStatusError if the facade answers with an error."""
         reply = self.call("GET", "/facade")
         if reply.status != http.client.OK:
             raise HttpStatusError(reply.status, str(reply.document.get("message")))
@@ -60,18 +60,18 @@ class HttpClient:
     def call(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> HttpReply:
-        """One request, and the JSON document that answers it."""
+        """Send a request; the reply and its JSON document."""
         try:
             self._connection.request(method, path, body, self._always | (headers or {}))
             response = self._connection.getresponse()
             document = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError):
-            self._connection.close()  # the next call makes a new one
+            self._connection.close()  # the next call opens a new one
             raise
         return HttpReply(response.status, {name.lower(): value for name, value in response.getheaders()}, document)
 
     def lines(self, path: str, headers: dict[str, str]) -> Iterator[str]:
-        """The lines of an answer that goes on, as they come, without their ends; raises HTTPException for an error."""
+        """Yield the lines of a streamed reply as they arrive, without line ends; raises HttpStatusError."""
         try:
             self._connection.request("GET", path, headers=self._always | headers)
             response = self._connection.getresponse()
@@ -85,7 +85,7 @@ class HttpClient:
 
 @contextmanager
 def client(address: str) -> Iterator[HttpClient]:
-    """A client that is closed at the end."""
+    """Open a client, and close it at the end of the block."""
     made = HttpClient(address)
     try:
         yield made

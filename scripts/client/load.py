@@ -1,4 +1,4 @@
-"""Load of a facade by as many connections as are wanted, each a thread: for `scripts.cli bench`."""
+"""Load on a facade from several connections, each in its own thread: for `scripts.cli bench`."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ TEXT = "a message of an ordinary length, some 60 characters of text."
 
 
 def run(url: str, token: str = "", *, clients: int, seconds: float, batch: int) -> dict[str, Any]:
-    """Store messages for some seconds; messages a second, milliseconds of a request, and errors."""
+    """Store messages for `seconds`; the number per second, the latency of a request in ms, and errors."""
     took_s: list[float] = []
     errors: list[str] = []
     ends = time.perf_counter() + seconds

@@ -1,4 +1,4 @@
-"""What `scripts.cli` prints: a table for people, JSON or a JSON object per line for programs."""
+"""The output of `scripts.cli`: tables for people; JSON, or one JSON object per line, for programs."""
 
 import json
 import sys
@@ -16,12 +16,12 @@ _NODE_COLUMNS = ("address", "state", "in_sync", "term", "served", "errors", "p50
 
 
 def messages(found: Iterable[dict[str, Any]], form: Format) -> None:
-    """Messages, as they come; an array of them only when all are there."""
+    """Print messages as they arrive; as a JSON array, only after the last one."""
     _each(found, form, lambda one: click.echo(f"{click.style(one['time'], dim=True)}  {one['msg']}"))
 
 
 def results(found: Iterable[dict[str, Any]], form: Format) -> None:
-    """What became of messages that were sent."""
+    """Print the results of messages that were sent."""
     _each(found, form, _result)
 
 
@@ -41,7 +41,7 @@ def _each(found: Iterable[dict[str, Any]], form: Format, row: Callable[[dict[str
 
 
 def cluster(found: dict[str, Any], form: Format) -> None:
-    """A row for each node, and whether all is well."""
+    """Print whether the cluster is safe, and a row for each node."""
     if form != "table":
         _document(found)
         return
@@ -50,7 +50,7 @@ def cluster(found: dict[str, Any], form: Format) -> None:
 
 
 def _cells(node: dict[str, Any], columns: Iterable[str]) -> list[str]:
-    """The values of a row; of a list its length."""
+    """The values of a row as text; for a list, its length."""
     values = (node[column] for column in columns)
     return ["" if value is None else str(len(value) if isinstance(value, list) else value) for value in values]
 
@@ -58,7 +58,7 @@ def _cells(node: dict[str, Any], columns: Iterable[str]) -> list[str]:
 def top(
     before: dict[str, Any], after: dict[str, Any], seconds: float, form: Format, update: Callable[[Table], None] | None
 ) -> None:
-    """The same with requests a second; in the place of the one before, if `update` shows it."""
+    """Print the cluster with requests per second; replaces the previous table through `update` if it is set."""
     served = {node["address"]: node["served"] for node in before["logging_nodes"]}
     nodes = [
         {**node, "rate": round((node["served"] - served.get(node["address"], 0)) / seconds, 1)}
@@ -76,7 +76,7 @@ def top(
 
 
 def record(found: dict[str, Any], form: Format) -> None:
-    """Names and values."""
+    """Print names and values."""
     if form == "table":
         rows(("what", "value"), [[name, str(value)] for name, value in found.items()])
     else:
@@ -84,7 +84,7 @@ def record(found: dict[str, Any], form: Format) -> None:
 
 
 def rows(columns: Iterable[str], cells: list[list[str]]) -> None:
-    """A table: drawn on a terminal, columns between tabs elsewhere."""
+    """Print a table: drawn on a terminal, separated by tabs elsewhere."""
     if sys.stdout.isatty():
         Console().print(_table(columns, cells))
     else:

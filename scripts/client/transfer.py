@@ -1,4 +1,4 @@
-"""Export and import of all messages as NDJSON: one `{"id", "time", "msg"}` per line."""
+"""Export and import of all messages as NDJSON: one object `{"id", "time", "msg"}` per line."""
 
 import asyncio
 import itertools
@@ -22,15 +22,15 @@ from facade.client.retry import RetryPolicy
 from facade.server.scheduler import Scheduler
 
 POLICY = RetryPolicy(attempt_timeout_s=5.0, deadline_s=60.0)  # a person waits, and a node may be starting
-BATCH_BYTES, BATCH_MESSAGES = 65_536, 500  # of text in one request, which has at most twice as many bytes
-SENDERS = 4  # requests at once
+BATCH_BYTES, BATCH_MESSAGES = 65_536, 500  # limits of one request: bytes of text (encoded at most twice)
+SENDERS = 4  # limit of requests in flight
 PROGRESS_MESSAGES = 100_000  # between two lines of progress
 
 Progress = Callable[[str], object]
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line; `time` is the time of the id (RFC 3339), for people, and is ignored by an import."""
+    """One line. `time` is the time of the id (RFC 3339) for human readers; an import ignores it."""
 
     id: MessageId
     msg: Text
@@ -52,7 +52,7 @@ def connected(path: Path) -> Iterator[Client]:
 
 
 class _Counter:
-    """Counts messages, and reports progress each time a number of them is reached."""
+    """Counts messages, and reports progress after every `every` of them."""
 
     def __init__(self, progress: Progress, every: int) -> None:
         self.count = 0
@@ -68,7 +68,7 @@ class _Counter:
 def export(
     client: Client, write: Callable[[str], object], progress: Progress, *, progress_messages: int = PROGRESS_MESSAGES
 ) -> int:
-    """Write all messages in the order of their ids, page by page; returns their number.
+    """Write all messages in id order, page by page; returns their number.
 
     Raises:
         FatalError: no node answered.
@@ -84,16 +84,16 @@ def export(
                 return counter.count
             after = page.next
     except ServiceError as error:
-        raise FatalError(f"the export ends after {counter.count} messages: {error}") from error
+        raise FatalError(f"the export stopped after {counter.count} messages: {error}") from error
 
 
 def load(
     client: Client, lines: Iterable[str], progress: Progress, *, progress_messages: int = PROGRESS_MESSAGES
 ) -> int:
-    """Store the messages in the lines under their ids, so that an import can be repeated; returns their number.
+    """Store the message of each line under its id, so that an import can be repeated; returns their number.
 
     Raises:
-        FatalError: a line is wrong, which the error names, or no node answered. Messages before it may be stored.
+        FatalError: a line is invalid (the error names it), or no node answered. Earlier messages may be stored.
     """
     counter = _Counter(progress, progress_messages)
     requests: list[tuple[int, asyncio.Future[Appended]]] = []
@@ -110,11 +110,11 @@ def load(
         )
         for batch in entries:
             requests.append((len(batch), client.scheduler.started(partial(client.append_all, batch))))
-            client.scheduler.turn(0.0)  # the request leaves now, however long the next line takes to arrive
+            client.scheduler.turn(0.0)  # send the request now: the next line may take long to arrive
             wait_until_at_most(SENDERS)
         wait_until_at_most(0)
     except ServiceError as error:
-        raise FatalError(f"the import ends after {counter.count} messages, begin it again: {error}") from error
+        raise FatalError(f"the import stopped after {counter.count} messages, run it again: {error}") from error
     return counter.count
 
 
@@ -126,5 +126,5 @@ def _entries(lines: Iterable[str]) -> Iterator[Entry]:
             found = msgspec.json.decode(line, type=Line)
             text_bytes(found.msg)  # raises for text that UTF-8 cannot carry
         except (msgspec.MsgspecError, InvalidMessageError) as error:
-            raise FatalError(f"line {number} is no message: {error}") from error
+            raise FatalError(f"line {number} is not a message: {error}") from error
         yield Entry(found.id, found.msg)

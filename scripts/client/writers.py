@@ -1,4 +1,4 @@
-"""Clients that post without pause, and the longest time in which none was answered."""
+"""Clients that post continuously, and the longest time without an acknowledgement."""
 
 import http.client
 import threading
@@ -15,15 +15,15 @@ from scripts.client.connection import client
 
 @dataclass(slots=True)
 class Writers:
-    """Clients that post without pause, each in its own thread, from `with` to the end of the block.
+    """Clients that post continuously, each in its own thread, while the `with` block runs.
 
     Attributes:
         address: host:port of the facade.
-        clients: how many.
-        name: begins each text: "name-client-counter".
-        pause_s: between two posts of one client.
-        acknowledged: (monotonic seconds, text) of each post that was answered with 200, in order of the answers.
-        failures: what else came back.
+        clients: the number of clients.
+        name: first part of each text: "name-client-counter".
+        pause_s: pause between two posts of one client.
+        acknowledged: (monotonic seconds, text) of each post that was answered with 200, in order of the replies.
+        failures: a description of each other reply or error.
     """
 
     address: str
@@ -45,23 +45,23 @@ class Writers:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
-        """Stop posting and wait for the last answers."""
+        """Stop posting and wait for the last replies."""
         self.stop()
 
     def stop(self) -> None:
-        """The same, before the end of the block."""
+        """Stop posting and wait for the last replies; may be called before the end of the block."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def wait_for(self, count: int, *, timeout_s: float) -> None:
-        """Return when `count` more posts are acknowledged, or after `timeout_s`."""
+        """Wait until `count` more posts are acknowledged, at most `timeout_s`."""
         wanted, ends = len(self.acknowledged) + count, time.monotonic() + timeout_s
         while len(self.acknowledged) < wanted and time.monotonic() < ends:
             self._stop.wait(0.005)
 
     def longest_gap_ms(self, since: float = 0.0) -> float:
-        """The longest time that any one client was without an acknowledgement, if it ended after `since`.
+        """The longest time for which any one client got no acknowledgement, if it ended after `since`.
 
         `since` is in monotonic seconds.
         """
@@ -71,7 +71,7 @@ class Writers:
         return max((1_000 * outage_s(times, since) for times in by_client.values()), default=0.0)
 
     def outage_ms(self, since: float = 0.0) -> float:
-        """The longest time in which no client was acknowledged, if it ended after `since` (monotonic seconds)."""
+        """The longest time without any acknowledgement, if it ended after `since` (monotonic seconds)."""
         return 1_000 * outage_s(sorted(when for when, _ in self.acknowledged), since)
 
     def _write(self, number: int) -> None:
@@ -92,6 +92,6 @@ class Writers:
 
 
 def outage_s(times_s: Sequence[float], since_s: float = 0.0, until_s: float = float("inf")) -> float:
-    """The longest time between two of these (ascending) that ended after `since_s` and began before `until_s`."""
+    """The longest gap between two of `times_s` (ascending) that ended after `since_s` and began before `until_s`."""
     overlapping = times_s[max(0, bisect_right(times_s, since_s) - 1) : bisect_left(times_s, until_s) + 1]
     return max((after - before for before, after in pairwise(overlapping)), default=0.0)

@@ -1,1 +1,1 @@
-"""Starts and stops the processes of a cluster on this machine."""
+"""Starts, watches and stops the processes of a cluster on this machine."""

@@ -1,4 +1,4 @@
-"""Starts, watches, kills and stops the processes of one cluster on this machine."""
+"""A cluster on this machine: starts, watches, kills and stops its processes."""
 
 import http.client
 import time
@@ -19,26 +19,26 @@ from common.security import keyring
 from scripts.launcher import ports, processes
 from scripts.launcher.parts import Part, PartStatus, Progress
 
-UP_S = 120.0  # for all to be ready; 5 s measured on 2 cores, 60 s with several other clusters beside
-PING_S = 0.25  # for one answer on this machine
-VERIFY_S = 60.0  # for one node to compare and repair its journal
-VERIFIED_AGE_MS = 30_000  # of the newest messages that are compared: no longer in flight
-FREED_S = 1.0  # for the ports of a process that was just killed: its threads end one after the other
+UP_S = 120.0  # timeout of a start; 5 s measured on 2 cores, 60 s beside several other clusters
+PING_S = 0.25  # timeout of a ping on this machine
+VERIFY_S = 60.0  # timeout for one node to compare and repair its journal
+VERIFIED_AGE_MS = 30_000  # minimum age of messages that are compared: younger ones may be in flight
+FREED_S = 1.0  # wait for the ports of a process that was just killed: its threads end one after the other
 
-_SUFFIXES = ("", "-wal", "-shm", ".lock")  # of the files of a journal
+_SUFFIXES = ("", "-wal", "-shm", ".lock")  # of the names of a journal's files
 _STOP_ORDER = ("facade", "logging", "messages", "registry")
 
 _MEMBER_UP = (State.FORMING, State.JOINING, State.READY)
 
 
 class Cluster:
-    """The processes that config.toml names.
+    """The processes of the cluster that config.toml describes.
 
     Args:
         path: the config.toml.
-        engine: instead of `[storage] engine`; a cluster that is up keeps the one that it has.
-        more: parts beside those that the file names.
-        within: the prefix of the command of a part, for example to run it in a network namespace.
+        engine: overrides `[storage] engine`; a running cluster keeps its engine.
+        more: parts in addition to those in the file.
+        within: returns a command prefix for a part, for example to run it in a network namespace.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class Cluster:
         self.transport = PooledTransport(process.keyring_of(self.settings, self._path.parent, keyring.OPERATOR))
 
     def up(self, progress: Progress) -> None:
-        """Start what does not run and return when all is ready.
+        """Start all parts that do not run, and wait until all are ready.
 
         Raises:
-            FatalError: a port is taken, or a process ended or was not ready within UP_S.
+            FatalError: everything runs already, a port is taken, or a process ended or was not ready within UP_S.
         """
         missing = [part for part in self.parts if self._process(part) is None]
         if not missing:
@@ -70,7 +70,7 @@ class Cluster:
         self._start_all(missing, progress)
 
     def start(self, numbers: Iterable[int], progress: Progress) -> None:
-        """Start logging nodes by number, 1 to N; raises FatalError when one runs or does not become ready."""
+        """Start logging nodes by number, 1 to N; raises FatalError if one runs already or does not become ready."""
         parts = self._logging(numbers)
         if running := [part.name for part in parts if self._process(part)]:
             raise FatalError(f"{', '.join(running)} is running already")
@@ -78,10 +78,10 @@ class Cluster:
         self._start_all(parts, progress)
 
     def kill(self, numbers: Iterable[int]) -> list[int]:
-        """SIGKILL logging nodes by number and their members, all at once; the process ids that were killed.
+        """Kill logging nodes and their members with SIGKILL, all at once; returns the process ids.
 
         Raises:
-            FatalError: there is no such node, or it does not run; then nothing is killed.
+            FatalError: a node does not exist or does not run; then nothing is killed.
         """
         victims = []
         for part in self._logging(numbers):
@@ -92,14 +92,14 @@ class Cluster:
         return [victim.pid for victim in victims]
 
     def last_line(self, name: str) -> str:
-        """What the log of a part said last, and where it is."""
+        """The last line of the log of a part, and the path of the log."""
         return self._processes.last_line(name)
 
     def wipe(self, numbers: Iterable[int]) -> list[Path]:
-        """Remove what logging nodes have on disk, of all nodes when no number is given; the files that were removed.
+        """Remove the journals of logging nodes, of all nodes if `numbers` is empty; returns the removed files.
 
         Raises:
-            FatalError: one of them runs, or there is no such node; then nothing is removed.
+            FatalError: a node runs or does not exist; then nothing is removed.
         """
         parts = self._logging(numbers) or [part for part in self.parts if part.name.startswith("logging-")]
         if running := [part.name for part in parts if self._process(part)]:
@@ -111,10 +111,10 @@ class Cluster:
         return found
 
     def verify(self) -> list[Verified]:
-        """Have each logging node that answers compare its journal with those of the others, and repair it.
+        """Let each running logging node compare its journal with those of the others, and repair it.
 
         Raises:
-            FatalError: a node that runs did not answer.
+            FatalError: a running node did not answer.
         """
         until = ids.last_id(ids.now_ms() - VERIFIED_AGE_MS)
         nodes = [part for part in self.parts if part.name.startswith("logging-") and self._process(part)]
@@ -126,12 +126,12 @@ class Cluster:
             raise FatalError(f"a node could not compare its journal: {error}") from error
 
     def status(self) -> list[PartStatus]:
-        """How each part is now."""
+        """The state of each part."""
         return [self._status(part) for part in self.parts]
 
     @contextmanager
     def running(self, progress: Progress) -> Iterator[Self]:
-        """The cluster while the block runs; then every process of it is killed."""
+        """Start the cluster, and kill all its processes at the end of the block."""
         try:
             self.up(progress)
             yield self
@@ -140,15 +140,15 @@ class Cluster:
             self.close()
 
     def end(self) -> None:
-        """SIGKILL everything."""
+        """Kill all processes with SIGKILL."""
         found = [process for name in self._processes.names() if (process := self._processes.find(name))]
         processes.end([one for process in found for one in (process, *process.children())], psutil.Process.kill)
         self._processes.forget()
 
     def down(self) -> None:
-        """Stop everything with SIGTERM, the facade first and the registry last; what hangs is killed."""
-        # One after the other: members that leave together wait for each other for 5 s.
-        names = self._processes.names()  # not those of config.toml, which may have changed meanwhile
+        """Stop all processes with SIGTERM, the facade first and the registry last; kill those that hang."""
+        # One after the other: members that leave at the same time wait 5 s for each other.
+        names = self._processes.names()  # config.toml may have changed since the start
         for name in sorted(names, key=lambda name: _STOP_ORDER.index(name.partition("-")[0])):
             if process := self._processes.find(name):
                 tree = [process, *process.children(recursive=True)]
@@ -158,16 +158,16 @@ class Cluster:
 
     @property
     def folder(self) -> Path:
-        """Where journals and logs are."""
+        """The folder of journals and logs."""
         return self._path.parent / self.settings.storage.directory
 
     def journal(self, number: int) -> Path:
-        """The journal of a logging node, 1 to N."""
+        """The path of the journal of a logging node, 1 to N."""
         (part,) = self._logging([number])
         return self.folder / _journal(part.address)
 
     def close(self) -> None:
-        """Close the sockets of this object; the processes go on."""
+        """Close the sockets of this object; the processes keep running."""
         self.transport.close()
 
     def _all_parts(self) -> Iterable[Part]:
@@ -192,14 +192,14 @@ class Cluster:
         return [by_name[f"logging-{number}"] for number in wanted]
 
     def _start_all(self, parts: Sequence[Part], progress: Progress) -> None:
-        """Start parts that do not run; return when they are ready."""
+        """Start parts that do not run, and wait until they are ready."""
         running = any(part.member and self._process(part) for part in self.parts)
         nodes = [part for part in parts if part.member and not running]
         later = nodes[1:]
         for part in parts:
             if part not in later:
                 self._start(part)
-        if later:  # three members that start together argue for 5 s about who is master
+        if later:  # three members that start together compete for 5 s to be master
             self._wait(nodes[0], lambda status: status.state in _MEMBER_UP, progress, "member is up")
         for part in later:
             self._start(part)
@@ -224,7 +224,7 @@ class Cluster:
             return PartStatus(part, process.pid, "", 0)
         return PartStatus(part, process.pid, status.state, status.members)
 
-    def _wait(self, part: Part, good: Callable[[PartStatus], bool], progress: Progress, told: str) -> None:
+    def _wait(self, part: Part, good: Callable[[PartStatus], bool], progress: Progress, reached: str) -> None:
         began = time.monotonic()
         while not good(status := self._status(part)):
             if status.pid is None:
@@ -232,7 +232,7 @@ class Cluster:
             if time.monotonic() - began > UP_S:
                 raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self.last_line(part.name)}")
             time.sleep(processes.POLL_S)
-        progress(f"{part.name} at {part.address}: {told}")
+        progress(f"{part.name} at {part.address}: {reached}")
 
 
 def _journal(address: str) -> str:

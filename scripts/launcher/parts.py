@@ -1,4 +1,4 @@
-"""The processes that make up a cluster."""
+"""The processes of a cluster, and their state."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Part:
     Attributes:
         name: "registry-1", "messages-1", "logging-1" …, "facade".
         address: host:port at which it listens.
-        arguments: what comes after `python -m`.
+        arguments: the command line after `python -m`.
         member: host:port of the Hazelcast member that it starts, or None.
     """
 
@@ -27,7 +27,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """How a part is now: its process, when it runs, and what it answers to a ping ("" for nothing)."""
+    """The state of a part: its process id (None if it is down), and its reply to a ping ("" if there is none)."""
 
     part: Part
     pid: int | None
@@ -36,5 +36,5 @@ class PartStatus:
 
     @property
     def ready(self) -> bool:
-        """Whether it can serve."""
+        """Whether the part can serve."""
         return self.state == State.READY

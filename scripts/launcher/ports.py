@@ -1,4 +1,4 @@
-"""Free ports, and a configuration of its own for a cluster that must not disturb another one."""
+"""Free ports, and configurations for clusters that must not disturb each other."""
 
 import errno
 import socket
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from common.config import split
 
-_FREE_PORTS = range(10_000, 32_000)  # below those that the kernel gives to outgoing connections
+_FREE_PORTS = range(10_000, 32_000)  # below the ports that the kernel uses for outgoing connections
 
 
 def free_addresses(count: int) -> list[str]:
-    """Loopback addresses on which nothing listens now."""
+    """Loopback addresses on which nothing listens at present."""
     found: list[str] = []
     port = _FREE_PORTS.start + time.time_ns() // 1_000 % len(_FREE_PORTS)
     while len(found) < count:
@@ -23,7 +23,7 @@ def free_addresses(count: int) -> list[str]:
 
 
 def write_config(path: Path, *, nodes: int = 3, registries: int = 1, more: str = "") -> None:
-    """A config.toml with free ports for a cluster of its own, and `more` tables; data goes beside it."""
+    """Write a config.toml for a separate cluster on free ports, with `more` tables; its data goes beside it."""
     messages, facade, *others = free_addresses(2 + 3 * nodes + registries)
     path.write_text(
         f"[service_ips]\nmessages-service = {_toml([messages])}\nlogging-service = {_toml(others[:nodes])}\n"
@@ -39,11 +39,11 @@ def _toml(addresses: Sequence[str]) -> str:
 
 
 def taken(address: str) -> bool:
-    """Whether something listens there."""
+    """True if another socket uses the address."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
         try:
             probe.bind(split(address))
         except OSError as error:
-            return error.errno == errno.EADDRINUSE  # what else is wrong with it, its own process says better
+            return error.errno == errno.EADDRINUSE  # other errors are reported by the process itself
     return False

@@ -1,4 +1,4 @@
-"""The processes of one cluster, remembered between two commands in a file."""
+"""The processes of one cluster, recorded in a file so that later commands find them."""
 
 import contextlib
 import subprocess
@@ -13,21 +13,21 @@ import psutil
 from common.errors import FatalError
 
 ROOT = Path(__file__).parents[2]
-END_S = 25.0  # for SIGTERM: a node drains for at most 5 s and its member leaves within 15 s
-CLOCK_STEP_S = 5.0  # that the system's clock, from which it tells when a process began, may have been set by
-COMMAND_S = 10.0  # for one command of the system
-POLL_S = 0.03  # between two looks
+END_S = 25.0  # wait after a signal: a node drains for at most 5 s, and its member leaves within 15 s
+CLOCK_STEP_S = 5.0  # tolerated difference of a start time, which the system computes from a clock that may be set
+COMMAND_S = 10.0  # timeout of a system command
+POLL_S = 0.03  # between two checks of a process
 
 
 class _Started(msgspec.Struct, frozen=True):
-    """A process that was started here; by `created` a number that was used again is not taken for it."""
+    """A process that was started here; `created` distinguishes it from a later process with the same pid."""
 
     pid: int
     created: float
 
 
 class _Record(msgspec.Struct, frozen=True):
-    """The file: the engine of the cluster, and its processes by name."""
+    """The content of the file: the engine of the cluster, and its processes by name."""
 
     engine: str
     started: dict[str, _Started]
@@ -37,18 +37,18 @@ class Processes:
     """Starts processes and finds them again.
 
     Args:
-        directory: where the record and the logs are.
+        directory: the folder of the file and the logs.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._file = directory / "processes.json"
-        self._children: dict[str, subprocess.Popen[bytes]] = {}  # those that this object started last, to be reaped
+        self._children: dict[str, subprocess.Popen[bytes]] = {}  # started by this object; they have to be reaped
 
     def start(self, name: str, arguments: Sequence[str], *, engine: str, within: Sequence[str] = ()) -> None:
-        """Start `python -m arguments` in the background, with a log of its own; it outlives this process.
+        """Start `python -m arguments` in the background, with its own log; it outlives this process.
 
-        `within` is a command that runs another one in its own place, on another host or with other rights.
+        `within` is a command prefix that runs the process elsewhere, for example on another host or as another user.
         """
         path = self.log_path(name)
         try:
@@ -73,32 +73,32 @@ class Processes:
         draft.replace(self._file)
 
     def find(self, name: str) -> psutil.Process | None:
-        """The process that was started under a name, while it runs."""
+        """The process that was started under a name; None if it does not run."""
         record = self._record()
         started = record.started.get(name) if record else None
         return _running(started) if started else None
 
     def engine(self) -> str | None:
-        """The engine of the cluster, when any process of it runs."""
+        """The engine of the cluster; None if none of its processes runs."""
         record = self._record()
         return record.engine if record and any(map(_running, record.started.values())) else None
 
     def names(self) -> list[str]:
-        """All that were started and run now, in the order in which they were started."""
+        """The names of the processes that run, in the order in which they were started."""
         record = self._record()
         return [name for name, started in record.started.items() if _running(started)] if record else []
 
     def forget(self) -> None:
-        """Remove the record, when all have ended."""
+        """Remove the file; call it when all processes have ended."""
         self._reap()
         self._file.unlink(missing_ok=True)
 
     def log_path(self, name: str) -> Path:
-        """Where the log of a process is."""
+        """The path of the log of a process."""
         return self._directory / "logs" / f"{name}.log"
 
     def last_line(self, name: str) -> str:
-        """What its log said last, and where it is; if it has ended, with which status (of a signal: its negative)."""
+        """The last line and path of a log, and the exit status if the process ended (negative: of a signal)."""
         path = self.log_path(name)
         lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
         status = self._children[name].poll() if name in self._children else None
@@ -119,7 +119,7 @@ class Processes:
 
 
 def end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], None]) -> None:
-    """Signal all of them at once, then wait until they are gone, for at most END_S."""
+    """Signal all processes with `how`, then wait until they are gone, at most END_S."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             how(process)
@@ -129,10 +129,10 @@ def end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], Non
 
 
 def run_command(*command: str, text: str = "") -> None:
-    """Run a command of the system with `text` as its input.
+    """Run a system command with `text` as its input.
 
     Raises:
-        FatalError: it is not installed, fails, or takes over COMMAND_S.
+        FatalError: the command is not installed, fails, or takes more than COMMAND_S.
     """
     try:
         subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=COMMAND_S)
@@ -145,9 +145,9 @@ def run_command(*command: str, text: str = "") -> None:
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether it has ended; one that nobody has waited for yet has, too, if only its first thread is left.
+    """True if a process has ended; a zombie counts as ended only if no other thread of it is left.
 
-    While others end, the first is a zombie already, but nobody can wait for it, and its ports are still taken.
+    While other threads end, the first one is a zombie already, but it cannot be reaped and its ports are still taken.
     """
     try:
         return not process.is_running() or (process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1)

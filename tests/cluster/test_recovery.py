@@ -112,7 +112,7 @@ def test_everything_is_exported_and_imported_into_another_cluster(
     assert 1_200 <= len(exported.stdout.splitlines())
     assert {"id", "time", "msg"} == set(json.loads(exported.stdout.splitlines()[0]))
     assert f"imported {len(exported.stdout.splitlines())} messages\n" == imported.stderr
-    assert (1, "import: line 1 is no message: Expected `str`, got `int` - at `$.id`\n") == (
+    assert (1, "import: line 1 is not a message: Expected `str`, got `int` - at `$.id`\n") == (
         wrong.returncode,
         wrong.stderr,
     )

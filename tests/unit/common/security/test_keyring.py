@@ -193,9 +193,9 @@ def test_one_key_is_made_replaced_and_removed(tmp_path: Path) -> None:
     assert before != public.read_text()
     assert 0 == run("remove", OPERATOR, config=config)[0]
     assert not public.exists()
-    assert "is not known" in run("remove", OPERATOR, config=config)[1]
+    assert "there is no public key of" in run("remove", OPERATOR, config=config)[1]
     assert "host:port" in run("make", "../../etc/x", config=config)[1]
-    assert "0.0.0.0:5002 is nobody's name" in run("make", "0.0.0.0:5002", config=config)[1]
+    assert "0.0.0.0:5002 names no single process" in run("make", "0.0.0.0:5002", config=config)[1]
 
 
 def test_a_secret_key_that_is_not_here_is_told(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_secret_key_that_is_not_here_is_told(tmp_path: Path) -> None:
     assert 0 == run("make", HERE, config=tmp_path / "config.toml")[0]
     (tmp_path / "keys" / f"{HERE}.key").unlink()
 
-    assert ".pub and no .key: that belongs on its host" in run("make", HERE, config=tmp_path / "config.toml")[1]
+    assert ".pub and no .key (it belongs only on its own host)" in run("make", HERE, config=tmp_path / "config.toml")[1]
 
 
 def test_keys_that_cannot_be_written_are_told(tmp_path: Path) -> None:

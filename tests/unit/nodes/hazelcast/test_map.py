@@ -1,4 +1,4 @@
-"""Tests of nodes.hazelcast.map: a map that the test controls, and a real member."""
+"""Tests of nodes.hazelcast.map, on a map that the test controls and on a real member."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ LARGE = "x" * 60 * 1_024
 
 
 class Twin:
-    """A map that keeps what is put, fails, or hangs."""
+    """A map that keeps the messages that are put, fails, or hangs."""
 
     def __init__(self) -> None:
         self.puts: list[dict[str, str]] = []
@@ -51,7 +51,7 @@ class Twin:
         self.error: Exception | None = None
 
     def send(self, _map: object, texts: Mapping[Text, Text]) -> "asyncio.Future[None]":
-        """See putting.send."""
+        """See put_all.send."""
         self.sent += 1
 
         async def put() -> None:
@@ -63,30 +63,30 @@ class Twin:
         return asyncio.ensure_future(put())
 
     async def size(self) -> int:
-        """See hazelcast's Map."""
+        """See hazelcast.asyncio.Map."""
         await self.answers.wait()
         return sum(map(len, self.puts))
 
 
 def projected(twin: Twin, *, observed: Callable[[float], object] = lambda _seconds: None) -> Projection:
-    """A projection that fills the twin."""
+    """A projection that puts into the twin."""
     messages = cast("Map[Text, Text]", twin)
     return Projection(cast(HazelcastClient, None), messages, asyncio.Event(), observed, twin.send)
 
 
 async def put(projection: Projection, entries: Sequence[Entry]) -> None:
-    """Put messages, and wait as a node does."""
+    """Put messages, and wait for that like a node."""
     if answer := projection.send(entries):
         await asyncio.wait([answer])
 
 
 def new(*texts: str) -> list[Entry]:
-    """Messages of now."""
+    """Messages with new ids."""
     return [Entry(ids.new_id(), text) for text in texts]
 
 
-def test_messages_are_put_as_they_are() -> None:
-    """The id is the key and the text the value; how long that took is observed."""
+def test_messages_are_put_unchanged() -> None:
+    """The id is the key and the text the value; the duration is observed."""
 
     async def run() -> None:
         twin, observed = Twin(), list[float]()
@@ -98,8 +98,8 @@ def test_messages_are_put_as_they_are() -> None:
     asyncio.run(run())
 
 
-def test_a_put_that_nobody_waits_for_is_on_its_way_and_counted() -> None:
-    """It is sent before the append is replicated, and judged also when the append is given up meanwhile."""
+def test_a_put_that_nobody_awaits_is_sent_and_counted() -> None:
+    """A put is sent before `send` returns, and its result is counted even if the append was abandoned."""
 
     async def run() -> None:
         twin, observed = Twin(), list[float]()
@@ -118,7 +118,7 @@ def test_a_put_that_nobody_waits_for_is_on_its_way_and_counted() -> None:
 
 
 def test_recent_messages_are_put_again_in_chunks() -> None:
-    """A member has to hold what is on its way, beside what it evicts: at most a mebibyte comes at once."""
+    """A repair puts at most about a mebibyte at once, because a member must hold puts in flight."""
 
     async def run() -> None:
         twin, entries = Twin(), new(*[LARGE] * 160)
@@ -135,8 +135,8 @@ def test_recent_messages_are_put_again_in_chunks() -> None:
     asyncio.run(run())
 
 
-def test_what_is_old_when_it_comes_stays_out_of_the_map() -> None:
-    """An import of a million messages would push the recent ones out."""
+def test_old_messages_are_not_put() -> None:
+    """An import of a million old messages would otherwise evict the recent ones."""
 
     async def run() -> None:
         twin = Twin()
@@ -150,8 +150,8 @@ def test_what_is_old_when_it_comes_stays_out_of_the_map() -> None:
     asyncio.run(run())
 
 
-def test_a_map_that_hangs_is_waited_for_once(logged: list[EventDict]) -> None:
-    """For PUT_S; what comes after that does not wait at all, and all that the map lacks is counted."""
+def test_a_map_that_hangs_delays_only_the_first_put(logged: list[EventDict]) -> None:
+    """The first put waits PUT_S, later ones do not wait; all messages that the map lacks are counted."""
 
     async def run() -> None:
         twin = Twin()
@@ -172,8 +172,8 @@ def test_a_map_that_hangs_is_waited_for_once(logged: list[EventDict]) -> None:
     assert ["the map did not take messages in time"] == [line["event"] for line in logged]
 
 
-def test_a_map_that_fails_is_no_failure_of_the_append() -> None:
-    """Whatever the client raises: the journals have the message."""
+def test_a_map_that_fails_does_not_fail_the_append() -> None:
+    """Any error of the client only counts as missed: the journals have the message."""
 
     async def run() -> None:
         for error in (TargetDisconnectedError("gone"), OSError("broken"), ExceptionGroup("x", [OSError("broken")])):
@@ -187,15 +187,15 @@ def test_a_map_that_fails_is_no_failure_of_the_append() -> None:
 
 
 class Offline:
-    """A map whose client has reached no member."""
+    """A map whose client has not reached a member."""
 
     @property
     def _partition_service(self) -> object:
         raise ClientOfflineError
 
 
-def test_a_client_that_refuses_at_once_is_no_failure_of_the_append() -> None:
-    """It knows no partition before it has reached a member."""
+def test_a_client_that_refuses_at_once_does_not_fail_the_append() -> None:
+    """A client has no partition table before it has reached a member."""
 
     async def run() -> None:
         projection = projected(Twin())
@@ -207,8 +207,8 @@ def test_a_client_that_refuses_at_once_is_no_failure_of_the_append() -> None:
     asyncio.run(run())
 
 
-def test_the_puts_that_are_under_way_are_limited() -> None:
-    """Each may hold a mebibyte; the rest is left to the next repair."""
+def test_puts_in_flight_are_limited() -> None:
+    """At most PUTS are in flight; other messages are left to the next repair."""
 
     async def run() -> None:
         twin = Twin()
@@ -227,7 +227,7 @@ def test_the_puts_that_are_under_way_are_limited() -> None:
 def test_abandoned_calls_are_quiet_and_defects_are_not(
     logged: list[EventDict], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the client's own tasks raise costs one line of debug; anything else is reported as ever."""
+    """Errors of the client's own tasks are logged at level debug; all others are reported as usual."""
     loop = asyncio.new_event_loop()
     with caplog.at_level(logging.ERROR):
         quiet_abandoned_calls(loop, {"message": "never retrieved", "exception": TargetDisconnectedError("gone")})
@@ -238,8 +238,8 @@ def test_abandoned_calls_are_quiet_and_defects_are_not(
     assert "a defect" in caplog.text
 
 
-def test_no_cluster_is_one_sentence() -> None:
-    """A client without any member gives up within its limit, and says whom it asked."""
+def test_an_unreachable_cluster_is_named() -> None:
+    """`connect` gives up after its timeout, and the error names cluster and addresses."""
 
     async def run() -> None:
         async with asyncio.timeout(20):
@@ -249,18 +249,18 @@ def test_no_cluster_is_one_sentence() -> None:
         asyncio.run(run())
 
 
-# With a real member
+# Tests with a real member
 
 
 class Alone:
-    """A member that runs alone, and the loop in which it was started."""
+    """A single member, and the loop in which it was started."""
 
     def __init__(self, runner: asyncio.Runner, address: str) -> None:
         self.runner = runner
         self.address = address
 
     def on(self, steps: Callable[[Projection, "Map[Any, Any]"], Awaitable[None]]) -> None:
-        """Take the steps with a projection, and with the map as another client sees it that reads text alone."""
+        """Run the steps with a projection, and with the map of another client that reads only text."""
 
         async def run() -> None:
             projection = await Projection.connect(CLUSTER, [self.address])
@@ -273,7 +273,7 @@ class Alone:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[HazelcastClient]:
-        """A client without any of our code."""
+        """A plain Hazelcast client, without our restrictions."""
         made = await HazelcastClient.create_and_start(cluster_name=CLUSTER, cluster_members=[self.address])
         try:
             yield made
@@ -289,7 +289,7 @@ class Alone:
 
 @pytest.fixture(scope="module")
 def alone(runtime: JavaRuntime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
-    """A member that the tests of this module share."""
+    """A member that is shared by the tests of this module."""
     (address,) = free_addresses(1)
     stack = AsyncExitStack()
 
@@ -316,25 +316,25 @@ def alone(runtime: JavaRuntime, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 async def filled(projection: Projection, other: "Map[Any, Any]", entries: Sequence[Entry]) -> None:
-    """Return when the map has these messages, which are the recent ones."""
+    """Repair the map until it has these messages."""
 
     async def recent() -> AsyncIterator[Entry]:
         for entry in reversed(entries):
             yield entry
 
-    async def there() -> bool:
+    async def has_entries() -> bool:
         try:
             return dict(entries) == await other.get_all([key_of(entry.id) for entry in entries])
         except HazelcastSerializationError:
             return False
 
     async with projection.kept(lambda: True, recent):
-        await becomes(True, there, timeout_s=20.0)
+        await becomes(True, has_entries, timeout_s=20.0)
 
 
 @pytest.mark.cluster
-def test_any_hazelcast_client_reads_the_map_as_it_stands(alone: Alone) -> None:
-    """Key and value are plain text, to a client without any of our code, which asks for ranges of ids."""
+def test_any_hazelcast_client_reads_the_map(alone: Alone) -> None:
+    """Key and value are plain text to any client, which may query ranges of ids."""
 
     async def steps(projection: Projection, other: "Map[Any, Any]") -> None:
         entries = new("plain", 'text "é" \n\x00 😀')
@@ -351,20 +351,20 @@ def test_any_hazelcast_client_reads_the_map_as_it_stands(alone: Alone) -> None:
 
 
 class Attack:
-    """Unpickled, it makes a folder: it might run anything."""
+    """An object that makes a folder when it is unpickled; it could run any code."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        """What pickle calls."""
+        """The call that pickle makes."""
         return os.mkdir, (str(self.folder),)
 
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("nested", [False, True])
-def test_what_an_attacker_puts_into_the_map_is_never_run(alone: Alone, tmp_path: Path, *, nested: bool) -> None:
-    """An object under the id of a message, also within a list: puts go on, and nothing is unpickled by a node."""
+def test_objects_in_the_map_are_never_unpickled(alone: Alone, tmp_path: Path, *, nested: bool) -> None:
+    """A node does not unpickle an object under the id of a message, or within a list; puts still work."""
     folder = tmp_path / "pwned"
     value = [Attack(folder)] if nested else Attack(folder)
 
@@ -383,7 +383,7 @@ def test_what_an_attacker_puts_into_the_map_is_never_run(alone: Alone, tmp_path:
             assert "b" == await other.get(key_of(second.id))
             assert await other.get(key_of(ids.new_id())) is None
             assert not folder.exists()
-            await attacked.get(key_of(first.id))  # a client that does not defend itself runs it
+            await attacked.get(key_of(first.id))  # an unrestricted client unpickles it
             assert folder.exists()
             await attacked.delete(key_of(first.id))
 
@@ -391,8 +391,8 @@ def test_what_an_attacker_puts_into_the_map_is_never_run(alone: Alone, tmp_path:
 
 
 @pytest.mark.cluster
-def test_a_member_that_hangs_delays_nobody_and_gets_everything_later(alone: Alone) -> None:
-    """A put takes PUT_S, the next ones nothing; when the member goes on, the recent messages are put again."""
+def test_a_member_that_hangs_is_repaired_later(alone: Alone) -> None:
+    """One put waits PUT_S, later ones do not; when the member resumes, the recent messages are put again."""
 
     async def steps(projection: Projection, other: "Map[Any, Any]") -> None:
         loop = asyncio.get_running_loop()
@@ -418,7 +418,7 @@ def test_a_member_that_hangs_delays_nobody_and_gets_everything_later(alone: Alon
 
 @pytest.mark.cluster
 def test_many_large_messages_reach_the_map(alone: Alone) -> None:
-    """10 MB, in chunks; the member stays."""
+    """A repair puts 10 MB in chunks, and the member survives."""
 
     async def steps(projection: Projection, other: "Map[Any, Any]") -> None:
         entries = new(*[LARGE] * 160)
@@ -430,8 +430,8 @@ def test_many_large_messages_reach_the_map(alone: Alone) -> None:
 
 
 @pytest.mark.cluster
-def test_only_the_one_that_repairs_puts_messages_again(alone: Alone) -> None:
-    """The others would do the same work again."""
+def test_only_the_replica_that_repairs_puts_messages_again(alone: Alone) -> None:
+    """A replica for which `repairs` is False puts nothing."""
 
     async def steps(projection: Projection, other: "Map[Any, Any]") -> None:
         asked = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Tests of nodes.hazelcast.text: the bytes and the hash are those of the client itself."""
+"""Tests of nodes.hazelcast.text: bytes and hash are equal to those of the client."""
 
 import pytest
 from hazelcast.config import Config
@@ -13,7 +13,7 @@ CLIENT = SerializationServiceV1(Config())
 
 @pytest.mark.parametrize("text", ["", "a", "ab", "abc", "abcd", "é\U0001f600\x00", "x" * 65_536])
 def test_text_is_serialized_as_by_the_client(text: str) -> None:
-    """The lengths are those around a block of the hash, and the longest text."""
+    """Texts of lengths around a block of the hash, and the longest text, have equal bytes and hash."""
     made, expected = Text(text), CLIENT.to_data(text)
     assert made.buffer == bytes(expected.buffer)
     assert made.get_partition_hash() == expected.get_partition_hash()
@@ -21,31 +21,31 @@ def test_text_is_serialized_as_by_the_client(text: str) -> None:
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_text_is_serialized_as_by_the_client(text: str) -> None:
-    """A key goes to the partition in which other clients look for it."""
+    """Equal bytes and hash mean that other clients find the key in its partition."""
     made, expected = Text(text), CLIENT.to_data(text)
     assert (made.buffer, made.get_partition_hash()) == (bytes(expected.buffer), expected.get_partition_hash())
     assert str(made) == text
 
 
 class Partitioned(str):
-    """A key as other clients make one that goes to the partition of something else."""
+    """A key with a partition key, as other clients define one."""
 
     __slots__ = ()
 
     def get_partition_key(self) -> str:
-        """What the client asks for."""
+        """The partition key; the client calls this method."""
         return self[:3]
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=3))
 def test_a_key_goes_to_the_partition_of_its_partition_key(text: str) -> None:
-    """As by the client."""
+    """Bytes and hash are equal to those of the client."""
     made, expected = Text(text, text[:3]), CLIENT.to_data(Partitioned(text))
     assert (made.buffer, made.get_partition_hash()) == (bytes(expected.buffer), expected.get_partition_hash())
     assert str(made) == text
 
 
 def test_equal_texts_are_one_key() -> None:
-    """As in the dictionary that the client takes."""
+    """Equal texts are one key of the dictionary that is passed to the client."""
     assert {Text("a"): 1, Text("a"): 2, Text("b"): 3} == {Text("b"): 3, Text("a"): 2}
     assert Text("a") != "a"

@@ -1,4 +1,4 @@
-"""The contract of a journal, on the SQLite file and on its twin in memory."""
+"""The contract suite of a journal, run on the SQLite journal and on its in-memory twin."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ TEXT = 'text "é" \n\x00 😀'
 
 @pytest.fixture(params=["memory", "sqlite"])
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    """Opens a journal, each time the same one."""
+    """A function that opens a journal, the same one each time."""
     tables = MemoryTables()
     numbers = itertools.count(101)
 
@@ -46,23 +46,23 @@ def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
 
 
 def made_id(hour: int, number: int = 0) -> str:
-    """The id of a message of an hour, in the order of the numbers."""
+    """The id of a message in an hour; ids are ordered by `number`."""
     return f"{first_id(hour * HOUR_MS + number)[:13]}-7000-8000-{number:012x}"
 
 
 def entries_of(numbers: Sequence[int], *, hour: int = 5, text: str = TEXT) -> list[Entry]:
-    """Messages of an hour in the order of their numbers."""
+    """Messages in an hour, in the order of `numbers`."""
     return [Entry(made_id(hour, number), f"{number} {text}") for number in numbers]
 
 
 def ranged(origin: int, entries: Sequence[Entry], *, after: int = 0, key: str | None = None) -> Range:
-    """The entries as records of an origin, numbered from `after` on."""
+    """The entries as records of an origin, numbered from `after` + 1."""
     records = tuple(Record(number, *entry, key) for number, entry in enumerate(entries, after + 1))
     return Range(origin, after, after + len(records), records)
 
 
-def on(opening: Opening, steps: Callable[[Journal], Awaitable[None]]) -> None:
-    """Take the steps on an open journal."""
+def run_on(opening: Opening, steps: Callable[[Journal], Awaitable[None]]) -> None:
+    """Open a journal and run the steps on it."""
 
     async def run() -> None:
         with opening() as journal:
@@ -72,7 +72,7 @@ def on(opening: Opening, steps: Callable[[Journal], Awaitable[None]]) -> None:
 
 
 def test_messages_are_read_in_id_order(opening: Opening) -> None:
-    """Whatever the order in which they were committed; texts are whole; both bounds are left out."""
+    """Reads return messages in id order, whatever the commit order; texts are unchanged; both bounds are exclusive."""
 
     async def steps(journal: Journal) -> None:
         entries = entries_of(range(50))
@@ -83,11 +83,11 @@ def test_messages_are_read_in_id_order(opening: Opening) -> None:
         assert entries[:-4:-1] == await journal.read("", 3, newest_first=True)
         assert [] == await journal.read(entries[-1].id, 100)
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
 def test_a_range_with_an_end_is_read(opening: Opening) -> None:
-    """What another node repairs with: above one id, up to another one, which is included."""
+    """`between` returns messages above one id, up to and including another one, at most a page."""
 
     async def steps(journal: Journal) -> None:
         entries = entries_of(range(1_005))
@@ -95,11 +95,11 @@ def test_a_range_with_an_end_is_read(opening: Opening) -> None:
         assert entries[3:8] == await journal.between(entries[2].id, entries[7].id)
         assert entries[:1_000] == await journal.between("", entries[-1].id)
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
 def test_records_are_loaded_by_origin_and_number(opening: Opening) -> None:
-    """Each origin has its numbers, and an unknown one has nothing."""
+    """`load` returns the records of one origin by sequence; an unknown origin has none."""
 
     async def steps(journal: Journal) -> None:
         one, two = ranged(ONE, entries_of(range(5)), key="k"), ranged(TWO, entries_of(range(5, 8)))
@@ -109,11 +109,11 @@ def test_records_are_loaded_by_origin_and_number(opening: Opening) -> None:
         assert Range(ONE, 2, 4, one.records[2:4]) == await journal.load(ONE, 2, 4)
         assert Range(13, 0, 4, ()) == await journal.load(13, 0, 4)
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
 def test_a_load_is_cut_at_1000_records(opening: Opening) -> None:
-    """The range ends with its last record; the next one goes on from there to the end that was asked for."""
+    """The range ends at its last record; the next load continues there."""
 
     async def steps(journal: Journal) -> None:
         whole = ranged(ONE, entries_of(range(1_500)))
@@ -121,22 +121,22 @@ def test_a_load_is_cut_at_1000_records(opening: Opening) -> None:
         assert Range(ONE, 0, 1_000, whole.records[:1_000]) == await journal.load(ONE, 0, 1_500)
         assert Range(ONE, 1_000, 1_500, whole.records[1_000:]) == await journal.load(ONE, 1_000, 1_500)
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
 def test_a_load_is_cut_by_bytes(opening: Opening) -> None:
-    """A page of long texts fits into a frame."""
+    """A load of long texts is cut short, so that it fits into a frame."""
 
     async def steps(journal: Journal) -> None:
         whole = ranged(ONE, entries_of(range(20), text="é" * 30_000))
         await journal.commit([whole], None)
         assert Range(ONE, 0, 8, whole.records[:8]) == await journal.load(ONE, 0, 20)
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
-def test_a_message_that_came_twice_is_stored_once(opening: Opening) -> None:
-    """Its record is an alias: both origins are complete, with the text that came first."""
+def test_a_message_of_two_origins_is_stored_once(opening: Opening) -> None:
+    """The second record becomes an alias; both origins are complete, with the text that was stored first."""
 
     async def steps(journal: Journal) -> None:
         entries = entries_of(range(4))
@@ -147,11 +147,11 @@ def test_a_message_that_came_twice_is_stored_once(opening: Opening) -> None:
         assert ranged(TWO, [*entries[1:3], others[-1]]) == await journal.load(TWO, 0, 3)
         assert 5 == (await journal.size()).messages
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
-def test_a_message_may_come_twice_in_one_commit(opening: Opening) -> None:
-    """Two peers send the same message at once."""
+def test_a_message_may_be_twice_in_one_commit(opening: Opening) -> None:
+    """Two peers may send the same message at the same time."""
 
     async def steps(journal: Journal) -> None:
         one, two = ranged(ONE, entries_of([1, 2])), ranged(TWO, entries_of([2, 3]))
@@ -159,11 +159,11 @@ def test_a_message_may_come_twice_in_one_commit(opening: Opening) -> None:
         assert entries_of([1, 2, 3]) == await journal.read("", 10)
         assert [one, two] == [await journal.load(ONE, 0, 2), await journal.load(TWO, 0, 2)]
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
 def test_a_commit_that_is_repeated_changes_nothing(opening: Opening) -> None:
-    """Records up to the vector are there already."""
+    """Records up to the version vector are ignored."""
 
     async def steps(journal: Journal) -> None:
         whole = ranged(ONE, entries_of(range(4)))
@@ -172,11 +172,11 @@ def test_a_commit_that_is_repeated_changes_nothing(opening: Opening) -> None:
         assert entries_of(range(5)) == await journal.read("", 10)
         assert ranged(ONE, entries_of(range(5))) == await journal.load(ONE, 0, 5)
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
-def test_what_was_committed_is_there_when_it_is_opened_again(opening: Opening) -> None:
-    """The vector, the in-sync set and a new incarnation are handed to the core."""
+def test_committed_data_is_restored_when_the_journal_is_opened_again(opening: Opening) -> None:
+    """`opened` has the version vector, the in-sync set and a new incarnation."""
 
     async def first(journal: Journal) -> None:
         assert Opened(101, {}, None) == journal.opened
@@ -193,11 +193,11 @@ def test_what_was_committed_is_there_when_it_is_opened_again(opening: Opening) -
         assert entries_of(range(4)) == await journal.read("", 10)
 
     for steps in (first, second, third):
-        on(opening, steps)
+        run_on(opening, steps)
 
 
-def test_an_idempotency_key_belongs_to_the_message_that_came_first(opening: Opening) -> None:
-    """With a digest of its text; the key goes on to other nodes with its record."""
+def test_an_idempotency_key_belongs_to_the_first_message(opening: Opening) -> None:
+    """The claim has the digest of the first text; `load` returns the key with its record."""
 
     async def steps(journal: Journal) -> None:
         now, other = (Entry(last_id(4_102_444_800_000 + number), str(number)) for number in range(2))
@@ -207,7 +207,7 @@ def test_an_idempotency_key_belongs_to_the_message_that_came_first(opening: Open
         assert await journal.find_key("another") is None
         assert ["key"] == [record.key for record in (await journal.load(ONE, 0, 1)).records]
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations([(1, 1), (2, 2), (1, 3)])))
@@ -215,30 +215,30 @@ def test_an_idempotency_key_belongs_to_the_message_that_came_first(opening: Open
 def test_of_two_messages_with_one_key_the_higher_term_stays(
     opening: Opening, order: list[tuple[int, int]], *, at_once: bool
 ) -> None:
-    """Whatever the order in which (message, term) come, journals end with the same; a repair brings nothing back."""
+    """The result does not depend on the order of (message, term); a repair does not restore the removed message."""
 
     async def steps(journal: Journal) -> None:
-        lost, stays = (Entry(last_id(4_102_444_800_000 + number), "text") for number in (1, 2))
+        removed, kept = (Entry(last_id(4_102_444_800_000 + number), "text") for number in (1, 2))
         ranges = [
-            Range(origin, 0, 1, (Record(1, *(stays if number == 1 else lost), "key", term),))
+            Range(origin, 0, 1, (Record(1, *(kept if number == 1 else removed), "key", term),))
             for origin, (number, term) in enumerate(order, 21)
         ]
         for group in [ranges] if at_once else [[one] for one in ranges]:
             await journal.commit(group, None)
-        assert [stays] == await journal.read("", 10)
-        assert 0 == await journal.repair([lost, stays])
-        assert Claim(stays.id, digest("text"), 3) == await journal.find_key("key")
+        assert [kept] == await journal.read("", 10)
+        assert 0 == await journal.repair([removed, kept])
+        assert Claim(kept.id, digest("text"), 3) == await journal.find_key("key")
         assert 1 == (await journal.size()).messages
         assert [1] == [hour.messages for hour in (await journal.hours(0, last_id(4_200_000_000_000))).values()]
         found = {(await journal.load(origin, 0, 1)).records for origin in (21, 22, 23)}
         assert ranges[order.index((1, 3))].records in found
         assert ranges[order.index((2, 2))].records not in found
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
-def test_two_messages_with_one_key_and_other_texts_stay(opening: Opening) -> None:
-    """Nobody may lose a text: the key belongs to the first one."""
+def test_two_messages_with_one_key_and_different_texts_both_stay(opening: Opening) -> None:
+    """No text may be lost; the key belongs to the first message."""
 
     async def steps(journal: Journal) -> None:
         one, two = (Entry(last_id(4_102_444_800_000 + number), str(number)) for number in range(2))
@@ -247,11 +247,11 @@ def test_two_messages_with_one_key_and_other_texts_stay(opening: Opening) -> Non
         assert [one, two] == await journal.read("", 10)
         assert Claim(one.id, digest("0"), ONE) == await journal.find_key("key")
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
-def test_arrivals_are_in_the_order_in_which_they_came(opening: Opening) -> None:
-    """With the node that accepted each, which the in-sync set names."""
+def test_arrivals_are_in_the_order_of_their_commits(opening: Opening) -> None:
+    """Each arrival has the address of the node that accepted it, from the in-sync set."""
 
     async def steps(journal: Journal) -> None:
         assert 0 == journal.last_arrival()
@@ -264,26 +264,26 @@ def test_arrivals_are_in_the_order_in_which_they_came(opening: Opening) -> None:
         assert found[1:3] == await journal.arrivals(1, 3)
         assert [] == await journal.arrivals(4, 9)
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
 def test_a_page_of_arrivals_has_a_limit(opening: Opening) -> None:
-    """A follower that is far behind gets 1,000 at a time."""
+    """A call returns at most 1,000 arrivals."""
 
     async def steps(journal: Journal) -> None:
         await journal.commit([ranged(ONE, entries_of(range(1_100)))], None)
         assert list(range(1, 1_001)) == [one.number for one in await journal.arrivals(0, 1_100)]
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
 def sums(hour: int, entries: Sequence[Entry]) -> dict[int, HourDigest]:
-    """What `hours` says of an hour with these entries."""
+    """The result of `hours` for an hour with these entries."""
     return {hour: HourDigest(hour, len(entries), sum(checksum(*entry) for entry in entries))} if entries else {}
 
 
 def test_hours_are_counted_with_their_checksums(opening: Opening) -> None:
-    """From an hour on, and up to an id within the last one."""
+    """`hours` starts at an hour, and ends at an id within the last hour."""
 
     async def steps(journal: Journal) -> None:
         five, six = entries_of(range(40), hour=5), entries_of(range(30), hour=6)
@@ -294,11 +294,11 @@ def test_hours_are_counted_with_their_checksums(opening: Opening) -> None:
         assert sums(5, five[:40]) == await journal.hours(0, last_id(6 * HOUR_MS - 1))
         assert {} == await journal.hours(7, made_id(9))
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
-def test_what_another_journal_has_is_stored(opening: Opening) -> None:
-    """Only what is lacking is counted, it belongs to no origin, and its own record is an alias later."""
+def test_a_repair_stores_missing_messages(opening: Opening) -> None:
+    """A repair counts only messages that were missing; a record that arrives later becomes an alias."""
 
     async def steps(journal: Journal) -> None:
         one = ranged(ONE, entries_of(range(4)), key="key")
@@ -310,11 +310,11 @@ def test_what_another_journal_has_is_stored(opening: Opening) -> None:
         assert entries_of(range(4)) == await journal.read("", 10)
         assert one == await journal.load(ONE, 0, 4)
 
-    on(opening, steps)
+    run_on(opening, steps)
 
 
-def test_what_expires_is_gone_for_good(opening: Opening) -> None:
-    """It is nowhere, its numbers are skipped, and neither a record nor a repair brings it back."""
+def test_expired_messages_are_removed_permanently(opening: Opening) -> None:
+    """No method returns an expired message, and neither a commit nor a repair restores it."""
 
     async def steps(journal: Journal) -> None:
         old, new = entries_of(range(1_500)), entries_of([1, 2], hour=6)
@@ -333,15 +333,15 @@ def test_what_expires_is_gone_for_good(opening: Opening) -> None:
         assert {ONE: 1_502, TWO: 5} == journal.opened.vector
         await journal.expire(made_id(7))
         await journal.commit([ranged(TWO, [*entries_of([1]), *entries_of([3], hour=8)], after=5)], None)
-        (arrival,) = await journal.arrivals(0, 2_000)  # numbers may be left out, and are never used again
+        (arrival,) = await journal.arrivals(0, 2_000)  # numbers may be missing, and are never reused
         assert 1_502 < arrival.number == journal.last_arrival()
 
-    on(opening, steps)
-    on(opening, again)
+    run_on(opening, steps)
+    run_on(opening, again)
 
 
 def test_hours_that_retention_has_reached_are_left_out(opening: Opening) -> None:
-    """Another journal may have removed more of such an hour, or less."""
+    """Other journals may have removed a different part of such an hour."""
 
     async def steps(journal: Journal) -> None:
         five, six = entries_of(range(4), hour=5), entries_of(range(3), hour=6)
@@ -350,4 +350,4 @@ def test_hours_that_retention_has_reached_are_left_out(opening: Opening) -> None
         assert sums(6, six) == await journal.hours(0, made_id(9))
         assert five[2:] + six == await journal.read("", 10)
 
-    on(opening, steps)
+    run_on(opening, steps)

@@ -1,4 +1,4 @@
-"""Tests of the SQLite journal beyond the contract: whose the file is, and what a disk may do."""
+"""Tests of the SQLite journal beyond the contract suite: owner of the file, disk errors, format 1."""
 
 import asyncio
 import os
@@ -29,9 +29,9 @@ from nodes.storage.sqlite import SqliteJournal, open_journal
 from scripts.launcher.processes import ROOT
 
 ONE = 11  # an incarnation
-FIXTURE = Path(__file__).with_name("journal-format-1.sqlite")  # 20 messages, 5 of them with keys, of version 1
+FIXTURE = Path(__file__).with_name("journal-format-1.sqlite")  # written by version 1: 20 messages, 5 of them with keys
 
-# As version 1 had them.
+# The tables of version 1.
 FORMAT_1 = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS messages (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
@@ -44,31 +44,31 @@ FORMAT_1 = (
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a journal will be, in a folder that is not there yet."""
+    """The path of a journal in a folder that does not exist yet."""
     return tmp_path / "folder" / "x.sqlite"
 
 
 @pytest.fixture
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Every transaction counts as a quick one, whatever the disk of the machine does."""
+    """Make every transaction count as fast, whatever the disk of the machine does."""
     monkeypatch.setattr(sqlite, "SHORT_S", 60.0)
     return monkeypatch
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB, where the tests may mount one."""
+    """A file system of 1 MB; skips the test where mounting is not permitted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
     if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk, and not in each container")
+        pytest.skip("only root can mount a small disk, and not in every container")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
 def opened(path: Path, address: str = "a:1") -> "closing[SqliteJournal]":
-    """The journal of a node."""
+    """The journal of a node, closed at the end of the block."""
     return closing(SqliteJournal(path, "test", address))
 
 
@@ -84,14 +84,14 @@ def ranged(messages: Sequence[Entry], *, after: int = 0, key: str | None = None)
 
 
 def execute(path: Path, *statements: str) -> None:
-    """Change a file from outside."""
+    """Run statements on a file from outside the journal."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def run_apart(path: Path, steps: str, *, under: Sequence[str] = ()) -> str:
-    """Take the steps on a journal in another process, for faults that a whole process has; what it prints."""
+    """Run the steps on a journal in another process, for faults that affect a whole process; returns its output."""
     program = f"""
         import asyncio, pathlib, resource
         from common.errors import StoreError
@@ -125,8 +125,8 @@ def run_apart(path: Path, steps: str, *, under: Sequence[str] = ()) -> str:
     return done.stdout
 
 
-def test_one_process_at_a_time_has_a_journal(path: Path) -> None:
-    """Another process, or another journal of the same one, is refused while it is open."""
+def test_only_one_process_at_a_time_opens_a_journal(path: Path) -> None:
+    """Opening a journal that is open, in the same process or in another one, fails."""
     with opened(path):
         with pytest.raises(FatalError, match=r"cannot use .*x\.sqlite as a journal: another logging node uses it"):
             SqliteJournal(path, "test", "a:1")
@@ -139,8 +139,8 @@ def test_one_process_at_a_time_has_a_journal(path: Path) -> None:
         pass
 
 
-def test_a_file_that_is_no_journal_is_one_sentence(tmp_path: Path) -> None:
-    """Nonsense in the file, or a folder in its place, is refused, and the lock is free again."""
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    """A file of other content, or a folder in its place, raises FatalError, and the lock is released."""
     (tmp_path / "x.sqlite").write_bytes(b"nonsense" * 1_000)
     with pytest.raises(FatalError, match=r"cannot use .*x\.sqlite as a journal: file is not a database"):
         SqliteJournal(tmp_path / "x.sqlite", "test", "a:1")
@@ -152,7 +152,7 @@ def test_a_file_that_is_no_journal_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_another_cluster_or_format_is_refused(path: Path) -> None:
-    """The sentence names both."""
+    """The error names the found and the expected value."""
     with opened(path):
         pass
     with pytest.raises(FatalError, match=r"x\.sqlite is a journal of cluster 'test', not 'two'"):
@@ -163,7 +163,7 @@ def test_a_journal_of_another_cluster_or_format_is_refused(path: Path) -> None:
 
 
 def test_a_journal_of_another_node_gets_a_new_name(path: Path, logged: list[EventDict]) -> None:
-    """It may be a copy: it is used, and the log says so."""
+    """A file from another address may be a copy: it is opened under a new name, and a warning is logged."""
     with opened(path) as journal:
         name = journal.name
     with opened(path) as journal:
@@ -174,8 +174,8 @@ def test_a_journal_of_another_node_gets_a_new_name(path: Path, logged: list[Even
     assert [("the journal was made by another node", "a:1")] == [(line["event"], line["node"]) for line in logged]
 
 
-def test_each_opening_has_an_incarnation_of_its_own(path: Path) -> None:
-    """Drawn from 63 bits, never 0, and never one that the file has already."""
+def test_each_opening_draws_a_new_incarnation(path: Path) -> None:
+    """An incarnation has 63 bits, is never 0, and differs from all in the file."""
     found = []
     for _ in range(3):
         with opened(path) as journal:
@@ -188,8 +188,8 @@ def test_each_opening_has_an_incarnation_of_its_own(path: Path) -> None:
         assert 99 == journal.opened.incarnation
 
 
-def test_its_own_messages_carry_its_address(path: Path) -> None:
-    """Also before any in-sync set was committed."""
+def test_messages_of_its_own_incarnations_have_its_address(path: Path) -> None:
+    """Arrivals have the own address even before an in-sync set is committed."""
 
     async def run(journal: SqliteJournal) -> None:
         messages = entries(2)
@@ -202,7 +202,7 @@ def test_its_own_messages_carry_its_address(path: Path) -> None:
 
 
 def test_the_file_is_closed_at_the_end(path: Path) -> None:
-    """By the context manager, so that another one can be opened; its size and its last flush are told."""
+    """`open_journal` closes the file, so that it can be opened again; `size` reports messages, bytes and last flush."""
 
     async def run() -> None:
         commits_s: list[float] = []
@@ -219,8 +219,8 @@ def test_the_file_is_closed_at_the_end(path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_key_is_forgotten_after_a_day(path: Path) -> None:
-    """An old key may be used anew; it counts from the time of its message's id."""
+def test_a_key_expires_after_a_day(path: Path) -> None:
+    """An expired key may be used again; its age is that of its message's id."""
     now_s = 1_000_000.0
     first, second = f"{int(now_s * 1_000):012x}", f"{int((now_s + KEY_S + 1) * 1_000):012x}"
     made = [f"{stamp[:8]}-{stamp[8:]}-7000-8000-000000000000" for stamp in (first, second)]
@@ -239,8 +239,8 @@ def test_a_key_is_forgotten_after_a_day(path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_lock_of_another_program_is_an_error_and_no_more(path: Path) -> None:
-    """A backup that holds the file too long fails a commit; the next one succeeds."""
+def test_a_lock_of_another_program_fails_one_commit(path: Path) -> None:
+    """A commit fails while another program holds the lock for too long; the next commit succeeds."""
 
     async def run(journal: SqliteJournal) -> None:
         messages = entries(1)
@@ -256,8 +256,8 @@ def test_a_lock_of_another_program_is_an_error_and_no_more(path: Path) -> None:
         asyncio.run(run(journal))
 
 
-def test_a_full_disk_is_an_error_and_no_more(small_disk: Path) -> None:
-    """Nothing of the commit is stored; when there is room again, commits succeed."""
+def test_a_full_disk_fails_one_commit(small_disk: Path) -> None:
+    """Nothing of the failed commit is stored; commits succeed when there is room again."""
 
     async def run(journal: SqliteJournal) -> None:
         first, large, last = entries(1), entries(100, "x" * 20_000), entries(1)
@@ -273,8 +273,8 @@ def test_a_full_disk_is_an_error_and_no_more(small_disk: Path) -> None:
         asyncio.run(run(journal))
 
 
-def test_a_limit_of_the_file_size_is_an_error_and_no_more(path: Path) -> None:
-    """EFBIG, or a quota, is like a full disk."""
+def test_a_file_size_limit_fails_one_commit(path: Path) -> None:
+    """EFBIG and quotas are handled like a full disk."""
     steps = """
         await commit(journal, 1)
         limit(100_000)
@@ -291,7 +291,7 @@ def test_a_limit_of_the_file_size_is_an_error_and_no_more(path: Path) -> None:
 
 
 def test_a_flush_that_fails_breaks_the_journal(path: Path) -> None:
-    """The operating system may then say that pages are on the disk which are not: nothing is tried again."""
+    """After it the operating system may report pages as written that are not on the disk, so nothing is retried."""
     inject = ["strace", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=20"]
     if not shutil.which("strace") or subprocess.run([*inject, "true"], check=False, capture_output=True).returncode:
         pytest.skip("only strace can make a disk fail")
@@ -310,8 +310,8 @@ def test_a_flush_that_fails_breaks_the_journal(path: Path) -> None:
     assert [f"the journal is broken: {path}: disk I/O error"] * 3 == run_apart(path, steps, under=inject).splitlines()
 
 
-def test_a_checkpoint_that_fails_is_seen(path: Path) -> None:
-    """The commits before it are done; the next one fails, until there is room for the checkpoint."""
+def test_a_failed_checkpoint_fails_the_next_commit(path: Path) -> None:
+    """Earlier commits are stored; later ones fail until there is room for the checkpoint."""
     steps = """
         while path.stat().st_size < 8_000_000:
             await commit(journal, 1_000)
@@ -335,8 +335,8 @@ def test_a_checkpoint_that_fails_is_seen(path: Path) -> None:
     assert ["the journal failed: disk I/O error"] * 2 + ["1 1 False"] == printed
 
 
-def test_the_log_is_copied_into_the_file_from_time_to_time(path: Path) -> None:
-    """Else opening would take ever longer, and the log would grow for ever."""
+def test_checkpoints_bound_the_log(path: Path) -> None:
+    """The log is copied into the file regularly, so that it does not grow and opening stays fast."""
 
     async def run(journal: SqliteJournal) -> None:
         for number in range(20):
@@ -349,7 +349,7 @@ def test_the_log_is_copied_into_the_file_from_time_to_time(path: Path) -> None:
 
 
 def test_a_large_log_is_emptied_when_nobody_reads_it(path: Path) -> None:
-    """A reader in it delays that, and no commit."""
+    """A reader of the log delays that, but no commit."""
     log = Path(f"{path}-wal")
 
     async def run(journal: SqliteJournal) -> None:
@@ -369,8 +369,8 @@ def test_a_large_log_is_emptied_when_nobody_reads_it(path: Path) -> None:
         asyncio.run(run(journal))
 
 
-def test_a_journal_whose_file_was_removed_takes_nothing(path: Path) -> None:
-    """The operating system would write on into a file that nobody can open again."""
+def test_a_journal_whose_file_was_removed_is_broken(path: Path) -> None:
+    """Commits fail, because writes to a removed file would be lost."""
 
     async def run(journal: SqliteJournal) -> None:
         await journal.commit([ranged(entries(1))], None)
@@ -386,8 +386,8 @@ def test_a_journal_whose_file_was_removed_takes_nothing(path: Path) -> None:
         asyncio.run(run(journal))
 
 
-def test_a_journal_is_whole_also_while_peers_send_messages(path: Path) -> None:
-    """A node reads all that it has when it starts, and takes what it lacks at the same time."""
+def test_a_check_succeeds_while_peers_send_messages(path: Path) -> None:
+    """A starting node checks its journal and receives missing messages at the same time."""
 
     async def run(journal: SqliteJournal) -> None:
         await journal.commit([ranged(entries(5_000))], None)
@@ -404,7 +404,7 @@ def test_a_journal_is_whole_also_while_peers_send_messages(path: Path) -> None:
 
 
 def test_a_damaged_message_is_never_served(path: Path) -> None:
-    """A text that is not what was written breaks the journal, and is found when it is opened again."""
+    """Reading a changed text breaks the journal, and `check` finds it after the next opening."""
 
     async def damage(journal: SqliteJournal) -> None:
         (entry,) = messages = entries(1)
@@ -428,7 +428,7 @@ def test_a_damaged_message_is_never_served(path: Path) -> None:
 
 
 def test_a_damaged_page_is_found(path: Path) -> None:
-    """A disk that lost what it had flushed breaks the journal."""
+    """A page that was overwritten on the disk breaks the journal."""
 
     async def fill(journal: SqliteJournal) -> None:
         await journal.commit([ranged(entries(1_000, "x" * 500))], None)
@@ -448,17 +448,17 @@ def test_a_damaged_page_is_found(path: Path) -> None:
 
 
 def test_the_torn_end_of_a_journal_is_cut(path: Path, tmp_path: Path, logged: list[EventDict]) -> None:
-    """What was not completely written when the power went is not served; what was before it is; the log says so."""
+    """A commit that a power failure left incomplete is dropped, and logged; earlier commits are kept."""
     copy = tmp_path / "copy.sqlite"
     messages = entries(3, "x" * 5_000)
 
     async def fill(journal: SqliteJournal) -> None:
         for number, entry in enumerate(messages):
             await journal.commit([ranged([entry], after=number)], None)
-        shutil.copy(path, copy)  # as the disk is while the node runs, but for the last 3,000 bytes
+        shutil.copy(path, copy)  # the disk while the node runs, without the last 3,000 bytes
         Path(f"{copy}-wal").write_bytes(Path(f"{path}-wal").read_bytes()[:-3_000])
 
-    async def go_on(journal: SqliteJournal) -> None:
+    async def reopened(journal: SqliteJournal) -> None:
         assert {ONE: 2} == journal.opened.vector
         assert messages[:2] == await journal.read("", 10)
         await journal.check()
@@ -468,12 +468,12 @@ def test_the_torn_end_of_a_journal_is_cut(path: Path, tmp_path: Path, logged: li
     with opened(path) as journal:
         asyncio.run(fill(journal))
     with opened(copy) as journal:
-        asyncio.run(go_on(journal))
+        asyncio.run(reopened(journal))
     assert ["the end of the journal was not completely written, and is cut"] == [line["event"] for line in logged]
 
 
-def test_space_of_what_expired_is_given_back(path: Path) -> None:
-    """The file becomes smaller."""
+def test_space_of_expired_messages_is_returned(path: Path) -> None:
+    """The file shrinks after `expire`."""
 
     async def run(journal: SqliteJournal) -> None:
         messages = entries(2_500, "x" * 1_000)
@@ -486,7 +486,7 @@ def test_space_of_what_expired_is_given_back(path: Path) -> None:
 
 
 def made_format_1(path: Path, name: str, messages: Sequence[Entry]) -> None:
-    """A journal as version 1 left it, with one message that was removed at its end."""
+    """Make a journal of format 1, from which the last message was removed."""
     path.parent.mkdir(exist_ok=True)
     execute(path, "PRAGMA auto_vacuum = INCREMENTAL", "PRAGMA journal_mode = WAL", *FORMAT_1)
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -499,7 +499,7 @@ def made_format_1(path: Path, name: str, messages: Sequence[Entry]) -> None:
 
 
 def test_a_real_journal_of_version_1_is_converted(path: Path, logged: list[EventDict]) -> None:
-    """Its messages are records of one incarnation in their old order, its name, arrivals and keys stay."""
+    """Its messages become records of one incarnation in their old order; name, arrivals and keys are kept."""
     path.parent.mkdir()
     shutil.copy(FIXTURE, path)
 
@@ -525,8 +525,8 @@ def test_a_real_journal_of_version_1_is_converted(path: Path, logged: list[Event
         assert [1, 20] == sorted(journal.opened.vector.values())
 
 
-def test_the_keys_of_version_1_stay(path: Path) -> None:
-    """A client that tries again after the update is recognized."""
+def test_the_keys_of_version_1_are_kept(path: Path) -> None:
+    """A client that retries after the update finds its key."""
     path.parent.mkdir()
     shutil.copy(FIXTURE, path)
     with closing(sqlite3.connect(path)) as connection:
@@ -535,8 +535,8 @@ def test_the_keys_of_version_1_stay(path: Path) -> None:
         assert Claim(message_id, digest("message 4")) == asyncio.run(journal.find_key("key-4"))
 
 
-def test_converted_journals_exchange_what_they_lack(tmp_path: Path) -> None:
-    """Each has an incarnation of its own; what both had becomes aliases."""
+def test_converted_journals_exchange_missing_messages(tmp_path: Path) -> None:
+    """Each journal has its own incarnation; messages that both have become aliases."""
     messages = entries(5)
     paths = [tmp_path / "one.sqlite", tmp_path / "two.sqlite"]
     made_format_1(paths[0], "name of one", messages[:4])
@@ -554,14 +554,14 @@ def test_converted_journals_exchange_what_they_lack(tmp_path: Path) -> None:
             assert [4, 2] == [len((await journal.load(origin, 0, 9)).records) for origin in (origin_one, origin_two)]
         *numbers, last = [arrival.number for arrival in await one.arrivals(0, 100)]
         assert [1, 2, 3, 4] == numbers
-        assert 5 < last == one.last_arrival()  # the fifth was removed before
+        assert 5 < last == one.last_arrival()  # number 5 was removed before
 
     with opened(paths[0]) as one, opened(paths[1]) as two:
         asyncio.run(run(one, two))
 
 
-def test_copies_that_went_apart_are_converted_to_different_incarnations(tmp_path: Path) -> None:
-    """Their records have the same numbers and are not the same; those of equal files are."""
+def test_diverged_copies_are_converted_to_different_incarnations(tmp_path: Path) -> None:
+    """Diverged copies have different records with equal numbers; equal files get the same incarnation."""
     messages = entries(5)
     found: list[int] = []
     for name, kept in (("a", messages[:4]), ("b", messages[:3]), ("c", messages[:3])):
@@ -573,7 +573,7 @@ def test_copies_that_went_apart_are_converted_to_different_incarnations(tmp_path
 
 
 def test_an_empty_journal_of_version_1_is_converted(path: Path) -> None:
-    """Also one whose node died before it had a name."""
+    """A journal without a name, whose node died early, can be converted."""
     path.parent.mkdir()
     execute(path, "PRAGMA journal_mode = WAL", *FORMAT_1)
     with opened(path) as journal:
@@ -582,12 +582,12 @@ def test_an_empty_journal_of_version_1_is_converted(path: Path) -> None:
         assert 1 == journal.last_arrival()
 
 
-def test_a_short_commit_is_done_at_once(tmp_path: Path, quick_disk: pytest.MonkeyPatch) -> None:
-    """In the thread of the caller, once the disk was quick; what is long, or must wait, is left to the other thread."""
+def test_commit_now_does_short_commits(tmp_path: Path, quick_disk: pytest.MonkeyPatch) -> None:
+    """It commits in the caller's thread after a fast transaction; it leaves long or waiting commits to the writer."""
 
     async def run() -> None:
         with opened(tmp_path / "x.sqlite") as journal:
-            assert not journal.commit_now([ranged(entries(1))], None)  # how quick the disk is, is not known yet
+            assert not journal.commit_now([ranged(entries(1))], None)  # the speed of the disk is not known yet
             await journal.commit([ranged(entries(1))], None)
 
             assert journal.commit_now([ranged(entries(1), after=1)], None)
@@ -612,8 +612,8 @@ def test_a_short_commit_is_done_at_once(tmp_path: Path, quick_disk: pytest.Monke
 
 
 @pytest.mark.usefixtures("quick_disk")
-def test_a_commit_at_once_waits_for_nobody(tmp_path: Path) -> None:
-    """Neither for another program that has a lock, nor for the end of a journal that is closed."""
+def test_commit_now_does_not_wait(tmp_path: Path) -> None:
+    """It returns False at once if another program holds a lock, or the journal is closed."""
 
     async def run() -> None:
         with opened(tmp_path / "x.sqlite") as journal, closing(sqlite3.connect(tmp_path / "x.sqlite")) as other:
@@ -631,8 +631,8 @@ def test_a_commit_at_once_waits_for_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_disk")
-def test_a_keyed_record_is_not_committed_at_once(tmp_path: Path) -> None:
-    """With it go the keys that are old, however many there are."""
+def test_commit_now_refuses_keyed_records(tmp_path: Path) -> None:
+    """Storing a key also deletes all expired keys, maybe many."""
 
     async def run() -> None:
         with opened(tmp_path / "x.sqlite") as journal:
@@ -643,8 +643,8 @@ def test_a_keyed_record_is_not_committed_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_disk")
-def test_a_commit_at_once_fails_as_any_other(tmp_path: Path) -> None:
-    """A file that is gone breaks the journal, and every later commit says so."""
+def test_commit_now_breaks_the_journal_like_commit(tmp_path: Path) -> None:
+    """A missing file breaks the journal, and every later commit raises StoreError."""
 
     async def run() -> None:
         with opened(tmp_path / "x.sqlite") as journal:

@@ -1,1 +1,1 @@
-"""Tests of scripts.client."""
+"""Unit tests of scripts.client."""

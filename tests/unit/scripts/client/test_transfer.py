@@ -1,4 +1,4 @@
-"""Tests of scripts.transfer, scripts.export and scripts.import."""
+"""Tests of scripts.client.transfer, which scripts.export and scripts.import use."""
 
 import asyncio
 import json
@@ -22,28 +22,28 @@ NODE, REGISTRY = "node:1", "registry:1"
 
 
 class World:
-    """A node and a registry in memory, and a client of them."""
+    """A node and a registry in memory, and a client of both."""
 
     def __init__(self) -> None:
         self.node = MemoryNode(NODE)
-        directory = Directory({}, {}, clock=lambda: 0.0)  # no lease lapses
+        directory = Directory({}, {}, clock=lambda: 0.0)  # no lease expires
         asyncio.run(listed_by(directory, [NODE]))
         self.transport = MemoryTransport({NODE: self.node.handle, REGISTRY: directory.handle})
         self.client = Client(
             Scheduler(), self.transport, [REGISTRY], RetryPolicy(1.0, 1.0, rounds=1), detector=FailureDetector()
         )
-        self.told: list[str] = []
+        self.progress: list[str] = []
 
     def export(self) -> str:
-        """What an export writes."""
+        """Export everything; returns the text."""
         written: list[str] = []
-        count = transfer.export(self.client, written.append, self.told.append)
+        count = transfer.export(self.client, written.append, self.progress.append)
         assert len(written) == count
         return "".join(written)
 
     def load(self, text: str) -> int:
-        """Import this."""
-        return transfer.load(self.client, text.splitlines(), self.told.append)
+        """Import a text; returns the number of messages."""
+        return transfer.load(self.client, text.splitlines(), self.progress.append)
 
 
 def line(message_id: str, text: str) -> str:
@@ -51,8 +51,8 @@ def line(message_id: str, text: str) -> str:
     return json.dumps({"id": message_id, "msg": text})
 
 
-def test_what_is_exported_is_imported_as_it_was() -> None:
-    """All messages, in order, with the time of their ids; also in pages, and texts of any kind; twice is as once."""
+def test_an_import_restores_what_was_exported() -> None:
+    """All messages of several pages are restored in order, whatever their text; repeating the import adds none."""
     one, two = World(), World()
     texts = ["plain", 'quoted "é" \n 😀 \x00', "x" * MESSAGE_BYTES, *map(str, range(2 * PAGE_MESSAGES))]
     entries = [Entry(ids.new_id(), text) for text in texts]
@@ -68,42 +68,42 @@ def test_what_is_exported_is_imported_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "error"),
     [
-        ("nonsense", "line 2 is no message: JSON is malformed"),
-        ("[]", "line 2 is no message: Expected `object`"),
-        ('{"msg": "x"}', "line 2 is no message: Object missing required field `id`"),
-        ('{"id": "1", "msg": "x"}', "line 2 is no message: Expected `str` matching regex"),
-        (line(ids.new_id(), "x" * (MESSAGE_BYTES + 1)), "line 2 is no message: Expected `str` of length <= 65536"),
+        ("nonsense", "line 2 is not a message: JSON is malformed"),
+        ("[]", "line 2 is not a message: Expected `object`"),
+        ('{"msg": "x"}', "line 2 is not a message: Object missing required field `id`"),
+        ('{"id": "1", "msg": "x"}', "line 2 is not a message: Expected `str` matching regex"),
+        (line(ids.new_id(), "x" * (MESSAGE_BYTES + 1)), "line 2 is not a message: Expected `str` of length <= 65536"),
     ],
 )
-def test_a_wrong_line_is_named(wrong: str, told: str) -> None:
-    """With its number and what is wrong."""
-    with pytest.raises(FatalError, match=told):
+def test_an_invalid_line_is_named(wrong: str, error: str) -> None:
+    """The error has the number of the line and the reason."""
+    with pytest.raises(FatalError, match=error):
         World().load(f"{line(ids.new_id(), 'fine')}\n{wrong}\n")
 
 
-def test_empty_lines_are_nothing() -> None:
-    """A file may end with them."""
+def test_empty_lines_are_ignored() -> None:
+    """An import skips empty lines."""
     assert 1 == World().load(f"\n{line(ids.new_id(), 'fine')}\n\n")
 
 
-def test_a_cluster_that_does_not_answer_is_one_sentence() -> None:
-    """It says how far it came, and that it may be done again."""
+def test_a_cluster_that_does_not_answer_is_an_error() -> None:
+    """The error has the number of messages so far, and says that an import can be repeated."""
     world = World()
     world.transport.kill(NODE)
-    with pytest.raises(FatalError, match="the export ends after 0 messages: logging-service is not available"):
+    with pytest.raises(FatalError, match="the export stopped after 0 messages: logging-service is not available"):
         world.export()
-    with pytest.raises(FatalError, match="the import ends after 0 messages, begin it again: logging-service is not"):
+    with pytest.raises(FatalError, match="the import stopped after 0 messages, run it again: logging-service is not"):
         world.load(line(ids.new_id(), "x"))
 
 
-def test_progress_is_told() -> None:
-    """After each so many messages, in both directions."""
+def test_progress_is_reported() -> None:
+    """Export and import report progress after every `progress_messages`."""
     one, two = World(), World()
     asyncio.run(one.node.store([Entry(ids.new_id(), "x") for _ in range(2_500)]))
     exported: list[str] = []
-    transfer.export(one.client, exported.append, one.told.append, progress_messages=1_000)
-    transfer.load(two.client, exported, two.told.append, progress_messages=1_000)
+    transfer.export(one.client, exported.append, one.progress.append, progress_messages=1_000)
+    transfer.load(two.client, exported, two.progress.append, progress_messages=1_000)
 
-    assert ["1000 messages", "2000 messages"] == one.told == two.told
+    assert ["1000 messages", "2000 messages"] == one.progress == two.progress
