@@ -24,7 +24,7 @@ GROUPS = (("tests/cluster/chaos/", "chaos"), ("tests/cluster/", "own clusters"),
 missing = MissingRequirements()
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups afterwards
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests that this machine cannot run; put the longest groups first, and each group into one process."""
     items[:] = missing.select(items)
