@@ -17,8 +17,7 @@ from common import config, process
 from common.discovery.registration import Registration
 from common.errors import FatalError
 from common.rpc.pipelined import PipelinedTransport
-from common.rpc.server import Server
-from common.rpc.zmq.pipeline import IN_FLIGHT
+from common.rpc.server import IN_FLIGHT, Server
 from common.security import exposure, keyring
 from nodes import messages, retention
 from nodes.hazelcast import cluster

@@ -1,5 +1,6 @@
-"""`python -m scripts.reference` (`make docs`): writes what docs/ has from the code."""
+"""`python -m tests.tools.reference` (`make docs`): writes the documents that are generated from the code."""
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,16 +11,20 @@ from scripts.launcher.processes import ROOT
 
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 
+COLUMNS = 120  # of a line of a document
+
 _HEAD = """# Configuration
 
-Written by `make docs` from [common/config.py](../common/config.py): do not edit. An unknown key, one of a wrong type or
-over its limit, and two that contradict each other stop a program at its start, with a sentence that names them.
+`make docs` writes this file from [common/config.py](../common/config.py): do not edit it.
+
+A program does not start when config.toml has an unknown key, a value of the wrong type or over its limit, or two keys
+that contradict each other. The error names the key.
 """
 _LIMITS = {"minimum": "at least", "exclusiveMinimum": "over", "maximum": "at most"}
 
 
 def configuration() -> str:
-    """A table of all keys for each table of config.toml."""
+    """The document: for each table of config.toml a list of its keys."""
     return _HEAD + "".join(_tables())
 
 
@@ -27,11 +32,16 @@ def _tables() -> Iterator[str]:
     schemas = msgspec.json.schema(config.Config)["$defs"]
     for table in msgspec.structs.fields(config.Config):
         yield f"\n## `[{table.encode_name}]`\n\n{(table.type.__doc__ or '').strip()}\n\n"
-        yield "| key | default | limits | meaning |\n| --- | --- | --- | --- |\n"
         for key in msgspec.structs.fields(table.type):
             schema = schemas[table.type.__name__]["properties"][key.encode_name]
-            default = "required" if key.required else f"`{_toml(key.default)}`"
-            yield f"| `{key.encode_name}` | {default} | {_limits(schema)} | {schema['description']} |\n"
+            default = "Required" if key.required else f"Default: `{_toml(key.default)}`"
+            facts = "; ".join(filter(None, (default, _limits(schema))))
+            yield _wrapped(f"- **`{key.encode_name}`**: {schema['description']}.") + _wrapped(f"  {facts}.")
+
+
+def _wrapped(text: str) -> str:
+    """The text in lines of at most COLUMNS characters; the lines after the first are indented like a list item."""
+    return textwrap.fill(text, COLUMNS, subsequent_indent="  ", break_on_hyphens=False) + "\n"
 
 
 def _limits(schema: dict[str, Any]) -> str:

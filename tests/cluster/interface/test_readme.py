@@ -32,7 +32,7 @@ DIFFERENT = {  # in each run; spaces first, since a table pads its cells to the 
 
 def walk_through() -> Iterator[tuple[str, list[str]]]:
     """(command, output as it is printed in README.md) of the section "A walk through"."""
-    section = README.partition("## A walk through")[2].partition("\n### By hand")[0]
+    section = README.partition("## A walk through")[2].partition("\n## ")[0]
     for block in re.findall(r"```console\n(.*?)```", section, re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, *output = part.splitlines()
@@ -79,8 +79,8 @@ def test_the_walk_through_works_as_it_is_printed(cluster_of_reader: Cluster, tmp
 
 
 def test_what_is_said_about_keys_and_tokens_works(tmp_path: Path) -> None:
-    """The commands that make them, in README.md and docs/security.md, and the lines of config.toml that use them."""
-    texts = [README.partition("## Who may")[2].partition("\n## ")[0], (ROOT / "docs" / "security.md").read_text()]
+    """The commands that make them, in docs/cli.md and docs/security.md, and the lines of config.toml that use them."""
+    texts = [(ROOT / "docs" / name).read_text() for name in ("cli.md", "security.md")]
     ran = 0
     for number, text in enumerate(texts):
         config = tmp_path / str(number) / "config.toml"
@@ -96,7 +96,7 @@ def test_what_is_said_about_keys_and_tokens_works(tmp_path: Path) -> None:
         settings = load(config)
         assert Keyring(config.parent / settings.security.keys, OPERATOR).knows(settings.facade.address)
         assert Tokens(config.parent / settings.security.tokens).find("not a token") is None
-    assert 7 == ran
+    assert 10 == ran
 
 
 def test_the_readme_names_each_target_of_make() -> None:

@@ -1,6 +1,8 @@
 """Tests of common.protocol: what is a valid message, its frame, and its documentation."""
 
 import enum
+import itertools
+import operator
 import re
 import subprocess
 import sys
@@ -315,16 +317,19 @@ def test_the_largest_text_fits_a_request() -> None:
 
 
 def test_the_page_of_the_wire_has_every_message_and_field() -> None:
-    """Each message has its row in docs/wire.md, with all its fields and which of them have a default."""
+    """Each message has its row in docs/wire.md, or several, with all its fields and which of them have a default."""
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", (ROOT / "docs" / "wire.md").read_text(), re.MULTILINE)
     named = {kind.__name__.lower() for kind in KINDS}
-    told = {name: row for name, row in reversed(rows) if name in named}  # a field may have the name of a message
+    documented: dict[str, list[str]] = {}
+    for name, group in itertools.groupby(rows, key=operator.itemgetter(0)):
+        if name in named:
+            documented.setdefault(name, [row for _, row in group])  # a field may have the name of a message
 
-    assert {kind.__name__.lower() for kind in KINDS} == set(told)
+    assert named == set(documented)
     for kind in KINDS:
         optional = {field.name for field in msgspec.structs.fields(kind) if not field.required} - {*codec.FRAME_FIELDS}
-        cells = told[kind.__name__.lower()].split("|")
-        fields = cells[1] if kind in get_args(Request) else cells[0]
+        column = 1 if kind in get_args(Request) else 0
+        fields = " ".join(row.split("|")[column] for row in documented[kind.__name__.lower()])
         assert {*kind.__struct_fields__} - {*codec.FRAME_FIELDS} == set(re.findall(r"`(\w+)`", fields)), kind
         assert optional == set(re.findall(r"`(\w+)` \[", fields)), kind
 
