@@ -1,4 +1,4 @@
-"""Splitting a sequence into batches that stay within limits."""
+"""Splitting a sequence into batches of limited size."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -9,9 +9,9 @@ Item = TypeVar("Item")
 def batched(
     items: Iterable[Item], size: Callable[[Item], int], *, max_bytes: int, max_items: int
 ) -> Iterator[list[Item]]:
-    """The items in their order, in batches of at most `max_items` and together at most `max_bytes`.
+    """Yield the items in order, in batches of at most `max_items` items and `max_bytes` bytes in total.
 
-    `size` gives the bytes of an item; an item that is larger than `max_bytes` is a batch of its own.
+    `size` returns the bytes of an item. An item that is larger than `max_bytes` is a batch of its own.
     """
     batch: list[Item] = []
     used_bytes = 0

@@ -1,6 +1,6 @@
-"""config.toml, read once into frozen values.
+"""The configuration: config.toml, read once into frozen values.
 
-`load` is called by each `__main__` and by the launcher; everything below gets what it needs as arguments.
+Each `__main__` and the launcher call `load`; all other code gets the settings that it needs as arguments.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from common.protocol.messages import MESSAGE_BYTES
 DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
 
 HIGHEST_PORT = 65_535
-EVERYWHERE = ("0.0.0.0", "*", "::")  # hosts to listen on, and not addresses at which anybody is reached
+EVERYWHERE = ("0.0.0.0", "*", "::")  # hosts to listen on, to which nobody can connect
 ADDRESS = re.compile(r"^[A-Za-z0-9._-]+:([1-9][0-9]{0,4})$")
 Address = Annotated[str, Meta(pattern=ADDRESS.pattern, max_length=64)]  # host:port
 Addresses = Annotated[tuple[Address, ...], Meta(min_length=1, max_length=100)]
@@ -26,57 +26,57 @@ Seconds = Annotated[float, Meta(gt=0, le=600)]
 
 
 class ServiceIps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Where each service listens: the start of the registry's list."""
+    """The addresses at which each service listens; the registry starts with these."""
 
     messages_service: Annotated[Addresses, Meta(description="host:port of each messages node")]
     logging_service: Annotated[Addresses, Meta(description="host:port of each logging node")]
 
 
 class Hazelcast(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The cluster that keeps what is recent."""
+    """The Hazelcast cluster, whose map holds the recent messages."""
 
     cluster_name: Annotated[
         str,
-        Meta(min_length=1, max_length=64, description="the name that members and clients of one cluster share"),
+        Meta(min_length=1, max_length=64, description="name of the cluster, the same for all its members and clients"),
     ] = field(name="hazelcast-cluster-name")
-    clients: Annotated[
-        Addresses, Meta(description="host:port of each member; number N is started by logging node N")
-    ] = field(name="hazelcast-clients")
+    clients: Annotated[Addresses, Meta(description="host:port of each member; logging node N starts member N")] = field(
+        name="hazelcast-clients"
+    )
     launch: Annotated[
-        bool, Meta(description="whether a logging node starts its member; if not, the members must run already")
+        bool, Meta(description="true: each logging node starts its member; false: the members must already run")
     ] = True
     heap_mb: Annotated[
         int,
         Meta(
             ge=64,
             le=1_048_576,
-            description="Java heap of each member, in MiB; 100,000 messages of 60 characters take 40",
+            description="Java heap of each member in MiB; 100,000 messages of 60 characters take 40 MiB",
         ),
     ] = 256
 
 
 class Registry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who says who serves what."""
+    """The registries, which list the addresses of each service."""
 
     addresses: Annotated[
         Addresses,
-        Meta(description="host:port of each registry; they share nothing, the next is asked when one is silent"),
+        Meta(description="host:port of each registry; they share nothing, clients ask the next if one is unavailable"),
     ] = ("127.0.0.1:5005",)
 
 
 class Facade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The HTTP side."""
+    """The facade, which serves HTTP."""
 
     address: Annotated[Address, Meta(description="host:port at which the facade listens")] = "127.0.0.1:5000"
     threads: Annotated[
-        int, Meta(ge=1, le=1_000, description="requests that it works on at once, also while all `streams` are taken")
+        int, Meta(ge=1, le=1_000, description="requests handled at once; open `streams` do not count")
     ] = 128
     workers: Annotated[
         int,
         Meta(
             ge=1,
             le=64,
-            description="processes that share the address; each has threads, streams, suspects and counts of its own",
+            description="processes at this address, each with its own threads, streams, failure detector and metrics",
         ),
     ] = 1
     streams: Annotated[
@@ -84,99 +84,101 @@ class Facade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=2_000,
-            description="answers that go on (lines, events, long reads) at once, beside the others; one more is 503",
+            description="open streams (lines, events, long reads), in addition to `threads`; one more gets 503",
         ),
     ] = 32
     attempt_timeout_s: Annotated[
-        Seconds, Meta(description="seconds for one attempt at one node; then the next node is asked")
+        Seconds, Meta(description="seconds for one attempt at one node; then the next node is tried")
     ] = 1.0
     deadline_s: Annotated[Seconds, Meta(description="seconds for all attempts of one request; then 503")] = 10.0
 
 
 class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The engine, and where files go."""
+    """The storage engine, and its files."""
 
     engine: Annotated[
         Literal["hazelcast", "embedded"],
-        Meta(description="embedded: the same without Hazelcast members and the map, where there is no Java"),
+        Meta(description="hazelcast: journals and a Hazelcast map; embedded: the same without the map, needs no Java"),
     ] = "hazelcast"
     directory: Annotated[
         str,
-        Meta(description="for journals, logs, and what the launcher notes; relative to the folder of config.toml"),
+        Meta(description="folder of journals, logs and the launcher's state; relative to the folder of config.toml"),
     ] = "data"
     retention_days: Annotated[
-        float, Meta(ge=0, le=36_500, description="days after which a message is removed everywhere; 0: never")
+        float, Meta(ge=0, le=36_500, description="days after which a message is deleted from all nodes; 0: never")
     ] = 0.0
     hot_minutes: Annotated[
-        float,
-        Meta(gt=1, le=525_600, description="minutes for which the map keeps a message"),
+        float, Meta(gt=1, le=525_600, description="minutes for which the Hazelcast map keeps a message")
     ] = 60.0
     hot_messages: Annotated[
-        int, Meta(ge=1_000, description="how many recent messages the map is given again when members came or went")
+        int, Meta(ge=1_000, description="recent messages that are put into the map again when its members change")
     ] = 50_000
     min_in_sync: Annotated[
-        int, Meta(ge=1, le=100, description="replicas that must be in sync; with fewer, writes are 503")
+        int, Meta(ge=1, le=100, description="replicas that must be in sync; with fewer, writes get 503")
     ] = 1
     assemble_s: Annotated[
-        Seconds,
-        Meta(description="seconds for which a node that starts waits for the others that were in sync with it last"),
+        Seconds, Meta(description="seconds that a starting node waits for the other members of its last in-sync set")
     ] = 10.0
 
 
 class Metrics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Where Prometheus finds what each node counts; a facade has that at its `/metrics`."""
+    """The addresses at which logging nodes serve metrics for Prometheus; a facade serves its own at `/metrics`."""
 
     logging_service: Annotated[
         tuple[Address, ...],
-        Meta(max_length=100, description="host:port of the metrics of each logging node, in their order; none: off"),
+        Meta(max_length=100, description="host:port of each logging node's metrics, in the same order; none: off"),
     ] = ()
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much a facade takes of its clients, who find it at `/v1/limits`."""
+    """Limits on what a facade accepts from clients, which can read them at `/v1/limits`."""
 
-    message_bytes: Annotated[int, Meta(ge=1, le=MESSAGE_BYTES, description="of one message in UTF-8")] = MESSAGE_BYTES
+    message_bytes: Annotated[int, Meta(ge=1, le=MESSAGE_BYTES, description="one message in UTF-8")] = MESSAGE_BYTES
     body_bytes: Annotated[
-        int, Meta(ge=1_024, le=1_048_576, description="of the body of one message; escaped, a text is 6 times as long")
+        int, Meta(ge=1_024, le=1_048_576, description="body with one message; JSON escapes can be 6 times as long")
     ] = 1_048_576
     batch_messages: Annotated[int, Meta(ge=1, le=10_000, description="messages in one request")] = 10_000
-    batch_bytes: Annotated[int, Meta(ge=1_024, le=104_857_600, description="of the body of many")] = 10_485_760
-    key_characters: Annotated[int, Meta(ge=1, le=255, description="of an Idempotency-Key")] = 255
-    url_bytes: Annotated[int, Meta(ge=256, le=65_536, description="of the first line of a request")] = 8_192
-    header_bytes: Annotated[int, Meta(ge=1_024, le=65_536, description="of all headers of a request")] = 16_384
-    receive_s: Annotated[Seconds, Meta(description="from a request's first byte to its last; then it is cut")] = 5.0
-    stalled_s: Annotated[Seconds, Meta(description="in which a client takes nothing of its answer")] = 15.0
-    queued: Annotated[int, Meta(ge=1, le=10_000, description="requests that wait; one more is 503 at once")] = 256
+    batch_bytes: Annotated[int, Meta(ge=1_024, le=104_857_600, description="body with a batch")] = 10_485_760
+    key_characters: Annotated[int, Meta(ge=1, le=255, description="length of an Idempotency-Key")] = 255
+    url_bytes: Annotated[int, Meta(ge=256, le=65_536, description="first line of a request")] = 8_192
+    header_bytes: Annotated[int, Meta(ge=1_024, le=65_536, description="all headers of a request")] = 16_384
+    receive_s: Annotated[Seconds, Meta(description="seconds to receive a whole request, else disconnect")] = 5.0
+    stalled_s: Annotated[
+        Seconds, Meta(description="seconds in which a client reads nothing of its answer, before it is disconnected")
+    ] = 15.0
+    queued: Annotated[int, Meta(ge=1, le=10_000, description="requests that wait; one more gets 503 at once")] = 256
     connections: Annotated[
-        int, Meta(ge=8, le=100_000, description="at once; beyond them some for health and status alone")
+        int, Meta(ge=8, le=100_000, description="open connections; a few more for health and status only")
     ] = 2_048
     client_rate: Annotated[
         str,
         Meta(
             pattern="^([1-9][0-9]{0,8}/(second|minute|hour|day))?$",
-            description="requests of one client (a token, or else an IP address), as `100/second`; more are 429",
+            description="requests of one client (by token, else by IP address), such as `100/second`; more get 429",
         ),
     ] = ""
 
 
 class Security(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may talk to whom; what is not given is open to everybody who reaches the port."""
+    """Authentication; without a setting, anyone who can reach the port has access."""
 
     keys: Annotated[
         str,
         Meta(
-            description="folder of the keys of our processes (CURVE), made by `python -m scripts.keys`; relative to "
-            "that of config.toml"
+            description="folder of the CURVE keys of all processes, made by `python -m scripts.keys`; relative to the "
+            "folder of config.toml"
         ),
     ] = ""
     tokens: Annotated[
         str,
-        Meta(description="file of the clients' tokens, made by `python -m scripts.tokens`; relative like `keys`"),
+        Meta(
+            description="file of the clients' tokens, made by `python -m scripts.tokens`; relative to the same folder"
+        ),
     ] = ""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of config.toml; every table but `service_ips` and `hazelcast` may be left out."""
+    """The content of config.toml; all tables except `service_ips` and `hazelcast` are optional."""
 
     service_ips: ServiceIps
     hazelcast: Hazelcast
@@ -192,7 +194,7 @@ def load(path: Path = DEFAULT_PATH) -> Config:
     """Read and check the configuration.
 
     Raises:
-        ConfigError: the file is missing, unreadable or not TOML, or a key is unknown, of a wrong type or inconsistent.
+        ConfigError: the file is missing, unreadable or not TOML, or a key is unknown, mistyped or contradicts another.
     """
     try:
         tables = tomli.loads(path.read_text())
@@ -208,10 +210,10 @@ def load(path: Path = DEFAULT_PATH) -> Config:
 
 
 def check(tables: dict[str, object]) -> Config:
-    """The configuration in TOML tables as tomli gives them; `storage.directory` stays as it is written.
+    """The configuration in TOML tables as tomli returns them; `storage.directory` is not resolved.
 
     Raises:
-        ConfigError: a key is unknown, of a wrong type or inconsistent.
+        ConfigError: a key is unknown, has a wrong type or contradicts another one.
     """
     _refuse_unknown(tables, Config, "table")
     for table in msgspec.structs.fields(Config):
@@ -226,10 +228,10 @@ def check(tables: dict[str, object]) -> Config:
 
 
 def with_service_ips(config: Config, services: dict[str, list[str]]) -> Config:
-    """The same configuration with other addresses for some services, by name, checked like the file.
+    """A copy of the configuration with other addresses for the named services, checked like the file.
 
     Raises:
-        ConfigError: an address is not host:port, or the whole is inconsistent.
+        ConfigError: an address is not host:port, or contradicts another key.
     """
     tables = msgspec.to_builtins(config)
     tables["service_ips"].update(services)
@@ -237,18 +239,18 @@ def with_service_ips(config: Config, services: dict[str, list[str]]) -> Config:
 
 
 def metrics_of(config: Config, node: str) -> str | None:
-    """The address (host:port) of the metrics of a logging node; None for one that has none."""
+    """The address (host:port) at which a logging node serves metrics; None if none is configured."""
     return dict(zip(config.service_ips.logging_service, config.metrics.logging_service, strict=False)).get(node)
 
 
 def split(address: str) -> tuple[str, int]:
-    """Host and port of a `host:port`."""
+    """The host and the port of a `host:port`."""
     host, _, port = address.rpartition(":")
     return host, int(port)
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """A hint to append to an error about an unknown `word`: the nearest known one, or all of them."""
+    """A hint for an error about an unknown `word`: the most similar known word, or all of them."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 

@@ -1,4 +1,4 @@
-"""The files and sockets that this process may have open, and those of a library that are ended by their number."""
+"""The limit on open file descriptors of this process, and shutting down a connection by its descriptor number."""
 
 import contextlib
 import resource
@@ -8,12 +8,14 @@ import structlog
 
 log = structlog.get_logger()
 
-WANTED = 16_384  # 4,096 connections of a server, three for each that it asks through, 2,048 of clients, files
-KEPT = 1_024  # of these, for files and for connections to other processes, three for each
+# The requested limit: 4,096 connections of a server, three descriptors for each outgoing connection, 2,048 connections
+# of clients, and files.
+WANTED = 16_384
+RESERVED = 1_024  # descriptors for files and for connections to other processes, which take three each
 
 
 def allow() -> None:
-    """Let this process open as many as the system allows it to: shells begin with 1,024."""
+    """Raise the limit on open descriptors to WANTED, or as far as the system allows; shells start with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED if hard == resource.RLIM_INFINITY else min(hard, WANTED)
     if soft < wanted:
@@ -23,12 +25,12 @@ def allow() -> None:
 
 
 def for_clients(wanted: int) -> int:
-    """As many of the connections that are wanted as there is room for, told when that is less.
+    """The number of client connections that fit into the limit on descriptors, at most `wanted`; log when it is less.
 
-    One more could not be taken, and who waits for it would keep the loop that takes them busy.
+    With more, accepting a connection would fail, and the pending connection would keep the accept loop busy.
     """
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = allowed - min(KEPT, allowed // 2)
+    room = allowed - min(RESERVED, allowed // 2)
     if allowed == resource.RLIM_INFINITY or wanted <= room:
         return wanted
     log.warning("fewer connections are taken: the system allows few descriptors", taken=room, limit=wanted)
@@ -36,14 +38,15 @@ def for_clients(wanted: int) -> int:
 
 
 def shut_down(descriptor: int, port: int) -> None:
-    """End a connection to a port of ours that a library has; it notices.
+    """Shut down a connection to a local port by its descriptor, which a library owns; the library notices that.
 
-    If it is gone already and its number is that of something else, this ends another connection to that port, or none.
+    If the library has closed it already and the number was reused, this shuts down another connection to the same port,
+    or nothing.
     """
     with contextlib.suppress(OSError):
         borrowed = socket.socket(fileno=descriptor)
         try:
-            if borrowed.getsockname()[1:2] == (port,):  # that of a Unix socket is a text
+            if borrowed.getsockname()[1:2] == (port,):  # the address of a Unix socket is a text
                 borrowed.shutdown(socket.SHUT_RDWR)
         finally:
             borrowed.detach()

@@ -1,50 +1,50 @@
-"""Every error that this system raises on purpose.
+"""All errors that this system raises on purpose.
 
 ThreefoldError
-├── FatalError                  this process cannot start, or cannot go on; one sentence for a person
-│   └── ConfigError             config.toml, or an option, is wrong
-├── InvalidMessageError         bytes or values that are not a valid wire message
+├── FatalError                  this process cannot start or continue; the text is one sentence for an operator
+│   └── ConfigError             config.toml or a command line option is wrong
+├── InvalidMessageError         bytes or values are not a valid wire message
 ├── PeerError                   one attempt at one address failed
-│   ├── UnreachableError        nothing was sent: certainly not done
+│   ├── UnreachableError        no connection: the request was not sent, so nothing was done
 │   ├── RefusedError            the peer answered that it did nothing
-│   └── AttemptUnknownError     it was sent; whether it was done is not known
-│       ├── TimedOutError       no reply within the poll timeout
-│       ├── DisconnectedError   the peer went away while it held the request
-│       └── FailedError         the peer broke while it worked on the request
-├── StoreError                  the store of this node could not do it, or not in time
-├── RequestError                the client's request is wrong: changing it is the only cure
-│   ├── MediaTypeError          its body is announced as something that is not taken here
-│   ├── UnauthenticatedError    it has no token, or one that nobody has
-│   ├── ForbiddenError          its token does not allow that
-│   ├── MissingError            it asks for a message that is not there
-│   ├── TooLargeError           over a limit
-│   └── KeyConflictError        its idempotency key came with another text before
-└── ServiceError                all attempts failed: the same request may be sent again
-    ├── UnavailableError        certainly nothing was done
-    ├── OverloadError           nothing was done, because too much goes on already
-    ├── RateError               nothing was done, because this client has sent too much
-    └── OutcomeUnknownError     a write that may, or may not, be stored
+│   └── AttemptUnknownError     the request was sent; it is unknown whether it was carried out
+│       ├── TimedOutError       no reply within the attempt's timeout
+│       ├── DisconnectedError   the connection broke before the reply
+│       └── FailedError         the peer failed while it handled the request
+├── StoreError                  the local store failed, or did not finish in time
+├── RequestError                the client's request is wrong; it must be changed before it is sent again
+│   ├── MediaTypeError          the Content-Type of the body is not supported
+│   ├── UnauthenticatedError    the bearer token is missing or unknown
+│   ├── ForbiddenError          the token does not permit the operation
+│   ├── MissingError            the requested message does not exist
+│   ├── TooLargeError           the body or a message is over its size limit
+│   └── KeyConflictError        the idempotency key was used before with another text
+└── ServiceError                all attempts failed; the same request may be sent again
+    ├── UnavailableError        no server carried out the request: nothing was done
+    ├── OverloadError           a concurrency limit was reached: nothing was done
+    ├── RateError               the client is over its rate limit: nothing was done
+    └── OutcomeUnknownError     the write may or may not be stored
 """
 
 
 class ThreefoldError(Exception):
-    """The root: whatever is not one of these is a defect of ours."""
+    """The root of all errors raised on purpose; any other exception is a defect in our code."""
 
 
 class FatalError(ThreefoldError):
-    """Raised when a process cannot serve: a taken port, no Java, a member that ended. It exits with 1."""
+    """Raised when a process cannot serve, such as for a taken port, or without Java. The process exits with code 1."""
 
 
 class ConfigError(FatalError):
-    """Raised while the configuration is read: the text names the key, the value and what is allowed."""
+    """Raised while the configuration is read: the text names the key, its value and the allowed values."""
 
 
 class InvalidMessageError(ThreefoldError):
-    """Raised when a wire message is built from wrong values or decoded from wrong bytes. Never sent again as it is."""
+    """Raised when a wire message is built from wrong values, or decoded from wrong bytes; a retry cannot help."""
 
 
 class PeerError(ThreefoldError):
-    """Raised by a transport: one attempt at one address failed, another address may do better."""
+    """Raised by a transport when one attempt at one address failed; the caller may try another address."""
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(f"{address}: {reason}")
@@ -53,16 +53,16 @@ class PeerError(ThreefoldError):
 
     @property
     def kind(self) -> str:
-        """One of a few words, by which failures are counted."""
+        """A short name of the failure, used as a label in metrics."""
         return type(self).__name__.removesuffix("Error").lower()
 
 
 class UnreachableError(PeerError):
-    """Raised before anything was sent: there is no connection to the address."""
+    """Raised when there is no connection to the address; nothing was sent."""
 
 
 class RefusedError(PeerError):
-    """Raised when the peer answered that it did nothing, and why: `code`, one of `common.wire.Code`."""
+    """Raised when the peer answered that it did nothing; `code`, a `common.protocol.messages.Code`, says why."""
 
     def __init__(self, address: str, reason: str, code: str) -> None:
         super().__init__(address, reason)
@@ -70,16 +70,16 @@ class RefusedError(PeerError):
 
     @property
     def kind(self) -> str:
-        """The code."""
+        """The code of the refusal, used as a label in metrics."""
         return str(self.code)
 
 
 class AttemptUnknownError(PeerError):
-    """Raised when a request was sent and no usable reply came: only an idempotent request may be sent again."""
+    """Raised when a request was sent and there is no valid reply; only an idempotent request may be sent again."""
 
 
 class TimedOutError(AttemptUnknownError):
-    """Raised when no reply came within the attempt's timeout."""
+    """Raised when no reply arrived within the attempt's timeout."""
 
 
 class DisconnectedError(AttemptUnknownError):
@@ -87,31 +87,31 @@ class DisconnectedError(AttemptUnknownError):
 
 
 class FailedError(AttemptUnknownError):
-    """Raised when the peer answered that it failed while it worked on the request."""
+    """Raised when the peer answered that it failed while it handled the request, or sent an invalid reply."""
 
 
 class StoreError(ThreefoldError):
-    """Raised by a store: the step failed or took too long. Every step is idempotent, so it may be tried again."""
+    """Raised by a store when an operation failed or took too long. All are idempotent, so the caller may retry."""
 
 
 class RequestError(ThreefoldError):
-    """Raised when a client's request is not acceptable: the text names the field and the limit."""
+    """Raised when a client's request is not valid: the text names the field and the limit."""
 
 
 class MediaTypeError(RequestError):
-    """Raised when a body is not announced as one of the types that are taken."""
+    """Raised when the Content-Type of a body is not one of the supported types."""
 
 
 class UnauthenticatedError(RequestError):
-    """Raised when a request has no bearer token, or one that is not known."""
+    """Raised when a request has no bearer token, or an unknown one."""
 
 
 class ForbiddenError(RequestError):
-    """Raised when the token of a request does not allow what it asks for."""
+    """Raised when the token of a request does not permit the operation."""
 
 
 class MissingError(RequestError):
-    """Raised when no message has the id that was asked for."""
+    """Raised when no message has the requested id."""
 
 
 class TooLargeError(RequestError):
@@ -119,15 +119,15 @@ class TooLargeError(RequestError):
 
 
 class KeyConflictError(RequestError):
-    """Raised when an idempotency key is sent with another text than before: a new message needs a new key."""
+    """Raised when an idempotency key was used before with another text; a new message needs a new key."""
 
 
 class ServiceError(ThreefoldError):
-    """Raised when a service gave no answer before the deadline of the request."""
+    """Raised when a service did not answer before the deadline of the request."""
 
 
 class UnavailableError(ServiceError):
-    """Raised when no address of a service answered: a read, or a write of which certainly nothing was done."""
+    """Raised when no address of a service answered a read, or a write that was certainly not carried out."""
 
     def __init__(self, service: str, reason: str) -> None:
         super().__init__(f"{service} is not available: {reason}")
@@ -136,11 +136,11 @@ class UnavailableError(ServiceError):
 
 
 class OverloadError(ServiceError):
-    """Raised when a limit of what may go on at once is reached: the text names it."""
+    """Raised when a limit on concurrent work is reached; the text names the limit."""
 
 
 class RateError(ServiceError):
-    """Raised when a client has sent as much as it may: it may send again after `retry_after_s`."""
+    """Raised when a client is over its rate limit; it may send again after `retry_after_s` seconds."""
 
     def __init__(self, reason: str, retry_after_s: int) -> None:
         super().__init__(reason)
@@ -148,7 +148,7 @@ class RateError(ServiceError):
 
 
 class OutcomeUnknownError(ServiceError):
-    """Raised when a write was sent and never answered: it may still be stored under `message_id`."""
+    """Raised when a write was sent and never answered; the message may still be stored under `message_id`."""
 
     def __init__(self, message_id: str, reason: str) -> None:
         super().__init__(f"no logging node confirmed the message in time, it may still be stored: {reason}")

@@ -1,4 +1,4 @@
-"""What every `__main__` does around its own work: logging, a clean stop, one sentence instead of a traceback."""
+"""Start and stop of a process, for every `__main__`: logging, signals, and one sentence instead of a traceback."""
 
 import asyncio
 import ctypes
@@ -27,13 +27,13 @@ log = structlog.get_logger()
 P = ParamSpec("P")
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-# Thresholds of the cyclic garbage collector. With Python's own (700, 10, 10) it scanned the thousands of short-lived
-# objects of a batch again and again: 2 to 8 % of the CPU time of a batch of 100 messages (docs/measurements.md).
+# Thresholds of the cyclic garbage collector. Python's defaults (700, 10, 10) make it scan the thousands of short-lived
+# objects of a batch repeatedly, which took 2 to 8 % of the CPU time of a batch of 100 messages (docs/measurements.md).
 _GC_THRESHOLDS = (20_000, 20, 50)
 
 
 def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
-    """Wrap a `main` so that logs go to standard error and a FatalError ends with its sentence and exit code 1."""
+    """Wrap a `main`: configure logs and traces, and on a FatalError print its sentence and exit with code 1."""
 
     @wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -51,10 +51,15 @@ def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
 
 
 def keyring_of(settings: Config, folder: Path, own: str) -> Keyring | None:
-    """The keyring of the process at `own` (host:port, or OPERATOR), if the configuration in `folder` has keys.
+    """The keyring of the process at `own` (host:port, or OPERATOR); None if `[security] keys` is not set.
+
+    Args:
+        settings: the configuration.
+        folder: the folder of config.toml.
+        own: the name of the keys of this process.
 
     Raises:
-        ConfigError: as Keyring, or its two keys are no pair.
+        ConfigError: as Keyring, or the public and the secret key do not belong together.
     """
     if not settings.security.keys:
         return None
@@ -68,7 +73,7 @@ def keyring_of(settings: Config, folder: Path, own: str) -> Keyring | None:
 
 
 def stop_on_signal() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set, for the running loop."""
+    """An event of the running loop that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -76,20 +81,20 @@ def stop_on_signal() -> asyncio.Event:
 
 
 def exit_on_signal(name: str) -> None:
-    """Let SIGTERM and SIGHUP end this process like an exception, so that what it started is ended, too."""
+    """Make SIGTERM and SIGHUP raise SystemExit, so that `finally` blocks stop the processes that this one started."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(f"{name}: told to stop"))
 
 
 def dying_with_this() -> Callable[[], None] | None:
-    """Code for a child: ask Linux to kill it when this process dies, however that happens; None on other systems."""
+    """A `preexec_fn` that has Linux kill the child whenever this process dies; None on other systems."""
     if sys.platform != "linux":
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def in_child() -> None:  # pragma: no cover (runs between fork and exec)
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before prctl
+        if os.getppid() != parent:  # the parent died before prctl
             os._exit(1)
 
     return in_child

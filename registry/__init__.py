@@ -1,1 +1,1 @@
-"""The registry: who serves what."""
+"""The registry: it lists the addresses of each service, and decides about the in-sync set."""

@@ -1,4 +1,4 @@
-"""`python -m registry`: answers who serves what."""
+"""`python -m registry`: runs a registry."""
 
 import asyncio
 from pathlib import Path
@@ -15,25 +15,27 @@ from registry.directory import Directory, parse_service_ips
 
 log = structlog.get_logger()
 
-OBSERVE_S = 0.25
+OBSERVE_S = 0.25  # interval at which the in-sync directory checks its leases
 
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(1, 65_535), help="Port instead of that of the first of [registry] addresses."
+    "--port", type=click.IntRange(1, 65_535), help="Port; default: that of the first of [registry] addresses."
 )
-@click.option("--host", help="Address to listen on instead of that of the first of [registry] addresses.")
+@click.option("--host", help="Host to listen on; default: that of the first of [registry] addresses.")
 @click.option("--service-ips", help='Addresses by service: "logging-service 127.0.0.1:5002,messages-service …".')
 @click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
 def main(port: int | None, host: str | None, service_ips: str | None, path: Path) -> None:
-    """Answer who serves what, from config.toml or from --service-ips."""
+    """Run a registry, with the addresses in config.toml or --service-ips."""
     settings = config.load(path)
     if service_ips is not None:
         settings = config.with_service_ips(settings, parse_service_ips(service_ips))
     first_host, first_port = config.split(settings.registry.addresses[0])
     address = f"{host or first_host}:{port or first_port}"
     if settings.security.keys and config.split(address)[0] in config.EVERYWHERE:
-        raise FatalError(f"{address} is nobody's name: with keys a registry listens at the address that others use")
+        raise FatalError(
+            f"{address} cannot have a key: with keys, a registry must listen at the address that clients use"
+        )
     uvloop.run(_serve(address, settings, process.keyring_of(settings, path.parent, address)))
 
 
@@ -49,7 +51,7 @@ async def _serve(address: str, settings: config.Config, keys: keyring.Keyring | 
 
 
 async def _observe(directory: Directory) -> None:
-    """Let the directory notice that time passes, and that this process stood still."""
+    """Let the in-sync directory regularly check its leases, and detect that this process was suspended."""
     while True:
         await asyncio.sleep(OBSERVE_S)
         directory.replicas.observe()

@@ -1,4 +1,4 @@
-"""Who serves what: pure, no sockets, and a clock and chance that are given to it."""
+"""The directory of services and settings. Pure: no sockets; clock and randomness are injected."""
 
 import secrets
 import time
@@ -27,34 +27,34 @@ from common.protocol.replication import Admit, Bootstrap, Fence, Renew
 from registry.in_sync import FIRST_RENEWALS_S, InSyncDirectory
 
 SERVICES = tuple(ServiceIps.__struct_encode_fields__)
-LOGGING = "logging-service"  # its leases are those of the in-sync registry
-FIRST_LEASE_S = FIRST_RENEWALS_S  # of a configured address: by then every live process has registered
-ADDRESSES = 1_000  # of one service; one more is refused
+LOGGING = "logging-service"  # the InSyncDirectory holds the leases of this service
+FIRST_LEASE_S = FIRST_RENEWALS_S  # first lease of a configured address; every live process registers within it
+ADDRESSES = 1_000  # limit on the addresses of one service, to bound the memory
 
 
 @dataclass(frozen=True, slots=True)
 class _Lease:
-    """Until when an address is handed out."""
+    """The lease of an address: when it ends, and when it was last renewed (None: never), by the clock."""
 
     ends_s: float
     renewed_s: float | None = None
 
 
 def draw_start() -> int:
-    """A number that no other start of a registry has."""
+    """A random number that identifies one start of a registry; never 0."""
     return secrets.randbits(62) | 1
 
 
 class Directory:
-    """Answers what is known under a name: the addresses of a service, or a setting.
+    """Answers lookups of a name: the addresses of a service, or the values of a setting.
 
     Args:
-        services: the configured addresses by service; each but the logging nodes is handed out for a first lease, and
-            longer when its node renews it.
-        settings: what is known under other names.
-        knows: whether an address is one of ours; others are not handed out.
-        clock: the time now, in seconds from any start.
-        draw: a number that no other start of a registry has.
+        services: the configured addresses by service. Except for logging nodes, each starts with a lease of
+            FIRST_LEASE_S, which its node must renew.
+        settings: the values of other names.
+        knows: True for the address of a known node; other addresses are not listed.
+        clock: the current time in seconds, from any start.
+        draw: returns a random number that identifies one start of a registry.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Directory:
 
     @classmethod
     def from_config(cls, config: Config, *, knows: Callable[[str], bool] = lambda _address: True) -> "Directory":
-        """Everything that `[service_ips]` and `[hazelcast]` name."""
+        """A directory of the services and settings in `[service_ips]` and `[hazelcast]`."""
         return cls(
             {
                 "messages-service": config.service_ips.messages_service,
                 LOGGING: config.service_ips.logging_service,
-                "facade": (),  # nobody asks a facade over the wire; operators want to know which there are
+                "facade": (),  # facades register so that operators can list them; nobody calls them over the wire
             },
             {
                 "hazelcast-cluster-name": (config.hazelcast.cluster_name,),
@@ -96,7 +96,7 @@ class Directory:
         )
 
     async def handle(self, request: Request) -> Reply:
-        """Answer one request; raises InvalidMessageError for one that is not for a registry."""
+        """Answer a request; raises InvalidMessageError if a registry does not handle it."""
         if isinstance(request, Renew | Fence | Admit | Bootstrap):
             return self.replicas.handle(request)
         match request:
@@ -105,11 +105,11 @@ class Directory:
             case Register(name=name, address=address):
                 return self._register(name, address)
             case Deregister(name=name, address=address):
-                return self._leave(name, address)
+                return self._deregister(name, address)
             case Ping() | Inspect():
                 return self._status(request)
             case ListLeases():
-                return self._roll()
+                return self._list_leases()
             case _:
                 raise InvalidMessageError(f"a registry does not answer {type(request).__name__}")
 
@@ -123,13 +123,13 @@ class Directory:
                 return Failure(code=Code.STARTING, reason="this registry has just started, and asks who is in sync")
             return LookupResult(name=name, values=listed)
         if name in self._leases:
-            return LookupResult(name=name, values=self._serving(name))
+            return LookupResult(name=name, values=self._listed(name))
         if name in self._settings:
             return LookupResult(name=name, values=self._settings[name])
         known = ", ".join((*self._configured, *self._settings))
         return Failure(code=Code.UNKNOWN_NAME, reason=f"unknown name {name!r}; known: {known}")
 
-    def _roll(self) -> Leases:
+    def _list_leases(self) -> Leases:
         found = [*self._logging_leases(), *self._other_leases()]
         return Leases(leases=tuple(found[:ADDRESSES]), members=self._settings.get("hazelcast-clients", ()))
 
@@ -150,7 +150,7 @@ class Directory:
     def _other_leases(self) -> Iterator[admin.LeaseInfo]:
         now = self._clock()
         for name, leases in self._leases.items():
-            listed, configured = self._serving(name), self._configured[name]
+            listed, configured = self._listed(name), self._configured[name]
             for address, lease in leases.items():
                 if lease.ends_s > now or address in configured:
                     yield admin.LeaseInfo(
@@ -162,8 +162,8 @@ class Directory:
                         renewed_s=-1.0 if lease.renewed_s is None else now - lease.renewed_s,
                     )
 
-    def _serving(self, name: str) -> tuple[str, ...]:
-        """The addresses with a lease; all configured ones if none has."""
+    def _listed(self, name: str) -> tuple[str, ...]:
+        """The addresses with a live lease; all configured addresses if there is none."""
         now = self._clock()
         alive = tuple(
             address for address, lease in self._leases[name].items() if lease.ends_s > now and self._knows(address)
@@ -179,11 +179,11 @@ class Directory:
             if lapsed not in self._configured[name]:
                 del leases[lapsed]
         if address not in leases and len(leases) >= ADDRESSES:
-            return Failure(code=Code.OVERLOADED, reason=f"{ADDRESSES} addresses serve {name} already")
+            return Failure(code=Code.OVERLOADED, reason=f"{name} has {ADDRESSES} addresses already")
         leases[address] = _Lease(now + LEASE_S, now)
         return LeaseGranted(seconds=LEASE_S)
 
-    def _leave(self, name: str, address: str) -> Reply:
+    def _deregister(self, name: str, address: str) -> Reply:
         leases, now = self._leases.get(name, {}), self._clock()
         if address in self._configured.get(name, ()):
             leases[address] = _Lease(now)
@@ -193,10 +193,10 @@ class Directory:
 
 
 def parse_service_ips(text: str) -> dict[str, list[str]]:
-    """The addresses by service in `"logging-service 127.0.0.1:5002,logging-service 127.0.0.1:5003"`.
+    """The addresses by service in a text such as `logging-service 127.0.0.1:5002,logging-service 127.0.0.1:5003`.
 
     Raises:
-        ConfigError: an entry is not a known service and an address.
+        ConfigError: an entry does not begin with a known service.
     """
     services: dict[str, list[str]] = {}
     for item in text.split(","):

@@ -1,8 +1,8 @@
-"""Which logging nodes are in sync, and which of them clients are sent to. Pure: no sockets, and a clock that is given.
+"""The in-sync set of the logging nodes, and which of them lookups return. Pure: no sockets; the clock is injected.
 
-A registry keeps nothing on disk. When it starts it answers `starting` until each replica that a renewal names has
-renewed, too, or for STARTING_S; then it takes the in-sync set that the replicas agree on. See DESIGN.md in
-nodes/replication for the rules.
+A registry keeps nothing on disk. After its start it answers `starting` until every replica in the renewed in-sync sets
+has renewed, or for STARTING_S; then it adopts the in-sync set of the replicas. The rules are in
+nodes/replication/DESIGN.md.
 """
 
 from collections.abc import Callable
@@ -22,15 +22,24 @@ from common.protocol.replication import (
     Standing,
 )
 
-STARTING_S = LEASE_S  # a lease: whoever does not renew in it is not there
-FIRST_RENEWALS_S = 1.2 * RENEWAL_S  # a renewal and a little: within it all that are alive renew for the first time
-STANDSTILL_S = LEASE_S / 2  # what a registry knows is true for a lease: nobody is fenced without it earlier
-REPLICAS = 1_000  # addresses that are remembered; one more is refused
+STARTING_S = LEASE_S  # a replica that does not renew within one lease is not running
+FIRST_RENEWALS_S = 1.2 * RENEWAL_S  # every live replica renews within a renewal interval and a margin
+# A registry that was suspended for longer starts again. Its set stays valid for one lease, because no replica can be
+# fenced without this registry earlier.
+STANDSTILL_S = LEASE_S / 2
+REPLICAS = 1_000  # limit on the leases, to bound the memory; one more is refused
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLease:
-    """What a replica said when it renewed last, and until when that counts."""
+    """The lease of a replica; times are in seconds of the clock.
+
+    Attributes:
+        ends_s: when the lease ends.
+        since_s: when the replica got the lease, which it has renewed in time since then.
+        renewed_s: when it last renewed.
+        renew: the last renewal.
+    """
 
     ends_s: float
     since_s: float
@@ -39,7 +48,7 @@ class ReplicaLease:
 
     @property
     def identity(self) -> Identity:
-        """Address and incarnation of the replica."""
+        """The address and incarnation of the replica."""
         return Identity(self.renew.node, self.renew.incarnation)
 
 
@@ -47,9 +56,15 @@ class InSyncDirectory:
     """The in-sync set and the leases of the logging nodes.
 
     Args:
-        clock: seconds from any start.
-        draw: a random number that no other start of a registry has.
-        knows: True for the address of one of our nodes; others are not listed.
+        clock: the current time in seconds, from any start.
+        draw: returns a random number that identifies one start of a registry.
+        knows: True for the address of a known node; renewals of others are ignored.
+
+    Attributes:
+        id: the random number of this start.
+        starting: True until the set of the replicas is adopted after the start.
+        leases: the last renewal by address, also of lapsed leases.
+        in_sync: the current in-sync set.
     """
 
     def __init__(
@@ -65,45 +80,46 @@ class InSyncDirectory:
         self.leases: dict[str, ReplicaLease] = {}
         self.in_sync = NO_SET
         self._installed_s = float("-inf")
-        self._contender: tuple[InSyncSet, float] | None = None  # of another side of a split, and since when
-        self._seen_s = clock()
-        self._begin()
+        self._contender: tuple[InSyncSet, float] | None = None  # the set of the other side of a split, and since when
+        self._observed_s = clock()
+        self._begin_start()
 
-    def _begin(self) -> None:
-        """Know nothing but the set: wait for what the replicas say."""
+    def _begin_start(self) -> None:
+        """Draw a new id, keep the set, and wait for the renewals of the replicas."""
         self.id = self._draw()
         self.starting = True
-        self._began_s = self._clock()
-        self._renewed: set[str] = set()
+        self._starting_since_s = self._clock()
+        self._renewed: set[str] = set()  # addresses that have renewed since this start
 
     def observe(self) -> None:
-        """Notice that time has passed; called at least every quarter second, and before each answer."""
+        """Check leases and detect a standstill; must be called at least every 0.25 s, and is before each answer."""
         now_s = self._clock()
-        if now_s - self._seen_s > STANDSTILL_S:
-            self._begin()
-        self._seen_s = now_s
+        if now_s - self._observed_s > STANDSTILL_S:
+            self._begin_start()
+        self._observed_s = now_s
         if self.starting:
             self._end_start(now_s)
-        elif self.in_sync.members and not any(self._is_there(one) for one in self.in_sync.listed):
-            self._begin()
+        elif self.in_sync.members and not any(self._has_lease(one) for one in self.in_sync.listed):
+            self._begin_start()
 
     def listed(self) -> tuple[str, ...] | None:
-        """The addresses to which clients are sent; None while this registry starts."""
+        """The addresses that lookups return to clients; None while this registry starts."""
         self.observe()
         return None if self.starting else tuple(one.address for one in self._live())
 
-    def _is_there(self, member: Member) -> bool:
-        """True if the lease of a member has not lapsed."""
+    def _has_lease(self, member: Member) -> bool:
+        """True if the lease of this incarnation of a member has not lapsed."""
         lease = self.leases.get(member.address)
         return lease is not None and lease.ends_s > self._clock() and lease.renew.incarnation == member.incarnation
 
     def _live(self) -> list[Member]:
-        return [one for one in self.in_sync.listed if self._is_there(one) and self.leases[one.address].renew.ready]
+        """The listed members with a lease that serve clients."""
+        return [one for one in self.in_sync.listed if self._has_lease(one) and self.leases[one.address].renew.ready]
 
-    # What replicas ask
+    # Requests of replicas
 
     def handle(self, request: Renew | Fence | Admit | Bootstrap) -> Renewed:
-        """Answer a replica."""
+        """Answer a request of a replica."""
         match request:
             case Renew():
                 return self.renew(request)
@@ -112,12 +128,12 @@ class InSyncDirectory:
             case Admit():
                 return self.admit(request)
             case Bootstrap():
-                return self.found(request)
+                return self.bootstrap(request)
 
     def renew(self, request: Renew) -> Renewed:
-        """Renew the lease of a replica."""
+        """Renew the lease of a replica, and adopt its in-sync set if that is newer."""
         self.observe()
-        if request.registry != self.id or not self._remember(request):
+        if request.registry != self.id or not self._store_renewal(request):
             return self._reply(request)
         if self.starting:
             self._renewed.add(request.node)
@@ -127,19 +143,19 @@ class InSyncDirectory:
         return self._reply(request)
 
     def fence(self, request: Fence) -> Renewed:
-        """Take replicas out of the in-sync set, if the one that asks is a listed member."""
+        """Remove replicas from the in-sync set, if the sender is a listed member."""
         self.observe()
         member = self.in_sync.find(Identity(request.node, request.incarnation))
         rest = tuple(one for one in self.in_sync.members if one.identity not in request.targets)
         if not self.starting and member and member.listed and len(rest) < len(self.in_sync.members):
             if any(one.listed for one in rest):
                 self._install(rest)
-            else:  # the last one leaves: the set stays, and nobody of it is there
+            else:  # the last replica leaves: keep the set without any live member
                 self.leases.pop(request.node, None)
         return self._reply(request)
 
     def admit(self, request: Admit) -> Renewed:
-        """Take a joiner in, asked by a listed member; list it, asked by itself."""
+        """Add a joiner at the request of a listed member; list it at its own request."""
         self.observe()
         member = self.in_sync.find(Identity(request.node, request.incarnation))
         if self.starting or not member:
@@ -147,15 +163,16 @@ class InSyncDirectory:
         rest = [one for one in self.in_sync.members if one.address != request.joiner.address]
         term = self.in_sync.term + 1
         if member.identity == request.joiner:
-            if not member.listed and member.since == request.since:  # else it was fenced and admitted again since
+            # Another `since` means that it was fenced and added again in the meantime.
+            if not member.listed and member.since == request.since:
                 self._install((*rest, Member(*request.joiner, since=member.since, listed=True)))
         elif member.listed and (request.joiner.address == member.address or not self.in_sync.find(request.joiner)):
-            listed = request.joiner.address == member.address  # the same process with a new incarnation
+            listed = request.joiner.address == member.address  # the process has a new incarnation
             self._install((*rest, Member(*request.joiner, since=term, listed=listed)))
         return self._reply(request)
 
-    def found(self, request: Bootstrap) -> Renewed:
-        """Install a new in-sync set, if no member of the last one is left."""
+    def bootstrap(self, request: Bootstrap) -> Renewed:
+        """Install a new in-sync set, if no member of the last one is live."""
         self.observe()
         installed_s = self._clock() - self._installed_s
         if request.members and not self.starting and not self._live() and installed_s >= FIRST_RENEWALS_S:
@@ -174,70 +191,72 @@ class InSyncDirectory:
             live=() if self.starting else tuple(one.address for one in self._live()),
         )
 
-    # Which set is the current one
+    # The choice of the current set
 
     def _install(self, members: tuple[Member, ...]) -> None:
         self.in_sync = InSyncSet(self.in_sync.term + 1, tuple(sorted(members)))
         self._installed_s = self._clock()
 
-    def _remember(self, request: Renew) -> bool:
-        """Note a renewal; False if there are too many replicas, or it is not one of ours."""
+    def _store_renewal(self, request: Renew) -> bool:
+        """Store a renewal; False if the address is unknown, or there are too many leases."""
         now_s = self._clock()
         for address in [address for address, lease in self.leases.items() if lease.ends_s + LEASE_S < now_s]:
             if not any(one.address == address for one in self.in_sync.members):
                 del self.leases[address]
-        known = self.leases.get(request.node)
-        if not self._knows(request.node) or (known is None and len(self.leases) >= REPLICAS):
+        last = self.leases.get(request.node)
+        if not self._knows(request.node) or (last is None and len(self.leases) >= REPLICAS):
             return False
-        same = known is not None and known.ends_s > now_s and known.renew.incarnation == request.incarnation
-        since_s = known.since_s if known and same else now_s
+        same = last is not None and last.ends_s > now_s and last.renew.incarnation == request.incarnation
+        since_s = last.since_s if last and same else now_s
         self.leases[request.node] = ReplicaLease(now_s + LEASE_S, since_s, now_s, request)
         return True
 
     def _end_start(self, now_s: float) -> None:
-        """Take the set that the replicas hold, once all that they name have said what theirs is."""
+        """Adopt the newest set of the replicas, once all members of their sets have renewed, or after STARTING_S."""
         renews = [lease.renew for lease in self.leases.values() if lease.renew.node in self._renewed]
         ready = [renew for renew in renews if renew.ready]
         named = {one.address for renew in renews for one in renew.in_sync.members}
-        waited_s = now_s - self._began_s
+        waited_s = now_s - self._starting_since_s
         complete = named <= self._renewed and (ready or waited_s >= FIRST_RENEWALS_S)
         if not complete and waited_s < STARTING_S:
             return
         self.starting = False
         for renew in ready:
             self._take_newer(renew)
-        if not any(self._is_there(one) for one in self.in_sync.listed):
+        if not any(self._has_lease(one) for one in self.in_sync.listed):
             self.in_sync = InSyncSet(self.in_sync.term, ())
 
     def _take_newer(self, request: Renew) -> None:
-        """Take the set that a replica holds, if it is newer than the current one, or held by more replicas."""
+        """Adopt the set of a replica, if it is newer than the current set, or the larger side of a split holds it."""
         held, current = request.in_sync, self.in_sync
         own = Identity(request.node, request.incarnation)
         if held == current or not held.find(own):
             return
         if not current.members or (not self._live() and not current.find(own)):
-            if held.term >= current.term:  # else it was fenced, and lacks what those acknowledged who are away now
+            # With a lower term it was fenced, and lacks records that the current members have acknowledged.
+            if held.term >= current.term:
                 self._adopt(held)
-        elif current.find(own) or not _apart(held, current):
+        elif current.find(own) or not _is_split(held, current):
             if held.term > current.term or (held.term == current.term and not self._holders(current)):
                 self._adopt(held)
         elif self._holders(held) > len(self._live()):
             self._adopt(InSyncSet(max(held.term, current.term + 1), held.members))
         elif held.term >= current.term and not self._may_win(held):
-            self._adopt(InSyncSet(held.term + 1, current.members))  # so that those who hold the other one give it up
+            # The higher term makes the other side give up its set.
+            self._adopt(InSyncSet(held.term + 1, current.members))
 
     def _adopt(self, held: InSyncSet) -> None:
         self.in_sync = held
 
     def _may_win(self, held: InSyncSet) -> bool:
-        """True while more replicas may be about to renew with this set than hold the current one."""
+        """True while a set with more listed members than are live now may still get their renewals."""
         if self._contender is None or self._contender[0] != held:
             self._contender = held, self._clock()
         waited_s = self._clock() - self._contender[1]
         return len(held.listed) > len(self._live()) and waited_s < FIRST_RENEWALS_S
 
     def _holders(self, in_sync: InSyncSet) -> int:
-        """How many replicas have lately renewed with this set."""
+        """The number of ready replicas with a lease whose last renewal has this set."""
         now_s = self._clock()
         return sum(
             lease.ends_s > now_s and lease.renew.ready and lease.renew.in_sync == in_sync
@@ -245,7 +264,7 @@ class InSyncDirectory:
         )
 
 
-def _apart(one: InSyncSet, other: InSyncSet) -> bool:
-    """True if each set has a replica that the other one lacks: a split, in which each side fenced the other."""
-    first, second = ({member.address for member in found.members} for found in (one, other))
+def _is_split(one: InSyncSet, other: InSyncSet) -> bool:
+    """True if each set has a replica that the other lacks: the network was split, and each side fenced the other."""
+    first, second = ({member.address for member in in_sync.members} for in_sync in (one, other))
     return bool(first - second and second - first)

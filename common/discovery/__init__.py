@@ -1,1 +1,1 @@
-"""Registration at the registries, and looking services up there."""
+"""Registration at the registries, and lookup of services there."""

@@ -1,4 +1,4 @@
-"""Looking a name up at the registries: one question after the other, until a registry answers. No I/O."""
+"""Lookup of a name at the registries: they are asked one after the other until one answers. Without I/O."""
 
 import enum
 from collections.abc import Awaitable, Callable, Container, Generator, Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from common.errors import PeerError, RefusedError, UnavailableError
 from common.protocol.messages import Code, LookupResult
 
-ANSWER_S = 0.5  # for the answer of one registry, to whatever it is asked; then the next one is asked
+ANSWER_S = 0.5  # timeout of any request to one registry; then the next registry is asked
 
 AskRegistry = Callable[[str], LookupResult]  # asks the registry at an address; raises PeerError
 
@@ -17,18 +17,18 @@ class LookupOutcome(enum.StrEnum):
 
     ANSWERED = "answered"
     STALE = "stale"  # no registry answered; the last good answer was used
-    FAILED = "failed"  # no registry answered, and there was no earlier answer
+    FAILED = "failed"  # no registry could answer, and no earlier answer can be used
 
 
 class Found(NamedTuple):
-    """What is registered under a name, and where that is known from."""
+    """The values that are registered under a name, and how the lookup ended."""
 
     values: tuple[str, ...]
     outcome: LookupOutcome
 
 
 class RegistryLookup:
-    """Decides which registry is asked next, and remembers the last good answer for each name.
+    """Decides which registry to ask next, and keeps the last good answer for each name.
 
     Args:
         registries: host:port of each registry, in the order in which they are asked.
@@ -39,14 +39,14 @@ class RegistryLookup:
         self._last: dict[str, tuple[str, ...]] = {}
 
     def steps(self, name: str, suspects: Container[str] = ()) -> Generator[str, LookupResult | PeerError, Found]:
-        """Yield the registry to ask; the caller sends back its answer, or the error. Returns what was found.
+        """Yield each registry to ask; the caller sends back its answer or the error. Returns the result of the lookup.
 
-        Suspected registries are skipped if there is an earlier answer, so that a hung registry does not delay each
-        request. A registry that has just started does not know yet who is in sync. If there are only such registries,
-        nobody is found: an earlier answer may name a replica that was fenced since.
+        Registries in `suspects` are skipped if there is an earlier answer, so that a hung registry does not delay every
+        request. A registry that has just started does not have the in-sync set yet. If no registry answers and one
+        has just started, the result is empty: an earlier answer may contain a replica that has been fenced since.
 
         Raises:
-            UnavailableError: no registry answered, and none has answered before.
+            UnavailableError: no registry answered, and there is no earlier answer.
         """
         failure: PeerError | None = None
         starting = False
@@ -67,7 +67,7 @@ class RegistryLookup:
 
 
 def run(steps: Generator[str, LookupResult | PeerError, Found], ask: AskRegistry) -> Found:
-    """Carry out the steps of a lookup; raises UnavailableError."""
+    """Run the steps of a lookup with blocking calls; raises UnavailableError."""
     try:
         registry = next(steps)
         while True:
@@ -84,7 +84,7 @@ def run(steps: Generator[str, LookupResult | PeerError, Found], ask: AskRegistry
 async def run_async(
     steps: Generator[str, LookupResult | PeerError, Found], ask: Callable[[str], Awaitable[LookupResult]]
 ) -> Found:
-    """Carry out the steps of a lookup in an event loop; raises UnavailableError."""
+    """Run the steps of a lookup in an event loop; raises UnavailableError."""
     try:
         registry = next(steps)
         while True:

@@ -16,13 +16,13 @@ log = structlog.get_logger()
 
 
 class Registration:
-    """Renews the lease of one address at each registry. Logging nodes renew in `nodes.replication` instead.
+    """Renews the lease of one address at each registry. Logging nodes use `nodes.replication` instead.
 
     Args:
-        loop: of this process; asyncio's, or the scheduler of a facade.
-        transport: carries requests.
-        registries: host:port of each.
-        name: the service that the address offers.
+        loop: the event loop of this process: asyncio's, or the scheduler of a facade.
+        transport: sends the requests.
+        registries: host:port of each registry.
+        name: the service that is offered at the address.
         address: host:port of this process.
     """
 
@@ -38,16 +38,16 @@ class Registration:
 
     def renew(self) -> None:
         """Renew the lease at each registry now, and again every RENEWAL_S."""
-        self._tell_all(Register(name=self._name, address=self._address))
+        self._send_to_all(Register(name=self._name, address=self._address))
         self._timer = self._loop.call_later(RENEWAL_S, self.renew)
 
     def deregister(self) -> "list[asyncio.Future[bytes]]":
-        """Stop renewing, and give the lease back. Returns the answers to come, each within ANSWER_S."""
+        """Stop renewing and give up the lease. Returns the pending replies; each is done within ANSWER_S."""
         if self._timer:
             self._timer.cancel()
-        return self._tell_all(Deregister(name=self._name, address=self._address))
+        return self._send_to_all(Deregister(name=self._name, address=self._address))
 
-    def _tell_all(self, request: Register | Deregister) -> "list[asyncio.Future[bytes]]":
+    def _send_to_all(self, request: Register | Deregister) -> "list[asyncio.Future[bytes]]":
         answers = []
         for registry in self._registries:
             try:
@@ -61,6 +61,6 @@ class Registration:
 
 
 def _log_failure(answer: "asyncio.Future[bytes]") -> None:
-    """Log an error of an answer that nobody waits for: the next renewal is sent in a second."""
+    """Log a failed reply; nobody waits for it, since the next renewal follows after RENEWAL_S."""
     if not answer.cancelled() and isinstance(error := answer.exception(), PeerError):
         log.debug("registry does not answer", registry=error.address, reason=error.reason)

@@ -1,4 +1,4 @@
-"""What an operator wants to know of a server and asks it over the wire; see `common.wire` for the rest."""
+"""The messages with which an operator inspects a server; `common.protocol.messages` has the others."""
 
 from functools import cache
 from typing import Annotated, Any, NamedTuple
@@ -14,15 +14,15 @@ Since = Annotated[int, Meta(ge=0)]  # milliseconds since 1970, 0 for never
 
 
 class Inspect(WireMessage, frozen=True, kw_only=True):
-    """Asks any server how it is. Answered by Report, within a fraction of a second: what takes longer is left out."""
+    """Asks any server for its status. Answered by Report within a fraction of a second; slower details are left out."""
 
 
 class ListLeases(WireMessage, frozen=True, kw_only=True):
-    """Asks a registry for everyone it knows. Answered by Called."""
+    """Asks a registry for all registered and configured addresses. Answered by Leases."""
 
 
 class HazelcastMember(NamedTuple):
-    """A Hazelcast member as the client of a node sees it, with the partitions that it owns."""
+    """A Hazelcast member as a logging node sees it, and the number of partitions that it owns."""
 
     uuid: Name
     address: Name
@@ -30,21 +30,23 @@ class HazelcastMember(NamedTuple):
 
 
 class Report(WireMessage, frozen=True, kw_only=True):
-    """How a server is; all but the first five fields are of logging nodes.
+    """The status of a server; only logging nodes set the fields from `served` on.
 
     Attributes:
-        since_ms: when its state became what it is.
+        service, state, version: the kind of server, its state and its software version.
+        since_ms: when its state last changed.
         started_ms: when its process started.
-        served, failed: requests that it answered, and that it could not, since then.
+        served, failed: the number of requests since then that it answered, and that failed.
         engine: "hazelcast" or "embedded".
-        members: the cluster as it sees it; `own_member` (host:port) is the one that it started.
-        entries: in the map; the last known number when it does not say, -1 for none.
-        messages: in its journal, of `journal_bytes`.
-        synced_ms: when the journal was flushed to the disk last.
-        term: of its in-sync set.
-        in_sync: addresses (host:port) of the listed replicas of that set, its own included; none while it is in none.
-        unconfirmed: records that it has accepted and another replica has not confirmed.
-        reason: why it is not ready, or cannot write; empty when it is and can.
+        own_member: host:port of the Hazelcast member that it started.
+        members: the Hazelcast cluster as it sees it.
+        entries: the size of the map; the last known size while the map does not answer, -1 if unknown.
+        messages, journal_bytes: the number of messages in its journal, and the size of the journal.
+        synced_ms: when the journal was last flushed to the disk.
+        term: the term of its in-sync set.
+        in_sync: host:port of the listed replicas of that set, including its own; empty if it is in no set.
+        unconfirmed: the number of records that it accepted and that some other replica has not confirmed.
+        reason: why it is not ready or cannot write; empty if it is ready and can write.
     """
 
     service: Name
@@ -68,13 +70,14 @@ class Report(WireMessage, frozen=True, kw_only=True):
 
 
 class LeaseInfo(NamedTuple):
-    """What a registry knows of an address.
+    """The lease of an address at a registry.
 
     Attributes:
-        listed: it is handed out now.
-        alive: its lease has not lapsed.
-        configured: it is handed out when nobody has a lease.
-        renewed_s: seconds since it registered last; -1 for never.
+        service, address: the service, and host:port.
+        listed: lookups return the address now.
+        alive: the lease has not lapsed.
+        configured: the address is in config.toml, so lookups return it if the service has no live lease.
+        renewed_s: seconds since the last renewal; -1 if there was none.
     """
 
     service: Name
@@ -86,14 +89,14 @@ class LeaseInfo(NamedTuple):
 
 
 class Leases(WireMessage, frozen=True, kw_only=True):
-    """Everyone a registry knows, up to 1,000, and the addresses of the Hazelcast members in its configuration."""
+    """All addresses of a registry, up to 1,000, and the Hazelcast members in its configuration."""
 
     leases: Annotated[tuple[LeaseInfo, ...], Meta(max_length=1_000)]
     members: Annotated[tuple[str, ...], Meta(max_length=100)]
 
 
 def report(service: str, state: State, **more: Any) -> Report:
-    """How this process is."""
+    """A Report of this process; `more` sets further fields. `since_ms` defaults to the start of the process."""
     started_ms = _started_ms()
     return Report(service=service, state=state, **{"started_ms": started_ms, "since_ms": started_ms, **more})
 

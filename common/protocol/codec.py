@@ -1,7 +1,7 @@
-"""Frames of messages, and messages of frames.
+"""Encoding of messages to frames, and decoding.
 
-A frame is one msgpack map: `v` (the protocol's version), `type` (which message) and the fields of that message. That of
-a request may also have `context`: the request of a client that it is sent for.
+A frame is one msgpack map: `v` (protocol version), `type` (kind of message) and the fields of the message. The frame of
+a request may also have `context`: the context of the client request for which it is sent.
 """
 
 from collections.abc import Mapping
@@ -97,36 +97,38 @@ Reply = (
     | Failure
 )
 
-# msgpack also unpacks each frame that is longer than this, before msgspec decodes it. msgpack reads the length of an
-# array before its items; msgspec checks it afterwards, which takes 0.3 s for a frame of 1 MB.
+# Frames that are longer than this are unpacked with msgpack first. It rejects an array that is too long before it reads
+# the items; msgspec checks the length afterwards, which takes 0.3 s for a frame of 1 MB.
 SCANNED_BYTES = 65_536
 Decoded = TypeVar("Decoded", Request, Reply)
-FRAME_FIELDS = ("v", "context")  # fields that every message has in its frame; see Wire
+FRAME_FIELDS = ("v", "context")  # fields that every frame may have; see WireMessage
 
-_REQUESTS, _REPLIES = ({kind.__struct_config__.tag: kind for kind in get_args(kinds)} for kinds in (Request, Reply))
-# msgspec 0.22 looks at the types of a struct at their first use, and crashes the process if two threads make it do
-# that at once. So it is made to look at all of them here, at the import.
-_requests: "msgspec.msgpack.Decoder[Request]" = msgspec.msgpack.Decoder(Request)
-_replies: "msgspec.msgpack.Decoder[Reply]" = msgspec.msgpack.Decoder(Reply)
+_REQUEST_TYPES, _REPLY_TYPES = (
+    {kind.__struct_config__.tag: kind for kind in get_args(kinds)} for kinds in (Request, Reply)
+)
+# msgspec 0.22 inspects the types of a struct at their first use, and crashes the process if two threads trigger that at
+# once. These decoders make it inspect all types at import.
+_request_decoder: "msgspec.msgpack.Decoder[Request]" = msgspec.msgpack.Decoder(Request)
+_reply_decoder: "msgspec.msgpack.Decoder[Reply]" = msgspec.msgpack.Decoder(Reply)
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode(message: Request | Reply, origin: RequestContext | None = None) -> bytes:
-    """The frame of a message, of a request with its origin."""
-    return _encoder.encode(replace(message, v=VERSION, context=origin or UNSET))
+def encode(message: Request | Reply, context: RequestContext | None = None) -> bytes:
+    """The frame of a message; `context` is the request context of a request."""
+    return _encoder.encode(replace(message, v=VERSION, context=context or UNSET))
 
 
 def decode_request(frame: bytes) -> tuple[Request, RequestContext | None]:
-    """The request in a frame, and its origin; raises InvalidMessageError for everything that is not one."""
-    return _decoded(_requests, frame, REQUEST_BYTES, _REQUESTS)
+    """The request in a frame and its request context; raises InvalidMessageError for any other bytes."""
+    return _decode(_request_decoder, frame, REQUEST_BYTES, _REQUEST_TYPES)
 
 
 def decode_reply(frame: bytes) -> Reply:
-    """The reply in a frame; raises InvalidMessageError for everything that is not one."""
-    return _decoded(_replies, frame, REPLY_BYTES, _REPLIES)[0]
+    """The reply in a frame; raises InvalidMessageError for any other bytes."""
+    return _decode(_reply_decoder, frame, REPLY_BYTES, _REPLY_TYPES)[0]
 
 
-def _decoded(
+def _decode(
     decoder: "msgspec.msgpack.Decoder[Decoded]", frame: bytes, limit_bytes: int, kinds: Mapping[str, type[WireMessage]]
 ) -> tuple[Decoded, RequestContext | None]:
     if len(frame) > limit_bytes:
@@ -136,23 +138,23 @@ def _decoded(
     try:
         message = decoder.decode(frame)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise InvalidMessageError(_what_is_wrong(_unpack(frame), kinds, error)) from error
+        raise InvalidMessageError(_reason(_unpack(frame), kinds, error)) from error
     if message.v != VERSION:
         raise InvalidMessageError(_other_version(message.v or None))
-    origin = message.context or None
+    context = message.context or None
     force_setattr(message, "v", 0)
     force_setattr(message, "context", UNSET)
-    return message, origin
+    return message, context
 
 
 def _unpack(frame: bytes) -> object:
-    """The content of a frame, which need not be a message; raises InvalidMessageError beyond the limits of messages."""
+    """The msgpack content of a frame, message or not; raises InvalidMessageError beyond the limits of messages."""
     try:
         return msgpack.unpackb(
             frame,
             ext_hook=_no_extension,
             max_array_len=VECTOR_ENTRIES,
-            max_map_len=32,  # no message has as many fields
+            max_map_len=32,  # more fields than any message has
             max_bin_len=0,
             max_ext_len=0,
         )
@@ -161,8 +163,8 @@ def _unpack(frame: bytes) -> object:
         raise InvalidMessageError(f"a frame is not msgpack of ours: {reason}") from error
 
 
-def _what_is_wrong(fields: object, kinds: Mapping[str, type[WireMessage]], error: Exception) -> str:
-    """The reason why a frame with this content was not decoded, also if it is of another version or protocol."""
+def _reason(fields: object, kinds: Mapping[str, type[WireMessage]], error: Exception) -> str:
+    """The reason why a frame with this content is invalid; also tells another protocol version from a wrong message."""
     if not isinstance(fields, dict):
         return f"a frame must be a msgpack map, not {type(fields).__name__}"
     if (version := fields.get("v")) != VERSION:
@@ -175,11 +177,11 @@ def _what_is_wrong(fields: object, kinds: Mapping[str, type[WireMessage]], error
 
 
 def _other_version(version: object) -> str:
-    return f"protocol version {_shown(version)} is not {VERSION}, the only one spoken here"
+    return f"protocol version {_shown(version)} is not {VERSION}, the only supported one"
 
 
 def _shown(value: object) -> str:
-    """A value for a person; what is nested is not looked into, for it may be nested without end."""
+    """A value as a short text; only the type of a container, because it may be nested very deeply."""
     return repr(value)[:40] if isinstance(value, str | int | float | None) else type(value).__name__
 
 

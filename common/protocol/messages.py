@@ -1,8 +1,8 @@
-"""The messages between processes: what may be said. Those between logging nodes are in `common.replication`.
+"""The messages between processes; `common.protocol.replication` has those for replication and the in-sync set.
 
-`common.codec` makes frames of messages and messages of frames. When it decodes a frame it checks all types and limits,
-so a message that was received is valid. A constructor checks neither, but for rules that need two fields or the bytes
-of a text: those raise InvalidMessageError.
+`common.protocol.codec` encodes and decodes them. Decoding checks all types and limits, so a received message is valid.
+A constructor does not check them; it checks only rules that involve two fields or the length of a text in bytes, and
+raises InvalidMessageError.
 """
 
 import enum
@@ -14,21 +14,21 @@ from common.errors import InvalidMessageError
 from common.protocol.vectors import Incarnation, Sequence, Vector
 from common.telemetry.request_context import RequestContext
 
-MESSAGE_BYTES = 65_536  # of one text in UTF-8: a log line with a long stack trace is below 10 kB
-PAGE_MESSAGES = 1_000  # most messages in one page: 6 ms at the members (docs/measurements.md)
-TAIL_S = 1.0  # for which a logging node keeps a Tail waiting when it has nothing new
-PAGE_BYTES = 1_048_576  # of text in one page; a page stops after the message that reaches it
-REQUEST_BYTES = 1_048_576  # of one frame to a server: a batch of PAGE_MESSAGES
-REPLY_BYTES = 4_194_304  # of one frame to a client: PAGE_BYTES, one text more, and 64 bytes around each message
+MESSAGE_BYTES = 65_536  # limit on one text in UTF-8; a log line with a long stack trace is below 10 kB
+PAGE_MESSAGES = 1_000  # limit on the messages of one page; 6 ms at the members (docs/measurements.md)
+TAIL_S = 1.0  # duration of the long poll of a Tail when there are no new messages
+PAGE_BYTES = 1_048_576  # limit on the text of one page; a page ends after the message that reaches it
+REQUEST_BYTES = 1_048_576  # limit on one frame to a server; fits a batch of PAGE_MESSAGES
+REPLY_BYTES = 4_194_304  # limit on one frame to a client: PAGE_BYTES, one more text, 64 bytes for each message
 
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-# `\Z`, for `$` would let a newline follow.
+# The patterns end with `\Z`, because `$` also matches before a final newline.
 MessageId = Annotated[str, Meta(pattern=rf"^{UUID}\Z")]  # a UUID in its canonical text form
-Cursor = Annotated[str, Meta(pattern=rf"^({UUID})?\Z")]  # a MessageId, or "" before the first
+Cursor = Annotated[str, Meta(pattern=rf"^({UUID})?\Z")]  # a MessageId, or "" for the position before the first message
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 IdempotencyKey = Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}\\Z")]  # visible ASCII
 Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
-Milliseconds = Annotated[float, Meta(ge=0)]  # that a node took for a request
+Milliseconds = Annotated[float, Meta(ge=0)]  # the time that a node took for a request
 REASON_CHARACTERS = 1_000
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS)]
 
@@ -37,8 +37,10 @@ class WireMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """The base of all messages.
 
     Attributes:
-        v: the version of the protocol; 0 outside of a frame.
-        context: the client's request that caused this one; unset outside of a frame. `common.codec` sets both.
+        v: the protocol version; 0 outside of a frame.
+        context: the context of the client request that caused this one; unset outside of a frame.
+
+    Only `common.protocol.codec` sets both.
     """
 
     v: int = 0
@@ -46,19 +48,19 @@ class WireMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class Ping(WireMessage, frozen=True, kw_only=True):
-    """Asks any server: who are you, and can you serve? Answered by Status."""
+    """Asks any server what it is and whether it can serve. Answered by Status."""
 
 
 class Lookup(WireMessage, frozen=True, kw_only=True):
-    """Asks the registry for what it knows under `name`. Answered by Known."""
+    """Asks the registry for the values under `name`. Answered by LookupResult."""
 
     name: Name
 
 
 class Register(WireMessage, frozen=True, kw_only=True):
-    """Tells a registry that `address` serves `name`, and renews its lease. Answered by Leased.
+    """Registers `address` for the service `name` at a registry, or renews its lease. Answered by LeaseGranted.
 
-    Logging nodes use `common.replication.Renew` instead.
+    Logging nodes use `common.protocol.replication.Renew` instead.
     """
 
     name: Name
@@ -66,21 +68,21 @@ class Register(WireMessage, frozen=True, kw_only=True):
 
 
 class Deregister(WireMessage, frozen=True, kw_only=True):
-    """Tells a registry that `address` serves `name` no more. Answered by Leased."""
+    """Removes the registration of `address` for the service `name` at a registry. Answered by LeaseGranted."""
 
     name: Name
     address: Name
 
 
 class Append(WireMessage, frozen=True, kw_only=True):
-    """Asks a logging node to store messages, each once. Answered by Appended when all are stored, not before.
+    """Asks a logging node to store messages, each exactly once. Answered by Appended when all are stored.
 
     Attributes:
-        entries: the messages, with their ids.
-        key: an idempotency key, for a request with one message. The message is stored under the id with which the key
-            came first; it is refused (CONFLICT) if the key came with another text before.
-        forwarded: another logging node passes the request on, because the receiver decides about the key.
-        contexts: the client request that each message belongs to, if several clients' messages travel together.
+        entries: the messages with their ids.
+        key: an idempotency key; only in a request with one message. The message is stored under the id of the first
+            request with this key; it is refused (CONFLICT) if that request had another text.
+        forwarded: another logging node forwards the request, because the receiver decides about the key.
+        contexts: the request context of each message, if the batch has messages of several client requests.
     """
 
     entries: Annotated[tuple["Entry", ...], Meta(max_length=PAGE_MESSAGES)]
@@ -99,10 +101,13 @@ class Append(WireMessage, frozen=True, kw_only=True):
 
 
 class Read(WireMessage, frozen=True, kw_only=True):
-    """Asks a logging node for messages with an id above `after` and below `before`, at most `limit`. Answered by Page.
+    """Asks a logging node for messages in the order of their ids. Answered by Page.
 
-    An empty bound is none. `newest_first` begins at the other end. `session` is what the client has seen so far: a
-    logging node that has less answers BEHIND.
+    Attributes:
+        after, before: exclusive bounds of the ids; "" for no bound.
+        limit: the largest number of messages.
+        newest_first: descending order, starting at `before`.
+        session: the session vector of the client; a logging node that lacks any of it answers BEHIND.
     """
 
     after: Cursor
@@ -113,10 +118,14 @@ class Read(WireMessage, frozen=True, kw_only=True):
 
 
 class Tail(WireMessage, frozen=True, kw_only=True):
-    """Asks a logging node for what its journal (by name, "" for unknown) got after the number `after`.
+    """Asks a logging node for new messages, in the order in which its journal stored them. Answered by Tailed.
 
-    Answered by Tailed when there is something new, or after TAIL_S, in the order in which the journal got it; from
-    another journal there is only its end.
+    A long poll: the answer is sent when there are new messages, or after TAIL_S.
+
+    Attributes:
+        journal: the name of the journal; "" if unknown. A node with another journal answers without messages, only with
+            the current end of its journal.
+        after: the number of the last message in that journal that the client has.
     """
 
     journal: Annotated[str, Meta(max_length=64)]
@@ -128,26 +137,26 @@ class Describe(WireMessage, frozen=True, kw_only=True):
 
 
 class LookupResult(WireMessage, frozen=True, kw_only=True):
-    """What the registry knows under `name`: addresses, or settings."""
+    """The values under `name` at the registry: the addresses of a service, or a setting."""
 
     name: Name
     values: Annotated[tuple[str, ...], Meta(max_length=1_000)]
 
 
 class LeaseGranted(WireMessage, frozen=True, kw_only=True):
-    """The registry hands out the address for `seconds` from now, and longer when the lease is renewed."""
+    """Confirms a lease: lookups return the address for `seconds` from now, and longer if the lease is renewed."""
 
     seconds: Annotated[float, Meta(ge=0)]
 
 
 class Appended(WireMessage, frozen=True, kw_only=True):
-    """The messages are stored.
+    """Confirms that the messages are stored.
 
     Attributes:
         node: host:port of the node that accepted them.
-        stored_as: the id under which a message with an idempotency key is stored; empty without a key.
+        stored_as: the id under which a message with an idempotency key is stored; "" without a key.
         took_ms: milliseconds that the node took.
-        origin, sequence: the incarnation of that node, and the number of the last record in it.
+        origin, sequence: the incarnation that accepted the messages, and the origin sequence of the last one.
     """
 
     node: Name
@@ -158,16 +167,21 @@ class Appended(WireMessage, frozen=True, kw_only=True):
 
 
 class Entry(NamedTuple):
-    """One stored message."""
+    """A stored message: its id and its text."""
 
     id: MessageId
     msg: Text
 
 
 class Page(WireMessage, frozen=True, kw_only=True):
-    """Messages in the order that was asked for, and the cursor to go on from, or None when these were the last.
+    """Messages in the requested order.
 
-    `vector` is what the node had: the entries that changed since it started.
+    Attributes:
+        entries: the messages.
+        next: the cursor with which to request the next page; None if this is the last page.
+        node: host:port of the node that answers.
+        took_ms: milliseconds that the node took.
+        vector: the version vector of the node at the time of the read; only entries that changed since it started.
     """
 
     entries: Annotated[tuple[Entry, ...], Meta(max_length=PAGE_MESSAGES)]
@@ -178,9 +192,15 @@ class Page(WireMessage, frozen=True, kw_only=True):
 
 
 class Tailed(WireMessage, frozen=True, kw_only=True):
-    """What the journal of that name got, up to its number `next`, and whether there is more already.
+    """New messages of a journal, in the order in which it stored them.
 
-    `nodes` (host:port) accepted the entries, "" where it is not known.
+    Attributes:
+        journal: the name of the journal.
+        entries: the messages.
+        next: the number in the journal up to which these are all messages, for the next Tail.
+        more: the journal has more messages already.
+        node: host:port of the node that answers.
+        nodes: host:port of the node that accepted each message, "" if unknown.
     """
 
     journal: Name
@@ -202,17 +222,17 @@ class Description(WireMessage, frozen=True, kw_only=True):
 
 
 class State(enum.StrEnum):
-    """What a server can do now."""
+    """The state of a server."""
 
     STARTING = "starting"  # its Hazelcast member is not up yet
-    FORMING = "forming"  # its member runs, and waits for the others
-    JOINING = "joining"  # it is not in sync: it takes from the other replicas what it lacks
+    FORMING = "forming"  # its Hazelcast member runs, and waits for the others
+    JOINING = "joining"  # it is not in sync, and catches up with the other replicas
     READY = "ready"
-    LEAVING = "leaving"  # it was told to stop, and finishes what it has taken
+    LEAVING = "leaving"  # it is stopping, and finishes the requests that it has accepted
 
 
 class Status(WireMessage, frozen=True, kw_only=True):
-    """Who answers at this address, what it can do now, and how many Hazelcast members it sees."""
+    """The kind of server at an address, its state, and the number of Hazelcast members that it sees."""
 
     service: Name
     state: State
@@ -220,28 +240,28 @@ class Status(WireMessage, frozen=True, kw_only=True):
 
 
 class Code(enum.StrEnum):
-    """Why a server refuses or failed."""
+    """The reason of a Failure; for all codes except FAILED, the request was not carried out."""
 
-    INVALID = "invalid"  # not a valid request for this server: never send it again
-    UNKNOWN_NAME = "unknown-name"  # the registry has nothing under that name
-    OVERLOADED = "overloaded"  # too many requests in flight: nothing was done
-    STARTING = "starting"  # not ready, for whatever reason: nothing was done
-    BEHIND = "behind"  # the client has seen more than this node has: nothing was read
-    FORBIDDEN = "forbidden"  # its key does not speak for the address that it names, or went: nothing was done
-    AHEAD = "ahead"  # the time of an id is too far ahead of the clock of the node: nothing was done
-    CONFLICT = "conflict"  # the idempotency key belongs to another text: nothing was done, and nothing ever will be
-    FAILED = "failed"  # it broke on the way: it may have been done
+    INVALID = "invalid"  # not a valid request for this server; sending it again cannot help
+    UNKNOWN_NAME = "unknown-name"  # the registry has no values under this name
+    OVERLOADED = "overloaded"  # too many requests in flight
+    STARTING = "starting"  # not ready, for any reason
+    BEHIND = "behind"  # the session vector of the client is ahead of this node
+    FORBIDDEN = "forbidden"  # the sender's key belongs to another address than the request names, or was removed
+    AHEAD = "ahead"  # the time in an id is too far ahead of the node's clock
+    CONFLICT = "conflict"  # the idempotency key was used with another text; sending the request again cannot help
+    FAILED = "failed"  # an error while the request was handled; it may have been carried out
 
 
 class Failure(WireMessage, frozen=True, kw_only=True):
-    """A server's answer when there is no better one."""
+    """The reply of a server that refused a request or failed."""
 
     code: Code
     reason: Reason
 
 
 def failure(code: Code, reason: str) -> Failure:
-    """The answer with a reason of any length, which is cut at REASON_CHARACTERS."""
+    """A Failure with a reason of any length, which is cut after REASON_CHARACTERS."""
     return Failure(code=code, reason=reason[:REASON_CHARACTERS])
 
 
@@ -249,7 +269,7 @@ def text_bytes(text: str) -> int:
     """The length of `text` in bytes of UTF-8.
 
     Raises:
-        InvalidMessageError: the text holds a lone surrogate, which UTF-8 cannot carry.
+        InvalidMessageError: the text has a lone surrogate, which UTF-8 cannot encode.
     """
     try:
         return len(text.encode())

@@ -1,4 +1,4 @@
-"""The messages by which logging nodes replicate records, and agree with the registries on who is in sync."""
+"""The messages with which logging nodes replicate records, and agree with the registries on the in-sync set."""
 
 import enum
 from typing import Annotated, NamedTuple
@@ -8,11 +8,11 @@ from msgspec import Meta
 from common.protocol.messages import PAGE_MESSAGES, Cursor, IdempotencyKey, MessageId, Name, Text, WireMessage
 from common.protocol.vectors import Incarnation, Sequence, Term, Vector
 
-MEMBERS = 100  # replicas in one in-sync set
+MEMBERS = 100  # limit on the replicas in an in-sync set
 
 
 class Identity(NamedTuple):
-    """One run of a logging node: its address (host:port) and its incarnation."""
+    """Identifies one process of a logging node: its address (host:port) and its incarnation."""
 
     address: Name
     incarnation: Incarnation
@@ -23,9 +23,9 @@ class Member(NamedTuple):
 
     Attributes:
         address: host:port.
-        incarnation: of its process; a node that starts again is another member.
+        incarnation: the incarnation of its process; after a restart the node is another member.
         since: the term in which it was added.
-        listed: clients are sent to it. False while it joins: it confirms already, and may still lack records.
+        listed: lookups return it to clients. False while it joins: it confirms records, but may lack earlier ones.
     """
 
     address: Name
@@ -35,7 +35,7 @@ class Member(NamedTuple):
 
     @property
     def identity(self) -> Identity:
-        """Its address and incarnation."""
+        """The address and incarnation of the member."""
         return Identity(self.address, self.incarnation)
 
 
@@ -43,20 +43,20 @@ class InSyncSet(NamedTuple):
     """The replicas that must confirm a record before it is acknowledged.
 
     Attributes:
-        term: numbers the sets; each change raises it.
-        members: sorted by address.
+        term: the number of the set; each change increases it.
+        members: the replicas, sorted by address.
     """
 
     term: Term
     members: Annotated[tuple[Member, ...], Meta(max_length=MEMBERS)]
 
     def find(self, identity: Identity) -> Member | None:
-        """The member of that address and incarnation."""
+        """The member with this address and incarnation; None if there is none."""
         return next((one for one in self.members if one.identity == identity), None)
 
     @property
     def listed(self) -> tuple[Member, ...]:
-        """The members that clients are sent to."""
+        """The members that lookups return to clients."""
         return tuple(one for one in self.members if one.listed)
 
 
@@ -64,10 +64,14 @@ NO_SET = InSyncSet(0, ())
 
 
 class Record(NamedTuple):
-    """One message with its number in its origin, and the idempotency key that it came with, if any.
+    """A message in the form in which it is replicated.
 
-    `term` is that of the replica that decided about the key; 0 without one. Of two messages with one key that a split
-    or a death has left, the one of the higher term stays.
+    Attributes:
+        sequence: its origin sequence.
+        id, msg: its id and its text.
+        key: its idempotency key; None without one.
+        term: the term of the replica that decided about the key; 0 without a key. If a split or a crash has left two
+            messages with the same key, the one with the higher term is kept.
     """
 
     sequence: Sequence
@@ -78,13 +82,14 @@ class Record(NamedTuple):
 
 
 class Join(WireMessage, frozen=True, kw_only=True):
-    """Tells a logging node that `node` is not in sync and wants to be. Answered by ReplicaState.
+    """Tells a logging node that `node` is not in sync and wants to join. Answered by ReplicaState.
 
     Attributes:
-        in_sync: the in-sync set of `node`; without members while it is in none.
-        vector: everything that its journal has.
-        wants_records: the receiver is to send what this vector lacks; one receiver is asked for that at a time.
-        can_serve: its storage is open, so that clients may be sent to it.
+        node, incarnation: the sender.
+        in_sync: the in-sync set of the sender; without members while it is in none.
+        vector: the complete version vector of its journal.
+        wants_records: the receiver shall send the records that this vector lacks; set for one receiver at a time.
+        can_serve: its storage is open, so it can serve clients once it is listed.
     """
 
     node: Name
@@ -96,15 +101,17 @@ class Join(WireMessage, frozen=True, kw_only=True):
 
 
 class Heartbeat(WireMessage, frozen=True, kw_only=True):
-    """Tells a member of the same in-sync set how far the sender is. Answered by ReplicaState.
+    """Tells a member of the same in-sync set the replication progress of the sender. Answered by ReplicaState.
 
     Attributes:
-        vector: the whole one until the receiver has answered that; then the entries that changed since the sender
-            started.
-        whole: the vector is the whole one.
-        pending: what it is about to commit beyond `vector`.
-        confirmed: up to this number its own records are on the disk of each member of its in-sync set.
-        wants_confirmed: readers wait at the sender: the receiver sends its own `confirmed` as soon as it grows.
+        node, incarnation: the sender.
+        in_sync: the in-sync set of the sender.
+        vector: the complete version vector until the receiver has answered one; then only the entries that changed
+            since the sender started.
+        whole: the vector is complete.
+        pending: the records beyond `vector` that the sender is committing.
+        confirmed: the sequence up to which the sender's own records are on the disk of each member of its in-sync set.
+        wants_confirmed: reads wait at the sender; the receiver shall send its own `confirmed` as soon as it increases.
     """
 
     node: Name
@@ -118,7 +125,7 @@ class Heartbeat(WireMessage, frozen=True, kw_only=True):
 
 
 class ReplicaState(WireMessage, frozen=True, kw_only=True):
-    """How a logging node is, in answer to Join (then `vector` is complete) or Heartbeat; fields as there.
+    """The state of a logging node, in answer to Join (then `vector` is complete) or Heartbeat; fields as there.
 
     `ready` is true while it serves clients.
     """
@@ -136,11 +143,14 @@ class ReplicaState(WireMessage, frozen=True, kw_only=True):
 class Replicate(WireMessage, frozen=True, kw_only=True):
     """Asks a logging node to store the records of one origin in (after, upto]. Answered by Replicated.
 
-    A number that is missing among the records was removed by retention, or by another message with the same key.
+    A sequence in that range without a record was removed by retention, or replaced by another message with the same
+    idempotency key.
 
     Attributes:
         node, incarnation: the sender.
-        term: of the sender's in-sync set; 0 when it is in none.
+        term: the term of the sender's in-sync set; 0 if it is in none.
+        origin, after, upto: the range of origin sequences.
+        records: the records of the range, in ascending order.
         confirmed: as in Heartbeat.
     """
 
@@ -155,10 +165,10 @@ class Replicate(WireMessage, frozen=True, kw_only=True):
 
 
 class Replicated(WireMessage, frozen=True, kw_only=True):
-    """Up to `upto` the records of `origin` are on the disk of `node`.
+    """Confirms that the records of `origin` up to `upto` are on the disk of `node`.
 
-    `in_sync` is the receiver's in-sync set when its term is above that of the request, else nil. A sender that is no
-    member of it is fenced: nothing was stored.
+    `in_sync` is the receiver's in-sync set if its term is above the term of the request, else nil. If the sender is not
+    a member of that set, it is fenced, and nothing was stored.
     """
 
     node: Name
@@ -173,8 +183,9 @@ class Renew(WireMessage, frozen=True, kw_only=True):
     """Renews the lease of a logging node at a registry. Answered by Renewed.
 
     Attributes:
-        registry: the start of the registry for which this is meant, as its last answer named it; 0 when unknown. A
-            renewal for another start does not count: it may have waited in a queue.
+        node, incarnation: the sender.
+        registry: the random number of the registry's start, from its last answer; 0 if unknown. A renewal with another
+            number does not count, because it may have waited in a queue since before that start.
         in_sync: the in-sync set of `node`, or the last one that it was a member of.
         ready: it serves clients.
     """
@@ -187,7 +198,7 @@ class Renew(WireMessage, frozen=True, kw_only=True):
 
 
 class Fence(WireMessage, frozen=True, kw_only=True):
-    """Asks a registry to take members out of the in-sync set, for a listed member, `node`. Answered by Renewed."""
+    """Asks a registry to remove members from the in-sync set; `node` must be a listed member. Answered by Renewed."""
 
     node: Name
     incarnation: Incarnation
@@ -195,10 +206,11 @@ class Fence(WireMessage, frozen=True, kw_only=True):
 
 
 class Admit(WireMessage, frozen=True, kw_only=True):
-    """Asks a registry to take `joiner` into the in-sync set. Answered by Renewed.
+    """Asks a registry to add `joiner` to the in-sync set, or to list it. Answered by Renewed.
 
-    A member asks for a joiner that has nearly caught up, which then confirms and is not listed. The joiner asks for
-    itself when it has everything that there was when it was admitted in the term `since`, and is listed.
+    First, a listed member asks for a joiner that has nearly caught up: it is added, and confirms records, but is not
+    listed. Then the joiner asks for itself, when it has all records from before it was added in term `since`: it is
+    listed.
     """
 
     node: Name
@@ -208,9 +220,9 @@ class Admit(WireMessage, frozen=True, kw_only=True):
 
 
 class Bootstrap(WireMessage, frozen=True, kw_only=True):
-    """Asks a registry for a new in-sync set, when no member of the last one is left. Answered by Renewed.
+    """Asks a registry to install a new in-sync set, if no member of the last one is left. Answered by Renewed.
 
-    `term` is the highest that any of the members has seen; `members` have the same records.
+    `term` is the highest term that any of the `members` has seen; all `members` have the same records.
     """
 
     node: Name
@@ -220,22 +232,22 @@ class Bootstrap(WireMessage, frozen=True, kw_only=True):
 
 
 class Standing(enum.StrEnum):
-    """What a registry says of the logging node that asks."""
+    """The standing of a logging node at a registry."""
 
     STARTING = "starting"  # the registry itself has just started: nothing was done
-    LISTED = "listed"  # clients are sent to it
-    JOINING = "joining"  # it confirms records, and is not listed yet
-    OUTSIDE = "outside"  # it is not in sync: it was fenced, or has not joined
+    LISTED = "listed"  # a listed member of the in-sync set: lookups return it to clients
+    JOINING = "joining"  # a member that confirms records, and is not listed yet
+    OUTSIDE = "outside"  # not a member: it was fenced, or has not joined
 
 
 class Renewed(WireMessage, frozen=True, kw_only=True):
     """The registry's answer to a logging node.
 
     Attributes:
-        registry: a random number that the registry draws when it starts.
-        standing: of the node that asked.
+        registry: a random number that the registry draws at each start.
+        standing: the standing of the node that asked.
         in_sync: the current in-sync set.
-        live: its listed members whose leases have not lapsed.
+        live: host:port of its listed members that serve clients and whose leases have not lapsed.
     """
 
     registry: Incarnation
@@ -245,14 +257,14 @@ class Renewed(WireMessage, frozen=True, kw_only=True):
 
 
 class Digest(WireMessage, frozen=True, kw_only=True):
-    """Asks a logging node what its journal has up to the id `until`, from an hour on. Answered by Digested."""
+    """Asks a logging node for digests of its journal by hour, up to the id `until`. Answered by Digested."""
 
     from_hour: Annotated[int, Meta(ge=0)]
     until: MessageId
 
 
 class HourDigest(NamedTuple):
-    """What a journal has of one hour (since 1970, by the ids): messages, and the sum of their checksums."""
+    """The digest of one hour of a journal: hour since 1970 (by id), number of messages, sum of their checksums."""
 
     hour: int
     messages: int
@@ -260,26 +272,26 @@ class HourDigest(NamedTuple):
 
 
 class Digested(WireMessage, frozen=True, kw_only=True):
-    """The hours of which a journal has any message, the first PAGE_MESSAGES of them."""
+    """The digests of the first PAGE_MESSAGES hours in which a journal has any message."""
 
     hours: Annotated[tuple[HourDigest, ...], Meta(max_length=PAGE_MESSAGES)]
 
 
 class ListEntries(WireMessage, frozen=True, kw_only=True):
-    """Asks a logging node for what its journal has with an id in (after, until]. Answered by Page."""
+    """Asks a logging node for the messages in its journal with an id in (after, until]. Answered by Page."""
 
     after: Cursor
     until: MessageId
 
 
 class Verify(WireMessage, frozen=True, kw_only=True):
-    """Asks a logging node to compare its journal up to `until` with the others, and mend it. Answered by Verified."""
+    """Asks a logging node to compare its journal up to `until` with the others and repair it. Answered by Verified."""
 
     until: MessageId
 
 
 class Verified(WireMessage, frozen=True, kw_only=True):
-    """What a journal has now: messages, and the sum of their checksums; and how many it lacked before."""
+    """The number of messages in a journal after its repair, the sum of their checksums, and the number it lacked."""
 
     node: Name
     messages: int

@@ -1,10 +1,12 @@
-"""Version vectors as messages carry them."""
+"""The types of version vectors in messages."""
 
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
-VECTOR_ENTRIES = 10_000  # incarnations in one version vector: each start of a node adds one; about 150 kB as a frame
+VECTOR_ENTRIES = (
+    10_000  # limit on the incarnations in a version vector, one for each start of a node; about 150 kB in a frame
+)
 
 Term = Annotated[int, Meta(ge=0)]
 Incarnation = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # random and never 0; 63 bits fit SQLite's integers
@@ -12,7 +14,7 @@ Sequence = Annotated[int, Meta(ge=0)]
 
 
 class VectorEntry(NamedTuple):
-    """Up to `upto`, a journal has every record of the origin."""
+    """States that a journal has every record of `origin` up to and including number `upto`."""
 
     origin: Incarnation
     upto: Sequence

@@ -1,1 +1,1 @@
-"""Requests and replies between processes: transports for clients, and the server."""
+"""Requests and replies between processes: the transports of clients, and the server."""

@@ -1,4 +1,4 @@
-"""How a request is answered, whatever is in its frame and whatever the handler does."""
+"""Turning a request frame into exactly one reply: invalid frames and failed handlers become a Failure."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -17,7 +17,12 @@ Handler = Callable[[Request], Awaitable[Reply]]
 
 
 class DirectHandler(NamedTuple):
-    """A handler without tasks, for requests of some kinds: `take` gets each with a callback, and calls that once."""
+    """A handler that needs no task of its own for each request.
+
+    Attributes:
+        kinds: the types of requests that it handles.
+        take: handles one request, and calls the given callback exactly once with the reply, at once or later.
+    """
 
     kinds: tuple[type[Request], ...]
     take: Callable[[Request, Callable[[Reply], None]], None]
@@ -27,7 +32,13 @@ NO_DIRECT_HANDLER = DirectHandler((), lambda _request, _reply: None)
 
 
 class IncomingRequest(NamedTuple):
-    """What came: from where, what, and, where there are keys, from whom ("" for somebody who is known no more)."""
+    """A request as it was received.
+
+    Attributes:
+        envelope: the frames that address the reply; the first one identifies the connection.
+        body: the frames of the request; a valid request has one.
+        caller: the key name of the client, "" if its key has been removed; None without keys.
+    """
 
     envelope: list[bytes]
     body: list[bytes]
@@ -35,7 +46,7 @@ class IncomingRequest(NamedTuple):
 
 
 async def answer_frame(handler: Handler, frame: bytes) -> Reply:
-    """The reply to one frame."""
+    """The reply to the request in a frame."""
     try:
         request, source = codec.decode_request(frame)
     except InvalidMessageError as error:
@@ -44,7 +55,7 @@ async def answer_frame(handler: Handler, frame: bytes) -> Reply:
 
 
 async def answer_request(handler: Handler, request: Request, source: request_context.RequestContext | None) -> Reply:
-    """The reply to one request; `source` is the client's request that caused it."""
+    """The reply to a request; `source` is the context of the client request that caused it."""
     with request_context.use(source), tracing.server_span(type(request).__name__):
         return await _answer(handler, request)
 
@@ -61,6 +72,6 @@ async def _answer(handler: Handler, request: Request) -> Reply:
 
 
 def defect() -> Failure:
-    """Log the exception that is being handled, a defect of ours; the reply does not have its traceback."""
+    """Log the exception that is being handled, a defect in our code; the reply does not contain the traceback."""
     log.exception("a handler broke")  # noqa: LOG004 (its callers handle an exception)
     return Failure(code=Code.FAILED, reason="internal error")

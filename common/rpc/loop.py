@@ -1,4 +1,4 @@
-"""The part of an event loop's interface that our code uses: asyncio's loop or a facade's scheduler has it."""
+"""The subset of asyncio's event loop interface that our code uses; a facade's scheduler implements it, too."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,23 +9,23 @@ class Handle(Protocol):
     """A scheduled callback."""
 
     def cancel(self) -> None:
-        """Drop the callback."""
+        """Cancel the callback."""
 
 
 class Loop(Protocol):
-    """An event loop, as a pipeline uses it; see asyncio for the methods."""
+    """An event loop as a Pipeline uses it; asyncio documents the methods."""
 
     def create_future(self) -> "asyncio.Future[Any]":
-        """A future of this loop."""
+        """A new future of this loop."""
 
     def call_soon(self, callback: Callable[..., object], *arguments: Any) -> object:
-        """Call back in the next turn."""
+        """Run the callback in the next iteration of the loop."""
 
     def call_later(self, delay_s: float, callback: Callable[..., object], *arguments: Any) -> Handle:
-        """Call back after a time."""
+        """Run the callback after `delay_s` seconds."""
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> object:
-        """Call back whenever a descriptor is readable."""
+        """Run the callback whenever a descriptor is readable."""
 
     def remove_reader(self, descriptor: int) -> object:
         """Stop watching a descriptor."""

@@ -1,4 +1,4 @@
-"""The in-memory twin of `pool.ZmqTransport`: for tests, and for anything that wants the whole system in one process."""
+"""The in-memory twin of `common.rpc.pooled.PooledTransport`, for tests and for the whole system in one process."""
 
 import asyncio
 import time
@@ -12,11 +12,14 @@ from common.telemetry import request_context
 
 
 class MemoryTransport:
-    """Calls handlers by address, through the same frames as the real one; it can kill, hang and revive an address.
+    """Calls handlers by address, with the same encoding as on a socket. It can kill, hang, cut and revive an address.
 
     Args:
-        handlers: who answers at which address.
-        sleep: how a wait passes, in seconds; a test gives one that moves its own clock.
+        handlers: the handler at each address.
+        sleep: waits for a number of seconds; a test passes a function that advances its own clock.
+
+    Attributes:
+        called: the address and request of each call, in order, also of those that failed.
     """
 
     def __init__(self, handlers: Mapping[str, Handler], *, sleep: Callable[[float], object] = time.sleep) -> None:
@@ -25,35 +28,35 @@ class MemoryTransport:
         self._dead: set[str] = set()
         self._hung: set[str] = set()
         self._cut: set[str] = set()
-        self.called: list[tuple[str, Request]] = []  # each attempt that was sent or refused, in order
+        self.called: list[tuple[str, Request]] = []
 
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
-        """See rpc.Transport."""
+        """See common.rpc.transport.Transport."""
         self.called.append((address, request))
         if address in self._dead or address not in self._handlers:
             raise UnreachableError(address, "no connection")
         if address in self._hung:
             self._sleep(timeout_s)
             raise TimedOutError(address, f"no reply in {timeout_s:.3g} s")
-        asked = codec.encode(request, request_context.current())
-        frame = codec.encode(asyncio.run(answer_frame(self._handlers[address], asked)))
+        sent = codec.encode(request, request_context.current())
+        frame = codec.encode(asyncio.run(answer_frame(self._handlers[address], sent)))
         if address in self._cut:
             raise DisconnectedError(address, "the connection broke before the reply")
         return codec.decode_reply(frame)
 
     def kill(self, address: str) -> None:
-        """From now on nothing can be sent to the address."""
+        """Make the address unreachable from now on."""
         self._dead.add(address)
 
     def hang(self, address: str) -> None:
-        """From now on the address takes requests and does not answer."""
+        """Make the address receive requests and never answer, from now on."""
         self._hung.add(address)
 
     def cut(self, address: str) -> None:
-        """From now on the address does what it is asked, and the connection breaks before its reply."""
+        """Make the address handle each request, and break the connection before its reply, from now on."""
         self._cut.add(address)
 
     def revive(self, address: str) -> None:
-        """The address answers again."""
+        """Undo all faults of the address."""
         for faults in (self._dead, self._hung, self._cut):
             faults.discard(address)

@@ -1,4 +1,4 @@
-"""Requests without waiting for the reply to the one before: how facades and nodes call other processes."""
+"""The pipelined transport of facades and nodes: requests are sent without waiting for earlier replies."""
 
 import asyncio
 import contextlib
@@ -15,12 +15,12 @@ from common.telemetry import request_context
 
 
 class PipelinedTransport:
-    """One Pipeline for each address; for one loop.
+    """Sends requests through one Pipeline for each address; must be used in one event loop only.
 
     Args:
-        keyring: whose keys are used, and by which servers are known; None: in clear, with whoever answers.
-        loop: that of the process; None: asyncio's, which runs.
-        in_flight: most requests to one address that wait for their replies.
+        keyring: the keys of this process and of the servers; None: neither encryption nor authentication.
+        loop: the event loop of the process; None: the running asyncio loop.
+        in_flight: limit on the unanswered requests to one address.
     """
 
     def __init__(self, keyring: Keyring | None = None, loop: Loop | None = None, *, in_flight: int = IN_FLIGHT) -> None:
@@ -32,17 +32,17 @@ class PipelinedTransport:
         self._watchers: dict[str, Watcher] = {}
 
     def watch(self, address: str, watcher: Watcher) -> None:
-        """Connect to an address, and tell whenever the connection is there or broke."""
+        """Connect to an address, and call `watcher` whenever the connection is established or lost."""
         self._watchers[address] = watcher
         with contextlib.suppress(PeerError):
-            self._to(address)
+            self._pipeline_to(address)
 
     def is_up(self, address: str) -> bool:
         """True if there is a connection to the address."""
         return address in self._pipelines and bool(self._pipelines[address].up)
 
     async def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
-        """The reply, also when it is a Failure.
+        """Send a request and return the reply, which may be a Failure.
 
         Raises:
             UnreachableError: nothing was sent.
@@ -51,16 +51,24 @@ class PipelinedTransport:
         return decoded(address, await self.send_when_connected(address, request, timeout_s=timeout_s))
 
     def send_when_connected(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":
-        """The same as `send` for the current request of a client, but it waits for the first connection."""
-        return self._to(address).send(codec.encode(request, request_context.current()), timeout_s)
+        """Send a request with the current request context; unlike `send`, wait for the first connection.
 
-    def send(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":
-        """The frame of the reply to come; requests to one address leave in the order of the calls.
+        Returns the frame of the reply as a future.
 
         Raises:
-            UnreachableError: there is no connection, nothing was sent.
+            UnreachableError: nothing was sent.
         """
-        pipeline = self._to(address)
+        return self._pipeline_to(address).send(codec.encode(request, request_context.current()), timeout_s)
+
+    def send(self, address: str, request: Request, *, timeout_s: float) -> "asyncio.Future[bytes]":
+        """Send a request without a request context, and return the frame of the reply as a future.
+
+        Requests to one address are sent in the order of the calls.
+
+        Raises:
+            UnreachableError: there is no connection; nothing was sent.
+        """
+        pipeline = self._pipeline_to(address)
         if not pipeline.up:
             raise UnreachableError(address, "no connection")
         return pipeline.send(codec.encode(request), timeout_s)
@@ -72,7 +80,8 @@ class PipelinedTransport:
         self._pipelines.clear()
         self._context.term()
 
-    def _to(self, address: str) -> Pipeline:
+    def _pipeline_to(self, address: str) -> Pipeline:
+        """The pipeline to an address; a new one if the last one is outdated or the server's key has changed."""
         key = self._keyring.key_of(address) if self._keyring else None
         if self._keyring and key is None:
             raise UnreachableError(address, "its public key is not known here")
@@ -88,25 +97,25 @@ class PipelinedTransport:
                 address,
                 self._keyring,
                 watch=watcher,
-                renew=self._renew,
+                reconnect=self._reconnect,
                 in_flight=self._in_flight,
             )
             self._pipelines[address] = pipeline
         return pipeline
 
-    def _renew(self, address: str) -> None:
-        """Try again where a server refused the handshake: libzmq does not."""
+    def _reconnect(self, address: str) -> None:
+        """Connect again to a watched address after its server refused the handshake, because libzmq does not."""
         if address in self._pipelines and address in self._watchers:
             with contextlib.suppress(PeerError):
-                self._to(address)
+                self._pipeline_to(address)
 
 
 class WaitingTransport:
-    """A Transport on top of a PipelinedTransport, for callers that wait in their own way, such as greenlets.
+    """A blocking Transport on top of a PipelinedTransport, for callers such as greenlets.
 
     Args:
-        pipelines: carries requests.
-        wait: returns the result of a future, or raises its error; other work of the loop goes on meanwhile.
+        pipelines: sends the requests.
+        wait: returns the result of a future or raises its error, while the loop continues with other work.
     """
 
     def __init__(self, pipelines: PipelinedTransport, wait: "Callable[[asyncio.Future[bytes]], bytes]") -> None:
@@ -119,7 +128,7 @@ class WaitingTransport:
 
 
 def decoded(address: str, frame: bytes) -> Reply:
-    """The reply in a frame; raises FailedError for one that is none."""
+    """The reply in a frame; raises FailedError if the frame is not a valid reply."""
     try:
         return codec.decode_reply(frame)
     except InvalidMessageError as error:

@@ -1,4 +1,4 @@
-"""The connections of a process, kept and lent: how scripts call. Facades and nodes have `common.pipeline`."""
+"""The blocking transport of scripts: a connection pool. Facades and nodes use `common.rpc.pipelined`."""
 
 import contextlib
 import time
@@ -12,17 +12,17 @@ from common.rpc.zmq.sockets import new_context
 from common.security.keyring import Keyring
 from common.telemetry import request_context
 
-IDLE_S = 60.0  # after which a connection that nobody uses is closed
-RECONNECT_MS, RECONNECT_MAX_MS = 50, 400  # soon at first, then gently: who is back is noticed within a heartbeat
+IDLE_S = 60.0  # an unused connection is closed after this time
+RECONNECT_MS, RECONNECT_MAX_MS = 50, 400  # back-off; the maximum finds a restarted server within one heartbeat
 
 
 class PooledTransport:
-    """REQ sockets, each lent to one call at a time, so there are as many per address as there were calls at once.
+    """A pool of REQ sockets; each serves one call at a time, so an address has one for each concurrent call.
 
     Args:
-        keyring: whose keys are used, and by which servers are known; None: in clear, with whoever answers.
-        reconnect_ms: between two tries to connect, at first and at most.
-        idle_s: without a call, after which a connection is closed; ten times in it somebody looks.
+        keyring: the keys of this process and of the servers; None: neither encryption nor authentication.
+        reconnect_ms: the first and the longest interval between two attempts to connect.
+        idle_s: seconds without a call after which a connection is closed; checked ten times in this interval.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class PooledTransport:
         self._idle_s = idle_s
         self._context = new_context()
         self._idle: dict[str, list[Connection]] = defaultdict(list)
-        self._made: set[Connection] = set()
+        self._connections: set[Connection] = set()  # idle and in use
         self._swept_s = time.monotonic()
 
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
-        """See Transport."""
+        """See common.rpc.transport.Transport."""
         self._sweep()
         frame, connection = codec.encode(request, request_context.current()), self._borrow(address)
         try:
@@ -52,28 +52,28 @@ class PooledTransport:
             self._idle[address].append(connection)
 
     def close(self) -> None:
-        """Close all sockets; only after the threads that called have ended."""
-        for connection in self._made:
+        """Close all sockets; only allowed when no thread uses the transport any more."""
+        for connection in self._connections:
             connection.close()
         self._context.term()
 
     def _borrow(self, address: str) -> Connection:
-        """The one that was used last, or a new one; a list's pop and append are atomic, so no thread gets it twice."""
-        key = self._key(address)
+        """Take the last used connection, or make one; thread-safe because a list's pop and append are atomic."""
+        key = self._server_key(address)
         with contextlib.suppress(IndexError):
             while (connection := self._idle[address].pop()).given_up or connection.server_key != key:
                 self._close(connection)
             return connection
         connection = Connection(self._context, address, self._reconnect_ms, self._keyring, key)
-        self._made.add(connection)
+        self._connections.add(connection)
         return connection
 
     def _close(self, connection: Connection) -> None:
-        self._made.discard(connection)
+        self._connections.discard(connection)
         connection.close()
 
-    def _key(self, address: str) -> str | None:
-        """By which the server at an address is known; None without keys."""
+    def _server_key(self, address: str) -> str | None:
+        """The public key of the server at an address; None without a keyring."""
         if self._keyring is None:
             return None
         if (key := self._keyring.key_of(address)) is None:
@@ -81,9 +81,9 @@ class PooledTransport:
         return key
 
     def _sweep(self) -> None:
-        """Take the news of the connections that nobody uses, and close those that nobody needs.
+        """Read the monitor events of idle connections, and close those that are idle for too long.
 
-        News that nobody takes fills a queue, and then libzmq's one thread waits for room in it, for all sockets.
+        Unread events fill a queue; when it is full, libzmq's only I/O thread blocks, for all sockets.
         """
         now_s = time.monotonic()
         if now_s - self._swept_s < self._idle_s / 10:

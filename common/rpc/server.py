@@ -1,4 +1,4 @@
-"""What a process answers with: each request its one reply, and a limit on everything."""
+"""The server of a process: it sends exactly one reply to each request, and limits requests and connections."""
 
 import asyncio
 from collections import Counter
@@ -19,26 +19,26 @@ from common.telemetry.request_context import RequestContext
 
 log = structlog.get_logger()
 
-IN_FLIGHT = 1_024  # requests that a server works on at once: two facades with 512 each
-DRAIN_S = 5.0  # for what is in flight when a server is told to stop
-DRAIN_PAUSE_S = 0.01  # between two checks whether all is answered
-DRAIN_FRAMES = 64  # read at one go, before other tasks of the event loop get their turn
-LAST_REPLIES_S = 0.1  # before a server closes: libzmq drops a reply that arrives together with the end of a connection
-LOOK_S = 1.0  # between two looks at the connections, beside those at their news
-TOLD_S = 10.0  # between two lines about connections that were refused
+IN_FLIGHT = 1_024  # concurrent requests of a server: two facades with 512 each
+DRAIN_S = 5.0  # time to finish the requests in flight when a server stops
+DRAIN_PAUSE_S = 0.01  # interval between two checks whether all requests are answered
+RECEIVE_FRAMES = 64  # requests received in a row, before other tasks of the event loop run
+LAST_REPLIES_S = 0.1  # pause before a server closes: libzmq drops replies that arrive together with a disconnect
+CHECK_INTERVAL_S = 1.0  # interval of checks for refused connections, in addition to those when an event arrives
+REFUSED_LOG_S = 10.0  # interval between two log lines about refused connections
 
 
 class Server:
-    """A listener in an asyncio loop: exactly one reply to each request, from a task of its own or from `direct`.
+    """Serves requests in an asyncio loop: each gets exactly one reply, from a task of its own or from `direct`.
 
     Args:
         address: host:port to bind.
-        handler: answers one valid request; what it raises becomes a Failure.
-        keyring: who may ask, and speak for whom; None: everybody, for anybody.
-        direct: answers requests of its kinds instead of `handler`.
-        in_flight, peer_in_flight: most requests at once, of all and of one connection; one more is answered OVERLOADED
-            at once.
-        connections: most at once; one more is not taken.
+        handler: answers one valid request; an exception that it raises becomes a Failure.
+        keyring: the keys that are admitted, each for its own address; None: no authentication.
+        direct: handles requests of its kinds instead of `handler`.
+        in_flight, peer_in_flight: limits on concurrent requests, in total and of one connection; one more is answered
+            OVERLOADED at once.
+        connections: limit on open connections; one more is closed at once.
 
     Raises:
         FatalError: the address cannot be bound.
@@ -62,28 +62,28 @@ class Server:
         self._peer_in_flight = peer_in_flight
         self._listener = Listener(address, keyring, connections=connections, queued=peer_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._of_peer: Counter[bytes] = Counter()
         self._unanswered = 0
-        self._to_drain = False
+        self._unanswered_by_peer: Counter[bytes] = Counter()
+        self._receive_scheduled = False
         self._stopping = False
 
     @property
     def refused(self) -> Mapping[str, int]:
-        """Connections that were refused, by the reason."""
+        """The number of refused connections by reason."""
         return self._listener.refused
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Answer until `stop` is set, then finish what is in flight, for at most DRAIN_S, and close."""
-        loop, (requests, news) = asyncio.get_running_loop(), self._listener.descriptors
-        loop.add_reader(requests, self._drain)
-        loop.add_reader(news, self._listener.take_events)
-        looking = asyncio.create_task(self._look())
-        self._drain()
+        """Serve until `stop` is set, then finish the requests in flight, for at most DRAIN_S, and close."""
+        loop, (requests, events) = asyncio.get_running_loop(), self._listener.descriptors
+        loop.add_reader(requests, self._receive)
+        loop.add_reader(events, self._listener.take_events)
+        logging_refused = asyncio.create_task(self._log_refused())
+        self._receive()
         try:
             await stop.wait()
         finally:
-            looking.cancel()
-            for descriptor in (requests, news):
+            logging_refused.cancel()
+            for descriptor in (requests, events):
                 loop.remove_reader(descriptor)
             self._stopping = True
             ends_s = loop.time() + DRAIN_S
@@ -92,87 +92,87 @@ class Server:
             await asyncio.sleep(LAST_REPLIES_S)
             self._listener.close()
 
-    async def _look(self) -> None:
-        """Say in a line what was refused, at most each TOLD_S: whoever knocks must not fill the log."""
-        told, next_s = self._listener.refused.copy(), 0.0
+    async def _log_refused(self) -> None:
+        """Log refused connections, at most one line each REFUSED_LOG_S, so that unknown clients cannot fill the log."""
+        logged, next_s = self._listener.refused.copy(), 0.0
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_INTERVAL_S)
             self._listener.take_events()
             now, now_s = self._listener.refused.copy(), asyncio.get_running_loop().time()
-            if now != told and now_s >= next_s:
-                more = {reason: count - told[reason] for reason, count in now.items() if count != told[reason]}
+            if now != logged and now_s >= next_s:
+                more = {reason: count - logged[reason] for reason, count in now.items() if count != logged[reason]}
                 log.warning("connections refused", address=self._address, **more)
-                told, next_s = now, now_s + TOLD_S
+                logged, next_s = now, now_s + REFUSED_LOG_S
 
-    def _drain(self) -> None:
-        """Take what has arrived."""
-        self._to_drain = False
-        for _ in range(DRAIN_FRAMES):
-            if self._stopping or (heard := self._listener.receive()) is None:
+    def _receive(self) -> None:
+        """Receive and accept the requests that have arrived."""
+        self._receive_scheduled = False
+        for _ in range(RECEIVE_FRAMES):
+            if self._stopping or (incoming := self._listener.receive()) is None:
                 return
-            self._accept(heard)
-        self._drain_soon()
+            self._accept(incoming)
+        self._schedule_receive()
 
-    def _drain_soon(self) -> None:
-        """Once, when what was taken before has had its turn; also after each send: the descriptor is edge-triggered."""
-        if not self._to_drain:
-            self._to_drain = True
-            asyncio.get_running_loop().call_soon(self._drain)
+    def _schedule_receive(self) -> None:
+        """Receive in the next iteration of the loop; needed after each send: the descriptor is edge-triggered."""
+        if not self._receive_scheduled:
+            self._receive_scheduled = True
+            asyncio.get_running_loop().call_soon(self._receive)
 
-    def _accept(self, heard: IncomingRequest) -> None:
-        peer = heard.envelope[0]
+    def _accept(self, incoming: IncomingRequest) -> None:
+        peer = incoming.envelope[0]
         if self._unanswered >= self._in_flight:
-            self._refuse(heard, Code.OVERLOADED, f"{self._in_flight} requests are in flight")
-        elif self._of_peer[peer] >= self._peer_in_flight:
-            self._refuse(heard, Code.OVERLOADED, f"{self._peer_in_flight} requests of yours are in flight")
-        elif heard.caller == "":
-            self._refuse(heard, Code.FORBIDDEN, "your key is known here no more")
+            self._refuse(incoming, Code.OVERLOADED, f"{self._in_flight} requests are in flight")
+        elif self._unanswered_by_peer[peer] >= self._peer_in_flight:
+            self._refuse(incoming, Code.OVERLOADED, f"{self._peer_in_flight} requests of yours are in flight")
+        elif incoming.caller == "":
+            self._refuse(incoming, Code.FORBIDDEN, "your public key is no longer known here")
         else:
-            self._of_peer[peer] += 1
+            self._unanswered_by_peer[peer] += 1
             self._unanswered += 1
-            self._begin(heard)
+            self._dispatch(incoming)
 
-    def _begin(self, heard: IncomingRequest) -> None:
+    def _dispatch(self, incoming: IncomingRequest) -> None:
         try:
-            request, source = codec.decode_request(heard.body[0] if len(heard.body) == 1 else b"")
+            request, source = codec.decode_request(incoming.body[0] if len(incoming.body) == 1 else b"")
         except InvalidMessageError as error:
-            self._reply(heard, failure(Code.INVALID, str(error)))
+            self._reply(incoming, failure(Code.INVALID, str(error)))
             return
-        if heard.caller is not None and (refused := _forbidden(heard.caller, request)):
-            self._reply(heard, refused)
+        if incoming.caller is not None and (refused := _forbidden(incoming.caller, request)):
+            self._reply(incoming, refused)
         elif isinstance(request, self._direct.kinds):
-            self._take(heard, request)
+            self._handle_directly(incoming, request)
         else:
-            task = asyncio.get_running_loop().create_task(self._answer(heard, request, source))
+            task = asyncio.get_running_loop().create_task(self._answer(incoming, request, source))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _take(self, heard: IncomingRequest, request: Request) -> None:
+    def _handle_directly(self, incoming: IncomingRequest, request: Request) -> None:
         try:
-            self._direct.take(request, lambda reply: self._reply(heard, reply))
+            self._direct.take(request, lambda reply: self._reply(incoming, reply))
         except Exception:
-            self._reply(heard, defect())
+            self._reply(incoming, defect())
 
-    async def _answer(self, heard: IncomingRequest, request: Request, source: RequestContext | None) -> None:
-        self._reply(heard, await answer_request(self._handler, request, source))
+    async def _answer(self, incoming: IncomingRequest, request: Request, source: RequestContext | None) -> None:
+        self._reply(incoming, await answer_request(self._handler, request, source))
 
-    def _reply(self, heard: IncomingRequest, reply: Reply) -> None:
-        self._done(heard.envelope[0])
-        self._listener.send(heard.envelope, codec.encode(reply))
-        self._drain_soon()
+    def _reply(self, incoming: IncomingRequest, reply: Reply) -> None:
+        self._done(incoming.envelope[0])
+        self._listener.send(incoming.envelope, codec.encode(reply))
+        self._schedule_receive()
 
     def _done(self, peer: bytes) -> None:
         self._unanswered -= 1
-        self._of_peer[peer] -= 1
-        if not self._of_peer[peer]:
-            del self._of_peer[peer]
+        self._unanswered_by_peer[peer] -= 1
+        if not self._unanswered_by_peer[peer]:
+            del self._unanswered_by_peer[peer]
 
-    def _refuse(self, heard: IncomingRequest, code: Code, reason: str) -> None:
-        self._listener.send(heard.envelope, codec.encode(Failure(code=code, reason=reason)))
+    def _refuse(self, incoming: IncomingRequest, code: Code, reason: str) -> None:
+        self._listener.send(incoming.envelope, codec.encode(Failure(code=code, reason=reason)))
 
 
 def _forbidden(caller: str, request: Request) -> Failure | None:
-    """The refusal of a request that names another sender than the caller; None for any other request."""
+    """The refusal of a request that names a sender other than the caller; None if the request is permitted."""
     if isinstance(request, Register | Deregister):
         sender = request.address
     elif isinstance(request, Join | Heartbeat | Replicate | Renew | Fence | Admit | Bootstrap):

@@ -1,4 +1,4 @@
-"""What carries a request to an address, and how one is asked through it."""
+"""The interface of a transport, and sending a request through it with a typed reply."""
 
 import time
 from typing import Protocol, TypeVar
@@ -13,23 +13,24 @@ ReplyType = TypeVar("ReplyType", bound=messages.WireMessage)
 
 
 class Transport(Protocol):
-    """Carries one request to one address: `ZmqTransport`, or its in-memory twin in `common.loopback`."""
+    """Sends a request to an address and waits for the reply; `common.rpc.memory` has the in-memory twin."""
 
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
-        """The reply, also when it is a Failure.
+        """Send a request and return the reply, which may be a Failure.
 
         Raises:
-            UnreachableError, DisconnectedError, TimedOutError, FailedError: there is no valid reply.
+            UnreachableError: the request was not sent.
+            DisconnectedError, TimedOutError, FailedError: the request was sent, and there is no valid reply.
         """
 
 
 def ask(
     transport: Transport, address: str, request: Request, expect: type[ReplyType], *, timeout_s: float
 ) -> ReplyType:
-    """The reply of type `expect` to one request.
+    """Send a request and return the reply, which must be of type `expect`.
 
     Raises:
-        PeerError: any of its kinds; a Failure in the reply becomes RefusedError or FailedError.
+        PeerError: the attempt failed; a reply that is a Failure becomes RefusedError or FailedError.
     """
     with tracing.client_span(type(request).__name__, address):
         reply = transport.call(address, request, timeout_s=timeout_s)
@@ -37,7 +38,7 @@ def ask(
 
 
 def expected(address: str, reply: Reply, expect: type[ReplyType]) -> ReplyType:
-    """The reply, if it has the expected type; else raises RefusedError or FailedError."""
+    """Return the reply if it has the expected type; else raise RefusedError or FailedError."""
     if isinstance(reply, expect):
         return reply
     if not isinstance(reply, Failure):
@@ -47,5 +48,5 @@ def expected(address: str, reply: Reply, expect: type[ReplyType]) -> ReplyType:
 
 
 def left_ms(ends: float) -> int:
-    """Milliseconds until `ends` on the monotonic clock, rounded up, so that a wait is never a busy loop."""
+    """Milliseconds until `ends` (seconds of the monotonic clock), rounded up to avoid a busy loop; at least 0."""
     return max(0, int((ends - time.monotonic()) * 1_000) + 1)

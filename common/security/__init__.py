@@ -1,1 +1,1 @@
-"""Keys, exposed addresses, and versions of libraries that must not be used."""
+"""Keys of processes, warnings about exposed addresses, and minimum versions of libraries."""

@@ -1,8 +1,8 @@
-"""Who may talk to whom: the keys of all processes, as files in a folder. Pure but for reading them.
+"""The CURVE keys of all processes, as files in one folder. The only I/O is reading these files.
 
-`ADDRESS.pub` (host:port, or `operator` for commands) has a public key, 40 characters of Z85: who has its other half is
-that address. `ADDRESS.key` has the secret one, and is only where that process runs. A file that comes admits, and one
-that goes shuts out, without a restart.
+`ADDRESS.pub` (host:port, or `operator` for commands) holds a public key, 40 characters of Z85; the process with the
+matching secret key is authenticated as that address. `ADDRESS.key` holds the secret key, and exists only on the host of
+that process. Adding or removing a `.pub` file grants or revokes access without a restart.
 """
 
 import functools
@@ -18,28 +18,28 @@ from common.errors import ConfigError
 
 log = structlog.get_logger()
 
-OPERATOR = "operator"  # the name of commands: they ask, and nobody asks them
+OPERATOR = "operator"  # the key name of commands, which are clients only and have no address
 PUBLIC, SECRET = ".pub", ".key"
-LOOK_S = 1.0  # between two looks at the folder
-KEYS = 10_000  # public keys that are read; more are a mistake
+CHECK_INTERVAL_S = 1.0  # interval between two checks of the folder
+MAX_KEYS = 10_000  # public keys that are read, to bound the memory if the folder is the wrong one
 
-CHARACTERS = 40  # of a key in Z85: 32 bytes
+KEY_CHARACTERS = 40  # length of a key in Z85, for 32 bytes
 
 _Z85 = f"{string.digits}{string.ascii_lowercase}{string.ascii_uppercase}.-:+=^!/*?&<>()[]{{}}@%$#"  # its 85 digits
-_Seen = tuple[tuple[str, int, int], ...]  # names, times and sizes of the files
-_AWAY: _Seen = (("", 0, 0),)  # of a folder that is not there
+_Stamps = tuple[tuple[str, int, int], ...]  # the name, change time and size of each file
+_MISSING_FOLDER: _Stamps = (("", 0, 0),)
 
 
 class Keyring:
-    """The keys of this process, and the public ones of all that it knows.
+    """The keys of this process, and the public keys of all processes.
 
     Args:
-        folder: where the files are.
+        folder: the folder with the key files.
         own: host:port at which this process serves, or OPERATOR.
-        clock: the time now, in seconds from any start.
+        clock: the current time in seconds, from any start.
 
     Raises:
-        ConfigError: a key of this process is missing, wrong, or may be read by others.
+        ConfigError: a key of this process is missing or invalid, or other users may read its secret key.
     """
 
     def __init__(self, folder: Path, own: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,54 +47,54 @@ class Keyring:
         self._clock = clock
         self.own = own
         self.secret = _secret(folder / f"{own}{SECRET}")
-        self._seen: _Seen = ()
-        self._looked_s = clock()
+        self._stamps: _Stamps = ()
+        self._checked_s = clock()
         self._keys: Mapping[str, str] = {}
         self._names: Mapping[str, str] = {}
-        self._look()
+        self._read_folder()
         if own not in self._keys:
             raise ConfigError(f"there is no valid {folder / (own + PUBLIC)}: `python -m scripts.keys make` makes it")
-        self.public = self._keys[own]  # for as long as the secret one is kept, whatever becomes of the file
+        self.public = self._keys[own]  # fixed, because the secret key is also read only once
 
     def key_of(self, name: str) -> str | None:
-        """The public key of an address; None for one that is not known."""
+        """The public key of an address; None if there is none."""
         self._refresh()
         return self._keys.get(name)
 
     def name_of(self, key: str | None) -> str | None:
-        """Whose public key that is; None for nobody's."""
+        """The address or command to which a public key belongs; None for an unknown key."""
         self._refresh()
         return self._names.get(key or "")
 
     def knows(self, name: str) -> bool:
-        """Whether there is a public key of an address."""
+        """True if there is a public key for the address."""
         return self.key_of(name) is not None
 
     def _refresh(self) -> None:
-        if (now_s := self._clock()) - self._looked_s >= LOOK_S:
-            self._looked_s = now_s
-            self._look()
+        if (now_s := self._clock()) - self._checked_s >= CHECK_INTERVAL_S:
+            self._checked_s = now_s
+            self._read_folder()
 
-    def _look(self) -> None:
-        """Read the public keys, if any file came, went or changed; one that cannot be read admits nobody."""
-        if not self._folder.is_dir():  # a disk that is away for a moment must not end a cluster
-            if self._seen != _AWAY:
-                log.warning("the folder of keys is away, what was known is kept", folder=str(self._folder))
-            self._seen = _AWAY
+    def _read_folder(self) -> None:
+        """Read all public keys if any file was added, removed or changed; skip files without a valid key."""
+        if not self._folder.is_dir():  # a disk that is unmounted for a moment must not stop the cluster
+            if self._stamps != _MISSING_FOLDER:
+                log.warning("the folder of keys is missing, the last keys stay valid", folder=str(self._folder))
+            self._stamps = _MISSING_FOLDER
             return
         try:
-            files = sorted(self._folder.glob(f"*{PUBLIC}"))[:KEYS]
-        except OSError as error:  # too many files are open, for example: what was known is kept
+            files = sorted(self._folder.glob(f"*{PUBLIC}"))[:MAX_KEYS]
+        except OSError as error:  # such as too many open files: keep the last keys
             log.warning("the folder of keys cannot be read", folder=str(self._folder), reason=error.strerror)
             return
-        seen = tuple((file.name, *_stamp(file)) for file in files)
-        if seen == self._seen:
+        stamps = tuple((file.name, *_stamp(file)) for file in files)
+        if stamps == self._stamps:
             return
         keys = {file.name.removesuffix(PUBLIC): key for file in files if (key := _public(file))}
-        if self._seen:
-            came, went = keys.keys() - self._keys.keys(), self._keys.keys() - keys.keys()
-            log.info("keys changed", came=sorted(came), went=sorted(went))
-        self._seen, self._keys, self._names = seen, keys, {key: name for name, key in keys.items()}
+        if self._stamps:
+            added, removed = keys.keys() - self._keys.keys(), self._keys.keys() - keys.keys()
+            log.info("keys changed", added=sorted(added), removed=sorted(removed))
+        self._stamps, self._keys, self._names = stamps, keys, {key: name for name, key in keys.items()}
 
 
 def _secret(file: Path) -> str:
@@ -113,7 +113,7 @@ def _secret(file: Path) -> str:
 
 
 def _stamp(file: Path) -> tuple[int, int]:
-    """What changes when a file or its rights do."""
+    """The change time and size of a file, which show a change of its content or permissions."""
     try:
         found = file.stat()
     except OSError:
@@ -122,7 +122,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def _public(file: Path) -> str | None:
-    """The key in a file; None, and a warning, when there is no valid one."""
+    """The public key in a file; logs a warning and returns None if it is not valid."""
     try:
         key, reason = file.read_text(errors="replace").strip(), "it must be 40 characters of Z85"
     except OSError as error:
@@ -134,10 +134,10 @@ def _public(file: Path) -> str | None:
 
 
 def _is_key(text: str) -> bool:
-    """Whether it is so many characters of Z85, of which each five are a number of 32 bits."""
-    if len(text) != CHARACTERS or not set(text) <= set(_Z85):
+    """True if a text is 40 characters of Z85, and each group of five encodes a number of at most 32 bits."""
+    if len(text) != KEY_CHARACTERS or not set(text) <= set(_Z85):
         return False
-    return all(_number(text[at : at + 5]) < 2**32 for at in range(0, CHARACTERS, 5))
+    return all(_number(text[at : at + 5]) < 2**32 for at in range(0, KEY_CHARACTERS, 5))
 
 
 def _number(digits: str) -> int:

@@ -1,4 +1,4 @@
-"""Libraries with known holes: a process that would run on one of them does not start."""
+"""Minimum versions of libraries with known vulnerabilities; a process with an older version does not start."""
 
 from collections.abc import Mapping
 from importlib import metadata
@@ -8,13 +8,13 @@ from common.errors import FatalError
 
 
 class Floor(NamedTuple):
-    """The first version that is good, and the advisory against those before."""
+    """The first fixed version of a library, and the advisory against older ones."""
 
     version: tuple[int, ...]
     advisory: str
 
 
-# Of what reads bytes of strangers; the last advisories against each, as of 2026-11.
+# The libraries that parse untrusted bytes, with the latest advisory against each, as of 2026-11.
 FLOORS: Mapping[str, Floor] = {
     "httptools": Floor((0, 9, 0), "CVE-2024-27982 of its llhttp: requests hidden in others"),
     "libzmq": Floor((4, 3, 3), "CVE-2020-15166: a peer that does not finish its handshake blocks the server"),
@@ -24,10 +24,14 @@ FLOORS: Mapping[str, Floor] = {
 
 
 def refuse_known_bad(libzmq: str, floors: Mapping[str, Floor] = FLOORS) -> None:
-    """Return if no library is older than its floor; `libzmq` is the version of that.
+    """Check that no library is older than its floor.
+
+    Args:
+        libzmq: the version of libzmq that is loaded; the other versions are read from the installed packages.
+        floors: the first safe version by the name of the library.
 
     Raises:
-        FatalError: one is: the sentence names it, the advisory and the version that is needed.
+        FatalError: a library is too old; the text names it, the advisory and the required version.
     """
     for name, floor in floors.items():
         found = libzmq if name == "libzmq" else metadata.version(name)
@@ -37,7 +41,7 @@ def refuse_known_bad(libzmq: str, floors: Mapping[str, Floor] = FLOORS) -> None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: 3.0.2 of "3.0.2.post1"."""
+    """The leading numbers of a version, such as (3, 0, 2) for "3.0.2.post1"."""
     numbers = []
     for part in version.split("."):
         if not part.isdecimal():

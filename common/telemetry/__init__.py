@@ -1,1 +1,1 @@
-"""Logs, traces, metrics, and the context of a request that they share."""
+"""Logs, traces and metrics, and the request context that they share."""

@@ -1,4 +1,4 @@
-"""How a line of the log looks: for a person on a terminal, one JSON object per line everywhere else."""
+"""The configuration of logging: readable lines on a terminal, one JSON object per line everywhere else."""
 
 import contextlib
 import json
@@ -16,59 +16,59 @@ from common.telemetry import request_context
 
 
 def configure(service: str, stream: TextIO | None = None) -> None:
-    """Send all lines of this process, also those of libraries, to a stream (standard error); called by `__main__`."""
+    """Write all log lines of this process, also those of libraries, to a stream (default: standard error)."""
     stream = stream or sys.stderr
     shared: list[Processor] = [
-        _of_service(service),
+        _add_service(service),
         structlog.processors.add_log_level,
-        _with_origin,
+        _add_request_context,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
-    global _lines  # noqa: PLW0603 (structlog's configuration is one of the process, too)
-    _lines = lines = _Lines(stream)
-    rendering = _for_person() if stream.isatty() else _for_machine()
+    global _writer  # noqa: PLW0603 (structlog's configuration is global, too)
+    _writer = writer = _LineWriter(stream)
+    rendering = _console_renderers() if stream.isatty() else _json_renderers()
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_: lines,
+        logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
-    _of_libraries(stream, shared, rendering)
+    _configure_library_logging(stream, shared, rendering)
 
 
 def in_one_write() -> contextlib.AbstractContextManager[None]:
-    """Write the lines of the block together at its end; the block must not await anything."""
-    return _lines.held() if _lines else contextlib.nullcontext()
+    """Write the lines of the block in one write at its end; the block must not await anything."""
+    return _writer.buffered() if _writer else contextlib.nullcontext()
 
 
-class _Lines:
-    """Writes whole lines; one that cannot be written (a full disk, a pipe that nobody reads) is lost, and no more."""
+class _LineWriter:
+    """Writes whole lines. A line that cannot be written (full disk, closed pipe) is dropped without an error."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream.buffer
         self._lock = threading.Lock()
-        self._held: list[bytes] | None = None
+        self._buffer: list[bytes] | None = None
 
     def msg(self, line: str | bytes) -> None:
-        """Write a line."""
+        """Write a line, or buffer it within a `buffered` block."""
         whole = (line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")) + b"\n"
         with self._lock:
-            if self._held is None:
+            if self._buffer is None:
                 self._write(whole)
             else:
-                self._held.append(whole)
+                self._buffer.append(whole)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Write the lines of the block together."""
+    def buffered(self) -> Iterator[None]:
+        """Buffer the lines of the block, and write them together at its end, also if it raises."""
         with self._lock:
-            self._held = []
+            self._buffer = []
         try:
             yield
         finally:
             with self._lock:
-                held, self._held = self._held, None
-                self._write(b"".join(held or ()))
+                lines, self._buffer = self._buffer, None
+                self._write(b"".join(lines or ()))
 
     def _write(self, whole: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -78,15 +78,16 @@ class _Lines:
     debug = info = warning = error = critical = exception = msg
 
 
-def _for_person() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(timestamp_key="time", repr_native_str=True)]  # no escape codes of a client
+def _console_renderers() -> list[Processor]:
+    # `repr` of texts, so that escape codes in a client's message do not reach the terminal.
+    return [structlog.dev.ConsoleRenderer(timestamp_key="time", repr_native_str=True)]
 
 
-def _for_machine() -> list[Processor]:
+def _json_renderers() -> list[Processor]:
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
 
 
-def _of_service(service: str) -> Processor:
+def _add_service(service: str) -> Processor:
     def add(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
         line["service"] = service
         return line
@@ -94,28 +95,28 @@ def _of_service(service: str) -> Processor:
     return add
 
 
-def _with_origin(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Say for which request it is; a line that says so itself is about others."""
+def _add_request_context(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Add the current request context, unless the line names its requests itself."""
     if (found := request_context.current()) and "request_id" not in line and "request_ids" not in line:
         line["request_id"], line["traceparent"] = found
     return line
 
 
-_lines: _Lines | None = None  # of this process, once it is configured
-_FIRST = ("time", "level", "service", "event")
+_writer: _LineWriter | None = None  # the writer of this process; None before `configure`
+_LEADING_FIELDS = ("time", "level", "service", "event")
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
 def _json(line: EventDict, **_options: object) -> bytes:
-    """A line as JSON; what is no JSON value as its text, and a text that is no Unicode escaped: no line is lost."""
+    """A line as JSON; other values become texts, and lone surrogates are escaped, so that no line is lost."""
     try:
-        return _encoder.encode({**{name: line[name] for name in _FIRST}, **line})
+        return _encoder.encode({**{name: line[name] for name in _LEADING_FIELDS}, **line})
     except UnicodeEncodeError:
         return json.dumps(line, default=str).encode()
 
 
-def _of_libraries(stream: TextIO, shared: list[Processor], rendering: list[Processor]) -> None:
-    """Have what libraries log with Python's own `logging` look the same."""
+def _configure_library_logging(stream: TextIO, shared: list[Processor], rendering: list[Processor]) -> None:
+    """Format the lines that libraries log with Python's `logging` in the same way."""
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
@@ -128,7 +129,7 @@ def _of_libraries(stream: TextIO, shared: list[Processor], rendering: list[Proce
 
 
 def _text(renderer: Processor) -> Processor:
-    """A renderer whose line is a string, as Python's `logging` wants it."""
+    """A renderer that returns a string, which Python's `logging` requires."""
 
     def render(logger: WrappedLogger, method: str, line: EventDict) -> str:
         rendered = renderer(logger, method, line)

@@ -1,4 +1,4 @@
-"""The context of a client request: its id and its trace, which are in every log line that any process writes for it."""
+"""The request context: the id and the trace of a client request, which every process adds to its log lines."""
 
 import contextlib
 import random
@@ -18,7 +18,7 @@ _ZEROS = re.compile("00-(0{32}|[0-9a-f]{32}-0{16})")  # ids that are all zeros a
 
 
 class RequestContext(NamedTuple):
-    """The id of one client request, and the trace and span that it belongs to."""
+    """The id of a client request, and its trace and span as a W3C traceparent."""
 
     request_id: Annotated[str, Meta(pattern=rf"^{REQUEST_ID}\Z")]
     traceparent: Annotated[str, Meta(pattern=rf"^{TRACEPARENT}\Z")]
@@ -28,13 +28,13 @@ _current: ContextVar[RequestContext | None] = ContextVar("request_context", defa
 
 
 def current() -> RequestContext | None:
-    """The context of the request that this thread, task or greenlet works on; None if there is none."""
+    """The request context of this thread, task or greenlet; None outside of a request."""
     return _current.get()
 
 
 @contextlib.contextmanager
 def use(context: RequestContext | None) -> Iterator[None]:
-    """Make this the current context for the block, and for the tasks that it starts."""
+    """Make `context` current within the block, and for the tasks that the block starts."""
     token = _current.set(context)
     try:
         yield
@@ -43,17 +43,17 @@ def use(context: RequestContext | None) -> Iterator[None]:
 
 
 def set_current(context: RequestContext | None) -> None:
-    """Make this the current context of this thread or greenlet, until the next call."""
+    """Make `context` current for this thread or greenlet, until the next call."""
     _current.set(context)
 
 
 def from_headers(request_id: str | None, traceparent: str | None) -> RequestContext:
-    """The context that the headers X-Request-ID and traceparent name; what is missing or not valid is generated.
+    """The request context in the headers X-Request-ID and traceparent; missing or invalid parts are generated.
 
-    A valid trace goes on with a new span. A request without an id of its own gets the id of its trace.
+    A valid trace continues with a new span. A request without a valid id gets the id of its trace.
     """
     valid = traceparent is not None and re.fullmatch(TRACEPARENT, traceparent) and not _ZEROS.match(traceparent)
-    generated = f"{random.getrandbits(192):048x}"  # nobody has to guess it; os.urandom takes 3 us
+    generated = f"{random.getrandbits(192):048x}"  # need not be secret, and os.urandom takes 3 us
     trace, flags = (traceparent[3:35], traceparent[-2:]) if valid and traceparent else (generated[:32], "00")
     has_id = request_id is not None and re.fullmatch(REQUEST_ID, request_id)
     return RequestContext(request_id if has_id and request_id else trace, f"00-{trace}-{generated[32:]}-{flags}")

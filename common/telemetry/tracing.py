@@ -1,6 +1,6 @@
-"""Spans of OpenTelemetry: they are recorded if its packages are installed (extra `otel`) and an endpoint is configured.
+"""OpenTelemetry spans, recorded if its packages (extra `otel`) are installed and an endpoint is configured.
 
-A trace goes from process to process in the request context.
+The request context carries a trace from process to process.
 """
 
 import contextlib
@@ -18,21 +18,21 @@ try:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-except ImportError:  # pragma: no cover (tests have them)
+except ImportError:  # pragma: no cover (installed for tests)
     _INSTALLED = False
 else:
     _INSTALLED = True
 
 _NO_SPAN = contextlib.nullcontext()
-_recording = False  # to ask OpenTelemetry each time takes 3 us
-ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # in the environment, as the specification of OpenTelemetry has it
+_recording = False  # a flag of our own, because asking OpenTelemetry takes 3 us
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # an environment variable of the OpenTelemetry specification
 
 
 def configure(service: str, environ: Mapping[str, str] = os.environ, *, installed: bool = _INSTALLED) -> None:
-    """Record spans, and send them to the URL in ENDPOINT, if the environment has it.
+    """Record spans and send them to the URL in the environment variable ENDPOINT, if it is set.
 
     Raises:
-        FatalError: the packages are missing.
+        FatalError: ENDPOINT is set, and the packages are not installed.
     """
     if ENDPOINT not in environ:
         return
@@ -41,12 +41,12 @@ def configure(service: str, environ: Mapping[str, str] = os.environ, *, installe
     provider = TracerProvider(resource=Resource.create({"service.name": f"threefold-{service}"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-    global _recording  # noqa: PLW0603 (the provider is one of the process, too)
+    global _recording  # noqa: PLW0603 (OpenTelemetry's provider is global, too)
     _recording = True
 
 
 def start_request(name: str, request_id: str | None, traceparent: str | None) -> contextlib.ExitStack | None:
-    """Make the context of a client request, from its headers, the current one; returns what `end_request` needs."""
+    """Start a span and make the request context of these headers current; returns the argument for `end_request`."""
     if not _recording:
         request_context.set_current(request_context.from_headers(request_id, traceparent))
         return None
@@ -60,37 +60,39 @@ def start_request(name: str, request_id: str | None, traceparent: str | None) ->
         return stack.pop_all()
 
 
-def end_request(span_: contextlib.ExitStack | None, status: int) -> None:
-    """End the span of a request that was answered with this HTTP status."""
-    if span_:
+def end_request(open_span: contextlib.ExitStack | None, status: int) -> None:
+    """End the span of a request that was answered with this HTTP status; None: no span was started."""
+    if open_span:
         span = trace.get_current_span()
         span.set_attribute("http.response.status_code", status)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             span.set_status(trace.StatusCode.ERROR)
-        span_.close()
+        open_span.close()
 
 
 def server_span(name: str) -> contextlib.AbstractContextManager[None]:
-    """A span around the answer to a request of another process, below the span that the request context names."""
-    return _below(name, trace.SpanKind.SERVER, {}, remote=True) if _recording else _NO_SPAN
+    """A server span around handling a request of another process, a child of the span in the request context."""
+    return _child_span(name, trace.SpanKind.SERVER, {}, remote=True) if _recording else _NO_SPAN
 
 
 def client_span(name: str, address: str) -> contextlib.AbstractContextManager[None]:
-    """A span around a request to another process, for the current client request."""
-    return _below(name, trace.SpanKind.CLIENT, {"server.address": address}, remote=False) if _recording else _NO_SPAN
+    """A client span around a request to another process, a child of the current span."""
+    if not _recording:
+        return _NO_SPAN
+    return _child_span(name, trace.SpanKind.CLIENT, {"server.address": address}, remote=False)
 
 
 @contextlib.contextmanager
-def _below(name: str, kind: Any, attributes: dict[str, str], *, remote: bool) -> Iterator[None]:
-    """A span below the current one; without one, or if `remote`, below the span that the request context names.
+def _child_span(name: str, kind: Any, attributes: dict[str, str], *, remote: bool) -> Iterator[None]:
+    """Start a child of the current span, or, without one or if `remote`, of the span in the request context.
 
-    Inside of the block the request context names the new span.
+    Within the block the request context names the new span. Without a request context there is no span.
     """
     if (source := request_context.current()) is None:
         yield
         return
-    within = not remote and trace.get_current_span().get_span_context().is_valid
-    parent = None if within else propagate.extract({"traceparent": source.traceparent})
+    has_local_parent = not remote and trace.get_current_span().get_span_context().is_valid
+    parent = None if has_local_parent else propagate.extract({"traceparent": source.traceparent})
     with (
         _tracer().start_as_current_span(name, context=parent, kind=kind, attributes=attributes),
         request_context.use(source._replace(traceparent=_traceparent())),

@@ -127,7 +127,9 @@ def test_every_path_and_method_is_documented() -> None:
 def test_every_parameter_and_header_is_documented() -> None:
     """What an operation takes, and which headers its answers have, stands in docs/http.md."""
     operations = [operation for methods in OPERATIONS.values() for operation in methods.values()]
-    named = {name for operation in operations for name in (*operation.query, *operation.headers, *operation.response_headers)}
+    named = {
+        name for operation in operations for name in (*operation.query, *operation.headers, *operation.response_headers)
+    }
     said = set(re.findall(r"`\??([\w-]+)(?:=\w+)?`|\?(verbose)`", HTTP))
 
     assert set() == named - {name for names in said for name in names}

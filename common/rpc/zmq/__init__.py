@@ -1,1 +1,1 @@
-"""ZeroMQ sockets: the only package that imports zmq."""
+"""ZeroMQ sockets; only this package imports zmq."""

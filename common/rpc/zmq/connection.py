@@ -1,4 +1,4 @@
-"""A REQ socket to one server, for a caller that blocks."""
+"""A REQ socket to one server, for blocking calls."""
 
 import contextlib
 import time
@@ -13,15 +13,25 @@ from common.rpc.zmq import curve
 from common.rpc.zmq.sockets import DOWN, GIVEN_UP, UP, limited, prepare_client, readable
 from common.security.keyring import Keyring
 
-CONNECT_WAIT_S = 0.25  # for a first connection; on a LAN it takes below 5 ms
+CONNECT_WAIT_S = 0.25  # wait for the first connection; on a LAN it takes less than 5 ms
 
 
 class Connection:
-    """One REQ socket and its monitor, which tells at once when the peer goes away.
+    """A REQ socket and its monitor, which reports at once that the connection is lost. Not thread-safe.
 
-    It is made for a server at host:port, whose public key is given if there is a keyring; `reconnect_ms` are between
-    two tries to connect, at first and at most. Raises UnreachableError when that is no address, or there are too many
-    sockets. When its peer is none, or did not let it in, it is `given_up`: libzmq does not try again, a new one must.
+    Args:
+        context: the context of the process.
+        address: host:port of the server.
+        reconnect_ms: the first and the longest interval between two attempts to connect.
+        keyring: the keys of this process; None: not encrypted.
+        server_key: the public key of the server; None without a keyring.
+
+    Attributes:
+        used_s: when the last call began, on the monotonic clock.
+        given_up: True after the server refused the handshake: libzmq does not reconnect, so a new Connection is needed.
+
+    Raises:
+        UnreachableError: the address is invalid, or there are too many sockets.
     """
 
     def __init__(
@@ -42,8 +52,8 @@ class Connection:
                 self._socket = limited(context.socket(zmq.REQ), messages.REPLY_BYTES)
                 undo.callback(self._socket.close, linger=0)
                 prepare_client(self._socket, reconnect_ms)
-                self._socket.setsockopt(zmq.REQ_RELAXED, 1)  # a request may follow one that was given up ...
-                self._socket.setsockopt(zmq.REQ_CORRELATE, 1)  # ... and its late reply is dropped, not taken for ours
+                self._socket.setsockopt(zmq.REQ_RELAXED, 1)  # a request may follow one without a reply ...
+                self._socket.setsockopt(zmq.REQ_CORRELATE, 1)  # ... whose late reply is dropped
                 if keyring and server_key:
                     curve.encrypt_client(self._socket, keyring, server_key)
                 self._monitor = self._socket.get_monitor_socket(UP | DOWN)
@@ -57,7 +67,12 @@ class Connection:
         self._poller.register(self._monitor, zmq.POLLIN)
 
     def call(self, frame: bytes, timeout_s: float) -> bytes:
-        """One round trip. Raises UnreachableError, DisconnectedError, TimedOutError or FailedError."""
+        """Send a request frame and return the frame of the reply.
+
+        Raises:
+            UnreachableError: nothing was sent.
+            DisconnectedError, TimedOutError, FailedError: it was sent, and there is no valid reply.
+        """
         self.used_s = time.monotonic()
         ends = self.used_s + timeout_s
         self.take_events()
@@ -69,40 +84,40 @@ class Connection:
         try:
             self._socket.send(frame, zmq.NOBLOCK)
         except zmq.Again as error:
-            raise UnreachableError(self._address, "no connection takes a request") from error
+            raise UnreachableError(self._address, "no connection accepts a request") from error
         return self._await_reply(ends, timeout_s)
 
     def close(self) -> None:
-        """Drop what is under way."""
+        """Close the socket without waiting; a request without a reply is dropped."""
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close()
 
     def _await_reply(self, ends: float, timeout_s: float) -> bytes:
         while ready := dict(self._poller.poll(left_ms(ends))):
-            broke = self._monitor in ready and self.take_events()
+            lost = self._monitor in ready and self.take_events()
             if (frame := self._receive()) is not None:
                 return frame
-            if broke:
+            if lost:
                 raise DisconnectedError(self._address, "the connection broke before the reply")
         raise TimedOutError(self._address, f"no reply in {timeout_s:.3g} s")
 
     def _receive(self) -> bytes | None:
-        """The reply, if it is there; libzmq drops one that belongs to an earlier request."""
+        """The frame of the reply if it has arrived, else None; libzmq drops replies to earlier requests."""
         try:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
         if len(frames) != 1:
-            raise FailedError(self._address, f"answered with {len(frames)} frames where one belongs")
+            raise FailedError(self._address, f"answered with {len(frames)} frames instead of one")
         return frames[0]
 
     def take_events(self) -> bool:
-        """Take the news of the connection; whether it broke meanwhile, even if there is a new one already."""
-        broke = False
+        """Read the monitor events; True if the connection was lost since the last call, even if there is a new one."""
+        lost = False
         while readable(self._monitor):
             event = recv_monitor_message(self._monitor)["event"]
             self._up = event == UP
-            broke = broke or not self._up
+            lost = lost or not self._up
             self.given_up = self.given_up or event in GIVEN_UP
-        return broke
+        return lost

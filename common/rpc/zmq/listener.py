@@ -1,4 +1,4 @@
-"""A ROUTER socket: receives the requests of clients, and counts the connections that it refuses."""
+"""The ROUTER socket of a server: it receives requests, sends replies, and counts refused connections."""
 
 import structlog
 import zmq
@@ -14,10 +14,10 @@ from common.security.keyring import Keyring
 
 log = structlog.get_logger()
 
-CONNECTIONS = 4_096  # of a server; each facade and node has one, a script has one for each thread
-LINGER_MS = 500  # for replies that are still in the socket of a server when it closes
+CONNECTIONS = 4_096  # open connections of a server; each facade and node has one, a script one for each thread
+LINGER_MS = 500  # time to send the replies that are queued in the socket when a server closes
 
-REFUSALS: dict[int, str] = {  # of a connection, by the event or the error of the protocol; any other error is garbage
+REFUSALS: dict[int, str] = {  # reasons, by the event or protocol error of libzmq; any other is GARBAGE
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "unknown key",
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "no key",
     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "another key of this server",
@@ -27,16 +27,16 @@ GARBAGE, SURPLUS = "not ZeroMQ", "too many connections"
 
 
 class Listener:
-    """A bound ROUTER socket, and what happens to its connections.
+    """A bound ROUTER socket and the monitor of its connections.
 
     Args:
         address: host:port to bind.
-        keyring: whose keys are admitted; None: everybody is.
-        connections: most at once; one more is closed as soon as it is there.
-        queued: messages of one connection that wait in either direction.
+        keyring: the keys that are admitted; None: no authentication.
+        connections: limit on open connections; one more is closed as soon as it is accepted.
+        queued: limit on the queued messages of one connection, in each direction.
 
     Attributes:
-        refused: connections that did not become one, by the reason.
+        refused: the number of refused connections by reason.
 
     Raises:
         FatalError: the address cannot be bound.
@@ -71,47 +71,47 @@ class Listener:
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """Of what comes, and of the news; edge-triggered: all must be taken each time."""
+        """The descriptors of requests and of monitor events; edge-triggered, so all must be read each time."""
         return int(self._socket.getsockopt(zmq.FD)), int(self._monitor.getsockopt(zmq.FD))
 
     def receive(self) -> IncomingRequest | None:
-        """What has come, if anything has."""
-        if not readable(self._socket):  # a third of the cost of an attempt that fails
+        """The next request that has arrived; None if there is none."""
+        if not readable(self._socket):  # takes a third of the time of a failed receive
             return None
         if self._keyring is None:
             frames, caller = self._socket.recv_multipart(zmq.NOBLOCK), None
         else:
-            whole = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            frames = [frame.bytes for frame in whole]
-            caller = self._keyring.name_of(str(whole[-1].get("User-Id"))) or ""
+            parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            frames = [frame.bytes for frame in parts]
+            caller = self._keyring.name_of(str(parts[-1].get("User-Id"))) or ""
         end = frames.index(b"") + 1 if b"" in frames else 1  # the envelope of a REQ ends with an empty frame
         return IncomingRequest(frames[:end], frames[end:], caller)
 
     def send(self, envelope: list[bytes], frame: bytes) -> None:
-        """Answer; what a peer does not take is dropped, for it will ask elsewhere."""
+        """Send a reply, without waiting; drop it if the peer does not receive: its request times out then."""
         try:
             self._socket.send_multipart([*envelope, frame], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             log.warning("reply dropped", reason=error.strerror)
 
     def take_events(self) -> None:
-        """Count connections and what was refused, and close those that are too many."""
+        """Read the monitor events: count open and refused connections, and close those over the limit."""
         while readable(self._monitor):
-            news = recv_monitor_message(self._monitor)
-            match news["event"]:
+            message = recv_monitor_message(self._monitor)
+            match message["event"]:
                 case zmq.EVENT_ACCEPTED:
                     self._open += 1
                     if self._open > self._connections:
                         self.refused[SURPLUS] += 1
-                        descriptors.shut_down(news["value"], self._port)
+                        descriptors.shut_down(message["value"], self._port)
                 case zmq.EVENT_DISCONNECTED:
                     self._open -= 1
                 case event:
-                    why = news["value"] if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL else event
-                    self.refused[REFUSALS.get(why, GARBAGE)] += 1
+                    reason = message["value"] if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL else event
+                    self.refused[REFUSALS.get(reason, GARBAGE)] += 1
 
     def close(self) -> None:
-        """Send what is to be sent, and close."""
+        """Send the queued replies, for at most LINGER_MS, and close."""
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close()

@@ -1,7 +1,7 @@
-"""Requests over ZeroMQ without waiting for the one before: how the processes of the nodes call each other.
+"""A DEALER socket to one server, for requests that do not wait for earlier replies.
 
-Each address has one DEALER socket in the loop of the process. A request carries a number, by which its reply is found.
-A facade has a loop of its own (`facade.server.scheduler`), with the part of asyncio's interface that is used here.
+The socket belongs to the event loop of the process: asyncio's, or a facade's own (`facade.server.scheduler`). Each
+request carries a number, which the server returns with the reply.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from common.rpc.zmq import curve
 from common.rpc.zmq.sockets import DOWN, GIVEN_UP, UP, limited, prepare_client, readable
 from common.security.keyring import Keyring
 
-IN_FLIGHT = 64  # requests of one connection that wait for their replies, if nobody wants more; one more is refused
+IN_FLIGHT = 64  # default limit on the unanswered requests of one connection
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 200
-CONNECT_WAIT_S = 0.25  # that a request waits for the first connection
-RENEW_S = 1.0  # after which a connection whose handshake was refused is made anew
+CONNECT_WAIT_S = 0.25  # longest wait of a request for the first connection
+REFUSED_RECONNECT_S = 1.0  # pause before a new connection after the server refused the handshake
 
 _NUMBER = struct.Struct(">I")
 
@@ -31,15 +31,22 @@ Watcher = Callable[[str, bool], None]
 
 
 class Pipeline:
-    """One DEALER socket; made and used in one loop.
+    """A DEALER socket; must be created and used in one loop.
 
     Args:
-        loop, context: of the process.
+        loop, context: the event loop and the ZeroMQ context of the process.
         address: host:port of the server.
-        keyring: whose keys are used; None: in clear.
-        watch: told (address, True) when the connection is there, and (address, False) when it broke.
-        renew: called with the address some time after the server refused the handshake.
-        in_flight: most requests that wait for their replies; one more is refused at once.
+        keyring: the keys of this process and of the server; None: not encrypted.
+        watch: called with (address, True) when the connection is established, with (address, False) when it is lost.
+        reconnect: called with the address REFUSED_RECONNECT_S after the server refused the handshake.
+        in_flight: limit on unanswered requests; one more is refused at once.
+
+    Attributes:
+        given_up: True after the server refused the handshake: libzmq does not reconnect, so a new Pipeline is needed.
+        up: True while there is a connection; None until the first attempt to connect has ended.
+
+    Raises:
+        UnreachableError: the address is invalid, or there are too many sockets.
     """
 
     def __init__(
@@ -50,21 +57,21 @@ class Pipeline:
         keyring: Keyring | None,
         *,
         watch: Watcher,
-        renew: Callable[[str], None],
+        reconnect: Callable[[str], None],
         in_flight: int,
     ) -> None:
         self._address = address
         self._watch = watch
-        self._renew = renew
+        self._reconnect = reconnect
         self._in_flight = in_flight
         self._numbers = 0
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._unsent: dict[int, bytes] = {}
         self._loop = loop
-        self._made_s = time.monotonic()
+        self._created_s = time.monotonic()
         self.server_key = keyring.key_of(address) if keyring else None
         self.given_up = False
-        self.up: bool | None = None  # None: the first connection is still being made
+        self.up: bool | None = None
         try:
             with contextlib.ExitStack() as undo:
                 self._socket = limited(context.socket(zmq.DEALER), messages.REPLY_BYTES, queued=in_flight)
@@ -80,31 +87,34 @@ class Pipeline:
         except zmq.ZMQError as error:
             raise UnreachableError(address, f"no connection can be made: {error.strerror}") from error
         self._descriptors = [int(socket.getsockopt(zmq.FD)) for socket in (self._socket, self._monitor)]
-        self._to_take = False
-        for descriptor, take in zip(self._descriptors, (self._take, self._take_events), strict=True):
-            self._loop.add_reader(descriptor, take)
+        self._receive_scheduled = False
+        for descriptor, read in zip(self._descriptors, (self._receive, self._take_events), strict=True):
+            self._loop.add_reader(descriptor, read)
         self._loop.call_soon(self._take_events)
 
     def send(self, frame: bytes, timeout_s: float) -> "asyncio.Future[bytes]":
-        """The reply to come. Frames leave in the order of the calls: now, or when the first connection is made.
+        """Send a frame, at once or when the first connection is established, and return the reply as a future.
+
+        Frames are sent in the order of the calls. The future raises UnreachableError if the frame was not sent, and
+        DisconnectedError or TimedOutError if it was.
 
         Raises:
-            UnreachableError: nothing was sent. The reply raises the same, DisconnectedError or TimedOutError.
+            UnreachableError: there is no connection, or too many requests are unanswered; nothing was sent.
         """
         if self.up is False:
             raise UnreachableError(self._address, "no connection")
         if len(self._waiting) >= self._in_flight:
-            raise UnreachableError(self._address, f"{self._in_flight} requests wait for their replies already")
+            raise UnreachableError(self._address, f"{self._in_flight} requests are unanswered")
         self._numbers = (self._numbers + 1) % 2**32
         number = self._numbers
         if self.up:
             self._transmit(number, frame)
         else:
             self._unsent[number] = frame
-            self._loop.call_later(min(CONNECT_WAIT_S, timeout_s), self._give_up, number)
+            self._loop.call_later(min(CONNECT_WAIT_S, timeout_s), self._fail_unsent, number)
         self._waiting[number] = reply = self._loop.create_future()
-        late = TimedOutError(self._address, f"no reply in {timeout_s:.3g} s")
-        timer = self._loop.call_later(timeout_s, self._fail, number, late)
+        timed_out = TimedOutError(self._address, f"no reply in {timeout_s:.3g} s")
+        timer = self._loop.call_later(timeout_s, self._fail, number, timed_out)
         reply.add_done_callback(lambda _: self._forget(number, timer))
         return reply
 
@@ -112,12 +122,12 @@ class Pipeline:
         try:
             self._socket.send_multipart([_NUMBER.pack(number), b"", frame], zmq.NOBLOCK)
         except zmq.ZMQError as error:
-            raise UnreachableError(self._address, "no connection takes a request") from error
+            raise UnreachableError(self._address, "no connection accepts a request") from error
         finally:
-            self._take_soon()
+            self._schedule_receive()
 
     def _transmit_unsent(self) -> None:
-        """The first connection is there."""
+        """Send the requests that waited for the first connection."""
         for number, frame in tuple(self._unsent.items()):
             try:
                 self._transmit(number, frame)
@@ -125,8 +135,8 @@ class Pipeline:
                 self._fail(number, error)
         self._unsent.clear()
 
-    def _give_up(self, number: int) -> None:
-        """The first connection takes too long."""
+    def _fail_unsent(self, number: int) -> None:
+        """Fail a request that still waits for the first connection."""
         if self._unsent.pop(number, None) is not None:
             self._fail(number, UnreachableError(self._address, "no connection"))
 
@@ -135,11 +145,11 @@ class Pipeline:
         if reply and not reply.done():
             reply.set_exception(error)
 
-    def _take_soon(self) -> None:
-        """Look for replies in the next turn: the descriptor is edge-triggered, and a send may take its edge away."""
-        if not self._to_take:
-            self._to_take = True
-            self._loop.call_soon(self._take)
+    def _schedule_receive(self) -> None:
+        """Receive in the next iteration of the loop: the descriptor is edge-triggered, a send may clear its edge."""
+        if not self._receive_scheduled:
+            self._receive_scheduled = True
+            self._loop.call_soon(self._receive)
 
     def _forget(self, number: int, timer: Handle) -> None:
         timer.cancel()
@@ -147,8 +157,8 @@ class Pipeline:
         self._unsent.pop(number, None)
 
     def close(self) -> None:
-        """Drop what is under way."""
-        self._end_all(DisconnectedError(self._address, "the connection was closed"))
+        """Close the socket; unanswered requests fail with DisconnectedError."""
+        self._fail_all(DisconnectedError(self._address, "the connection was closed"))
         for descriptor in self._descriptors:
             self._loop.remove_reader(descriptor)
         self._socket.disable_monitor()
@@ -157,12 +167,12 @@ class Pipeline:
 
     @property
     def outdated(self) -> bool:
-        """True if libzmq will not try again, and it is time for a new connection."""
-        return self.given_up and time.monotonic() - self._made_s > RENEW_S
+        """True if libzmq will not reconnect, and the pause before a new connection is over."""
+        return self.given_up and time.monotonic() - self._created_s > REFUSED_RECONNECT_S
 
-    def _take(self) -> None:
-        """Take the replies that have come."""
-        self._to_take = False
+    def _receive(self) -> None:
+        """Receive the replies that have arrived, and complete their futures."""
+        self._receive_scheduled = False
         while not self._socket.closed and readable(self._socket):
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
             if len(frames) == 3 and len(frames[0]) == _NUMBER.size:  # noqa: PLR2004 (number, delimiter, frame)
@@ -171,26 +181,28 @@ class Pipeline:
                     reply.set_result(frames[2])
 
     def _take_events(self) -> None:
-        """Take what has become of the connection; replies first, for they came before it broke."""
-        self._take()
+        """Read the monitor events; receive replies first, because they arrived before the connection was lost."""
+        self._receive()
         while not self._monitor.closed and readable(self._monitor):
             event = recv_monitor_message(self._monitor)["event"]
             self.given_up = self.given_up or event in GIVEN_UP
-            self._change(event == UP)
+            self._update_state(event == UP)
 
-    def _change(self, up: bool) -> None:
-        was, self.up = self.up, up
+    def _update_state(self, up: bool) -> None:
+        """Note that the connection is established or lost: send or fail the requests, and call `watch`."""
+        was_up, self.up = self.up, up
         if self.given_up:
-            self._loop.call_later(RENEW_S, self._renew, self._address)
+            self._loop.call_later(REFUSED_RECONNECT_S, self._reconnect, self._address)
         if up:
             self._transmit_unsent()
         else:
-            self._end_all(DisconnectedError(self._address, "the connection broke before the reply"))
-        if up or was is not False:
+            self._fail_all(DisconnectedError(self._address, "the connection broke before the reply"))
+        if up or was_up is not False:
             self._watch(self._address, up)
 
-    def _end_all(self, error: PeerError) -> None:
+    def _fail_all(self, error: PeerError) -> None:
+        """Fail all requests: those that were sent with `error`, the others with UnreachableError."""
         for number in list(self._unsent):
-            self._give_up(number)
+            self._fail_unsent(number)
         for number in list(self._waiting):
             self._fail(number, error)

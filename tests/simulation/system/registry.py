@@ -90,7 +90,7 @@ class SimulatedRegistry:
             Renew: directory.renew,
             Fence: directory.fence,
             Admit: directory.admit,
-            Bootstrap: directory.found,
+            Bootstrap: directory.bootstrap,
         }
         reply = handlers[type(message)](message)
         return lambda: end(reply, True)

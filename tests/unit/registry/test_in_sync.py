@@ -92,7 +92,7 @@ class World:
     def found(self, *members: str, term: int = 0) -> Renewed:
         """The first of some replicas founds a set of all of them."""
         identities = tuple(map(identity, members))
-        return self.registry.found(
+        return self.registry.bootstrap(
             Bootstrap(node=members[0], incarnation=INCARNATIONS[members[0]], term=term, members=identities)
         )
 

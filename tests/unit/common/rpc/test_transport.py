@@ -203,7 +203,7 @@ def test_a_connection_that_nobody_uses_is_closed() -> None:
     with serving(handle) as one, serving(handle) as other:
         for address in (one, other, one):
             assert READY == transport.call(address, Ping(), timeout_s=5.0)
-        assert 1 == len(transport._made)
+        assert 1 == len(transport._connections)
     transport.close()
 
 

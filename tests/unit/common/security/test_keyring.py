@@ -9,7 +9,7 @@ from structlog.typing import EventDict
 
 from common import config, process
 from common.errors import ConfigError, FatalError
-from common.security.keyring import LOOK_S, OPERATOR, Keyring
+from common.security.keyring import CHECK_INTERVAL_S, OPERATOR, Keyring
 from scripts import keys
 from scripts.launcher.ports import write_config
 
@@ -59,15 +59,15 @@ def test_a_key_that_comes_or_goes_is_noticed(
     keys.write_pair(tmp_path, "127.0.0.1:5004")
     assert not ring.knows("127.0.0.1:5004")  # it has just looked
 
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert ring.knows("127.0.0.1:5004")
 
     keys.write_pair(tmp_path, THERE, replace=True)
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert (None, THERE) == (ring.name_of(key), ring.name_of(ring.key_of(THERE)))
 
     (tmp_path / f"{THERE}.pub").unlink()
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert not ring.knows(THERE)
     assert ["keys changed"] * 3 == [line["event"] for line in logged]
 
@@ -77,9 +77,9 @@ def test_a_file_that_is_no_key_admits_nobody(
 ) -> None:
     """It is told once; the others go on."""
     (tmp_path / "127.0.0.1:5009.pub").write_bytes(b"\xff not a key")
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert not ring.knows("127.0.0.1:5009")
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
 
     assert ring.knows(THERE)
     assert ["127.0.0.1:5009.pub"] == [line["file"] for line in logged if "no valid" in line["event"]]
@@ -88,12 +88,12 @@ def test_a_file_that_is_no_key_admits_nobody(
 def test_a_folder_that_vanishes_changes_nothing(tmp_path: Path, ring: Keyring, clock: Clock) -> None:
     """What was known stays known: a disk that is away for a moment must not end a cluster."""
     away = tmp_path.rename(tmp_path.parent / "away")
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert ring.knows(THERE)
 
     away.rename(tmp_path)
     tmp_path.joinpath(f"{THERE}.pub").unlink()
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert not ring.knows(THERE)
 
 
@@ -103,11 +103,11 @@ def test_a_file_that_cannot_be_read_keeps_nobody_in(tmp_path: Path, ring: Keyrin
     tmp_path.joinpath(f"{THERE}.pub").unlink()
     other = tmp_path.joinpath("127.0.0.1:9.pub")
     other.symlink_to(tmp_path / "nowhere")  # also root cannot read it
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert (False, False, True) == (ring.knows(THERE), ring.knows("127.0.0.1:9"), ring.knows(HERE))
 
     tmp_path.joinpath("nowhere").write_text(key)
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert ring.knows("127.0.0.1:9")
 
 
@@ -115,7 +115,7 @@ def test_the_own_public_key_stays_that_of_the_secret_one(tmp_path: Path, ring: K
     """A process whose own file goes can still call others until it is stopped."""
     before = ring.public
     tmp_path.joinpath(f"{HERE}.pub").unlink()
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert (False, before) == (ring.knows(HERE), ring.public)
 
 
@@ -155,10 +155,10 @@ def test_keys_that_are_no_pair_are_told(tmp_path: Path) -> None:
 def test_a_number_that_is_too_large_is_no_key(tmp_path: Path, ring: Keyring, clock: Clock) -> None:
     """Each five characters are 32 bits: libzmq would refuse others when they are used."""
     (tmp_path / f"{THERE}.pub").write_text("%nSc1" * 8)
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert not ring.knows(THERE)
     (tmp_path / f"{THERE}.pub").write_text("%nSc0" * 8)
-    clock.now_s += LOOK_S
+    clock.now_s += CHECK_INTERVAL_S
     assert ring.knows(THERE)
 
 

@@ -27,8 +27,8 @@ class Writes(io.BytesIO):
 def writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     """The writes of a process whose lines go to a file; afterwards everything is as it was."""
     before = structlog.get_config()
-    monkeypatch.setattr(logs, "_lines", None)
-    monkeypatch.setattr(logs, "_of_libraries", lambda *_: None)
+    monkeypatch.setattr(logs, "_writer", None)
+    monkeypatch.setattr(logs, "_configure_library_logging", lambda *_: None)
     stream = Writes()
     logs.configure("test", io.TextIOWrapper(stream))
     yield stream.writes
@@ -67,6 +67,6 @@ def test_what_breaks_in_a_block_loses_no_line(writes: list[bytes]) -> None:
 
 def test_a_process_that_is_not_configured_has_blocks_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in tests."""
-    monkeypatch.setattr(logs, "_lines", None)
+    monkeypatch.setattr(logs, "_writer", None)
     with logs.in_one_write():
         structlog.get_logger().info("x")
