@@ -40,7 +40,7 @@ def main(port: int | None, host: str | None, service_ips: str | None, path: Path
 
 
 async def _serve(address: str, settings: config.Config, keys: keyring.Keyring | None) -> None:
-    directory = Directory.from_config(settings, knows=keys.knows if keys else lambda _address: True)
+    directory = Directory.from_config(settings, is_known=keys.has_key_of if keys else lambda _address: True)
     server = Server(address, directory.handle, keys)
     log.info("listening", address=address)
     for warning in exposure.of_server(address, keys=keys is not None):

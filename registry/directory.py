@@ -52,7 +52,7 @@ class Directory:
         services: the configured addresses by service. Except for logging nodes, each starts with a lease of
             FIRST_LEASE_S, which its node must renew.
         settings: the values of other names.
-        knows: True for the address of a known node; other addresses are not listed.
+        is_known: True for the address of a known node; other addresses are not listed.
         clock: the current time in seconds, from any start.
         draw: returns a random number that identifies one start of a registry.
     """
@@ -62,15 +62,15 @@ class Directory:
         services: Mapping[str, tuple[str, ...]],
         settings: Mapping[str, tuple[str, ...]],
         *,
-        knows: Callable[[str], bool] = lambda _address: True,
+        is_known: Callable[[str], bool] = lambda _address: True,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], int] = draw_start,
     ) -> None:
-        self._knows = knows
+        self._is_known = is_known
         self._clock = clock
         self._configured = dict(services)
         self._settings = dict(settings)
-        self.replicas = InSyncDirectory(clock, draw, knows=knows)
+        self.replicas = InSyncDirectory(clock, draw, is_known=is_known)
         now = clock()
         self._leases = {
             name: {address: _Lease(now + FIRST_LEASE_S) for address in addresses}
@@ -79,7 +79,7 @@ class Directory:
         }
 
     @classmethod
-    def from_config(cls, config: Config, *, knows: Callable[[str], bool] = lambda _address: True) -> "Directory":
+    def from_config(cls, config: Config, *, is_known: Callable[[str], bool] = lambda _address: True) -> "Directory":
         """A directory of the services and settings in `[service_ips]` and `[hazelcast]`."""
         return cls(
             {
@@ -92,7 +92,7 @@ class Directory:
                 "hazelcast-clients": config.hazelcast.clients,
                 "configured-logging-service": config.service_ips.logging_service,
             },
-            knows=knows,
+            is_known=is_known,
         )
 
     async def handle(self, request: Request) -> Reply:
@@ -166,9 +166,9 @@ class Directory:
         """The addresses with a live lease; all configured addresses if there is none."""
         now = self._clock()
         alive = tuple(
-            address for address, lease in self._leases[name].items() if lease.ends_s > now and self._knows(address)
+            address for address, lease in self._leases[name].items() if lease.ends_s > now and self._is_known(address)
         )
-        return alive or tuple(filter(self._knows, self._configured[name]))
+        return alive or tuple(filter(self._is_known, self._configured[name]))
 
     def _register(self, name: str, address: str) -> Reply:
         if name not in self._leases:

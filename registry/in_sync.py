@@ -58,7 +58,7 @@ class InSyncDirectory:
     Args:
         clock: the current time in seconds, from any start.
         draw: returns a random number that identifies one start of a registry.
-        knows: True for the address of a known node; renewals of others are ignored.
+        is_known: True for the address of a known node; renewals of others are ignored.
 
     Attributes:
         id: the random number of this start.
@@ -72,11 +72,11 @@ class InSyncDirectory:
         clock: Callable[[], float],
         draw: Callable[[], int],
         *,
-        knows: Callable[[str], bool] = lambda _address: True,
+        is_known: Callable[[str], bool] = lambda _address: True,
     ) -> None:
         self._clock = clock
         self._draw = draw
-        self._knows = knows
+        self._is_known = is_known
         self.leases: dict[str, ReplicaLease] = {}
         self.in_sync = NO_SET
         self._installed_s = float("-inf")
@@ -204,7 +204,7 @@ class InSyncDirectory:
             if not any(one.address == address for one in self.in_sync.members):
                 del self.leases[address]
         last = self.leases.get(request.node)
-        if not self._knows(request.node) or (last is None and len(self.leases) >= REPLICAS):
+        if not self._is_known(request.node) or (last is None and len(self.leases) >= REPLICAS):
             return False
         same = last is not None and last.ends_s > now_s and last.renew.incarnation == request.incarnation
         since_s = last.since_s if last and same else now_s

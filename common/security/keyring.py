@@ -58,19 +58,19 @@ class Keyring:
 
     def key_of(self, name: str) -> str | None:
         """The public key of an address; None if there is none."""
-        self._refresh()
+        self._reload_if_changed()
         return self._keys.get(name)
 
     def name_of(self, key: str | None) -> str | None:
         """The address or command to which a public key belongs; None for an unknown key."""
-        self._refresh()
+        self._reload_if_changed()
         return self._names.get(key or "")
 
-    def knows(self, name: str) -> bool:
+    def has_key_of(self, name: str) -> bool:
         """True if there is a public key for the address."""
         return self.key_of(name) is not None
 
-    def _refresh(self) -> None:
+    def _reload_if_changed(self) -> None:
         if (now_s := self._clock()) - self._checked_s >= CHECK_INTERVAL_S:
             self._checked_s = now_s
             self._read_folder()

@@ -67,7 +67,7 @@ class Tokens:
 
     def find(self, sent: str) -> Token | None:
         """The token that a client sent; None if it is unknown. Compares with all tokens, each in constant time."""
-        self._refresh()
+        self._reload_if_changed()
         digest = digest_of(sent)
         found = None
         for token in self._tokens:
@@ -75,7 +75,7 @@ class Tokens:
                 found = token
         return found
 
-    def _refresh(self) -> None:
+    def _reload_if_changed(self) -> None:
         """Read the file again if it has changed; if it is not valid, keep the previous tokens."""
         with self._lock:
             if (now_s := self._clock()) - self._checked_s < CHECK_INTERVAL_S:

@@ -94,7 +94,7 @@ def test_what_is_said_about_keys_and_tokens_works(tmp_path: Path) -> None:
             assert 0 == ended.returncode, f"{line}\n{ended.stdout}{ended.stderr}"
             ran += 1
         settings = load(config)
-        assert Keyring(config.parent / settings.security.keys, OPERATOR).knows(settings.facade.address)
+        assert Keyring(config.parent / settings.security.keys, OPERATOR).has_key_of(settings.facade.address)
         assert Tokens(config.parent / settings.security.tokens).find("not a token") is None
     assert 10 == ran
 

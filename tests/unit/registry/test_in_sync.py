@@ -45,7 +45,7 @@ class World:
     def __init__(self) -> None:
         self.now_s = 100.0
         self.registry = InSyncDirectory(
-            lambda: self.now_s, itertools.count(1).__next__, knows=lambda address: address != "stranger:1"
+            lambda: self.now_s, itertools.count(1).__next__, is_known=lambda address: address != "stranger:1"
         )
 
     def wait(self, seconds: float, *renewing: str, held: InSyncSet = NO_SET) -> None:

@@ -48,7 +48,7 @@ def test_keys_have_names(ring: Keyring) -> None:
     assert THERE == ring.name_of(key)
     assert HERE == ring.name_of(ring.public)
     assert (None, None) == (ring.key_of("127.0.0.1:5004"), ring.name_of("nobody's"))
-    assert (True, False) == (ring.knows(THERE), ring.knows("127.0.0.1:5004"))
+    assert (True, False) == (ring.has_key_of(THERE), ring.has_key_of("127.0.0.1:5004"))
 
 
 def test_a_key_that_comes_or_goes_is_noticed(
@@ -57,10 +57,10 @@ def test_a_key_that_comes_or_goes_is_noticed(
     """Within a second a new file admits, one that is removed shuts out, and one that is replaced does both."""
     key = ring.key_of(THERE)
     keys.write_pair(tmp_path, "127.0.0.1:5004")
-    assert not ring.knows("127.0.0.1:5004")  # it has just looked
+    assert not ring.has_key_of("127.0.0.1:5004")  # it has just looked
 
     clock.now_s += CHECK_INTERVAL_S
-    assert ring.knows("127.0.0.1:5004")
+    assert ring.has_key_of("127.0.0.1:5004")
 
     keys.write_pair(tmp_path, THERE, replace=True)
     clock.now_s += CHECK_INTERVAL_S
@@ -68,7 +68,7 @@ def test_a_key_that_comes_or_goes_is_noticed(
 
     (tmp_path / f"{THERE}.pub").unlink()
     clock.now_s += CHECK_INTERVAL_S
-    assert not ring.knows(THERE)
+    assert not ring.has_key_of(THERE)
     assert ["keys changed"] * 3 == [line["event"] for line in logged]
 
 
@@ -78,10 +78,10 @@ def test_a_file_that_is_no_key_admits_nobody(
     """It is told once; the others go on."""
     (tmp_path / "127.0.0.1:5009.pub").write_bytes(b"\xff not a key")
     clock.now_s += CHECK_INTERVAL_S
-    assert not ring.knows("127.0.0.1:5009")
+    assert not ring.has_key_of("127.0.0.1:5009")
     clock.now_s += CHECK_INTERVAL_S
 
-    assert ring.knows(THERE)
+    assert ring.has_key_of(THERE)
     assert ["127.0.0.1:5009.pub"] == [line["file"] for line in logged if "no valid" in line["event"]]
 
 
@@ -89,12 +89,12 @@ def test_a_folder_that_vanishes_changes_nothing(tmp_path: Path, ring: Keyring, c
     """What was known stays known: a disk that is away for a moment must not end a cluster."""
     away = tmp_path.rename(tmp_path.parent / "away")
     clock.now_s += CHECK_INTERVAL_S
-    assert ring.knows(THERE)
+    assert ring.has_key_of(THERE)
 
     away.rename(tmp_path)
     tmp_path.joinpath(f"{THERE}.pub").unlink()
     clock.now_s += CHECK_INTERVAL_S
-    assert not ring.knows(THERE)
+    assert not ring.has_key_of(THERE)
 
 
 def test_a_file_that_cannot_be_read_keeps_nobody_in(tmp_path: Path, ring: Keyring, clock: Clock) -> None:
@@ -104,11 +104,11 @@ def test_a_file_that_cannot_be_read_keeps_nobody_in(tmp_path: Path, ring: Keyrin
     other = tmp_path.joinpath("127.0.0.1:9.pub")
     other.symlink_to(tmp_path / "nowhere")  # also root cannot read it
     clock.now_s += CHECK_INTERVAL_S
-    assert (False, False, True) == (ring.knows(THERE), ring.knows("127.0.0.1:9"), ring.knows(HERE))
+    assert (False, False, True) == (ring.has_key_of(THERE), ring.has_key_of("127.0.0.1:9"), ring.has_key_of(HERE))
 
     tmp_path.joinpath("nowhere").write_text(key)
     clock.now_s += CHECK_INTERVAL_S
-    assert ring.knows("127.0.0.1:9")
+    assert ring.has_key_of("127.0.0.1:9")
 
 
 def test_the_own_public_key_stays_that_of_the_secret_one(tmp_path: Path, ring: Keyring, clock: Clock) -> None:
@@ -116,7 +116,7 @@ def test_the_own_public_key_stays_that_of_the_secret_one(tmp_path: Path, ring: K
     before = ring.public
     tmp_path.joinpath(f"{HERE}.pub").unlink()
     clock.now_s += CHECK_INTERVAL_S
-    assert (False, before) == (ring.knows(HERE), ring.public)
+    assert (False, before) == (ring.has_key_of(HERE), ring.public)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ def test_a_number_that_is_too_large_is_no_key(tmp_path: Path, ring: Keyring, clo
     """Each five characters are 32 bits: libzmq would refuse others when they are used."""
     (tmp_path / f"{THERE}.pub").write_text("%nSc1" * 8)
     clock.now_s += CHECK_INTERVAL_S
-    assert not ring.knows(THERE)
+    assert not ring.has_key_of(THERE)
     (tmp_path / f"{THERE}.pub").write_text("%nSc0" * 8)
     clock.now_s += CHECK_INTERVAL_S
-    assert ring.knows(THERE)
+    assert ring.has_key_of(THERE)
 
 
 def run(*arguments: str, config: Path) -> tuple[int, str]:
