@@ -1,1 +1,1 @@
-"""Benchmarks; they are run by hand."""
+"""Benchmarks, which developers run by hand."""

@@ -1,13 +1,13 @@
-"""A bar chart as SVG: names, bars and values, for docs/."""
+"""Draws a bar chart as SVG for docs/."""
 
 from collections.abc import Mapping
 from html import escape
 
-ROW, LABEL, BAR, WIDTH = 22, 300, 420, 800  # pixels
+ROW, LABEL, BAR, WIDTH = 22, 300, 420, 800  # pixels: height of a row, width of names, longest bar, whole width
 
 
 def chart(title: str, values: Mapping[str, float]) -> str:
-    """One bar for each value, in their order."""
+    """The SVG: one bar with its name and value for each item, in the order of the mapping."""
     largest = max(values.values())
     rows = [
         f'<g transform="translate({LABEL},{28 + ROW * row})">'

@@ -1,4 +1,4 @@
-"""`python -m tests.keys_cost`: what CURVE costs: posts a second, p50, CPU time; with keys and without, in turn."""
+"""`python -m tests.bench.keys_cost`: measures the cost of CURVE: rate, p50 and CPU time with and without keys."""
 
 import tempfile
 from contextlib import ExitStack
@@ -11,18 +11,18 @@ import uvloop
 
 from scripts.launcher.cluster import Cluster
 from scripts.prepare import prepare
-from tests.bench.load.open_loop import Load, closed_loop
+from tests.bench.load.open_loop import LoadResult, closed_loop
 from tests.support.clusters import running_cluster
 
-WARM_S = 15.0  # of load before anything is measured: Java compiles meanwhile
+WARM_S = 15.0  # of load before the first measurement, so that Java has compiled the code
 CONNECTIONS = (1, 32)
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True, help="Of each.")
-@click.option("--seconds", default=5.0, show_default=True, help="Of each round.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds of each cluster.")
+@click.option("--seconds", default=5.0, show_default=True, help="Seconds of each round.")
 def main(rounds: int, seconds: float) -> None:
-    """Measure both on this machine, on clusters that are up at the same time."""
+    """Measure two clusters that run on this machine at the same time."""
     prepare(click.echo)
     with ExitStack() as stack:
         clusters = {}
@@ -37,18 +37,20 @@ def main(rounds: int, seconds: float) -> None:
                     found[name].append(_round(cluster, connections, seconds))
             for name, rows in found.items():
                 rate, p50_ms, cpu_ms = (median(column) for column in zip(*rows, strict=True))
-                told = f"{rate:.0f} posts a second, p50 {p50_ms:.2f} ms, {cpu_ms:.3f} ms of CPU for each"
-                click.echo(f"{connections} connections, {name}: {told}")
+                figures = f"{rate:.0f} posts a second, p50 {p50_ms:.2f} ms, {cpu_ms:.3f} ms of CPU for each"
+                click.echo(f"{connections} connections, {name}: {figures}")
 
 
 def _round(cluster: Cluster, connections: int, seconds: float) -> tuple[float, float, float]:
-    """Posts a second, the median of their milliseconds, and milliseconds of CPU for each in all processes of ours."""
+    """Posts a second, their median latency (ms), and the CPU time of all processes of the cluster per post (ms)."""
     parts = [psutil.Process(status.pid) for status in cluster.status() if status.pid]
-    everyone = [one for part in parts for one in (part, *part.children(recursive=True))]
-    before_s = sum(map(_cpu_s, everyone))
-    load: Load = uvloop.run(closed_loop(cluster.settings.facade.address, connections=connections, seconds=seconds))
+    processes = [one for part in parts for one in (part, *part.children(recursive=True))]
+    before_s = sum(map(_cpu_s, processes))
+    load: LoadResult = uvloop.run(
+        closed_loop(cluster.settings.facade.address, connections=connections, seconds=seconds)
+    )
     stored = load.count(200)
-    return stored / seconds, load.quantile_ms(200, 0.5), 1_000 * (sum(map(_cpu_s, everyone)) - before_s) / stored
+    return stored / seconds, load.quantile_ms(200, 0.5), 1_000 * (sum(map(_cpu_s, processes)) - before_s) / stored
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.large_log`: reads a large log whole, twice, while two nodes are killed."""
+"""`python -m tests.bench.large_log`: reads a large log completely, twice, while two nodes are killed."""
 
 import http.client
 import json
@@ -12,14 +12,14 @@ from scripts.launcher.cluster import Cluster
 from tests.bench.load.wrk import processes_of
 from tests.bench.measure import a_cluster, old_line
 
-CHUNK_BYTES = 1_000_000  # taken at one go
-KILL_AFTER = 0.2  # of what is to be read
+CHUNK_BYTES = 1_000_000  # read at once
+KILL_AFTER = 0.2  # share of the log that is read before the kill
 
 
 @click.command()
-@click.option("--messages", default=1_000_000, show_default=True, help="How many are stored.")
+@click.option("--messages", default=1_000_000, show_default=True, help="Messages to store.")
 def main(messages: int) -> None:
-    """GET /facade, then /v1/messages as NDJSON: whether it is whole and in order, and the facade's memory."""
+    """GET /facade, then /v1/messages as NDJSON; print whether all messages came in order, and the facade's memory."""
     with a_cluster() as cluster:
         now_ms = ids.now_ms()
         lines = [old_line(now_ms - messages + number, number) for number in range(messages)]
@@ -28,17 +28,17 @@ def main(messages: int) -> None:
         expected = [(one["id"], one["msg"]) for one in map(json.loads, lines)]
         kill_after = int(KILL_AFTER * sum(map(len, lines)))
         logs = json.loads(_taken(cluster, "/facade", "application/json", kill_after))["logs"]
-        click.echo(f"/facade whole and in order: {logs == [text for _, text in expected]}")
+        click.echo(f"/facade complete and in order: {logs == [text for _, text in expected]}")
         cluster.start([1, 2], click.echo)
         found = _taken(cluster, "/v1/messages", "application/x-ndjson", kill_after).splitlines()
         click.echo(
-            "/v1/messages whole and in order: "
+            "/v1/messages complete and in order: "
             f"{expected == [(one['id'], one['msg']) for one in map(json.loads, found)]}"
         )
 
 
 def _taken(cluster: Cluster, path: str, accept: str, kill_after: int) -> bytes:
-    """The body of an answer; two nodes are killed after so many bytes of it."""
+    """The body of an answer; two nodes are killed after `kill_after` bytes of it."""
     (facade,) = processes_of(cluster)["facade"]
     connection = http.client.HTTPConnection(cluster.settings.facade.address, timeout=30)
     began = time.perf_counter()

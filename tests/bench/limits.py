@@ -1,4 +1,4 @@
-"""`python -m tests.bench.limits`: an idle cluster, a flood of large messages, and a node whose disk was lost."""
+"""`python -m tests.bench.limits`: measures an idle cluster, a flood of large messages, and the catch-up of a node."""
 
 import contextlib
 import http.client
@@ -19,23 +19,23 @@ from tests.bench.load.wrk import cpu_s, processes_of
 from tests.bench.measure import a_cluster, old_line
 from tests.chaos.recorder import ONE_SLOW_WRITER, Recorder
 
-SETTLE_S = 30.0  # after a start, for Java to have compiled what it uses
+SETTLE_S = 30.0  # after a start, until Java has compiled the code
 TEXT_BYTES = 61_440  # 60 KiB, below the limit of 64
 BATCH = 160  # messages, 9.4 MiB: below the limit of a body
 CLIENTS = 4
-LOOK_S = 0.5  # after a batch that was refused, and between two readings of memory
+LOOK_S = 0.5  # pause after a refused batch, and between two measurements of memory
 
 
 @click.group()
 def main() -> None:
-    """Measure, and print one line for each figure."""
+    """Measure, and print one line per figure."""
 
 
 @main.command()
-@click.option("--seconds", default=60.0, show_default=True, help="How long nothing is asked of the cluster.")
-@click.option("--runs", default=3, show_default=True, help="Times that this is measured, one after the other.")
+@click.option("--seconds", default=60.0, show_default=True, help="Length of one measurement.")
+@click.option("--runs", default=3, show_default=True, help="Number of measurements.")
 def idle(seconds: float, runs: int) -> None:
-    """Cores that each part of a cluster takes while nobody asks anything of it."""
+    """Print the CPU cores that each part of a cluster uses without any requests."""
     with a_cluster() as cluster:
         parts = processes_of(cluster)
         time.sleep(SETTLE_S)
@@ -48,9 +48,9 @@ def idle(seconds: float, runs: int) -> None:
 
 
 @main.command()
-@click.option("--seconds", default=120.0, show_default=True, help="How long they are sent, as fast as they are taken.")
+@click.option("--seconds", default=120.0, show_default=True, help="How long batches are sent at full speed.")
 def large(seconds: float) -> None:
-    """Batches of messages of 60 KiB: whether a process ends, what memory they take, and whether all nodes have all."""
+    """Post batches of 60 KiB messages; print the memory, processes that ended, and what each node stored."""
     with a_cluster() as cluster:
         parts = processes_of(cluster)
         counts, ends_s = [0] * CLIENTS, time.monotonic() + seconds
@@ -67,9 +67,9 @@ def large(seconds: float) -> None:
 
 
 @main.command()
-@click.option("--messages", default=1_000_000, show_default=True, help="How many are stored.")
+@click.option("--messages", default=1_000_000, show_default=True, help="Messages to store.")
 def catch_up(messages: int) -> None:
-    """A node whose disk was lost takes everything from the others: for how long, its memory, and posts meanwhile."""
+    """Restart a node whose disk was lost; print the time of its catch-up, its memory, and the posts meanwhile."""
     with a_cluster() as cluster, transfer.connected(cluster.folder.parent / "config.toml") as nodes:
         now_ms = ids.now_ms()
         transfer.load(nodes, (old_line(now_ms - messages + number, number) for number in range(messages)), click.echo)
@@ -99,6 +99,7 @@ def _send(cluster: Cluster, counts: list[int], number: int, ends_s: float) -> No
 
 
 def _stored(http_client: HttpClient, body: bytes, headers: dict[str, str]) -> int:
+    """Post one batch, and print what went wrong; how many of its messages were stored."""
     try:
         reply = http_client.call("POST", "/v1/messages", body, headers)
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -113,7 +114,7 @@ def _stored(http_client: HttpClient, body: bytes, headers: dict[str, str]) -> in
 
 
 def _watched(parts: dict[str, list[psutil.Process]], senders: Sequence[threading.Thread]) -> dict[str, int]:
-    """The most memory (bytes) that one process of each part took while the senders ran."""
+    """The peak memory (bytes) of one process of each part while the senders run."""
     most = dict.fromkeys(parts, 0)
     while any(sender.is_alive() for sender in senders):
         for name, processes in parts.items():

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.measure`: takes the figures of docs/measurements.md again, on its own clusters."""
+"""`python -m tests.bench.measure`: repeats measurements of docs/measurements.md, on its own clusters."""
 
 import asyncio
 import http.client
@@ -33,14 +33,14 @@ BEFORE_S, AFTER_S = 2.0, 4.0  # of load before and after a kill
 
 @click.group()
 def main() -> None:
-    """Measure, and print one line for each run and their medians."""
+    """Measure, and print one line per run and the medians."""
 
 
 @main.command()
-@click.option("--kill", "victims", default="1,2", show_default=True, help="Logging nodes to kill at once.")
-@click.option("--runs", default=20, show_default=True, help="Clusters to start, and kill.")
+@click.option("--kill", "victims", default="1,2", show_default=True, help="Logging nodes to kill at the same time.")
+@click.option("--runs", default=20, show_default=True, help="Number of clusters.")
 def gap(victims: str, runs: int) -> None:
-    """Kill nodes under the load of 4 clients: errors, losses, and the longest time without an acknowledgement."""
+    """Kill nodes under the load of 4 clients; print errors, losses, and the longest time without an acknowledgement."""
     gaps, outages = [], []
     for _ in range(runs):
         with a_cluster() as cluster, Writers(cluster.settings.facade.address, 4, "w") as writers:
@@ -63,40 +63,40 @@ def gap(victims: str, runs: int) -> None:
 
 
 @main.command()
-@click.option("--rounds", default=5, show_default=True, help="Rounds of each, in turn with the bare echo.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds, in turn with the bare echo.")
 def post(rounds: int) -> None:
-    """POST with wrk (Debian's package) at 1, 8 and 32 connections, in turn with a bare echo: rates and CPU time."""
+    """Post with wrk (Debian's package) over 1, 8 and 32 connections, beside a bare echo; print rates and CPU time."""
     with a_cluster() as cluster, echo() as (bare, bare_address):
         parts, address = processes_of(cluster), cluster.settings.facade.address
-        wrk(address, 8, 8)  # Java compiles what is used
+        wrk(address, 8, 8)  # so that Java has compiled the code
         for connections in (1, 8, 32):
             found = medians([_one(parts, address, bare, bare_address, connections) for _ in range(rounds)])
             click.echo(f"{connections} connections: " + _shown(found))
 
 
 @main.command()
-@click.option("--messages", default=20_000, show_default=True, help="How many are stored.")
+@click.option("--messages", default=20_000, show_default=True, help="Messages to store.")
 def read(messages: int) -> None:
-    """GET of everything, 60 times: its time, whether it is whole and in order, and the facade's memory."""
+    """Read the whole log 60 times; print the time, how many reads were complete, and the facade's memory."""
     with a_cluster() as cluster:
         texts = [f"long-{number:07d}-" + "x" * 100 for number in range(messages)]
         fill(cluster, texts)
         (facade,) = processes_of(cluster)["facade"]
         click.echo(f"memory before: {facade.memory_info().rss / 1e6:.0f} MB")
         seconds: list[float] = []
-        whole = 0
+        complete = 0
         with client(cluster.settings.facade.address) as reader:
             for number in range(1, 61):
-                whole += _timed(reader, seconds) == texts
+                complete += _timed(reader, seconds) == texts
                 if number % 20 == 0:
                     click.echo(f"memory after {number} reads: {facade.memory_info().rss / 1e6:.0f} MB")
-        click.echo(f"{whole} of 60 whole and in order, median {statistics.median(seconds):.2f} s")
+        click.echo(f"{complete} of 60 complete and in order, median {statistics.median(seconds):.2f} s")
 
 
 @main.command()
 @click.option("--runs", default=20, show_default=True, help="Clusters to start.")
 def up(runs: int) -> None:
-    """Start clusters: seconds until all is ready."""
+    """Start clusters; print the seconds until all parts are ready."""
     seconds = []
     for _ in range(runs):
         began = time.monotonic()
@@ -108,9 +108,9 @@ def up(runs: int) -> None:
 
 
 @main.command()
-@click.option("--rounds", default=5, show_default=True, help="Rounds of each.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds of each batch size.")
 def journal(rounds: int) -> None:
-    """The journal alone: commits of 1, 32 and 1,000 records of 60 characters; messages a second."""
+    """Commit batches of 1, 32 and 1,000 records of 60 characters to a journal; print messages a second."""
 
     async def run(folder: Path) -> None:
         async with open_journal(folder / "x.sqlite", "measure", "127.0.0.1:1") as store:
@@ -124,16 +124,16 @@ def journal(rounds: int) -> None:
                         await store.commit([Range(origin, number, number + size, records)], None)
                         number += size
                     rates.append(count / (time.perf_counter() - began))
-                click.echo(f"{size} in a commit: median {statistics.median(rates):,.0f} messages/s")
+                click.echo(f"{size} records per commit: median {statistics.median(rates):,.0f} messages/s")
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(run(Path(folder)))
 
 
 @main.command()
-@click.option("--messages", default=500, show_default=True, help="How many are posted, one after the other.")
+@click.option("--messages", default=500, show_default=True, help="Messages to post, one after the other.")
 def third_disk(messages: int) -> None:
-    """Milliseconds after an acknowledgement until the message is on the disks of all three nodes; 0: before it."""
+    """Print the milliseconds from an acknowledgement until all three disks have the message; 0 if they have it."""
     with a_cluster() as cluster, client(cluster.settings.facade.address) as http_client:
         disks = [sqlite3.connect(path) for path in cluster.folder.glob("journal-*.sqlite")]
         delays = []
@@ -153,19 +153,19 @@ def third_disk(messages: int) -> None:
 
 
 @main.command()
-@click.option("--messages", default=200, show_default=True, help="How many are posted, one after the other.")
+@click.option("--messages", default=200, show_default=True, help="Messages to post, one after the other.")
 def follow(messages: int) -> None:
-    """Milliseconds from the acknowledgement of a post until a follower hears of it; negative: before it."""
+    """Print the milliseconds from an acknowledgement until a follower gets the message; negative if that is earlier."""
     with a_cluster() as cluster, client(cluster.settings.facade.address) as http_client:
         address = cluster.settings.facade.address
         connection = http.client.HTTPConnection(*split(address), timeout=10)
         connection.request("GET", "/v1/messages", headers={"Accept": "text/event-stream"})
-        response, heard = connection.getresponse(), dict[str, float]()
+        response, received = connection.getresponse(), dict[str, float]()
 
         def listen() -> None:
-            while len(heard) < messages and (line := response.readline()):
+            while len(received) < messages and (line := response.readline()):
                 if line.startswith(b"id: "):
-                    heard[line[4:].strip().decode()] = time.perf_counter()
+                    received[line[4:].strip().decode()] = time.perf_counter()
 
         listening = threading.Thread(target=listen, daemon=True)
         listening.start()
@@ -174,19 +174,19 @@ def follow(messages: int) -> None:
             posted[http_client.post(f"m{number}").document["uuid"]] = time.perf_counter()
             time.sleep(0.02)
         listening.join(10)
-        delays = sorted(1e3 * (heard[one] - at) for one, at in posted.items() if one in heard)
+        delays = sorted(1e3 * (received[one] - at) for one, at in posted.items() if one in received)
         click.echo(
-            f"heard {len(delays)} of {messages}: median {statistics.median(delays):.1f}, "
+            f"received {len(delays)} of {messages}: median {statistics.median(delays):.1f}, "
             f"p99 {delays[int(0.99 * len(delays))]:.1f}, most {delays[-1]:.1f} ms"
         )
         connection.close()
 
 
 @main.command()
-@click.option("--messages", default=1_000_000, show_default=True, help="How many are stored.")
-@click.option("--runs", default=3, show_default=True, help="Times that all nodes are killed and started.")
+@click.option("--messages", default=1_000_000, show_default=True, help="Messages to store.")
+@click.option("--runs", default=3, show_default=True, help="How often all nodes are killed and restarted.")
 def recovery(messages: int, runs: int) -> None:
-    """All nodes are killed and started again with many messages: seconds until all are ready, with all messages."""
+    """Kill and restart all nodes with many messages stored; print the seconds until all are ready."""
     with a_cluster() as cluster, transfer.connected(cluster.folder.parent / "config.toml") as nodes:
         now_ms = ids.now_ms()
         lines = (old_line(now_ms - messages + number, number) for number in range(messages))
@@ -217,14 +217,14 @@ def _memory() -> str:
 
 
 def old_line(time_ms: int, number: int) -> str:
-    """A line for an import: a message of about 60 characters that was made at that time (milliseconds since 1970)."""
+    """A line for an import: a message of about 60 characters, created at `time_ms` (milliseconds since 1970)."""
     message_id = f"{ids.last_id(time_ms)[:14]}7{number % 4096:03x}-bfff-{number:012x}"
     return json.dumps({"id": message_id, "msg": f"message {number} " + "x" * 45})
 
 
 @contextmanager
 def a_cluster(**kwargs: Any) -> Iterator[Cluster]:
-    """A cluster on free ports, in a folder that goes with it; see Cluster for the arguments."""
+    """A cluster on free ports in a temporary folder; `kwargs` go to tests.support.clusters.running_cluster."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_cluster(Path(folder), engine="hazelcast", **kwargs) as cluster,
@@ -235,7 +235,7 @@ def a_cluster(**kwargs: Any) -> Iterator[Cluster]:
 def _one(
     parts: dict[str, list[psutil.Process]], address: str, echo: psutil.Process, echo_address: str, connections: int
 ) -> dict[str, float]:
-    """One round: ours, then the echo; rates a second, latencies and CPU times in milliseconds."""
+    """One round, first the facade, then the echo: rates a second, latencies and CPU times in milliseconds."""
     ours, used = with_cpu(parts, lambda: wrk(address, connections, 6))
     echoed, echo_used = with_cpu({"echo": [echo]}, lambda: wrk(echo_address, connections, 4))
     return {
@@ -251,6 +251,7 @@ def _one(
 
 
 def _timed(reader: HttpClient, seconds: list[float]) -> list[str]:
+    """Read the whole log, and append the seconds that it took."""
     began = time.monotonic()
     texts = reader.read()
     seconds.append(time.monotonic() - began)

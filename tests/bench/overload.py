@@ -1,7 +1,7 @@
-"""`python -m tests.bench.overload`: what a facade does with more than it can; a table, and docs/overload.svg.
+"""`python -m tests.bench.overload`: measures a facade under more load than it can serve; draws docs/overload.svg.
 
-The peak is what 32 connections reach that wait for their answers. Then load comes at rates of so many times the peak
-whether it is answered or not; beside it health and status are asked on connections of their own.
+First a closed loop of 32 connections finds the peak rate. Then open loop load is offered at multiples of the peak,
+while health and status are requested on separate connections.
 """
 
 import contextlib
@@ -25,25 +25,35 @@ from common.telemetry.quantiles import quantile
 from scripts.launcher.cluster import Cluster
 from scripts.launcher.processes import ROOT
 from scripts.prepare import prepare
-from tests.bench.load.open_loop import Load, closed_loop, open_loop
+from tests.bench.load.open_loop import LoadResult, closed_loop, open_loop
 from tests.chaos.report.plot import Panel, Series, plot
 from tests.support.clusters import running_cluster
 
-WARM_S = 20.0  # of load before anything is measured: Java compiles meanwhile
+WARM_S = 20.0  # of load before the first measurement, so that Java has compiled the code
 REST_S = 3.0  # between two loads
 PEAK_CONNECTIONS = 32
-ON_TIME_S = 0.05  # for a 503
-PROBE_S = 0.1  # between two questions for health
+ON_TIME_S = 0.05  # a 503 within this time counts as on time
+PROBE_S = 0.1  # between two probes of health or status
 PROBED = ("/livez", "/readyz", "/v1/cluster")
-LIGHT_RATE, LIGHT_S = 20.0, 4.0  # posts a second, that tell when latency is back
-BACK_S = 0.5  # windows in which that is looked for
+LIGHT_RATE, LIGHT_S = 20.0, 4.0  # posts a second for some seconds, to see when latency is normal again
+BACK_S = 0.5  # length of the windows in which latency is compared
 
 
 @dataclass(slots=True)
 class Step:
-    """One load and what came of it; rates are a second, times in milliseconds.
+    """The figures of one load; rates are per second.
 
-    `refused_on_time` is the share of the 503 that were there within ON_TIME_S.
+    Attributes:
+        factor: the offered rate divided by the peak.
+        offered: rate of requests that were due.
+        stored, refused, other: rates of answers with 200, of answers with 503, and of the rest.
+        unsent: rate of requests that found no free connection.
+        stored_p99_ms, refused_p50_ms, refused_p99_ms: latency quantiles of stored and of refused requests.
+        refused_on_time: share of the 503 answers that took at most ON_TIME_S.
+        probes, probes_failed: number of probes, and of probes without a 200.
+        probe_p99_ms: latency quantile of the probes.
+        facade_cpu: cores that the facade used.
+        back_s: seconds after the load until latency was normal again.
     """
 
     factor: float
@@ -65,7 +75,7 @@ class Step:
 
 @dataclass(slots=True)
 class Probes:
-    """Asks for health and status all the time, on a new connection each time."""
+    """Requests health and status repeatedly, each time on a new connection."""
 
     address: str
     took_s: list[float] = field(default_factory=list)
@@ -73,7 +83,7 @@ class Probes:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """While the block runs."""
+        """Probe while the block runs."""
         stop = threading.Event()
         thread = threading.Thread(target=self._run, args=(stop,))
         thread.start()
@@ -100,12 +110,12 @@ class Probes:
 
 
 @click.command()
-@click.option("--seconds", default=10.0, show_default=True, help="Of each load.")
-@click.option("--factors", default="0.5,0.8,1,1.5,2,3,5", show_default=True, help="Of the peak.")
-@click.option("--report", type=click.Path(path_type=Path), help="A JSON file for the figures.")
+@click.option("--seconds", default=10.0, show_default=True, help="Seconds of each load.")
+@click.option("--factors", default="0.5,0.8,1,1.5,2,3,5", show_default=True, help="Loads, in multiples of the peak.")
+@click.option("--report", type=click.Path(path_type=Path), help="JSON file for the figures.")
 @click.option("--plot", "picture", type=click.Path(path_type=Path), default=ROOT / "docs" / "overload.svg")
 def main(seconds: float, factors: str, report: Path | None, picture: Path) -> None:
-    """Measure the curve on a real cluster."""
+    """Measure a real cluster under increasing load, print a table and draw the plot."""
     prepare(click.echo)
     with (
         tempfile.TemporaryDirectory(prefix="threefold-overload-") as folder,
@@ -125,13 +135,14 @@ def main(seconds: float, factors: str, report: Path | None, picture: Path) -> No
 
 
 def _step(cluster: Cluster, factor: float, peak: float, seconds: float) -> Step:
+    """Offer `factor` times the peak for some seconds, and measure."""
     address, facade = cluster.settings.facade.address, _facade(cluster)
-    calm_ms = _light(address).quantile_ms(200, 0.99)
+    normal_p99_ms = _light(address).quantile_ms(200, 0.99)
     probes, before_s = Probes(address), _cpu_s(facade)
     with probes.running():
         load = uvloop.run(open_loop(address, rate=factor * peak, seconds=seconds))
     spent_s = _cpu_s(facade) - before_s
-    back_s = _back_s(_light(address), 2 * calm_ms)
+    back_s = _back_s(_light(address), 2 * normal_p99_ms)
     time.sleep(REST_S)
     stored, refused = load.count(200), load.count(503)
     return Step(
@@ -153,17 +164,19 @@ def _step(cluster: Cluster, factor: float, peak: float, seconds: float) -> Step:
     )
 
 
-def _on_time(load: Load) -> float:
+def _on_time(load: LoadResult) -> float:
+    """The share of the 503 answers that took at most ON_TIME_S."""
     took_s = load.took_s(503)
     return sum(one <= ON_TIME_S for one in took_s) / max(1, len(took_s))
 
 
-def _light(address: str) -> Load:
+def _light(address: str) -> LoadResult:
+    """The result of a light load, which does not disturb the facade."""
     return uvloop.run(open_loop(address, rate=LIGHT_RATE, seconds=LIGHT_S))
 
 
-def _back_s(load: Load, good_ms: float) -> float:
-    """Seconds from the begin of a light load until its answers take no longer than that."""
+def _back_s(load: LoadResult, good_ms: float) -> float:
+    """Seconds from the start of a light load to its first window in which no answer took longer than `good_ms`."""
     if not load.shots:
         return LIGHT_S
     began_s = min(shot.due_s for shot in load.shots)
@@ -206,11 +219,11 @@ def _picture(steps: list[Step], peak: float) -> str:
                 *(series("no answer", "other"), series("not sent", "unsent")),
             ],
         ),
-        Panel("ms, 99 of 100", [series("stored", "stored_p99_ms"), series("503", "refused_p99_ms")]),
-        Panel("ms, 99 of 100", [series("health, status", "probe_p99_ms")]),
+        Panel("p99 latency, ms", [series("stored", "stored_p99_ms"), series("503", "refused_p99_ms")]),
+        Panel("p99 latency, ms", [series("health, status", "probe_p99_ms")]),
     ]
-    title = f"More than a facade can: load in times of its peak of {peak:,.0f} posts a second"
-    return plot(title, panels, (), max(step.factor for step in steps), axis="offered, times the peak")
+    title = f"Overload of a facade: offered load in multiples of its peak of {peak:,.0f} posts a second"
+    return plot(title, panels, (), max(step.factor for step in steps), axis="offered load in multiples of the peak")
 
 
 if __name__ == "__main__":

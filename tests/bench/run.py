@@ -1,6 +1,6 @@
-"""`make bench`: what the service does in a second, beside what it stands on; docs/bench.json and docs/bench.svg.
+"""`make bench`: benchmarks the service beside a bare echo server, and writes docs/bench.json and docs/bench.svg.
 
-Each figure is a median of rounds that alternate between what is compared. It needs wrk (Debian's package).
+Each figure is the median of several rounds, which alternate between the compared servers. Needs wrk (Debian's package).
 """
 
 import json
@@ -31,20 +31,20 @@ RESULT, PLOT = ROOT / "docs" / "bench.json", ROOT / "docs" / "bench.svg"
 CONNECTIONS = (1, 8, 32, 128)
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 KILL_SIZES = (1_000, 100_000, 1_000_000)
-SECONDS = 5  # of one round of one load
-WARM_SECONDS = 30  # of load first: Java compiles what is used, in up to half of a core
-FOLLOWED = 200  # messages whose way to a follower is timed
-BEFORE_S, AFTER_S = 2.0, 4.0  # of load around a kill
-NOISE = 0.15  # less difference to the last result is not told
+SECONDS = 5  # length of one round
+WARM_SECONDS = 30  # of load before the first round, while Java compiles with up to half of a core
+FOLLOWED = 200  # messages whose delivery to a follower is timed
+BEFORE_S, AFTER_S = 2.0, 4.0  # of load before and after a kill
+NOISE = 0.15  # smaller differences from the last result are not printed
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True, help="Of each load.")
-@click.option("--largest", default=SIZES[-1], show_default=True, help="Messages stored at most.")
-@click.option("--kills", default=3, show_default=True, help="Double kills with each number of messages stored.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds of each load.")
+@click.option("--largest", default=SIZES[-1], show_default=True, help="Most messages to store.")
+@click.option("--kills", default=3, show_default=True, help="Double kills for each number of stored messages.")
 @click.option("--keep/--no-keep", default=True, help="Write docs/bench.json and docs/bench.svg.")
 def main(rounds: int, largest: int, kills: int, keep: bool) -> None:
-    """Measure everything, and compare with the last result that was kept."""
+    """Run all benchmarks, and compare with the last result that was kept."""
     found: dict[str, dict[str, float]] = {}
 
     def note(name: str, figures: dict[str, float]) -> None:
@@ -69,7 +69,7 @@ def main(rounds: int, largest: int, kills: int, keep: bool) -> None:
 
 
 def _posts(cluster: Cluster, bare: psutil.Process, bare_address: str, rounds: int, note: Any) -> None:
-    """One message in a request, in turn with the bare echo."""
+    """Benchmark posts of one message, in turn with the bare echo."""
     address = cluster.settings.facade.address
     wrk(address, 32, WARM_SECONDS)
     for connections in CONNECTIONS:
@@ -79,12 +79,13 @@ def _posts(cluster: Cluster, bare: psutil.Process, bare_address: str, rounds: in
             ours.append({**result, "cpu ms": sum(used.values()), **{f"cpu {name}": one for name, one in used.items()}})
             result, used = with_cpu({"echo": [bare]}, partial(wrk, bare_address, connections, SECONDS))
             echoed.append({**result, "cpu ms": used["echo"]})
-        mine, theirs = medians(ours), medians(echoed)
-        note(f"POST, {connections} connections", {**mine, "share of the echo": mine["rate"] / theirs["rate"]})
-        note(f"bare echo, {connections} connections", theirs)
+        posted, baseline = medians(ours), medians(echoed)
+        note(f"POST, {connections} connections", {**posted, "share of the echo": posted["rate"] / baseline["rate"]})
+        note(f"bare echo, {connections} connections", baseline)
 
 
 def _batches(cluster: Cluster, rounds: int, note: Any) -> None:
+    """Benchmark posts of 100 messages."""
     address = cluster.settings.facade.address
     for connections in (1, 8):
         taken = [
@@ -99,7 +100,7 @@ def _batches(cluster: Cluster, rounds: int, note: Any) -> None:
 
 
 def _pages(cluster: Cluster, rounds: int, largest: int, note: Any) -> None:
-    """Pages of 100 that begin anywhere, one at a time, with more and more stored; and a POST, for its CPU time."""
+    """Benchmark pages of 100 from random positions while the log grows, and the CPU time and memory of posts."""
     address, stored, cursors = cluster.settings.facade.address, 0, list[str]()
     wrk(address, 8, WARM_SECONDS)
     now_ms = ids.now_ms()
@@ -118,14 +119,14 @@ def _pages(cluster: Cluster, rounds: int, largest: int, note: Any) -> None:
 
 
 def _followed(cluster: Cluster) -> dict[str, float]:
-    """Milliseconds from the answer to a POST until the message comes to a follower."""
-    address, came = cluster.settings.facade.address, dict[str, float]()
+    """Milliseconds from the answer of a POST until a follower gets the message; negative if it gets it earlier."""
+    address, received = cluster.settings.facade.address, dict[str, float]()
     api, ready = Api(address), threading.Event()
 
     def follow() -> None:
-        with suppress(ApiError):  # the cluster goes down
+        with suppress(ApiError):  # the cluster stops at the end
             for message in api.follow(""):
-                came[message["id"]] = time.perf_counter()
+                received[message["id"]] = time.perf_counter()
                 ready.set()
 
     threading.Thread(target=follow, daemon=True).start()
@@ -138,9 +139,9 @@ def _followed(cluster: Cluster) -> dict[str, float]:
             answered[message_id] = time.perf_counter()
             time.sleep(0.01)
     ends = time.monotonic() + 5.0
-    while answered.keys() - came.keys() and time.monotonic() < ends:
+    while answered.keys() - received.keys() and time.monotonic() < ends:
         time.sleep(0.05)
-    delays = sorted(1e3 * (came[one] - at) for one, at in answered.items() if one in came)
+    delays = sorted(1e3 * (received[one] - at) for one, at in answered.items() if one in received)
     return {
         "p50": statistics.median(delays),
         "p99": delays[int(0.99 * len(delays))],
@@ -149,7 +150,7 @@ def _followed(cluster: Cluster) -> dict[str, float]:
 
 
 def _gap(size: int, kills: int) -> dict[str, float]:
-    """The longest time without an acknowledgement when two nodes are killed, and without an answer to a read."""
+    """The longest time without an acknowledgement after two nodes are killed, with `size` messages stored."""
     outages = []
     for _ in range(kills):
         with a_cluster() as cluster:
@@ -172,7 +173,7 @@ def _megabytes(processes: list[psutil.Process]) -> float:
 
 
 def _compare(before: dict[str, dict[str, float]], found: dict[str, dict[str, float]]) -> None:
-    """Tell what differs from the last result by more than the noise."""
+    """Print the figures that differ from the last result by more than NOISE."""
     for name, figures in found.items():
         for key, value in figures.items():
             old = before.get(name, {}).get(key)

@@ -1,1 +1,1 @@
-"""Faults on real clusters under load, and the check of what clients saw."""
+"""Fault injection on real clusters under load, and a check of what their clients saw."""

@@ -1,6 +1,8 @@
-"""Checks a history of writes and reads against what the log promises: pure, and linear in what was written and read.
+"""Checks a history of writes and reads against the promises of the log.
 
-A text is `client-counter rest`; each client writes one after the other, so its counters must appear in their order.
+Pure code, whose time is linear in the size of the history. Each text has the form `client-counter rest`. A client sends
+one message at a time, so its counters must appear in ascending order. Promises about missing, repeated and reordered
+messages are judged against the last read, which begins after every fault has healed and every write has ended.
 """
 
 from collections import Counter
@@ -13,35 +15,35 @@ from common.telemetry.quantiles import quantile
 from scripts.client.writers import outage_s
 
 
-class Outcome(StrEnum):
+class WriteOutcome(StrEnum):
     """How a write ended for its client."""
 
-    OK = "ok"  # acknowledged: it must be there
-    FAIL = "fail"  # certainly not stored: it must not be there
-    INFO = "info"  # unknown: it may be there, once
+    OK = "ok"  # acknowledged: the message must be stored
+    FAIL = "fail"  # certainly not stored: no read may show the message
+    INFO = "info"  # outcome unknown: the message may be stored, but at most once
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One message that was sent; times are in monotonic seconds.
+    """One message that a client sent; times are in monotonic seconds.
 
     Attributes:
-        visible_s: reads that begin later must have it; 0: when it is acknowledged. Another side of a split network has
-            it only after the heal.
-        ids: every uuid that an answer named; several only for a message that was sent several times with one key.
+        visible_s: a read that begins later must show the message; 0 means from its acknowledgement on. While the
+            network is split, the other side shows it only after the heal.
+        ids: every uuid that an answer named; several only if the message was sent several times with one key.
     """
 
     text: str
     began_s: float
     ended_s: float
-    outcome: Outcome
+    outcome: WriteOutcome
     ids: tuple[str, ...] = ()
     visible_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """One read of everything; times are in monotonic seconds."""
+class FullRead:
+    """One read of the whole log; times are in monotonic seconds."""
 
     texts: Sequence[str]
     began_s: float
@@ -53,15 +55,17 @@ class Violations:
     """How often each promise was broken.
 
     Attributes:
-        lost: acknowledged, and not in the last read.
-        stale: acknowledged before a read began, absent from it, and there later.
-        phantom: read, and never sent.
-        duplicate: one send, two entries in one read.
-        altered: read with another text than it was sent with.
-        disorder: a read in which messages stand in another order than in the last one, or a client's own not in theirs.
-        revived: certainly not stored by the answer, and yet read.
-        vanished: read, never acknowledged, and not in the last read: what was seen once must stay.
-        divided: sent several times with one idempotency key, and answered with several uuids.
+        lost: acknowledged messages that the last read does not show.
+        stale: messages that a read does not show although they were acknowledged before it began, and that the last
+            read shows.
+        phantom: messages that were read but never sent.
+        duplicate: additional copies of one message in one read.
+        altered: messages that were read with another text than they were sent with.
+        disorder: pairs of neighbours that a read shows in another order than the last read, and messages that the last
+            read shows after a later message of the same client.
+        revived: messages that were read although their answer said that they were certainly not stored.
+        vanished: messages with an unknown outcome that a read shows and the last read does not.
+        divided: messages that were sent several times with one idempotency key and answered with different uuids.
     """
 
     lost: int
@@ -77,7 +81,7 @@ class Violations:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of acknowledged writes, in milliseconds."""
+    """Latency of acknowledged writes in milliseconds: quantiles, and the maximum (`most`)."""
 
     p50: float
     p99: float
@@ -87,15 +91,15 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a history says.
+    """The result of checking a history.
 
     Attributes:
-        broken: all that must be 0.
-        acknowledged, unknown: writes that ended so.
-        longest_stale_s: how long after its acknowledgement a message was still missing from a read.
-        write_outage_s: the longest time without an acknowledgement between the first and the last.
-        read_outage_s: the longest time without a whole read; it is at least the longest read.
-        latency: of writes.
+        broken: violations; all counts must be 0.
+        acknowledged, unknown: how many writes ended with this outcome.
+        longest_stale_s: the longest time from an acknowledgement to the start of a read that did not show the message.
+        write_outage_s: the longest time without an acknowledgement, between the first and the last one.
+        read_outage_s: the longest time in which no read of the whole log completed; at least the longest read.
+        latency: of acknowledged writes.
     """
 
     broken: Violations
@@ -107,31 +111,33 @@ class Verdict:
     latency: Latency
 
 
-def check(writes: Sequence[Write], reads: Sequence[Read]) -> Verdict:
-    """The verdict on a history; the last read is the one after everything has healed and every write has ended."""
+def check(writes: Sequence[Write], reads: Sequence[FullRead]) -> Verdict:
+    """The verdict on a history, whose last read must begin after all faults have healed and all writes have ended."""
     final = reads[-1]
-    there = set(final.texts)
+    final_texts = set(final.texts)
     seen = {text for read in reads for text in read.texts}
-    gone = seen - there
+    vanished = seen - final_texts
     sent = {write.text: write for write in writes}
     names = {_name(text) for text in sent}
-    strange = [text for read in reads for text in set(read.texts) if text not in sent]
-    acknowledged = sorted((write for write in writes if write.outcome is Outcome.OK), key=lambda write: write.ended_s)
-    stale = [late for read in reads[:-1] for late in _stale(acknowledged, read, there)]
+    unsent = [text for read in reads for text in set(read.texts) if text not in sent]
+    acknowledged = sorted(
+        (write for write in writes if write.outcome is WriteOutcome.OK), key=lambda write: write.ended_s
+    )
+    stale = [late for read in reads[:-1] for late in _stale(acknowledged, read, final_texts)]
     return Verdict(
         broken=Violations(
-            lost=sum(write.text not in there for write in acknowledged),
+            lost=sum(write.text not in final_texts for write in acknowledged),
             stale=len(stale),
-            phantom=sum(_name(text) not in names for text in strange),
+            phantom=sum(_name(text) not in names for text in unsent),
             duplicate=sum(count - 1 for read in reads for count in Counter(read.texts).values()),
-            altered=sum(_name(text) in names for text in strange),
+            altered=sum(_name(text) in names for text in unsent),
             disorder=_disorder(reads, final),
-            revived=sum(write.outcome is Outcome.FAIL and write.text in seen for write in writes),
-            vanished=sum(write.outcome is Outcome.INFO and write.text in gone for write in writes),
+            revived=sum(write.outcome is WriteOutcome.FAIL and write.text in seen for write in writes),
+            vanished=sum(write.outcome is WriteOutcome.INFO and write.text in vanished for write in writes),
             divided=sum(len(set(write.ids)) > 1 for write in writes),
         ),
         acknowledged=len(acknowledged),
-        unknown=sum(write.outcome is Outcome.INFO for write in writes),
+        unknown=sum(write.outcome is WriteOutcome.INFO for write in writes),
         longest_stale_s=max(stale, default=0.0),
         write_outage_s=outage_s([write.ended_s for write in acknowledged]),
         read_outage_s=outage_s(sorted(read.ended_s for read in reads[:-1])),
@@ -143,34 +149,36 @@ def _latency(milliseconds: Sequence[float]) -> Latency:
     return Latency(*(quantile(milliseconds, share) for share in (0.5, 0.99, 0.999, 1.0)))
 
 
-def _stale(acknowledged: Sequence[Write], read: Read, there: set[str]) -> Iterator[float]:
-    """For each message that a read should have had, seconds from its acknowledgement to the begin of the read."""
-    had = set(read.texts)
+def _stale(acknowledged: Sequence[Write], read: FullRead, final_texts: set[str]) -> Iterator[float]:
+    """For each message that a read lacks, seconds from its acknowledgement to the start of the read."""
+    shown = set(read.texts)
     for write in acknowledged:
         if write.ended_s >= read.began_s:
             return
-        if write.text not in had and write.text in there and write.visible_s < read.began_s:
+        if write.text not in shown and write.text in final_texts and write.visible_s < read.began_s:
             yield read.began_s - write.ended_s
 
 
-def _disorder(reads: Sequence[Read], final: Read) -> int:
+def _disorder(reads: Sequence[FullRead], final: FullRead) -> int:
+    """See `Violations.disorder`."""
     places = {text: place for place, text in enumerate(final.texts)}
-    moved = 0
+    misplaced = 0
     for read in reads:
         in_final = [places[text] for text in read.texts if text in places]
-        moved += sum(before > after for before, after in pairwise(in_final))
+        misplaced += sum(before > after for before, after in pairwise(in_final))
     last: dict[str, int] = {}
-    for client, counter in filter(None, map(_own_order, final.texts)):
-        moved += counter < last.get(client, -1)
+    for client, counter in filter(None, map(_client_and_counter, final.texts)):
+        misplaced += counter < last.get(client, -1)
         last[client] = counter
-    return moved
+    return misplaced
 
 
-def _own_order(text: str) -> tuple[str, int] | None:
+def _client_and_counter(text: str) -> tuple[str, int] | None:
+    """The client that sent a text and its counter; None if the text does not have that form."""
     client, _, counter = _name(text).rpartition("-")
     return (client, int(counter)) if counter.isdecimal() else None
 
 
 def _name(text: str) -> str:
-    """`client-counter`, which tells what was sent, whatever became of the rest."""
+    """`client-counter`, which identifies a message even if the rest of its text was altered."""
     return text.partition(" ")[0]

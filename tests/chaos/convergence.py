@@ -1,4 +1,4 @@
-"""What is looked at after a fault: whether the nodes are in sync again, and have the same messages."""
+"""Checks after a fault: whether all nodes are in sync again, and whether they hold the same messages."""
 
 import http.client
 import subprocess
@@ -13,21 +13,22 @@ from common.protocol.admin import Inspect, Report
 from common.rpc.transport import Transport, ask
 from scripts.launcher.cluster import Cluster
 
-STEADY_S, HEAL_S = 3.0, 60.0  # every two nodes are in sync for as long: a lease, in which a hung registry is noticed
-ANSWER_S = 0.5  # for one node to say how it is
-PAGE_S = 5.0  # for one page of one node
-LOOK_S = 0.3  # between two looks at the cluster
-FAILURES = (  # of a fault, or of what follows it
+# The nodes must stay in sync for STEADY_S, one lease, because that is how long a hung registry may go unnoticed.
+STEADY_S, HEAL_S = 3.0, 60.0
+ANSWER_S = 0.5  # for one node to report its state
+PAGE_S = 5.0  # for one node to return one page
+LOOK_S = 0.3  # between two polls of the cluster
+FAILURES = (  # errors that a fault, or a check after it, may raise
     *(FatalError, PeerError, OSError, http.client.HTTPException, ValueError),
     *(psutil.Error, subprocess.SubprocessError),
 )
 
 
 def converge(cluster: Cluster) -> float:
-    """Seconds until every two nodes are in sync with each other, and stay so for STEADY_S.
+    """Seconds until all nodes are in one in-sync set; waits until they have stayed so for STEADY_S.
 
     Raises:
-        FatalError: not so within HEAL_S.
+        FatalError: the nodes were not in sync within HEAL_S.
     """
     began = since = time.monotonic()
     while time.monotonic() - since < STEADY_S:
@@ -40,7 +41,7 @@ def converge(cluster: Cluster) -> float:
 
 
 def _in_sync(cluster: Cluster) -> bool:
-    """True if all logging nodes are ready, and members of one in-sync set."""
+    """True if all logging nodes answer and report the same in-sync set, with all of them in it."""
     nodes = cluster.settings.service_ips.logging_service
     try:
         reports = [ask(cluster.transport, node, Inspect(), Report, timeout_s=ANSWER_S) for node in nodes]
@@ -51,7 +52,7 @@ def _in_sync(cluster: Cluster) -> bool:
 
 
 def differing(cluster: Cluster, texts: set[str]) -> int:
-    """How many nodes have not exactly these messages, when each is asked alone."""
+    """How many nodes do not hold exactly these messages, when each node is asked directly."""
     nodes = cluster.settings.service_ips.logging_service
     return sum(set(_texts_of(cluster.transport, node)) != texts for node in nodes)
 
@@ -65,7 +66,7 @@ def _texts_of(transport: Transport, node: str) -> Iterator[str]:
 
 
 def _page(transport: Transport, node: str, after: str) -> messages.Page:
-    """One page of one node; on a busy machine it may have to join again meanwhile."""
+    """One page of one node; retries for HEAL_S, because on a busy machine the node may have to rejoin first."""
     ends = time.monotonic() + HEAL_S
     request = messages.Read(after=after, limit=messages.PAGE_MESSAGES)
     while True:

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.soak`: a real cluster under load for long, with a random fault every half minute."""
+"""`python -m tests.chaos.soak`: loads a real cluster for a long time, with a random fault every half minute."""
 
 import random
 import sys
@@ -22,16 +22,16 @@ from scripts.prepare import prepare
 from tests.chaos import checker, convergence
 from tests.chaos.faults import processes
 from tests.chaos.faults.stage import Stage, on_this_machine
-from tests.chaos.recorder import Load
-from tests.chaos.report.findings import Event, Findings, drawn, longest, rates
+from tests.chaos.recorder import LoadProfile
+from tests.chaos.report.findings import FaultEvent, Findings, drawn, longest, rates
 from tests.chaos.report.samples import Sample, growths, sampling
 
-HANG_S = (6.0, 10.0)  # that a paused process stays paused: longer than all time-outs, and healed before the next fault
+HANG_S = (6.0, 10.0)  # a paused process stays paused for longer than all time-outs, and resumes before the next fault
 WRITERS = 4
-READ_PAUSE_S, READS = 60.0, 10  # between two reads of everything, but in a short soak at least so many of them
-LOOK_PAUSE_S = 0.1  # between two reads of one message: as fine as outages of reads are told
-ERRORS = 20  # of clients, in the report
-FAULTS: dict[str, Callable[[Stage], None]] = {  # no client may notice any of them
+READ_PAUSE_S, READS = 60.0, 10  # between two reads of the whole log; a short soak makes at least READS of them
+LOOK_PAUSE_S = 0.1  # between two reads of one message; the resolution of the reported read outages
+ERRORS = 20  # client errors that the report contains
+FAULTS: dict[str, Callable[[Stage], None]] = {  # clients must not notice any of them
     "kill": processes.kill,
     "kill2": processes.kill2,
     "pause-node": processes.pause_node,
@@ -43,14 +43,14 @@ FAULTS: dict[str, Callable[[Stage], None]] = {  # no client may notice any of th
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked for.
+class SoakPlan:
+    """What a soak does, as its command line asks.
 
     Attributes:
-        minutes: of load.
-        seed: of the chance in it.
-        every_s: from the begin of a fault to that of the next one.
-        rate: posts a second, of all writers.
+        minutes: how long the cluster is loaded.
+        seed: of the random choices.
+        every_s: from the start of a fault to the start of the next one.
+        rate: posts a second of all writers together.
     """
 
     minutes: float
@@ -59,9 +59,9 @@ class Plan:
     rate: float
 
     @property
-    def load(self) -> Load:
-        """An hour of full speed would be millions of messages, and every read of everything would read them all."""
-        return Load(
+    def load(self) -> LoadProfile:
+        """A limited load, because each whole read returns all messages, and an hour at full speed stores millions."""
+        return LoadProfile(
             writers=WRITERS,
             write_every_s=WRITERS / self.rate,
             read_pause_s=min(READ_PAUSE_S, 60 * self.minutes / READS),
@@ -72,21 +72,31 @@ class Plan:
 
 @dataclass(slots=True)
 class Soak:
-    """One run of it, on a stage whose load begins at `began_s` (monotonic seconds)."""
+    """One run of a soak.
 
-    plan: Plan
+    Attributes:
+        plan: what the run does.
+        stage: the cluster and its recorder.
+        began_s: when the load began, in monotonic seconds.
+        samples: resource usage so far.
+        events: faults so far.
+        failures: errors of the harness so far, such as a fault that did not heal.
+        put_off: faults that began late because the one before had not converged in time.
+    """
+
+    plan: SoakPlan
     stage: Stage
     began_s: float
     samples: list[Sample]
-    events: list[Event] = field(default_factory=list)
+    events: list[FaultEvent] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     put_off: int = 0
 
-    def disturb(self) -> Iterator[Event]:
-        """One fault after the other until the time is over; none begins before the one before has converged.
+    def disturb(self) -> Iterator[FaultEvent]:
+        """Inject one fault after the other until the time is over; each waits until the one before has converged.
 
         Raises:
-            one of aftermath.FAILURES: a fault did not heal.
+            one of tests.chaos.convergence.FAILURES: a fault did not heal.
         """
         due, ends = self.began_s + self.plan.every_s, self.began_s + 60 * self.plan.minutes
         while due < ends:
@@ -100,7 +110,7 @@ class Soak:
         _wait_until(ends)
 
     def found(self) -> Findings:
-        """What is known now: all but the verdict."""
+        """The findings so far, without a verdict."""
         recorder = self.stage.recorder
         return Findings(
             **asdict(self.plan),
@@ -119,12 +129,12 @@ class Soak:
         )
 
     def judged(self) -> Findings:
-        """The same with the verdict on all that clients saw, when their load has ended.
+        """The findings with a verdict on the history; call it after the load has ended.
 
-        What the nodes have is not known when one of them does not answer: that is a failure, and the verdict stands.
+        If a node does not answer, `differing` stays None and the error is added to the failures.
 
         Raises:
-            one of aftermath.FAILURES: the messages cannot be read.
+            one of tests.chaos.convergence.FAILURES: the log cannot be read.
         """
         recorder, cluster = self.stage.recorder, self.stage.cluster
         before = len(recorder.reads)
@@ -139,14 +149,15 @@ class Soak:
             self.failures.append(repr(error))
         return replace(self.found(), verdict=checker.check(*recorder.history()), differing=differing)
 
-    def _fault(self) -> Event:
+    def _fault(self) -> FaultEvent:
+        """Inject one random fault, wait until the cluster has converged, and measure the outages."""
         chance, recorder = self.stage.chance, self.stage.recorder
         name, began_s = chance.choice(list(FAULTS)), time.monotonic()
         FAULTS[name](replace(self.stage, hang_s=chance.uniform(*HANG_S)))
         healed_s = time.monotonic()
         convergence.converge(self.stage.cluster)
         converged_s = time.monotonic()
-        return Event(
+        return FaultEvent(
             fault=name,
             began_min=self._minute(began_s),
             healed_min=self._minute(healed_s),
@@ -159,13 +170,13 @@ class Soak:
         return (at_s - self.began_s) / 60
 
 
-def soak(plan: Plan, home: Path, told: Callable[[Findings], None]) -> Findings:
-    """Bring up a cluster in a folder, load and disturb it, and check what clients saw.
+def soak(plan: SoakPlan, home: Path, on_progress: Callable[[Findings], None]) -> Findings:
+    """Start a cluster in a folder, load it, inject faults, and check what clients saw.
 
     Args:
-        plan: how long, and what.
-        home: for its configuration, journals and logs.
-        told: gets what is known after each fault.
+        plan: what to do, and for how long.
+        home: the folder for its configuration, journals and logs.
+        on_progress: called with the findings so far after each fault.
     """
     with on_this_machine(home, random.Random(plan.seed), HANG_S[1], plan.load) as stage:
         began_s = time.monotonic()
@@ -174,7 +185,7 @@ def soak(plan: Plan, home: Path, told: Callable[[Findings], None]) -> Findings:
             try:
                 with stage.recorder.running():
                     for event in run.disturb():
-                        told(found := run.found())
+                        on_progress(found := run.found())
                         click.echo(_line(event, found))
             except convergence.FAILURES as error:
                 run.failures.append(repr(error))
@@ -186,23 +197,23 @@ def soak(plan: Plan, home: Path, told: Callable[[Findings], None]) -> Findings:
 
 
 @click.command()
-@click.option("--minutes", default=60.0, show_default=True, help="Of load.")
-@click.option("--seed", default=1, show_default=True, help="Of the chance in it.")
+@click.option("--minutes", default=60.0, show_default=True, help="Minutes of load.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the random choices.")
 @click.option("--every", "every_s", default=30.0, show_default=True, help="Seconds from one fault to the next.")
 @click.option("--rate", default=100.0, show_default=True, help="Posts a second.")
-@click.option("--report", type=click.Path(path_type=Path), help="A JSON file for all that was found.")
-@click.option("--plot", "picture", type=click.Path(path_type=Path), help="An SVG file for what was measured.")
-@click.option("--data", type=click.Path(path_type=Path), help="A new folder for journals and logs, which stays.")
+@click.option("--report", type=click.Path(path_type=Path), help="JSON file for the findings.")
+@click.option("--plot", "picture", type=click.Path(path_type=Path), help="SVG file for the plot of the measurements.")
+@click.option("--data", type=click.Path(path_type=Path), help="New folder for journals and logs; it is kept.")
 def main(
     minutes: float, seed: int, every_s: float, rate: float, report: Path | None, picture: Path | None, data: Path | None
 ) -> None:
-    """Disturb a loaded cluster for long; exit with 1 when a promise was broken."""
-    if data and data.exists():  # a journal in it would be judged, too
-        raise click.BadParameter(f"{data} is there already", param_hint="--data")
+    """Inject faults into a loaded cluster for a long time; exit with 1 if a promise was broken."""
+    if data and data.exists():  # messages of an old journal would count as phantoms
+        raise click.BadParameter(f"{data} exists already", param_hint="--data")
     process.exit_on_signal("soak")
     prepare(click.echo)
 
-    def told(found: Findings) -> None:  # after each fault: a long soak may be ended
+    def save(found: Findings) -> None:  # after each fault, because a long soak may be interrupted
         if report:
             _write(report, msgspec.json.encode(found))
         if picture:
@@ -211,9 +222,9 @@ def main(
     home: AbstractContextManager[str | Path] = nullcontext(data) if data else tempfile.TemporaryDirectory()
     with home as folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        found = soak(Plan(minutes, seed, every_s, rate), Path(folder), told)
-    told(found)
-    _tell(found)
+        found = soak(SoakPlan(minutes, seed, every_s, rate), Path(folder), save)
+    save(found)
+    _print_summary(found)
     sys.exit(f"soak: promises were broken {found.violations} times" if found.violations else 0)
 
 
@@ -222,37 +233,37 @@ def _wait_until(at_s: float) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replace a file at once: a soak may be ended while it writes."""
+    """Replace a file atomically, because a soak may be interrupted while it writes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.new")
     draft.write_bytes(data)
     draft.replace(path)
 
 
-def _line(event: Event, found: Findings) -> str:
+def _line(event: FaultEvent, found: Findings) -> str:
     converged_s = 60 * (event.converged_min - event.healed_min)
-    told = (
+    fields = (
         f"no post for {event.outage_ms:.0f} ms, no read for {event.read_outage_ms:.0f} ms",
         f"converged {converged_s:.1f} s after the heal",
-        f"{found.reads} reads, {found.looks} looks, {found.errors} errors",
+        f"{found.reads} whole reads, {found.looks} reads of a message or page, {found.errors} errors",
     )
-    return f"{event.began_min:.1f} min: {event.fault}: {', '.join(told)}"
+    return f"{event.began_min:.1f} min: {event.fault}: {', '.join(fields)}"
 
 
-def _tell(found: Findings) -> None:
-    """The verdict, outages and growths, for people."""
+def _print_summary(found: Findings) -> None:
+    """Print the verdict, the outages and the growth of resources."""
     counts = {**(asdict(found.verdict.broken) if found.verdict else {}), "differing": found.differing or 0}
     click.echo(f"broken: {', '.join(f'{count} {name}' for name, count in counts.items())}")
     for failure in (*found.failures, *found.first_errors):
         click.echo(failure)
-    click.echo(f"{len(found.events)} faults, {found.put_off} put off; {found.errors} errors of clients")
+    click.echo(f"{len(found.events)} faults, {found.put_off} put off; {found.errors} client errors")
     if found.verdict:
         click.echo(f"{found.verdict.acknowledged} acknowledged, {found.verdict.unknown} unknown; {found.reads} reads")
     outages = Table("fault", "times", "no post, ms", "no read, ms")
     for name, outage_ms in found.outage_ms.items():
         times = sum(event.fault == name for event in found.events)
         outages.add_row(name, str(times), f"{outage_ms:.0f}", f"{found.read_outage_ms[name]:.0f}")
-    levels = Table("part", "measure", "minutes since its start", "before", "after", "ratio", "")
+    levels = Table("part", "measure", "minutes since start", "before", "after", "ratio", "")
     for one in found.growths:
         figures = (f"{one.minutes:.1f}", f"{one.before:.1f}", f"{one.after:.1f}", f"{one.ratio:.2f}")
         levels.add_row(one.part, one.what, *figures, "leaks" if one.leaks else "")

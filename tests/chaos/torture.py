@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.torture`: faults on real clusters under load, and a check of what clients saw."""
+"""`python -m tests.chaos.torture`: injects faults into real clusters under load and checks what clients saw."""
 
 import itertools
 import json
@@ -25,11 +25,11 @@ from tests.chaos.faults import disk, network, processes
 from tests.chaos.faults.stage import Stage, on_hosts, on_this_machine
 from tests.chaos.recorder import Recorder
 
-BEFORE_S = 1.5  # of load before a fault
-LOAD_S = 60.0  # at most, for the acknowledgements that are wanted
-LOOK_S = 0.3  # between two looks at what is acknowledged
-TABLE_COLUMNS = 170
-UNREACHABLE = ("facade", "kill3", "wipe")  # no facade, or no node, is there for a while: errors are right
+BEFORE_S = 1.5  # of load before the fault
+LOAD_S = 60.0  # limit for reaching the wanted acknowledgements after the heal, and for the last read
+LOOK_S = 0.3  # between two checks of the number of writes
+TABLE_COLUMNS = 170  # of the printed table, whatever the terminal has
+UNREACHABLE = ("facade", "kill3", "wipe")  # no facade or no node runs for a while, so errors are expected
 
 
 FAULTS: dict[str, Callable[[Stage], None]] = {
@@ -60,17 +60,21 @@ NETWORK_FAULTS = ("split", "merge-kill", *ONE_NODE)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """One fault on one cluster.
+class TortureResult:
+    """The result of one fault on one cluster.
 
     Attributes:
-        differing: nodes that at the end had not exactly what was read.
-        missing: times that an acknowledged message was not shown by a read of it, or of the newest page.
-        outage_ms: the longest time in which a facade acknowledged nothing after each thing that was done, by its name;
-            without the facades that the fault cuts off (`Stage.cut_off`).
-        page_outage_ms, message_outage_ms: the same without a read of the newest page, and of one message.
-        slowest_read_ms: the longest successful read of everything after each thing that was done.
-        converged_s: from the heal until every node saw every member again, for good.
+        verdict: the checker's verdict on the history.
+        reads: reads of the whole log.
+        differing: nodes that at the end did not hold exactly the messages of the last read.
+        missing: reads of one message, or of the newest page, that did not show an acknowledged message.
+        errors: failed requests, without those through facades that the fault cuts off from the cluster.
+        first_error: the first of these errors, or "".
+        outage_ms: by the name of each mark (`Recorder.mark`), the longest time after it in which a facade acknowledged
+            nothing; without the facades that the fault cuts off (`Stage.cut_off`).
+        page_outage_ms, message_outage_ms: the same for successful reads of the newest page, and of one message.
+        slowest_read_ms: by mark, the longest successful read of the whole log.
+        converged_s: from the heal until all nodes were in sync again, and stayed so.
     """
 
     fault: str
@@ -89,34 +93,34 @@ class Result:
 
     @property
     def violations(self) -> int:
-        """Promises that were broken; an error is one, too, unless the fault takes everything away."""
+        """How often promises were broken; an error counts unless the fault is in UNREACHABLE."""
         broken: dict[str, int] = asdict(self.verdict.broken)
         return sum(broken.values()) + self.differing + self.missing + (0 if self.fault in UNREACHABLE else self.errors)
 
 
-def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | None = None) -> Result:
-    """Bring up a cluster, load it, break it, heal it, and check what clients saw.
+def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | None = None) -> TortureResult:
+    """Start a cluster, load it, inject a fault, wait for recovery, and check what clients saw.
 
     Args:
         fault: a name in FAULTS.
-        seed: of the chance in it.
-        hang_s: that a paused process stays paused.
-        least: acknowledgements to wait for, for at most LOAD_S.
-        folder: where the history goes, if anywhere.
+        seed: of the random choices.
+        hang_s: how long a paused process stays paused.
+        least: how many writes to wait for, for at most LOAD_S.
+        folder: where to save the history; None to discard it.
 
     Raises:
         FatalError: the cluster did not heal.
     """
-    arranged = on_hosts if fault in NETWORK_FAULTS else on_this_machine
+    staged = on_hosts if fault in NETWORK_FAULTS else on_this_machine
     with (
         tempfile.TemporaryDirectory(prefix="threefold-torture-") as home,
-        arranged(Path(home), random.Random(seed), hang_s) as stage,
+        staged(Path(home), random.Random(seed), hang_s) as stage,
     ):
         recorder = stage.recorder
         with recorder.running():
             with ExitStack() as stack:
-                for beside in stage.beside:
-                    stack.enter_context(beside.running())
+                for host_recorder in stage.host_recorders:
+                    stack.enter_context(host_recorder.running())
                 time.sleep(BEFORE_S)
                 FAULTS[fault](stage)
                 converged_s = convergence.converge(stage.cluster)
@@ -125,18 +129,17 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
                 time.sleep(LOOK_S)
         before, ends = len(recorder.reads), time.monotonic() + LOAD_S
         with client(stage.cluster.settings.facade.address) as reader:
-            while (
-                len(recorder.reads) == before and time.monotonic() < ends
-            ):  # one that fails is an error, and no verdict
+            # a read that fails counts as an error; the verdict needs one that succeeds
+            while len(recorder.reads) == before and time.monotonic() < ends:
                 recorder.read(reader)
         differing = convergence.differing(stage.cluster, set(recorder.reads[-1].texts))
     writes, reads = recorder.history()
-    writes = [*writes, *(replace(write, visible_s=visible_s) for beside in stage.beside for write in beside.writes)]
-    spared = stage.cut_off if fault in ONE_NODE else ()  # the facade beside the node may fail with it
-    errors = [*recorder.errors, *(error for one in stage.beside if one not in spared for error in one.errors)]
+    writes = [*writes, *(replace(write, visible_s=visible_s) for one in stage.host_recorders for write in one.writes)]
+    excused = stage.cut_off if fault in ONE_NODE else ()  # a facade on the host of the broken node may fail with it
+    errors = [*recorder.errors, *(error for one in stage.host_recorders if one not in excused for error in one.errors)]
     if folder:
         history.save(folder / f"{fault}-{seed}.jsonl", writes, reads)
-    return Result(
+    return TortureResult(
         fault=fault,
         seed=seed,
         verdict=checker.check(writes, reads),
@@ -154,23 +157,25 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
 
 
 @click.command()
-@click.option("--faults", "wanted", default=",".join(FAULTS), show_default=True, help="Which, with commas between.")
-@click.option("--seed", default=1, show_default=True, help="Of the first run; the next ones count on.")
-@click.option("--runs", default=1, show_default=True, help="Of each fault.")
+@click.option(
+    "--faults", "wanted", default=",".join(FAULTS), show_default=True, help="Faults to inject, separated by commas."
+)
+@click.option("--seed", default=1, show_default=True, help="Seed of the first run; each further run adds 1.")
+@click.option("--runs", default=1, show_default=True, help="Runs of each fault.")
 @click.option("--hang", "hang_s", default=30.0, show_default=True, help="Seconds that a paused process stays paused.")
-@click.option("--least", default=10_000, show_default=True, help="Acknowledgements to wait for in a run.")
-@click.option("--report", type=click.Path(path_type=Path), help="A JSON file for all results.")
-@click.option("--history", "folder", type=click.Path(path_type=Path), help="A folder for what clients saw, as JSON.")
+@click.option("--least", default=10_000, show_default=True, help="Writes to wait for in a run.")
+@click.option("--report", type=click.Path(path_type=Path), help="JSON file for all results.")
+@click.option("--history", "folder", type=click.Path(path_type=Path), help="Folder for the histories, as JSON lines.")
 def main(
     wanted: str, seed: int, runs: int, hang_s: float, least: int, report: Path | None, folder: Path | None
 ) -> None:
-    """Break real clusters under load; exit with 1 when a promise was broken."""
+    """Inject faults into real clusters under load; exit with 1 if a promise was broken or a run failed."""
     names = wanted.split(",")
     if unknown := [name for name in names if name not in FAULTS]:
         raise click.BadParameter(f"unknown fault {unknown[0]!r}; known: {', '.join(FAULTS)}", param_hint="--faults")
     process.exit_on_signal("torture")
     prepare(click.echo)
-    results: list[Result] = []
+    results: list[TortureResult] = []
     failed: list[str] = []
     for name, run in itertools.product(names, range(runs)):
         try:
@@ -179,47 +184,47 @@ def main(
         except convergence.FAILURES as error:
             failed.append(f"{name} seed {seed + run}: {error}")
             click.echo(failed[-1])
-        if report:  # after each run: a long one may be ended
+        if report:  # after each run, because a long series may be interrupted
             report.write_text(json.dumps({"results": [asdict(one) for one in results], "failed": failed}, indent=1))
     Console(width=TABLE_COLUMNS).print(_table(results))
     broken = sum(result.violations for result in results)
     sys.exit(f"torture: promises were broken {broken} times, {len(failed)} runs failed" if broken or failed else 0)
 
 
-def _line(result: Result) -> str:
+def _line(result: TortureResult) -> str:
     counts = {**asdict(result.verdict.broken), "differing": result.differing, "missing": result.missing}
     broken = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-    told = (
+    fields = (
         f"{result.verdict.acknowledged} acknowledged",
         f"broken: {broken or 'nothing'}",
         f"{result.errors} errors",
-        f"no write for ms: {_shown(result.outage_ms)}",
-        f"no read of the newest page for ms: {_shown(result.page_outage_ms)}",
-        f"no read of one message for ms: {_shown(result.message_outage_ms)}",
-        f"slowest read of everything ms: {_shown(result.slowest_read_ms)}",
-        f"slowest {result.verdict.latency.most:.0f} ms",
+        f"write outage, ms: {_shown(result.outage_ms)}",
+        f"outage of the newest page, ms: {_shown(result.page_outage_ms)}",
+        f"outage of one message, ms: {_shown(result.message_outage_ms)}",
+        f"slowest read of the whole log, ms: {_shown(result.slowest_read_ms)}",
+        f"slowest write {result.verdict.latency.most:.0f} ms",
         f"converged {result.converged_s:.1f} s",
     )
-    return f"{result.fault} seed {result.seed}: {', '.join(told)} {result.first_error}"
+    return f"{result.fault} seed {result.seed}: {', '.join(fields)} {result.first_error}"
 
 
 def _shown(outages_ms: dict[str, float]) -> str:
     return ", ".join(f"{what} {outage:.0f}" for what, outage in outages_ms.items())
 
 
-def _table(results: list[Result]) -> Table:
-    """A column for each fault: sums of counts, and the largest of all times."""
-    by_fault: dict[str, list[Result]] = {}
+def _table(results: list[TortureResult]) -> Table:
+    """A table with one column for each fault: sums of counts, and maxima of times."""
+    by_fault: dict[str, list[TortureResult]] = {}
     for result in results:
         by_fault.setdefault(result.fault, []).append(result)
-    columns = [_figures(own) for own in by_fault.values()]
+    columns = [_figures(group) for group in by_fault.values()]
     table = Table("", *by_fault)
     for name in dict.fromkeys(name for column in columns for name in column):
         table.add_row(name, *(column.get(name, "") for column in columns))
     return table
 
 
-def _figures(results: list[Result]) -> dict[str, str]:
+def _figures(results: list[TortureResult]) -> dict[str, str]:
     verdicts = [result.verdict for result in results]
     return {
         "runs": str(len(results)),
@@ -230,13 +235,13 @@ def _figures(results: list[Result]) -> dict[str, str]:
             name: str(sum(getattr(verdict.broken, name) for verdict in verdicts)) for name in asdict(verdicts[0].broken)
         },
         "differing nodes": str(sum(result.differing for result in results)),
-        "missing in a page, or alone": str(sum(result.missing for result in results)),
+        "missing from a page or a single read": str(sum(result.missing for result in results)),
         "errors": str(sum(result.errors for result in results)),
-        **_most("no write", [result.outage_ms for result in results]),
-        **_most("no read of the newest page", [result.page_outage_ms for result in results]),
-        **_most("no read of one message", [result.message_outage_ms for result in results]),
-        **_most("slowest read of everything", [result.slowest_read_ms for result in results]),
-        "no read of everything, with pauses, ms": f"{1_000 * max(one.read_outage_s for one in verdicts):.0f}",
+        **_maxima("write outage", [result.outage_ms for result in results]),
+        **_maxima("outage of the newest page", [result.page_outage_ms for result in results]),
+        **_maxima("outage of one message", [result.message_outage_ms for result in results]),
+        **_maxima("slowest read of the whole log", [result.slowest_read_ms for result in results]),
+        "outage of the whole log, with pauses, ms": f"{1_000 * max(one.read_outage_s for one in verdicts):.0f}",
         **{
             f"write {name}, ms": f"{max(getattr(verdict.latency, name) for verdict in verdicts):.0f}"
             for name in asdict(verdicts[0].latency)
@@ -245,15 +250,18 @@ def _figures(results: list[Result]) -> dict[str, str]:
     }
 
 
-def _most(what: str, measured_ms: Sequence[dict[str, float]]) -> dict[str, str]:
-    """A row for each thing that was done: the largest figure of it."""
+def _maxima(what: str, measured_ms: Sequence[dict[str, float]]) -> dict[str, str]:
+    """One row for each mark: the largest value of all runs."""
     names = dict.fromkeys(itertools.chain(*measured_ms))
     return {f"{what} after {name}, ms": f"{max(one.get(name, 0.0) for one in measured_ms):.0f}" for name in names}
 
 
 def _outages_ms(stage: Stage, times_of: Callable[[Recorder], Sequence[float]]) -> dict[str, float]:
-    """The longest outage between each mark and the next one, by the name of the mark."""
-    watched = [recorder for recorder in (stage.recorder, *stage.beside) if recorder not in stage.cut_off]
+    """The longest outage between each mark and the next one, by the name of the mark.
+
+    `times_of` returns the moments (monotonic seconds) at which requests of a recorder succeeded.
+    """
+    watched = [recorder for recorder in (stage.recorder, *stage.host_recorders) if recorder not in stage.cut_off]
     found: dict[str, float] = {}
     for times in filter(None, map(times_of, watched)):
         for at, until, what in _phases(stage):
@@ -262,7 +270,7 @@ def _outages_ms(stage: Stage, times_of: Callable[[Recorder], Sequence[float]]) -
 
 
 def _slowest_reads_ms(stage: Stage) -> dict[str, float]:
-    """The longest read of everything that was under way between each mark and the next one, by the name of the mark."""
+    """The longest read of the whole log that overlaps each phase, by the name of the mark that begins the phase."""
     found: dict[str, float] = {}
     for at, until, what in _phases(stage):
         reads = [read for read in stage.recorder.reads if read.ended_s > at and read.began_s < until]
@@ -272,7 +280,7 @@ def _slowest_reads_ms(stage: Stage) -> dict[str, float]:
 
 
 def _phases(stage: Stage) -> Iterator[tuple[float, float, str]]:
-    """From each mark to the next one, in monotonic seconds, and what was done at the first."""
+    """(start, end, name) of each phase, from one mark to the next, in monotonic seconds."""
     for (at, what), (until, _) in itertools.pairwise([*stage.recorder.marks, (float("inf"), "")]):
         yield at, until, what
 

@@ -1,1 +1,1 @@
-"""Fuzzing that stays: what can be sent, over HTTP and over the wire, and what must hold whatever is sent."""
+"""Fuzzing of the HTTP interface and of the wire protocol, with checks that must hold for any input."""

@@ -1,4 +1,4 @@
-"""A harness as `tests.fuzz.frames.harness`, of a decoder that breaks: what coverage_guided must tell."""
+"""A harness like tests.fuzz.frames.harness, whose decoder raises; coverage_guided must report that."""
 
 import sys
 
@@ -6,7 +6,7 @@ import atheris
 
 
 def one(data: bytes) -> None:
-    """Breaks at any input that is not empty."""
+    """Raise for any input that is not empty."""
     if data:
         raise ValueError("this decoder is broken")
 

@@ -1,4 +1,4 @@
-"""Many inputs from few: hypothesis makes a corpus under a seed, and a seeded generator changes it fast."""
+"""Makes many inputs from a few: hypothesis generates a corpus, and a fast seeded generator mutates its examples."""
 
 import random
 import re
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-UNCHANGED = 0.35  # of all inputs: examples as they are
-CHANGES = 3  # most of one input: with more nothing of it is left
-SPAN_BYTES = 16  # that are taken out, doubled or spliced in at once, most often
+UNCHANGED = 0.35  # share of inputs that are unchanged examples
+CHANGES = 3  # most mutations of one input; more would leave nothing of the example
+SPAN_BYTES = 16  # longest span that one mutation deletes, doubles or splices in
 
 _LENGTH = re.compile(rb"(?im)^(content-length: *)\d+")
 _NUMBERS = (b"-1", b"0", b"1", b"255", b"256", b"65536", b"4294967296", b"18446744073709551616")
@@ -18,7 +18,7 @@ Mutation = Callable[[random.Random, bytearray, Sequence[bytes]], None]
 
 
 def examples(strategy: st.SearchStrategy[bytes], count: int, seed_number: int) -> list[bytes]:
-    """About so many different examples; the same for the same seed."""
+    """About `count` different examples of a strategy; the same for the same seed."""
     found: dict[bytes, None] = {}
 
     @seed(seed_number)
@@ -38,7 +38,7 @@ def examples(strategy: st.SearchStrategy[bytes], count: int, seed_number: int) -
 
 
 def endless(corpus: Sequence[bytes], chance: random.Random, change: "Change") -> Iterator[bytes]:
-    """Examples of the corpus, most of them changed; none is empty."""
+    """An endless stream of non-empty inputs: examples of the corpus, most of them mutated by `change`."""
     while True:
         example = chance.choice(corpus)
         if made := example if chance.random() < UNCHANGED else change(chance, example, corpus):
@@ -49,7 +49,7 @@ Change = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
 
 
 def changed(chance: random.Random, example: bytes, corpus: Sequence[bytes]) -> bytes:
-    """The example with one to CHANGES changes anywhere."""
+    """The example with one to CHANGES random mutations."""
     found = bytearray(example)
     for _ in range(chance.randint(1, CHANGES)):
         chance.choice(_MUTATIONS)(chance, found, corpus)
@@ -57,7 +57,7 @@ def changed(chance: random.Random, example: bytes, corpus: Sequence[bytes]) -> b
 
 
 def changed_request(chance: random.Random, example: bytes, corpus: Sequence[bytes]) -> bytes:
-    """A request with changes anywhere, or, as often, in its body alone: then its length fits, and it gets far."""
+    """A mutated request; half of those with a body are mutated only in it, with a matching length, so they parse."""
     head, end, body = example.partition(b"\r\n\r\n")
     if not body or chance.random() < 0.5:
         return changed(chance, example, corpus)

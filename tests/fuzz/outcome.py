@@ -1,4 +1,4 @@
-"""What a phase has found: counts, and inputs to which the answer was wrong."""
+"""The outcome of a fuzzing phase: counts, and inputs that were answered wrongly."""
 
 import threading
 import time
@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-FINDINGS = 20  # then a phase ends: more of them would say the same
-SHOWN_BYTES = 2_000  # of one input
+FINDINGS = 20  # after which a phase ends, because more would repeat the same problem
+SHOWN_BYTES = 2_000  # of one input in the report
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An input, and what was wrong with the answer; `where` it was sent."""
+    """An input (`sent`), what was wrong with its answer (`problem`), and `where` it was sent."""
 
     where: str
     problem: str
@@ -24,7 +24,10 @@ class Finding:
 
 
 class Outcome:
-    """Of one phase, shared by its threads; `budget` inputs are given out, fewer after FINDINGS."""
+    """The outcome of one phase, shared by its threads.
+
+    At most `budget` inputs are sent, fewer if FINDINGS is reached.
+    """
 
     def __init__(self, where: str, budget: int) -> None:
         self.where = where
@@ -36,7 +39,7 @@ class Outcome:
         self._taken_s = 0.0
 
     def take(self) -> bool:
-        """Whether there is one more to send."""
+        """Take one input from the budget; False if the phase is over."""
         with self._lock:
             more = self._left > 0 and len(self.findings) < FINDINGS
             self._left -= more
@@ -44,22 +47,22 @@ class Outcome:
             return more
 
     def count(self, name: str) -> None:
-        """One more of that name."""
+        """Add one to the count of that name."""
         with self._lock:
             self.counts[name] += 1
 
     def found(self, problem: str, sent: bytes, where: str = "") -> None:
-        """Something is wrong."""
+        """Record a problem with an input."""
         with self._lock:
             self.findings.append(Finding(where or self.where, problem, sent))
 
     def done(self) -> "Outcome":
-        """The phase has ended."""
+        """Record that the phase has ended; returns itself."""
         self._taken_s = time.monotonic() - self._began_s
         return self
 
     def figures(self) -> dict[str, Any]:
-        """For the report."""
+        """The counts, duration, rate and findings, for the report."""
         taken_s = self._taken_s or time.monotonic() - self._began_s
         rate = round(self.counts["sent"] / max(taken_s, 0.001))
         findings = [asdict(finding) | {"sent": repr(finding.sent[:SHOWN_BYTES])} for finding in self.findings]
@@ -67,5 +70,5 @@ class Outcome:
 
 
 def sorted_counts(counts: Counter[str]) -> dict[str, int]:
-    """By name."""
+    """The counts, sorted by name."""
     return dict(sorted(counts.items()))

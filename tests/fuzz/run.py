@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz.run`: requests, frames and a coverage-guided run against a cluster of its own."""
+"""`python -m tests.fuzz.run`: fuzzes a cluster of its own with requests and frames, and the decoders by coverage."""
 
 import sys
 import tempfile
@@ -17,22 +17,23 @@ from tests.fuzz.http.schema_requests import http_requests
 from tests.fuzz.outcome import FINDINGS, Outcome
 from tests.support.clusters import running_cluster
 
-REAL = 0.2  # of the frames go to real servers, at least REAL_LEAST; the rest is decoded in this process
-REAL_LEAST = 100_000
+REAL = 0.2  # share of the frames that go to real servers; the rest is decoded in this process, which is faster
+REAL_LEAST = 100_000  # frames that go to real servers at least
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is sent, and of what.
+class FuzzPlan:
+    """The size of each phase of a run.
 
     Attributes:
-        http: requests.
-        read: requests that our parser and another one read in this process.
-        frames: to real servers.
-        decoded: frames that are decoded in this process.
-        coverage_s: of the coverage-guided run, in seconds.
-        examples: that hypothesis makes of each; the rest is made of these.
-        hang_s: without an answer, in seconds: then it is a finding.
+        seed: of all random choices.
+        http: number of requests to the facade.
+        read: number of requests that the facade's parser and h11 parse in this process.
+        frames: number of frames to real servers.
+        decoded: number of frames that are decoded in this process.
+        coverage_s: length of the coverage-guided run in seconds; 0 for none.
+        examples: how many examples hypothesis generates for each phase; all other inputs are mutations of them.
+        hang_s: seconds without an answer that count as a hang.
     """
 
     seed: int
@@ -46,35 +47,37 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What came of each phase, and what the processes held before and after."""
+class FuzzResult:
+    """The outcome of each phase by name, and the resources of each process before and after."""
 
-    plan: Plan
+    plan: FuzzPlan
     outcomes: dict[str, Outcome]
     processes: dict[str, Any]
 
     @property
     def findings(self) -> list[str]:
-        """The first FINDINGS of them, for a person."""
+        """The first FINDINGS findings of all phases, as text."""
         return [str(one) for outcome in self.outcomes.values() for one in outcome.findings][:FINDINGS]
 
     def document(self) -> dict[str, Any]:
-        """For a report."""
+        """All figures, for a report as JSON."""
         phases = {name: outcome.figures() for name, outcome in self.outcomes.items()}
         return {"seed": self.plan.seed, **phases, "processes": self.processes}
 
 
 @click.command()
 @click.option("--http", default=200_000, show_default=True, help="Requests to the facade.")
-@click.option("--frames", "count", default=1_000_000, show_default=True, help="Frames, a part of them to real servers.")
-@click.option("--seconds-of-coverage", default=300, show_default=True, help="Of the coverage-guided run; 0 for none.")
-@click.option("--seed", default=1, show_default=True, help="The same seed sends the same.")
+@click.option("--frames", "count", default=1_000_000, show_default=True, help="Frames, some of them to real servers.")
+@click.option(
+    "--seconds-of-coverage", default=300, show_default=True, help="Length of the coverage-guided run; 0 for none."
+)
+@click.option("--seed", default=1, show_default=True, help="The same seed makes the same inputs.")
 @click.option("--engine", type=click.Choice(["embedded", "hazelcast"]), default="embedded", show_default=True)
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="A file for all figures, as JSON.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="JSON file for all figures.")
 def main(http: int, count: int, seconds_of_coverage: int, seed: int, engine: str, report: Path | None) -> None:
-    """Send what nobody expects to a cluster of its own; exits with 1 when an answer is wrong."""
+    """Fuzz a cluster that is started for this run; exit with 1 if there are findings."""
     real = min(count, max(REAL_LEAST, int(REAL * count)))
-    plan = Plan(seed=seed, http=http, read=http, frames=real, decoded=count - real, coverage_s=seconds_of_coverage)
+    plan = FuzzPlan(seed=seed, http=http, read=http, frames=real, decoded=count - real, coverage_s=seconds_of_coverage)
     with tempfile.TemporaryDirectory() as folder, running_cluster(Path(folder), engine=engine) as cluster:
         result = on_cluster(cluster, plan)
     shown = msgspec.json.format(msgspec.json.encode(result.document()), indent=2)
@@ -86,8 +89,8 @@ def main(http: int, count: int, seconds_of_coverage: int, seed: int, engine: str
     sys.exit(bool(result.findings))
 
 
-def on_cluster(cluster: Cluster, plan: Plan) -> Result:
-    """All phases, one after the other, and then whether the cluster is still well."""
+def on_cluster(cluster: Cluster, plan: FuzzPlan) -> FuzzResult:
+    """Run all phases one after the other, and check that the cluster is still healthy."""
     settings, seed = cluster.settings, plan.seed
     servers = (
         *settings.service_ips.logging_service[:2],
@@ -106,7 +109,7 @@ def on_cluster(cluster: Cluster, plan: Plan) -> Result:
     processes = watched.compared(before, watched.held(cluster))
     if plan.coverage_s:
         outcomes["coverage"] = coverage_guided.run(seconds=plan.coverage_s, seed=seed)
-    return Result(plan, outcomes, processes)
+    return FuzzResult(plan, outcomes, processes)
 
 
 if __name__ == "__main__":

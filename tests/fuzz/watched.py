@@ -1,4 +1,4 @@
-"""A cluster before and after: what its processes hold, that it still serves, and that no log has a traceback."""
+"""Checks a cluster after fuzzing: its processes have not grown, it still serves, and no log has a traceback."""
 
 import http.client
 import json
@@ -13,14 +13,14 @@ from scripts.launcher.cluster import Cluster
 from tests.fuzz.outcome import Outcome
 from tests.support.waiting import eventually
 
-HEALTHY_S = 30.0  # until what was sent has no effect any more: a lease of a nonsense address lapses after 3 s
-WAIT_S = 15.0  # for one answer
-GROWN_MB, GROWN_DESCRIPTORS, GROWN_THREADS = 100.0, 200, 20  # more than that is a leak: it is told as a finding
+HEALTHY_S = 30.0  # within which the cluster must serve again; a lease of a fuzzed address expires after 3 s
+WAIT_S = 15.0  # time-out of one request
+GROWN_MB, GROWN_DESCRIPTORS, GROWN_THREADS = 100.0, 200, 20  # more growth counts as a leak, which is a finding
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a process holds."""
+    """The resources that a process holds."""
 
     pid: int
     rss_mb: float
@@ -29,7 +29,7 @@ class Held:
 
 
 def held(cluster: Cluster) -> dict[str, Held]:
-    """By the name of the part, for all that run."""
+    """The resources of all running processes, by the name of the part."""
     return {status.part.name: _held(status.pid) for status in cluster.status() if status.pid}
 
 
@@ -40,7 +40,7 @@ def _held(pid: int) -> Held:
 
 
 def compared(before: Mapping[str, Held], after: Mapping[str, Held]) -> dict[str, Any]:
-    """For the report."""
+    """The resources of each process before and after, for the report; None if it has ended."""
     return {
         name: {"before": asdict(one), "after": asdict(after[name]) if name in after else None}
         for name, one in before.items()
@@ -48,12 +48,12 @@ def compared(before: Mapping[str, Held], after: Mapping[str, Held]) -> dict[str,
 
 
 def look(cluster: Cluster, before: Mapping[str, Held]) -> Outcome:
-    """Whether it is as healthy as before: the same processes, none grew, a message stored, no traceback in a log."""
+    """Check that the cluster stores messages, runs the same processes without growth, and logged no traceback."""
     outcome = Outcome("the cluster afterwards", 0)
     try:
         eventually(lambda: _serves(cluster.settings.facade.address), timeout_s=HEALTHY_S)
     except AssertionError:
-        outcome.found(f"it does not store a message within {HEALTHY_S} s", b"")
+        outcome.found(f"the cluster did not store a message within {HEALTHY_S} s", b"")
     after = held(cluster)
     for name, one in before.items():
         if name not in after or after[name].pid != one.pid:
@@ -68,7 +68,7 @@ def look(cluster: Cluster, before: Mapping[str, Held]) -> Outcome:
 
 
 def grown(before: Held, after: Held) -> bool:
-    """Whether a process holds more than what work brings with it."""
+    """True if a process has grown by more than normal work explains."""
     return (
         after.rss_mb > before.rss_mb + GROWN_MB
         or after.descriptors > before.descriptors + GROWN_DESCRIPTORS
@@ -77,7 +77,7 @@ def grown(before: Held, after: Held) -> bool:
 
 
 def _serves(address: str) -> bool:
-    """Whether the facade is ready and stores a message."""
+    """True if the facade is ready and stores a message."""
     connection = http.client.HTTPConnection(*config.split(address), timeout=WAIT_S)
     try:
         connection.request("GET", "/readyz")

@@ -1,4 +1,4 @@
-"""What goes wrong in a run: chosen by the seed, one after the other or at once."""
+"""The faults of a simulated run; its seed chooses them, their times and their victims."""
 
 import copy
 from collections import Counter
@@ -6,20 +6,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from nodes.storage.memory import MemoryTables
-from tests.simulation.scenario import HEAL_S, LOAD_S, Result, Simulation
+from tests.simulation.scenario import HEAL_S, LOAD_S, Simulation, SimulationResult
 from tests.simulation.system.world import World
 
 CLIENTS = 3
-QUIET_S = 11.0  # after the load, so that every request has ended
-DOWN_S = (0.2, 4.0)  # that a process is away; below `assemble_s`, in which others wait for its records
-HUNG_S = (0.05, 4.0)
-HUNG_FOR_LONG_S = (4.0, 7.0)  # over a lease: without a registry the others go on meanwhile
-SLOW_FLUSH_S = (0.03, 0.3)  # from a third of `join_confirm_s` to more than `confirm_s`, which fences a member
-BACKUP_AGE_S = (0.3, 2.0)  # of the backup when it replaces the disk
+QUIET_S = 11.0  # after the load, within which every request ends
+DOWN_S = (0.2, 4.0)  # how long a process is down; less than `assemble_s`, for which others wait for its records
+HUNG_S = (0.05, 4.0)  # how long a process hangs
+HUNG_FOR_LONG_S = (4.0, 7.0)  # longer than a lease, so that without a registry the others continue meanwhile
+SLOW_FLUSH_S = (0.03, 0.3)  # from a third of `join_confirm_s` to more than `confirm_s`, after which a member is fenced
+BACKUP_AGE_S = (0.3, 2.0)  # age of a backup when it replaces the disk
 
 
-def run(seed: int) -> Result:
-    """One run with the faults of a seed."""
+def run(seed: int) -> SimulationResult:
+    """Run the simulator once, with the faults that the seed chooses."""
     simulation = simulation_of(seed)
     simulation.start()
     if simulation.result.problems:
@@ -35,13 +35,13 @@ def run(seed: int) -> Result:
 
 
 def simulation_of(seed: int) -> Simulation:
-    """A cluster of the shape that a seed chooses: mostly three nodes and one registry."""
+    """A cluster whose size the seed chooses, mostly three nodes and one registry."""
     chance = World(seed).random
     return Simulation(seed, nodes=chance.choice((3, 3, 3, 3, 4, 5)), registries=chance.choice((1, 1, 1, 2)))
 
 
 def heal(simulation: Simulation) -> None:
-    """End every fault."""
+    """End all faults and restart all processes that are down."""
     simulation.network.heal()
     for registry in simulation.registries:
         if registry.directory is None:
@@ -56,6 +56,7 @@ def heal(simulation: Simulation) -> None:
 
 
 def _plan(simulation: Simulation, ends_s: float) -> None:
+    """Schedule random faults of one kind until `ends_s`."""
     world = simulation.world
     kind = world.random.choice(("processes", "processes", "network", "disks"))
     choices: Sequence[Callable[[Simulation], None]] = {
@@ -84,30 +85,31 @@ def _plan(simulation: Simulation, ends_s: float) -> None:
 
 
 def _some(simulation: Simulation, count: int) -> list[str]:
+    """The addresses of up to `count` random nodes that run."""
     running = [address for address, node in simulation.nodes.items() if node.core]
     return simulation.world.random.sample(running, min(count, len(running)))
 
 
 def kill_one(simulation: Simulation) -> None:
-    """SIGKILL."""
+    """Kill a node with SIGKILL, and restart it."""
     for address in _some(simulation, 1):
         simulation.down_for(address, simulation.world.random.uniform(*DOWN_S))
 
 
 def kill_two(simulation: Simulation) -> None:
-    """SIGKILL of all but one at once."""
+    """Kill all nodes but one at once, and restart them."""
     for address in _some(simulation, len(simulation.nodes) - 1):
         simulation.down_for(address, simulation.world.random.uniform(*DOWN_S))
 
 
 def kill_all(simulation: Simulation) -> None:
-    """An outage of all."""
+    """Kill all nodes at once, and restart them."""
     for address in _some(simulation, len(simulation.nodes)):
         simulation.down_for(address, simulation.world.random.uniform(*DOWN_S))
 
 
 def leave_one(simulation: Simulation) -> None:
-    """SIGTERM, and a new start."""
+    """Stop a node with SIGTERM, and restart it."""
     for address in _some(simulation, 1):
         simulation.fault(f"leave {address}")
         node = simulation.nodes[address]
@@ -116,17 +118,17 @@ def leave_one(simulation: Simulation) -> None:
 
 
 def hang_one(simulation: Simulation) -> None:
-    """SIGSTOP and SIGCONT."""
+    """Pause a node with SIGSTOP, and resume it."""
     _hang(simulation, 1)
 
 
 def hang_two(simulation: Simulation) -> None:
-    """All but one."""
+    """Pause all nodes but one, and resume them."""
     _hang(simulation, len(simulation.nodes) - 1)
 
 
 def hang_without_registry(simulation: Simulation) -> None:
-    """A node hangs for longer than its lease, while no registry can say who is in sync."""
+    """Pause a node for longer than its lease, while all registries hang."""
     for registry in simulation.registries:
         if registry.directory and not registry.hung:
             simulation.fault(f"registry {registry.address} hangs")
@@ -145,7 +147,7 @@ def _hang(simulation: Simulation, count: int, between_s: tuple[float, float] = H
 
 
 def registry_down(simulation: Simulation) -> None:
-    """SIGKILL of a registry, and a new start."""
+    """Kill a registry, and restart it."""
     registry = simulation.world.random.choice(simulation.registries)
     simulation.fault(f"registry {registry.address} down")
     registry.kill()
@@ -155,7 +157,7 @@ def registry_down(simulation: Simulation) -> None:
 
 
 def registry_hangs(simulation: Simulation) -> None:
-    """SIGSTOP of a registry."""
+    """Pause a registry, and resume it."""
     registry = simulation.world.random.choice(simulation.registries)
     simulation.fault(f"registry {registry.address} hangs")
     registry.hang()
@@ -164,13 +166,13 @@ def registry_hangs(simulation: Simulation) -> None:
 
 
 def _without_registry(simulation: Simulation) -> None:
-    """Without any registry, a replica that others take for dead may decide about a key once more."""
+    """Note when no registry is left: then a replica that others regard as dead may decide about a key again."""
     if all(one.hung or one.directory is None for one in simulation.registries):
         simulation.result.keys_divided = True
 
 
 def split(simulation: Simulation) -> None:
-    """The hosts fall into two or three groups; each facade and registry is in one of them."""
+    """Split all hosts, with facades and registries, into two or three groups for a while."""
     groups = simulation.world.random.choice((2, 2, 3))
     hosts = [
         *simulation.nodes,
@@ -195,14 +197,14 @@ def one_direction(simulation: Simulation) -> None:
 
 
 def connection_breaks(simulation: Simulation) -> None:
-    """What is under way between two nodes is lost, and both notice; a new connection follows at once."""
+    """Break the connection of two nodes: messages in flight are lost, both notice, and they reconnect at once."""
     if len(pair := _some(simulation, 2)) == 2:
         simulation.fault(f"the connection of {pair[0]} and {pair[1]} breaks")
         simulation.network.reconnect(*pair)
 
 
 def apart_from_peers(simulation: Simulation) -> None:
-    """A node reaches registries and facades, and no other node."""
+    """Cut a node off from all other nodes, but not from registries and facades."""
     for one in _some(simulation, 1):
         simulation.fault(f"{one} reaches no peer")
         _cut(simulation, [way for other in simulation.nodes if other != one for way in ((one, other), (other, one))])
@@ -214,13 +216,13 @@ def _cut(simulation: Simulation, ways: list[tuple[str, str]]) -> None:
 
 
 def disk_full(simulation: Simulation) -> None:
-    """A disk takes nothing for a while."""
+    """Let all commits of one disk fail for a while."""
     for address in _some(simulation, 1):
         _fail(simulation, address)
 
 
 def all_disks_full(simulation: Simulation) -> None:
-    """No disk takes anything for a while."""
+    """Let all commits of all disks fail for a while."""
     for address in _some(simulation, len(simulation.nodes)):
         _fail(simulation, address)
 
@@ -237,7 +239,7 @@ def _fail(simulation: Simulation, address: str) -> None:
 
 
 def disk_slow(simulation: Simulation) -> None:
-    """Each flush takes longer for a while."""
+    """Slow down the commits of one disk for a while."""
     for address in _some(simulation, 1):
         disk = simulation.nodes[address].disk
         disk.slow_s = simulation.world.random.uniform(*SLOW_FLUSH_S)
@@ -250,7 +252,7 @@ def disk_slow(simulation: Simulation) -> None:
 
 
 def restore_one(simulation: Simulation) -> None:
-    """A disk goes back to an earlier backup. Only while all are in sync, so that the others have what it lost."""
+    """Replace a disk by an earlier backup, only while all are in sync, so that the others have the lost records."""
     for address in _some(simulation, 1):
         backup = copy.deepcopy(simulation.nodes[address].disk.tables)
         simulation.world.later(
@@ -264,6 +266,6 @@ def _replace_disk(simulation: Simulation, address: str, tables: MemoryTables) ->
 
 
 def wipe_one(simulation: Simulation) -> None:
-    """A disk is lost; only while all are in sync, so that no other one is away."""
+    """Replace a disk by an empty one, only while all are in sync, so that the others have its records."""
     for address in _some(simulation, 1):
         _replace_disk(simulation, address, MemoryTables())

@@ -1,4 +1,4 @@
-"""`python -m tests.simulation.run --seeds 300`: runs of the simulator; a seed that fails is printed, and replays."""
+"""`python -m tests.simulation.run --seeds 300`: runs the simulator with many seeds, and prints those that fail."""
 
 import os
 import sys
@@ -8,22 +8,22 @@ from concurrent.futures import ProcessPoolExecutor
 import click
 
 from tests.simulation.faults import run
-from tests.simulation.scenario import Result
+from tests.simulation.scenario import SimulationResult
 
-AT_ONCE = 8  # seeds that a process is given at a time
+AT_ONCE = 8  # seeds that a worker process gets at a time
 
 
-def run_all(first: int, seeds: int) -> list[Result]:
-    """The results of so many seeds from the first on, in their order."""
+def run_all(first: int, seeds: int) -> list[SimulationResult]:
+    """The results of `seeds` consecutive seeds from `first` on, in their order; uses all cores."""
     with ProcessPoolExecutor(os.cpu_count()) as processes:
         return list(processes.map(run, range(first, first + seeds), chunksize=AT_ONCE))
 
 
 @click.command()
-@click.option("--seeds", default=300, show_default=True, help="How many runs.")
-@click.option("--first", default=0, show_default=True, help="The first seed; with --seeds 1 it replays one run.")
+@click.option("--seeds", default=300, show_default=True, help="Number of runs.")
+@click.option("--first", default=0, show_default=True, help="The first seed; use --seeds 1 to replay one run.")
 def main(seeds: int, first: int) -> None:
-    """Run the simulator; exit with 1 when a promise was broken."""
+    """Run the simulator; exit with 1 if a promise was broken."""
     began_s = time.monotonic()
     results = run_all(first, seeds)
     broken = [result for result in results if result.problems]

@@ -3,7 +3,7 @@
 from common.discovery.leases import LEASE_S
 from nodes.replication.core.state import Phase
 from nodes.storage.memory import MemoryTables
-from tests.chaos.checker import Outcome
+from tests.chaos.checker import WriteOutcome
 from tests.simulation.scenario import NODES, Simulation
 
 A, B, C = NODES
@@ -22,7 +22,7 @@ def written(simulation: Simulation, text: str, *, within_s: float) -> bool:
     done: list[bool] = []
     simulation.facades[0].write(text, lambda: done.append(True))
     simulation.world.run(simulation.world.now_s + within_s)
-    return bool(done) and simulation.history.writes[-1].outcome is Outcome.OK
+    return bool(done) and simulation.history.writes[-1].outcome is WriteOutcome.OK
 
 
 def read(simulation: Simulation, *, facade: int = 0, within_s: float = 1.0) -> set[str] | None:
@@ -114,7 +114,7 @@ def without_a_registry_a_hung_peer_is_waited_for_as_long_as_it_may_be_listed() -
 
     assert not written(simulation, "second", within_s=LEASE_S - 1.0)
     pass_time(simulation, 7.0)
-    assert [Outcome.OK, Outcome.OK] == [write.outcome for write in simulation.history.writes]
+    assert [WriteOutcome.OK, WriteOutcome.OK] == [write.outcome for write in simulation.history.writes]
 
 
 def without_a_registry_a_dead_peer_is_not_waited_for() -> None:
@@ -173,7 +173,7 @@ def both_sides_of_a_split_are_united() -> None:
     texts = read(simulation)
     assert texts
     assert "larger side" in texts
-    assert {write.text for write in simulation.history.writes if write.outcome is Outcome.OK} <= texts
+    assert {write.text for write in simulation.history.writes if write.outcome is WriteOutcome.OK} <= texts
 
 
 def one_of_three_with_an_empty_disk_waits_for_the_others() -> None:

@@ -1,1 +1,1 @@
-"""Tools for developers: what docs/ has from the code, known vulnerabilities, and pictures of the page."""
+"""Tools for developers: generated documents, known vulnerabilities, and screenshots of the page."""

@@ -1,4 +1,4 @@
-"""`python -m tests.tools.advisories FILE…`: known vulnerabilities of pinned packages, by pip-audit."""
+"""`python -m tests.tools.advisories FILE…`: finds known vulnerabilities of pinned packages with pip-audit."""
 
 import json
 import subprocess
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 import click
 
-AUDIT_S = 300.0  # for one file: a source that does not answer is tried a few times for each package
+AUDIT_S = 300.0  # for one file; long, because pip-audit retries a source that does not answer for each package
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What became of the packages of a lock file.
+    """The result of auditing one lock file.
 
     Attributes:
-        checked: how many were asked about.
-        unknown: "name: reason" of those about which nothing could be learnt.
-        holes: "name version: advisory, fixed in …".
+        checked: how many packages were checked.
+        unknown: "name: reason" of each package that could not be checked.
+        holes: "name version: advisory, fixed in …" of each known vulnerability.
     """
 
     checked: int
@@ -29,26 +29,28 @@ class Found:
 @click.command()
 @click.argument("files", nargs=-1, required=True)
 def main(files: Sequence[str]) -> None:
-    """Exit with 1 when a package has a known hole."""
+    """Exit with 1 if a package has a known vulnerability."""
     holes = 0
     for file in files:
         found = read(_audited(file))
-        click.echo(f"{file}: {found.checked} packages checked, {len(found.holes)} known holes")
+        click.echo(f"{file}: {found.checked} packages checked, {len(found.holes)} known vulnerabilities")
         for hole in found.holes:
             click.echo(f"  {hole}")
         if found.unknown:
-            click.echo(f"  NOT CHECKED, the source of advisories has no answer: {len(found.unknown)} packages, such as")
+            click.echo(
+                f"  NOT CHECKED, the source of advisories gave no answer: {len(found.unknown)} packages, such as"
+            )
             click.echo(f"  {found.unknown[0]}")
         holes += len(found.holes)
     sys.exit(1 if holes else 0)
 
 
 def read(output: str) -> Found:
-    """What pip-audit says as JSON; nothing at all when it could not even begin."""
+    """Parse the JSON output of pip-audit; any other output counts as nothing checked."""
     try:
         packages = json.loads(output)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        return Found(0, (f"pip-audit itself: {output.strip()[-300:] or 'it says nothing'}",), ())
+        return Found(0, (f"pip-audit itself: {output.strip()[-300:] or 'no output'}",), ())
     asked = [package for package in packages if "vulns" in package and "skip_reason" not in package]
     return Found(
         checked=len(asked),
@@ -62,7 +64,7 @@ def read(output: str) -> Found:
 
 
 def _audited(file: str) -> str:
-    """What pip-audit says of a lock file; what went wrong, when it says nothing."""
+    """The output of pip-audit for a lock file, or its error output if there is none."""
     command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
     try:
         done = subprocess.run(

@@ -1,6 +1,7 @@
-"""`python -m tests.tools.screenshots` (`make screenshots`): pictures of the page for README.md, of a running cluster.
+"""`python -m tests.tools.screenshots` (`make screenshots`): takes screenshots of the page for README.md.
 
-Healthy, and with two nodes dead, while clients post. Prints how long the page took to turn amber.
+One shows a healthy cluster, one a cluster with two dead nodes, both while clients post. Prints how long the page took
+to show the warning.
 """
 
 import contextlib
@@ -20,12 +21,12 @@ from scripts.launcher.processes import ROOT
 from tests.support.clusters import running_cluster
 
 WIDTH, HEIGHT = 1_280, 1_000
-LOAD_S, AFTER_S = 20.0, 6.0  # before the kill, and after it
+LOAD_S, AFTER_S = 20.0, 6.0  # of load before the kill, and of waiting after it
 
 
 @contextlib.contextmanager
 def posting(url: str) -> Iterator[None]:
-    """A few posts a second while the block runs."""
+    """Post about 20 messages a second while the block runs."""
     over = threading.Event()
 
     def post() -> None:
@@ -47,7 +48,7 @@ def posting(url: str) -> Iterator[None]:
 
 
 def take(browser: Browser, cluster: Cluster) -> float:
-    """Both pictures; the seconds from the kill of two nodes to amber."""
+    """Take both screenshots; returns the seconds from the kill of two nodes until the page shows the warning."""
     url = f"http://{cluster.settings.facade.address}"
     with browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}) as context, posting(url):
         page = context.new_page()
@@ -66,7 +67,7 @@ def take(browser: Browser, cluster: Cluster) -> float:
 
 
 def main() -> None:
-    """Start a cluster, take the pictures, stop it."""
+    """Start a cluster, take the screenshots, stop the cluster."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_cluster(Path(folder), engine="hazelcast") as cluster,
@@ -75,7 +76,7 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         )
-        print(f"amber {take(browser, cluster):.2f} s after the kill")  # noqa: T201 (a program)
+        print(f"warning shown {take(browser, cluster):.2f} s after the kill")  # noqa: T201 (a program)
         browser.close()
 
 

@@ -1,1 +1,1 @@
-"""Load for benchmarks: wrk, an open loop, and a bare echo to compare with."""
+"""Load generators for benchmarks: wrk, an open loop, and a bare echo server as a baseline."""

@@ -1,4 +1,4 @@
-"""`python -m tests.echo PORT`: the least that Falcon and waitress can do with a POST; a baseline to measure against."""
+"""`python -m tests.bench.load.echo PORT`: a bare Falcon and waitress server, the baseline for the cost of a POST."""
 
 import json
 import sys
@@ -8,10 +8,10 @@ from waitress import serve
 
 
 class Echo:
-    """Answers with what it was sent, in the form of the facade's reply."""
+    """Returns the text of each request in the form of the facade's reply."""
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Parse JSON, answer JSON."""
+        """Parse the JSON body and answer with JSON."""
         document = json.load(request.bounded_stream)
         response.data = json.dumps({"status": "success", "uuid": document["msg"]}).encode()
 

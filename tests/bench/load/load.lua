@@ -1,8 +1,8 @@
--- For wrk: what it asks for is the first argument; one line with what tests/wrk.py reads.
---   post            POST /facade, one message of 60 characters
---   batch           POST /v1/messages, 100 of them
---   message ID [ID…]  GET /v1/messages/ID, one of these
---   page ID [ID…]   GET /v1/messages, a page of 100 after one of these ids
+-- The script of wrk. The first argument selects the request; tests/bench/load/wrk.py reads the RESULT line.
+--   post              POST /facade, one message of 60 characters
+--   batch             POST /v1/messages, 100 such messages
+--   message ID [ID…]  GET /v1/messages/ID with one of these ids
+--   page ID [ID…]     GET /v1/messages, a page of 100 after one of these ids
 local message = '{"msg":"a message of an ordinary length, some 60 characters."}'
 local single = false
 local cursors = {}

@@ -1,7 +1,7 @@
-"""Load that comes whether or not it is answered (open loop), and load that waits (closed loop), at little cost.
+"""Open loop load, which keeps its rate whether or not it is answered, and closed loop load, which waits for answers.
 
-One process of raw asyncio protocols on uvloop sends some 15,000 posts a second; the time of an answer counts from when
-its request was due, not from when it could be sent.
+One process with raw asyncio protocols on uvloop sends about 15,000 posts a second. Latency is measured from the moment
+at which a request was due, not from when it could be sent.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from typing import NamedTuple, cast
 from common.config import split
 from common.telemetry.quantiles import quantile
 
-TICK_S = 0.005  # between two looks at what is due
-CONNECTIONS = 1_500  # at once; what is due when all are busy is not sent
-DEADLINE_S = 5.0  # for an answer, then its connection is closed
+TICK_S = 0.005  # between two rounds of sending due requests
+CONNECTIONS = 1_500  # at most; a request that is due while all are busy is not sent
+DEADLINE_S = 5.0  # for an answer; then the connection is closed
 TEXT = "a message of an ordinary length, some 60 characters of text."
 
 
 class Shot(NamedTuple):
-    """One request: when it was due and was answered (seconds), and how: 0 when it was not."""
+    """One request: when it was due and when it ended (seconds), and its HTTP status; 0 if it got no answer."""
 
     due_s: float
     ended_s: float
@@ -28,71 +28,71 @@ class Shot(NamedTuple):
 
 
 @dataclass(slots=True)
-class Load:
-    """What came of it.
+class LoadResult:
+    """The result of a load.
 
     Attributes:
-        shots: all that were sent.
-        unsent: requests that found no connection.
+        shots: all requests that were sent and have ended.
+        unsent: how many requests were not sent because all connections were busy.
     """
 
     shots: list[Shot] = field(default_factory=list)
     unsent: int = 0
 
     def count(self, status: int) -> int:
-        """Requests that were answered so."""
+        """How many requests were answered with this status."""
         return sum(shot.status == status for shot in self.shots)
 
     def quantile_ms(self, status: int, share: float) -> float:
-        """Milliseconds in which that share of the answers of this kind came; 0 without any."""
+        """A latency quantile of the answers with this status, in milliseconds; 0 if there are none."""
         return 1_000 * quantile(sorted(self.took_s(status)), share)
 
     def took_s(self, status: int) -> list[float]:
-        """Seconds from when each request was due until it was answered so."""
+        """Latencies of the answers with this status, in seconds from when each request was due."""
         return [one.ended_s - one.due_s for one in self.shots if one.status == status]
 
 
 def post(address: str) -> bytes:
-    """The bytes of a post to a facade at host:port."""
+    """The bytes of one POST to the facade at host:port."""
     body = b'{"msg": "%s"}' % TEXT.encode()
     head = f"POST /facade HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
 
 
 class Client(asyncio.Protocol):
-    """A connection; `idle` is called with it when it may send, `gone` when it is closed."""
+    """One connection; `idle` is called with it when it can send a request, `gone` when it is closed."""
 
-    def __init__(self, load: Load, idle: Callable[["Client"], None], gone: Callable[["Client"], None]) -> None:
+    def __init__(self, load: LoadResult, idle: Callable[["Client"], None], gone: Callable[["Client"], None]) -> None:
         self._load = load
         self._idle = idle
         self._gone = gone
         self._transport: asyncio.Transport | None = None
-        self._came = b""
+        self._received = b""
         self.due_s: float | None = None
 
     def send(self, request: bytes, due_s: float) -> None:
-        """Send what was due then."""
+        """Send a request that was due at `due_s`."""
         assert self._transport
         self.due_s = due_s
         self._transport.write(request)
 
     def abort(self) -> None:
-        """Close it, whatever is under way."""
+        """Close the connection at once, even if an answer is outstanding."""
         if self._transport:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is there."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        """Report the new connection as idle."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class is no subclass of it
         self._idle(self)
 
     def data_received(self, data: bytes) -> None:
-        """A part of an answer, or all of it."""
-        self._came += data
-        head, end, body = self._came.partition(b"\r\n\r\n")
+        """Collect an answer, and record it when it is complete."""
+        self._received += data
+        head, end, body = self._received.partition(b"\r\n\r\n")
         if not end or len(body) < _length(head):
             return
-        self._came = b""
+        self._received = b""
         self._end(int(head[9:12]))
         if b"\r\nconnection: close" in head.lower():
             self.abort()
@@ -100,27 +100,28 @@ class Client(asyncio.Protocol):
             self._idle(self)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """An answer that was waited for will not come."""
+        """Record an outstanding request as unanswered."""
         if self.due_s is not None:
             self._end(0)
         self._gone(self)
 
     def _end(self, status: int) -> None:
+        """Record how the outstanding request ended, if there is one."""
         if self.due_s is not None:
             self._load.shots.append(Shot(self.due_s, time.perf_counter(), status))
         self.due_s = None
 
 
 def _length(head: bytes) -> int:
-    """That which the headers give for the body."""
+    """The Content-Length of an answer; 0 without one."""
     _, _, rest = head.lower().partition(b"\r\ncontent-length:")
     return int(rest.partition(b"\r\n")[0] or 0)
 
 
 class _Pool:
-    """Connections to one facade."""
+    """The open connections to one facade."""
 
-    def __init__(self, address: str, load: Load, idle: Callable[[Client], None]) -> None:
+    def __init__(self, address: str, load: LoadResult, idle: Callable[[Client], None]) -> None:
         self._host, self._port = split(address)
         self._load = load
         self._idle = idle
@@ -128,7 +129,7 @@ class _Pool:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self) -> None:
-        """One more, soon."""
+        """Begin to open one more connection."""
         client = Client(self._load, self._idle, self.open.discard)
         self.open.add(client)
         task = asyncio.create_task(self._connect(client))
@@ -142,12 +143,12 @@ class _Pool:
             client.connection_lost(None)
 
     def cut(self, since_s: float) -> None:
-        """Close those whose answer was due before then."""
+        """Close connections whose outstanding request was due before `since_s`."""
         for client in [one for one in self.open if one.due_s is not None and one.due_s < since_s]:
             client.abort()
 
     async def close(self, deadline_s: float = DEADLINE_S) -> None:
-        """Wait for the answers that are due, at most so long, then close all."""
+        """Wait for outstanding answers, at most for `deadline_s`, then close all connections."""
         ends_s = time.perf_counter() + deadline_s
         while time.perf_counter() < ends_s and any(one.due_s is not None for one in self.open):
             await asyncio.sleep(TICK_S)
@@ -158,9 +159,9 @@ class _Pool:
 
 async def open_loop(
     address: str, *, rate: float, seconds: float, connections: int = CONNECTIONS, deadline_s: float = DEADLINE_S
-) -> Load:
-    """Post `rate` times a second to host:port, at even times."""
-    load, request = Load(), post(address)
+) -> LoadResult:
+    """Post `rate` times a second to host:port, at even intervals."""
+    load, request = LoadResult(), post(address)
     free: list[Client] = []
     waiting: list[float] = []
 
@@ -190,16 +191,16 @@ async def open_loop(
 
 
 def _usable(free: list[Client], pool: _Pool) -> Client | None:
-    """One that is still there, taken from those that are free."""
+    """Take an idle connection that is still open; None if there is none."""
     while free:
         if (client := free.pop()) in pool.open:
             return client
     return None
 
 
-async def closed_loop(address: str, *, connections: int, seconds: float) -> Load:
-    """Post to host:port over so many connections, each as soon as it has its answer."""
-    load, request, ends_s = Load(), post(address), time.perf_counter() + seconds
+async def closed_loop(address: str, *, connections: int, seconds: float) -> LoadResult:
+    """Post to host:port over some connections, each of which posts again as soon as it has its answer."""
+    load, request, ends_s = LoadResult(), post(address), time.perf_counter() + seconds
 
     def idle(client: Client) -> None:
         if (now_s := time.perf_counter()) < ends_s:

@@ -1,1 +1,1 @@
-"""The faults, and the clusters that they are done to."""
+"""The faults, and the clusters into which they are injected."""

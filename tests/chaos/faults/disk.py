@@ -1,4 +1,4 @@
-"""What a torture run does to the disk of a node."""
+"""Disk faults: a lost, torn, damaged, failing or full disk of one node."""
 
 import contextlib
 import shutil
@@ -17,26 +17,26 @@ from scripts.launcher.processes import run_command
 from tests.chaos.faults.stage import DEAD_S, NODES, Stage, quiet
 
 WIPED_S = 5.0  # between the loss of one disk and the death of all nodes
-SAFE_S = 2.0  # after its acknowledgement a message is on every live node's disk
-FULL_S = 6.0  # that a disk stays full ...
-ROOM_BYTES = 65_536  # ... but for these
-TORN_BYTES = 3_000  # that are missing at the end of the newest file: less than a page of 4,096 bytes
-GONE_S = 20.0  # for a node whose disk fails to end
+SAFE_S = 2.0  # this long after its acknowledgement a message is on the disk of every live node
+FULL_S = 6.0  # how long a disk stays full
+ROOM_BYTES = 65_536  # free space on a "full" disk
+TORN_BYTES = 3_000  # cut from the end of the newest file: less than one page of 4,096 bytes
+GONE_S = 20.0  # within which a node must end after its disk fails
 
 
 def wipe(stage: Stage) -> None:
-    """A node loses its disk under load and ends; then the others die, too, and all are started again.
+    """Delete the journal of a node under load; after the node has ended, kill the others and restart all.
 
     Raises:
-        FatalError: it did not end by itself, or did not say why.
+        FatalError: the node did not end by itself, or did not log why.
     """
     victim = stage.chance.choice(NODES)
     node = stage.node(victim)
     stage.recorder.mark("wipe")
-    stage.recorder.excuse(SAFE_S)  # what only that disk had
+    stage.recorder.excuse(SAFE_S)  # messages that only the deleted journal had
     for file in _files(stage.cluster.journal(victim)):
         file.unlink()
-    _await_its_end(stage, victim, node)
+    _await_end(stage, victim, node)
     time.sleep(WIPED_S)
     stage.recorder.mark("kill")
     stage.cluster.kill({*NODES} - {victim})
@@ -45,7 +45,7 @@ def wipe(stage: Stage) -> None:
 
 
 def torn(stage: Stage) -> None:
-    """A node dies, and the end of what it wrote last is missing, as after a power cut without a flush."""
+    """Kill a node and truncate its write-ahead log, as a power cut before a flush does; then restart it."""
     victim = stage.chance.choice(NODES)
     stage.recorder.mark("kill")
     stage.cluster.kill([victim])
@@ -56,16 +56,16 @@ def torn(stage: Stage) -> None:
 
 
 def flipped(stage: Stage) -> None:
-    """A node dies, bytes of its journal change, and it refuses to start; wiped, it gets everything from its peers.
+    """Kill a node and change bytes of its journal; it must refuse to start, and catch up after its journal is deleted.
 
     Raises:
-        FatalError: it started all the same.
+        FatalError: the node started with the damaged journal.
     """
     victim = stage.chance.choice(NODES)
     stage.recorder.mark("kill")
     stage.cluster.kill([victim])
     path = stage.cluster.journal(victim)
-    with contextlib.closing(sqlite3.connect(path)) as connection:  # so that all is in one file
+    with contextlib.closing(sqlite3.connect(path)) as connection:  # so that all data is in one file
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     data = bytearray(path.read_bytes())
     found = data.find(b"payload", len(data) // 2)
@@ -83,26 +83,26 @@ def flipped(stage: Stage) -> None:
 
 
 def failing(stage: Stage) -> None:
-    """The disk of a node does not flush any more (EIO): the node says why and ends, and is started again.
+    """Let every flush of a node fail with EIO; after the node has logged why and ended, restart it.
 
     Raises:
-        FatalError: it did not end by itself, or did not say why.
+        FatalError: the node did not end by itself, or did not log why.
     """
     victim = stage.chance.choice(NODES)
     node = stage.node(victim)
     stage.recorder.mark("fail")
     with _injected(node.pid):
-        _await_its_end(stage, victim, node)
+        _await_end(stage, victim, node)
     stage.cluster.start([victim], quiet)
 
 
 def full(stage: Stage) -> None:
-    """The disk of a node is full for some seconds; then there is space again, and nobody helps."""
+    """Fill the disk of a node for FULL_S, then free the space; the node must recover without a restart."""
     victim = stage.chance.choice(NODES)
     small = stage.cluster.folder / "small"
     small.mkdir()
     run_command("mount", "-t", "tmpfs", "-o", "size=1G", "small", str(small))
-    stage.at_last.callback(run_command, "umount", str(small))
+    stage.cleanup.callback(run_command, "umount", str(small))
     stage.recorder.mark("stop")
     processes.end([stage.node(victim)], psutil.Process.terminate)
     _move(stage.cluster.journal(victim), small)
@@ -116,20 +116,25 @@ def full(stage: Stage) -> None:
     time.sleep(DEAD_S)
 
 
-def _await_its_end(stage: Stage, number: int, node: psutil.Process) -> None:
+def _await_end(stage: Stage, number: int, node: psutil.Process) -> None:
+    """Wait until a node whose disk failed has ended by itself.
+
+    Raises:
+        FatalError: it runs after GONE_S, or its last log line does not name the journal.
+    """
     ends = time.monotonic() + GONE_S
     while not processes.gone(node):
         if time.monotonic() > ends:
-            raise FatalError(f"logging node {number} goes on, although its disk fails")
+            raise FatalError(f"logging node {number} still runs, although its disk fails")
         time.sleep(processes.POLL_S)
     last = stage.cluster.last_line(f"logging-{number}")
     if "the journal cannot be used any more" not in last:
-        raise FatalError(f"logging node {number} did not say why it ended, but: {last}")
+        raise FatalError(f"logging node {number} did not log why it ended; its last line: {last}")
 
 
 @contextmanager
 def _injected(pid: int) -> Iterator[None]:
-    """Every flush of a process fails while the block runs."""
+    """Make every flush of a process fail while the block runs, by strace."""
     command = ["strace", "-f", "-q", "-p", str(pid), "-e", "trace=fsync,fdatasync", "-o", "/dev/null"]
     with subprocess.Popen(
         [*command, "-e", "inject=fsync,fdatasync:error=EIO"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -137,15 +142,16 @@ def _injected(pid: int) -> Iterator[None]:
         try:
             yield
         finally:
-            tracer.kill()  # it may not notice a SIGTERM when what it traces has ended
+            tracer.kill()  # strace may ignore SIGTERM after the traced process has ended
 
 
 def _files(journal: Path) -> list[Path]:
-    """The file of a journal, and SQLite's beside it."""
+    """The files of a journal: the database and SQLite's files beside it."""
     return list(journal.parent.glob(f"{journal.name}*"))
 
 
 def _move(journal: Path, folder: Path) -> None:
+    """Move a journal to another folder and leave a symbolic link."""
     for file in _files(journal):
         shutil.move(file, folder / file.name)
     journal.symlink_to(folder / journal.name)

@@ -1,4 +1,4 @@
-"""Hosts of their own on one machine: network namespaces on a bridge, and a network that can be split between them."""
+"""Simulated hosts on one machine: network namespaces on a bridge, whose network can be split, filtered and slowed."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -11,14 +11,14 @@ from scripts.launcher.processes import run_command
 
 SLOW_BURST_BYTES = 1_600  # one packet
 SLOW_QUEUE = "400ms"  # a packet that would wait longer is dropped
-NETWORKS = 200  # of 10.77.N.0/24: one for each process that makes hosts
+NETWORKS = 200  # how many networks 10.77.N.0/24 are used; N depends on the process id, so that runs do not collide
 
 
 class Hosts:
-    """So many hosts from `with` to the end of the block; host N has the address 10.77.x.N, this machine 10.77.x.254.
+    """`count` hosts while a `with` block runs; host N has the address 10.77.x.N, this machine 10.77.x.254.
 
     Raises:
-        FatalError: it needs root, and the commands ip (iproute2) and nft (nftables).
+        FatalError: this process is not root, or ip (iproute2) or nft (nftables) is missing.
     """
 
     def __init__(self, count: int) -> None:
@@ -28,7 +28,7 @@ class Hosts:
         self._slowed: set[int] = set()
 
     def __enter__(self) -> Self:
-        """Make them."""
+        """Create the hosts."""
         if os.geteuid() != 0:
             raise FatalError("network namespaces need root")
         try:
@@ -41,7 +41,7 @@ class Hosts:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
-        """Remove them; their processes must have ended."""
+        """Remove the hosts; their processes must have ended."""
         self._remove()
 
     def address(self, number: int) -> str:
@@ -49,34 +49,34 @@ class Hosts:
         return f"{self._network}.{number}"
 
     def within(self, address: str) -> tuple[str, ...]:
-        """What a command line must begin with to run on the host of that IP address."""
+        """The prefix that makes a command line run on the host with an IP address."""
         return ("ip", "netns", "exec", self._name(int(address.rpartition(".")[2])))
 
     def split(self, groups: Sequence[Collection[int]]) -> None:
-        """From now on only hosts of one group reach each other."""
+        """Split the network: from now on only hosts of the same group reach each other."""
         for group in groups:
             others = [other for other in self.numbers if other not in group]
             for number in group:
                 self._drop(number, others)
 
     def drop(self, source: int, target: int) -> None:
-        """From now on `target` gets nothing from `source`; the other way is open."""
+        """Drop all packets from `source` to `target`; the other direction stays open."""
         self._drop(target, [source])
 
     def close(self, number: int, port: int, *, sources: Sequence[int] | None = None) -> None:
-        """From now on nobody, or none of the `sources`, reaches a TCP port of a host."""
+        """Block a TCP port of a host for all hosts, or only for `sources`."""
         closed = f"tcp dport {port} drop"
         rules = [closed] if sources is None else [f"ip saddr {self.address(source)} {closed}" for source in sources]
         self._filter(number, rules)
 
     def slow(self, number: int, kbit_per_s: int) -> None:
-        """From now on a host sends no faster than that."""
+        """Limit the rate at which a host sends."""
         self._slowed.add(number)
         limit = ("tbf", "rate", f"{kbit_per_s}kbit", "burst", str(SLOW_BURST_BYTES), "latency", SLOW_QUEUE)
         run_command(*self.within(self.address(number)), "tc", "qdisc", "replace", "dev", "eth0", "root", *limit)
 
     def heal(self) -> None:
-        """Everyone reaches everyone again."""
+        """Remove all filters and limits, so that every host reaches every other host."""
         for number in self.numbers:
             self._filter(number, [])
         while self._slowed:
@@ -109,7 +109,10 @@ class Hosts:
             run_command(*inside, "link", "set", "lo", "up")
 
     def _remove(self) -> None:
-        for device in (*map(self._port, self.numbers), self._prefix):  # else the kernel removes them some time later
+        for device in (
+            *map(self._port, self.numbers),
+            self._prefix,
+        ):  # otherwise the kernel removes them only some time later
             if Path(f"/sys/class/net/{device}").exists():
                 run_command("ip", "link", "delete", device)
         for number in self.numbers:
@@ -117,7 +120,7 @@ class Hosts:
                 run_command("ip", "netns", "delete", self._name(number))
 
     def _port(self, number: int) -> str:
-        """The device by which a host is on the bridge."""
+        """The name of the device that connects a host to the bridge."""
         return f"{self._prefix}p{number}"
 
     def _name(self, number: int) -> str:

@@ -1,4 +1,4 @@
-"""What a torture run does to the network between hosts."""
+"""Network faults between hosts; each heals the network before it returns."""
 
 import time
 from collections.abc import Callable
@@ -12,28 +12,28 @@ from scripts.launcher.processes import POLL_S
 from tests.chaos.faults.hosts import Hosts
 from tests.chaos.faults.stage import NODES, REGISTRY_HOST, Stage, node_port, quiet
 
-SLOW_KBIT_PER_S = 64  # less than the load of one node takes
-REPORTED_S = 2 * LEASE_S  # for /v1/cluster to show that a node is not in sync: a lease, and one more to be sure
-SPLIT_S = 8.0  # that the network stays split: longer than all time-outs together
-MERGING_S = 30.0  # for Hazelcast to begin to merge after the heal
-MERGE_S = 3.0  # in which a merge is over
+SLOW_KBIT_PER_S = 64  # less than one node needs under load
+REPORTED_S = 2 * LEASE_S  # within which /v1/cluster must show that a node is not in sync: one lease and a margin
+SPLIT_S = 8.0  # how long the network stays split: longer than all time-outs together
+MERGING_S = 30.0  # within which Hazelcast must begin to merge after the heal
+MERGE_S = 3.0  # within which a merge ends; the kill happens at a random moment of it
 
 
 def split(stage: Stage) -> None:
-    """The network is split at random: 2:1 with the registry on either side, 1:1:1, or in one direction only."""
+    """Split the network at random: 2:1 with the registry on either side, 1:1:1, or one direction between two nodes."""
     hosts = _hosts(stage)
     alone, *others = stage.chance.sample(NODES, 3)
     kind = stage.chance.choice(["2:1", "1:2", "1:1:1", "one-way"])
     stage.recorder.mark(f"split {kind}")
     match kind:
         case "2:1":
-            stage.cut_off.append(stage.beside[alone - 1])
+            stage.cut_off.append(stage.host_recorders[alone - 1])
             hosts.split([{alone}, {*others, REGISTRY_HOST}])
         case "1:2":
-            stage.cut_off.extend([stage.beside[alone - 1], stage.recorder])
+            stage.cut_off.extend([stage.host_recorders[alone - 1], stage.recorder])
             hosts.split([{alone, REGISTRY_HOST}, {*others}])
         case "1:1:1":
-            stage.cut_off.extend([stage.beside[alone - 1], stage.beside[others[0] - 1]])
+            stage.cut_off.extend([stage.host_recorders[alone - 1], stage.host_recorders[others[0] - 1]])
             hosts.split([{alone}, {others[0]}, {others[1], REGISTRY_HOST}])
         case _:
             hosts.drop(alone, others[0])
@@ -43,7 +43,7 @@ def split(stage: Stage) -> None:
 
 
 def merge_kill(stage: Stage) -> None:
-    """A node is cut off, accepts messages, and whoever merges after the heal is killed within 3 s; started again.
+    """Cut off a node and heal the network; kill the nodes whose members merge, within MERGE_S, and restart them.
 
     Raises:
         FatalError: Hazelcast did not merge.
@@ -68,7 +68,7 @@ def merge_kill(stage: Stage) -> None:
 
 
 def apart(stage: Stage) -> None:
-    """A node reaches the registry and the facade, and no other node reaches it, nor it them; see `_break_one`."""
+    """Cut a node off from the other nodes, but not from the registry and the facades; see `_break_one`."""
     hosts = _hosts(stage)
     alone, *others = stage.chance.sample(NODES, 3)
 
@@ -81,22 +81,22 @@ def apart(stage: Stage) -> None:
 
 
 def closed(stage: Stage) -> None:
-    """A node reaches everybody, and nobody reaches its port; see `_break_one`."""
+    """Block the port of a node, which itself still reaches all others; see `_break_one`."""
     hosts, number = _hosts(stage), stage.chance.choice(NODES)
     _break_one(stage, "close", number, lambda: hosts.close(number, node_port(number)))
 
 
 def slow_link(stage: Stage) -> None:
-    """What a host sends goes out too slowly for the load; see `_break_one`."""
+    """Limit the sending rate of a node's host to less than the load needs; see `_break_one`."""
     hosts, number = _hosts(stage), stage.chance.choice(NODES)
     _break_one(stage, "slow", number, lambda: hosts.slow(number, SLOW_KBIT_PER_S))
 
 
 def _break_one(stage: Stage, what: str, number: int, break_it: Callable[[], None]) -> None:
-    """Break the network of one node for SPLIT_S, and heal it.
+    """Break the network of one node for SPLIT_S, then heal it; `what` names the mark.
 
     Raises:
-        FatalError: as `_require_reported`.
+        FatalError: see `_require_reported`.
     """
     stage.recorder.mark(what)
     break_it()
@@ -106,23 +106,23 @@ def _break_one(stage: Stage, what: str, number: int, break_it: Callable[[], None
 
 
 def _require_reported(stage: Stage, number: int) -> None:
-    """Wait for SPLIT_S; /v1/cluster must report that a node has a fault within REPORTED_S.
+    """Wait for SPLIT_S; within REPORTED_S /v1/cluster must report the fault of a node.
 
     Raises:
-        FatalError: all nodes stayed listed, a node that is not listed gave no reason, or the cluster stayed safe.
+        FatalError: all nodes stayed listed, an unlisted node gave no reason, or the cluster was still reported safe.
     """
     ends_s = time.monotonic() + SPLIT_S
-    stage.cut_off.append(stage.beside[number - 1])
+    stage.cut_off.append(stage.host_recorders[number - 1])
     with client(stage.cluster.settings.facade.address) as http_client:
         while not _reports_fault(document := http_client.call("GET", "/v1/cluster").document):
             if time.monotonic() > ends_s - SPLIT_S + REPORTED_S:
-                raise FatalError(f"after {REPORTED_S} s all are listed, one gives no reason, or it is safe: {document}")
+                raise FatalError(f"/v1/cluster did not report the fault within {REPORTED_S} s: {document}")
             time.sleep(POLL_S)
     time.sleep(max(ends_s - time.monotonic(), 0.0))
 
 
 def _reports_fault(document: dict[str, Any]) -> bool:
-    """True if the cluster is not safe, and each node that is not listed is down or gives a reason."""
+    """True if the cluster is not safe, a node is unlisted, and each unlisted node is down or gives a reason."""
     unlisted = [node for node in document["logging_nodes"] if not node["listed"]]
     reasons = all(node["state"] == "down" or (node["state"] != "ready" and node["reason"]) for node in unlisted)
     return bool(unlisted) and reasons and not document["safe"]
@@ -130,12 +130,12 @@ def _reports_fault(document: dict[str, Any]) -> bool:
 
 def _hosts(stage: Stage) -> Hosts:
     if stage.hosts is None:
-        raise FatalError("the network of one machine cannot be split")
+        raise FatalError("network faults need a cluster on hosts")
     return stage.hosts
 
 
 def _merges(stage: Stage, number: int) -> int:
-    """How often the member of a node has begun to merge."""
+    """How often the Hazelcast member of a node has begun to merge, by its log."""
     address = stage.cluster.settings.service_ips.logging_service[number - 1]
     log = stage.cluster.folder / "logs" / f"hazelcast-{config.split(address)[1]}.log"
     return log.read_bytes().count(b"is MERGING")

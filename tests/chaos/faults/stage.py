@@ -1,4 +1,4 @@
-"""What a fault of a torture run is done to: a cluster under load, on this machine or on hosts of its own."""
+"""The cluster under load into which faults are injected, on this machine or on simulated hosts."""
 
 import random
 import signal
@@ -16,12 +16,12 @@ from scripts.launcher.cluster import Cluster
 from scripts.launcher.parts import Part
 from scripts.launcher.ports import write_config
 from tests.chaos.faults.hosts import Hosts
-from tests.chaos.recorder import FULL, ONE_SLOW_WRITER, Load, Recorder
+from tests.chaos.recorder import FULL, ONE_SLOW_WRITER, LoadProfile, Recorder
 
-DEAD_S = 3.0  # that what was killed stays dead: as long as a lease
+DEAD_S = 3.0  # how long a killed process stays dead: one lease
 NODES = (1, 2, 3)
-MESSAGES_PORT = 5001  # of the messages node of a cluster on hosts
-REGISTRY_HOST = 4  # with a facade and the messages node; each node has a host and a facade of its own
+MESSAGES_PORT = 5001  # of the messages node in a cluster on hosts
+REGISTRY_HOST = 4  # runs the registry, a facade and the messages node; hosts 1 to 3 run one node and one facade each
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +29,24 @@ class Stage:
     """A cluster of three nodes under load.
 
     Attributes:
-        cluster: with two registries, or, on hosts, with one.
-        recorder: loads it, and reads.
-        chance: of this run.
-        hang_s: that a paused process stays paused.
-        hosts: those of the nodes and of the rest; None on one machine.
-        at_last: what is to be done when all processes have ended.
-        beside: on hosts: writes through the facade beside each node, in the order of the nodes.
-        cut_off: recorders whose facade is on a smaller side of a split, or beside a faulty node: their outages are no
-            figures.
+        cluster: has two registries on this machine, and one on hosts.
+        recorder: writes and reads through the main facade.
+        chance: source of the random choices of this run.
+        hang_s: how long a paused process stays paused.
+        cleanup: callbacks that run after all processes have ended.
+        hosts: the simulated hosts; None on this machine.
+        host_recorders: on hosts, recorders of the facades that share a host with a node, in the order of the nodes.
+        cut_off: recorders whose facade is on a smaller side of a split, or on the host of a faulty node; their outages
+            are not reported.
     """
 
     cluster: Cluster
     recorder: Recorder
     chance: random.Random
     hang_s: float
-    at_last: ExitStack
+    cleanup: ExitStack
     hosts: Hosts | None = None
-    beside: tuple[Recorder, ...] = ()
+    host_recorders: tuple[Recorder, ...] = ()
     cut_off: list[Recorder] = field(default_factory=list)
 
     def node(self, number: int) -> psutil.Process:
@@ -64,21 +64,21 @@ class Stage:
         return psutil.Process(pid)
 
     def kill(self, numbers: Sequence[int]) -> None:
-        """Logging nodes and their members die, stay dead for a while, and are started again."""
+        """Kill logging nodes and their members, and restart them after DEAD_S."""
         self.recorder.mark("kill")
         self.cluster.kill(numbers)
         time.sleep(DEAD_S)
         self.cluster.start(numbers, quiet)
 
     def stop(self, number: int) -> None:
-        """A logging node is told to stop, and is started again."""
+        """Stop a logging node with SIGTERM, and restart it."""
         self.recorder.mark("stop")
         processes.end([self.node(number)], psutil.Process.terminate)
         self.recorder.mark("start")
         self.cluster.start([number], quiet)
 
     def pause(self, victims: Sequence[psutil.Process], hang_s: float) -> None:
-        """Processes hang for a while."""
+        """Pause processes for `hang_s`."""
         self.recorder.mark("hang")
         with stopped(victims):
             time.sleep(hang_s)
@@ -87,7 +87,7 @@ class Stage:
 
 @contextmanager
 def stopped(victims: Sequence[psutil.Process]) -> Iterator[None]:
-    """Processes that hang while the block runs."""
+    """Pause processes with SIGSTOP while the block runs."""
     for victim in victims:
         victim.send_signal(signal.SIGSTOP)
     try:
@@ -98,43 +98,47 @@ def stopped(victims: Sequence[psutil.Process]) -> Iterator[None]:
 
 
 @contextmanager
-def on_this_machine(folder: Path, chance: random.Random, hang_s: float, load: Load = FULL) -> Iterator[Stage]:
-    """A cluster on free ports; its load begins when the block does, and every process of it is killed at the end."""
+def on_this_machine(folder: Path, chance: random.Random, hang_s: float, load: LoadProfile = FULL) -> Iterator[Stage]:
+    """A cluster on free ports of this machine; all its processes are killed after the block."""
     write_config(folder / "config.toml", registries=2)
-    with ExitStack() as at_last, Cluster(folder / "config.toml").running(quiet) as cluster:
-        yield Stage(cluster, Recorder(cluster.settings.facade.address, load=load), chance, hang_s, at_last)
+    with ExitStack() as cleanup, Cluster(folder / "config.toml").running(quiet) as cluster:
+        yield Stage(cluster, Recorder(cluster.settings.facade.address, load=load), chance, hang_s, cleanup)
 
 
 @contextmanager
 def on_hosts(folder: Path, chance: random.Random, hang_s: float) -> Iterator[Stage]:
-    """A cluster on four hosts: each node with its member and a facade on one, the rest on the fourth.
+    """A cluster on four simulated hosts: three with a node, its member and a facade; the fourth with the rest.
 
     Raises:
-        FatalError: this machine cannot make network namespaces.
+        FatalError: this machine cannot create network namespaces.
     """
     with ExitStack() as stack:
         hosts = stack.enter_context(Hosts(REGISTRY_HOST))
         _write_configs(folder, hosts)
-        beside = [
-            Part(f"facade-{number}", f"{hosts.address(number)}:5000", ("facade", "--config", str(_own(folder, number))))
+        facades = [
+            Part(
+                f"facade-{number}",
+                f"{hosts.address(number)}:5000",
+                ("facade", "--config", str(_facade_config(folder, number))),
+            )
             for number in NODES
         ]
         cluster = Cluster(
-            folder / "config.toml", more=beside, within=lambda part: hosts.within(config.split(part.address)[0])
+            folder / "config.toml", more=facades, within=lambda part: hosts.within(config.split(part.address)[0])
         )
         stack.enter_context(cluster.running(quiet))
         recorders = tuple(
-            Recorder(part.address, f"host{number}w", load=ONE_SLOW_WRITER) for number, part in enumerate(beside, 1)
+            Recorder(part.address, f"host{number}w", load=ONE_SLOW_WRITER) for number, part in enumerate(facades, 1)
         )
-        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, stack, hosts, beside=recorders)
+        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, stack, hosts, recorders)
 
 
 def quiet(_line: str) -> None:
-    """Progress that nobody reads."""
+    """Ignore a progress line."""
 
 
 def _write_configs(folder: Path, hosts: Hosts) -> None:
-    """The usual configuration with the addresses of the hosts, and one for each facade, with an address of its own."""
+    """Write the configuration of the cluster, and one for each facade on the host of a node."""
     nodes = ", ".join(f'"{hosts.address(number)}:{node_port(number)}"' for number in NODES)
     members = ", ".join(f'"{hosts.address(number)}:{5700 + number}"' for number in NODES)
     rest = hosts.address(REGISTRY_HOST)
@@ -145,7 +149,7 @@ def _write_configs(folder: Path, hosts: Hosts) -> None:
     )
     (folder / "config.toml").write_text(f'{common}[facade]\naddress = "{rest}:5000"\n')
     for number in NODES:
-        _own(folder, number).write_text(f'{common}[facade]\naddress = "{hosts.address(number)}:5000"\n')
+        _facade_config(folder, number).write_text(f'{common}[facade]\naddress = "{hosts.address(number)}:5000"\n')
 
 
 def node_port(number: int) -> int:
@@ -153,5 +157,6 @@ def node_port(number: int) -> int:
     return MESSAGES_PORT + number
 
 
-def _own(folder: Path, number: int) -> Path:
+def _facade_config(folder: Path, number: int) -> Path:
+    """The configuration file of the facade on the host of a node."""
     return folder / f"config-{number}.toml"

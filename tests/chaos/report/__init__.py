@@ -1,1 +1,1 @@
-"""What a long run measured: samples, findings and plots."""
+"""Measurements of long runs: resource samples, findings and plots."""

@@ -1,4 +1,4 @@
-"""What a soak found: its report, and the plot of it. Pure."""
+"""The findings of a soak: its report and its plot. Pure code."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,14 +10,16 @@ from tests.chaos.report.samples import SAMPLE_EVERY_S, Growth, Reading, Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One fault; times are in minutes since the begin.
+class FaultEvent:
+    """One injected fault; times are in minutes since the start of the load.
 
     Attributes:
-        healed_min: when what was broken had been healed.
-        converged_min: when every node saw every member again, for good.
-        outage_ms: the longest time without an acknowledged post until then.
-        read_outage_ms: the same without a read of one message.
+        fault: its kind.
+        began_min: when it was injected.
+        healed_min: when its cause had been removed.
+        converged_min: when all nodes had been in sync again for `convergence.STEADY_S`.
+        outage_ms: the longest time without an acknowledged post, up to `converged_min`.
+        read_outage_ms: the same for successful reads of one message.
     """
 
     fault: str
@@ -30,25 +32,30 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All of it; what is only known at the end is None before.
+    """The findings of a soak; `verdict` and `differing` are None until its end.
 
     Attributes:
-        rate: posts a second that were wanted.
-        put_off: faults that began late, as what the one before had broken had not converged.
-        failures: faults that did not heal, and what was not there to be judged.
-        errors: of clients.
-        first_errors: some of them.
-        reads, looks: reads of everything, and of one message.
-        outage_ms, read_outage_ms: the longest ones, by the kind of the fault.
+        seed, minutes, every_s, rate: see tests.chaos.soak.SoakPlan.
+        events: injected faults.
+        put_off: faults that began late because the one before had not converged in time.
+        failures: faults that did not heal, and checks that could not be made.
+        errors: client errors, and reads that did not show an acknowledged message.
+        first_errors: the first of them.
+        reads: reads of the whole log.
+        looks: reads of one message or of the newest page.
+        outage_ms, read_outage_ms: the longest outage by kind of fault.
+        growths: how the resource usage of each part changed.
         posts: (minutes, acknowledged posts a second).
-        differing: nodes that at the end had not exactly what was read.
+        samples: resource usage over time.
+        verdict: the checker's verdict on the history.
+        differing: nodes that at the end did not hold exactly the messages of the last read.
     """
 
     seed: int
     minutes: float
     every_s: float
     rate: float
-    events: list[Event]
+    events: list[FaultEvent]
     put_off: int
     failures: list[str]
     errors: int
@@ -65,14 +72,14 @@ class Findings:
 
     @property
     def violations(self) -> int:
-        """Promises that were broken, and what leaks: no fault of a soak excuses an error of a client."""
+        """How often promises were broken; client errors, failures and leaks count, because no fault excuses them."""
         broken: dict[str, int] = asdict(self.verdict.broken) if self.verdict else {}
         leaks = sum(growth.leaks for growth in self.growths)
         return sum(broken.values()) + (self.differing or 0) + self.errors + len(self.failures) + leaks
 
 
-def longest(events: Iterable[Event], outage_ms: Callable[[Event], float]) -> dict[str, float]:
-    """The longest outage by the kind of the fault."""
+def longest(events: Iterable[FaultEvent], outage_ms: Callable[[FaultEvent], float]) -> dict[str, float]:
+    """The longest outage in milliseconds by kind of fault."""
     found: dict[str, float] = {}
     for event in events:
         found[event.fault] = max(found.get(event.fault, 0.0), outage_ms(event))
@@ -80,15 +87,15 @@ def longest(events: Iterable[Event], outage_ms: Callable[[Event], float]) -> dic
 
 
 def rates(times_min: Iterable[float], until_min: float) -> list[Point]:
-    """(minutes, how many a second) of what happened at these times, for each SAMPLE_EVERY_S that is over."""
-    wide_min = SAMPLE_EVERY_S / 60
-    counts = Counter(int(at_min / wide_min) for at_min in times_min)
-    whole = range(int(until_min / wide_min + 1e-9))
-    return [((place + 0.5) * wide_min, counts[place] / SAMPLE_EVERY_S) for place in whole]
+    """(minutes, events a second) for each complete interval of SAMPLE_EVERY_S, from the times of the events."""
+    interval_min = SAMPLE_EVERY_S / 60
+    counts = Counter(int(at_min / interval_min) for at_min in times_min)
+    whole = range(int(until_min / interval_min + 1e-9))
+    return [((place + 0.5) * interval_min, counts[place] / SAMPLE_EVERY_S) for place in whole]
 
 
 def drawn(found: Findings) -> str:
-    """The plot, as SVG."""
+    """The plot of the findings, as SVG."""
     samples = found.samples
     parts = list(dict.fromkeys(name for one in samples for name in one.parts))
     members = [name for name in parts if name.startswith("member-")]
@@ -107,7 +114,7 @@ def drawn(found: Findings) -> str:
 
 
 def _measured(samples: Sequence[Sample], parts: Iterable[str], value: Callable[[Reading], float]) -> list[Series]:
-    """A series for each part, with a run for each of its processes."""
+    """One series for each part, with one run for each process that the part had."""
     series = []
     for part in parts:
         runs: dict[int, list[Point]] = {}

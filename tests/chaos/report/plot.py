@@ -1,16 +1,16 @@
-"""Draws what was measured over time as one SVG: panels under each other with a common axis. Pure."""
+"""Draws measurements over time as one SVG, with panels below each other on a common axis. Pure code."""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LEFT, RIGHT = 1_100, 64, 130  # pixels: of all, before the panels (values), and after them (names)
-HEADER, PANEL, GAP = 200, 152, 38  # pixels: for the names of marks, of a panel's height, and between two
-NAME, SWATCH = 13, 12  # pixels for a name, and for the line before it
-ROW = 78  # pixels: names of marks stand in two rows, in turn, or they would cover each other
-TICKS, MINUTE_TICKS = 5, 15  # at most, of values and of minutes
-COLOURS = (  # as far apart as so many can be
+WIDTH, LEFT, RIGHT = 1_100, 64, 130  # pixels: whole width, left margin (values), right margin (names of series)
+HEADER, PANEL, GAP = 200, 152, 38  # pixels: names of marks, height of a panel, space between two panels
+NAME, SWATCH = 13, 12  # pixels: height of a name, length of the coloured line before it
+ROW = 78  # pixels: names of marks alternate between two rows, so that neighbours do not overlap
+TICKS, MINUTE_TICKS = 5, 15  # most intervals on the value axis and on the time axis
+COLOURS = (  # the ten colours of matplotlib's tab10, which are easy to tell apart; reused after ten names
     *("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf"),
     *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22"),
 )
@@ -23,8 +23,8 @@ class Series:
     """Values over time.
 
     Attributes:
-        name: has the same colour in all panels.
-        runs: points (minutes, value); each run but the first begins with a restart, which is marked by a dot.
+        name: the label; one name has the same colour in all panels.
+        runs: lines of points (minutes, value); each run after the first follows a restart, which is drawn as a dot.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Series that share an axis; the label says what is measured, and its unit."""
+    """Series that share a value axis; the label names the measure and its unit."""
 
     label: str
     series: Sequence[Series]
@@ -41,14 +41,14 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happened: a thin line through all panels, with a name."""
+    """An event, drawn as a thin vertical line through all panels, with its name."""
 
     at_min: float
     name: str
 
 
 def plot(title: str, panels: Sequence[Panel], marks: Sequence[Mark], minutes: float, *, axis: str = "minutes") -> str:
-    """The SVG, from minute 0 (or of what the axis is) to the last one."""
+    """The SVG; its horizontal axis goes from 0 to `minutes`, in the unit that `axis` names."""
     names = dict.fromkeys(series.name for panel in panels for series in panel.series)
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
     bottom = HEADER + len(panels) * (PANEL + GAP)
@@ -64,7 +64,7 @@ def plot(title: str, panels: Sequence[Panel], marks: Sequence[Mark], minutes: fl
 
 
 def nice_step(span: float, most: int) -> float:
-    """The smallest of 1, 2, 5, 10, … (and 0.5, 0.2, …) that divides a span into no more than so many pieces."""
+    """The smallest of …, 0.2, 0.5, 1, 2, 5, 10, … that divides a span into at most `most` intervals."""
     rough = span / most
     power = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= rough * (1 - 1e-9))

@@ -1,4 +1,4 @@
-"""What the processes of a cluster use, measured while it runs: memory, descriptors, threads, and bytes on disk."""
+"""Measures the resource usage of a running cluster: memory, descriptors, threads, and bytes on disk."""
 
 import contextlib
 import threading
@@ -18,13 +18,13 @@ from scripts.launcher.processes import Processes, gone
 SAMPLE_EVERY_S = 5.0
 MB = 1_000_000  # bytes
 MEASURES = ("memory_mb", "descriptors", "threads")  # fields of Reading
-LEAK_MIN = 20.0  # minutes that a process runs at least, before what it uses must be level ...
-LEAK_RATIO = 1.5  # ... with less than that; in an hour of faults a facade has 1.1 (docs/measurements.md)
+LEAK_MIN = 20.0  # minutes; a process that runs for less is not checked for leaks, because it may still warm up
+LEAK_RATIO = 1.5  # of usage, above which a process leaks; an hour of faults gives 1.1 (docs/measurements.md)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one process used: memory is that which is resident."""
+    """The resource usage of one process; memory is resident memory."""
 
     pid: int
     memory_mb: float
@@ -34,13 +34,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A cluster at one moment.
+    """The resource usage of a cluster at one moment.
 
     Attributes:
-        at_min: minutes since the begin.
-        parts: by name: those of the launcher, and "member-1" … for the Hazelcast members; what does not run is absent.
-        journals_mb: by the name of the node: SQLite's file and its write-ahead log.
-        logs_mb: by the name of the part.
+        at_min: minutes since the start of the measurement.
+        parts: usage by name: the launcher's parts, and "member-1" … for the Hazelcast members; only running processes.
+        journals_mb: size of SQLite's file and its write-ahead log, by name of the node.
+        logs_mb: size of the log file, by name of the part.
     """
 
     at_min: float
@@ -51,12 +51,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How a measure of one part changed since its last start.
+    """How one measure of one part changed since the part was last started.
 
     Attributes:
+        part: its name.
         what: one of MEASURES.
-        minutes: since that start, or since the begin of the measurement.
-        before, after: its medians in the second tenth of that time, and in the last.
+        minutes: since that start, or since the start of the measurement if that was later.
+        before, after: medians of the measure in the second tenth and in the last tenth of that time.
     """
 
     part: str
@@ -67,18 +68,18 @@ class Growth:
 
     @property
     def ratio(self) -> float:
-        """After to before; 1.0 is level."""
+        """`after` divided by `before`; 1.0 means no growth."""
         return self.after / self.before if self.before else 1.0
 
     @property
     def leaks(self) -> bool:
-        """Whether it goes on growing when all that it needs is there."""
+        """True if the measure keeps growing in a process that has run for long enough to have warmed up."""
         return self.minutes >= LEAK_MIN and self.ratio > LEAK_RATIO
 
 
 @contextmanager
 def sampling(cluster: Cluster, began_s: float) -> Iterator[list[Sample]]:
-    """Samples while the block runs, one each SAMPLE_EVERY_S; `began_s` is when minute 0 was, in monotonic seconds."""
+    """Take a sample every SAMPLE_EVERY_S while the block runs; minute 0 is at `began_s` (monotonic seconds)."""
     samples: list[Sample] = []
     over = threading.Event()
 
@@ -96,7 +97,7 @@ def sampling(cluster: Cluster, began_s: float) -> Iterator[list[Sample]]:
 
 
 def sample(cluster: Cluster, at_min: float) -> Sample:
-    """What all processes of a cluster use now."""
+    """The resource usage of a cluster now; `at_min` is the time to record."""
     nodes = {f"-{config.split(part.address)[1]}": part.name for part in cluster.parts if part.member}
     numbers = range(1, len(nodes) + 1)
     return Sample(
@@ -108,37 +109,39 @@ def sample(cluster: Cluster, at_min: float) -> Sample:
 
 
 def readings(processes: Iterable[tuple[str, psutil.Process]]) -> dict[str, Reading]:
-    """What each of these uses, by its name, without those that have ended meanwhile."""
+    """The resource usage of each process by its name, without processes that have ended meanwhile."""
     found = {}
     for name, process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # one that just ended may be either
+        with contextlib.suppress(
+            psutil.NoSuchProcess, psutil.AccessDenied
+        ):  # a process that just ended may raise either
             memory_mb = process.memory_info().rss / MB
             reading = Reading(process.pid, memory_mb, process.num_fds(), process.num_threads())
-            if not gone(process):  # or it has nothing, as nobody has waited for it yet
+            if not gone(process):  # a zombie reports no usage
                 found[name] = reading
     return found
 
 
 def growths(samples: Sequence[Sample]) -> list[Growth]:
-    """For each part that runs at the end, and each measure."""
+    """The growth of each measure of each part that runs at the end."""
     found = []
     for part, last in (samples[-1].parts if samples else {}).items():
-        own = [one for one in samples if part in one.parts and one.parts[part].pid == last.pid]
-        minutes = own[-1].at_min - own[0].at_min
+        same_process = [one for one in samples if part in one.parts and one.parts[part].pid == last.pid]
+        minutes = same_process[-1].at_min - same_process[0].at_min
         for what in MEASURES:
-            before, after = tenths([float(getattr(one.parts[part], what)) for one in own])
+            before, after = tenths([float(getattr(one.parts[part], what)) for one in same_process])
             found.append(Growth(part, what, minutes, before, after))
     return found
 
 
 def tenths(values: Sequence[float]) -> tuple[float, float]:
-    """The medians of the second tenth and of the last tenth; the first one is left out, as what starts also grows."""
+    """The medians of the second and the last tenth; the first tenth is left out, because a starting process grows."""
     count = max(1, len(values) // 10)
     return median(values[count : 2 * count] or values), median(values[-count:])
 
 
 def _running(cluster: Cluster) -> Iterator[tuple[str, psutil.Process]]:
-    """The parts that run, by name, without asking them anything: what hangs is measured, too."""
+    """(name, process) of each running part; sends no request, so that hung processes are measured, too."""
     processes = Processes(cluster.folder)
     for name in processes.names():
         if (process := processes.find(name)) is None:
@@ -150,7 +153,7 @@ def _running(cluster: Cluster) -> Iterator[tuple[str, psutil.Process]]:
 
 
 def _log_name(stem: str, nodes: dict[str, str]) -> str:
-    """The part whose log this is: that of a member has the port of its node in its name."""
+    """The name of the part that writes a log file; the log of a member has the port of its node in its name."""
     return next((node.replace("logging", "member") for port, node in nodes.items() if stem.endswith(port)), stem)
 
 
@@ -159,7 +162,7 @@ def _journal_mb(path: Path) -> float:
 
 
 def _mb(path: Path) -> float:
-    """The size of a file, 0.0 when there is none."""
+    """The size of a file in MB; 0.0 if it does not exist."""
     with contextlib.suppress(FileNotFoundError):
         return path.stat().st_size / MB
     return 0.0

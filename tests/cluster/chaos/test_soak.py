@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from scripts.launcher.processes import ROOT, gone
-from tests.chaos.soak import Plan
+from tests.chaos.soak import SoakPlan
 
 LONGEST_S = 120.0  # of a run in a test
 NODES = [f"{what}-{number}" for what in ("logging", "member") for number in (1, 2, 3)]
@@ -75,7 +75,7 @@ def test_a_soak_that_is_told_to_stop_leaves_a_report_and_no_process(runtime: obj
 
 def test_the_load_of_a_soak_is_bounded() -> None:
     """So many posts a second by all writers together; everything is read each minute, or ten times in a short one."""
-    hour, short = Plan(60.0, 1, 30.0, 100.0).load, Plan(0.5, 1, 30.0, 50.0).load
+    hour, short = SoakPlan(60.0, 1, 30.0, 100.0).load, SoakPlan(0.5, 1, 30.0, 50.0).load
 
     assert (100.0, 60.0) == (hour.writers / hour.write_every_s, hour.read_pause_s)
     assert (50.0, 3.0) == (short.writers / short.write_every_s, short.read_pause_s)

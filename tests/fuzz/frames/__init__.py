@@ -1,1 +1,1 @@
-"""Fuzzing of frames between processes."""
+"""Fuzzing of the wire protocol between processes."""

@@ -1,4 +1,4 @@
-"""Sends frames to real servers, some at once, and decodes frames in this process; says what is wrong."""
+"""Sends frames to real servers, several at once, and decodes frames in this process; records wrong replies."""
 
 import itertools
 import random
@@ -13,15 +13,15 @@ from common.protocol.messages import REPLY_BYTES, REQUEST_BYTES, Failure
 from tests.fuzz.corpus import changed, endless
 from tests.fuzz.outcome import Outcome
 
-WINDOW = 8  # frames that wait for their replies at one server: half of what one peer may have in flight
-HANG_S = 10.0  # without any reply
-EXTRA_MS = 300  # after the last reply: then no second one to any frame comes
+WINDOW = 8  # outstanding frames at one server: half of what a server allows one peer
+HANG_S = 10.0  # without any reply, after which it counts as a hang
+EXTRA_MS = 300  # wait after the last reply for a second reply, which would be a finding
 
 Socket = zmq.Socket[bytes]
 
 
 def run(addresses: Sequence[str], corpus: Sequence[bytes], *, count: int, seed: int, hang_s: float = HANG_S) -> Outcome:
-    """Send `count` frames made of a corpus to servers: each gets exactly one valid reply."""
+    """Send `count` mutated frames of a corpus to servers; each must get exactly one valid reply."""
     outcome = Outcome("frames", count)
     with zmq.Context() as context, ThreadPoolExecutor(len(addresses)) as threads:
 
@@ -38,7 +38,7 @@ def run(addresses: Sequence[str], corpus: Sequence[bytes], *, count: int, seed: 
 
 
 class _Peer:
-    """One connection to one server: a reply belongs to its frame by the number in the envelope, as with REQ sockets."""
+    """One connection to one server; a number in the envelope matches replies to frames, as with REQ sockets."""
 
     def __init__(self, dealer: Socket, address: str, outcome: Outcome, hang_s: float) -> None:
         self._dealer = dealer
@@ -49,7 +49,7 @@ class _Peer:
         self._numbers = itertools.count(1)
 
     def send_all(self, frames: Iterator[bytes]) -> None:
-        """Send as long as there is budget, then wait for what is still to come."""
+        """Send frames while the budget lasts, then wait for outstanding replies."""
         while self._outcome.take():
             number, frame = b"%08d" % next(self._numbers), next(frames)
             self._waiting[number] = frame
@@ -62,7 +62,7 @@ class _Peer:
             self._found(f"a second reply: {self._dealer.recv_multipart()!r}", b"")
 
     def _receive(self) -> bool:
-        """Take one reply; whether one came."""
+        """Receive and check one reply; False if none came in time."""
         if not self._dealer.poll(int(1_000 * self._hang_s)):
             for frame in self._waiting.values():
                 self._found("hang: no reply in time", frame)
@@ -70,12 +70,13 @@ class _Peer:
         number, *rest = self._dealer.recv_multipart()
         sent = self._waiting.pop(number, None)
         if sent is None or len(rest) != 2 or rest[0]:
-            self._found(f"a reply to nothing that waits, or in a wrong envelope: {[number, *rest]!r}", sent or b"")
+            self._found(f"a reply without a pending frame, or in a wrong envelope: {[number, *rest]!r}", sent or b"")
             return True
         self._judge(rest[1], sent)
         return True
 
     def _judge(self, frame: bytes, sent: bytes) -> None:
+        """Check and count the reply to a frame."""
         try:
             reply = codec.decode_reply(frame)
         except InvalidMessageError as error:
@@ -94,23 +95,23 @@ class _Peer:
 
 
 def decode(corpus: Sequence[bytes], *, count: int, seed: int) -> Outcome:
-    """Decode `count` frames made of a corpus here, as a request and as a reply."""
+    """Decode `count` mutated frames of a corpus in this process, each as a request and as a reply."""
     outcome = Outcome("decode", count)
     made = endless(corpus, random.Random(f"{seed} decode"), changed)
     while outcome.take():
         frame = next(made)
         try:
-            outcome.count("a message" if check(frame) else "none")
-        except Exception as error:  # whatever it is, it is what is looked for
+            outcome.count("valid" if check(frame) else "invalid")
+        except Exception as error:  # any exception is a finding
             outcome.found(f"{type(error).__name__}: {error}", frame)
     return outcome.done()
 
 
 def check(frame: bytes) -> bool:
-    """Whether a frame is a message.
+    """True if a frame is a valid message.
 
     Raises:
-        Exception: the decoder raised anything but InvalidMessageError, or what it gave does not survive its own frame.
+        Exception: the decoder raised anything but InvalidMessageError, or its result differs after encode and decode.
     """
     request = reply = None
     try:
@@ -129,6 +130,6 @@ def check(frame: bytes) -> bool:
 
 
 def survives(before: object, after: object) -> None:
-    """Raises ValueError when they differ."""
+    """Raise ValueError if a message differs after encode and decode."""
     if before != after:
-        raise ValueError(f"{before!r} came back as {after!r}"[:1_000])
+        raise ValueError(f"{before!r} decoded again as {after!r}"[:1_000])

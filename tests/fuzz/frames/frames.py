@@ -1,4 +1,4 @@
-"""Strategies for frames of the wire, as bytes: messages of every type, made of the types, and all that is none."""
+"""Strategies for frames of the wire protocol: valid messages, derived from the message types, and invalid bytes."""
 
 from functools import cache
 from typing import Any, get_args
@@ -12,12 +12,13 @@ from common.protocol import codec, messages
 from common.protocol.codec import Reply, Request
 from common.telemetry.request_context import RequestContext
 
-LONGEST = 3  # items of a list: the limits of lists have tests of their own
-FAR = 2**63 - 1  # what a number without an upper limit goes up to
-LOOPBACK = ("127.0.0.1:1", "127.0.0.1:9", "[::1]:1", "127.0.0.1:99999")  # where nobody listens: a fuzzed Register ...
-NAMES = ("logging-service", "messages-service", "facade", "hazelcast-clients", *LOOPBACK)  # ... may name them
+LONGEST = 3  # items of a list; other tests check the limits of lists
+FAR = 2**63 - 1  # largest number where a field has no upper limit
+# Addresses at which nothing listens; a fuzzed Register may name them without harm.
+LOOPBACK = ("127.0.0.1:1", "127.0.0.1:9", "[::1]:1", "127.0.0.1:99999")
+NAMES = ("logging-service", "messages-service", "facade", "hazelcast-clients", *LOOPBACK)
 
-# 30 forms of what is no message, or only just one.
+# Byte strings that are not messages, or are at the edge of being valid.
 _HOSTILE = (
     *(
         b"",
@@ -69,7 +70,7 @@ PAST = r"\A0000[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"  
 
 @cache
 def fields_of(kind: type[messages.WireMessage]) -> st.SearchStrategy[dict[str, Any]]:
-    """The fields of a valid message of that type, as msgpack has them."""
+    """The fields of a valid message of a type, as msgpack values."""
     needed: dict[str, st.SearchStrategy[Any]] = {}
     optional: dict[str, st.SearchStrategy[Any]] = {}
     for field in msgspec.structs.fields(kind):
@@ -79,7 +80,7 @@ def fields_of(kind: type[messages.WireMessage]) -> st.SearchStrategy[dict[str, A
 
 
 def _consistent(fields: dict[str, Any]) -> dict[str, Any]:
-    """Lists that belong together have one length."""
+    """Cut lists that belong together to the same length."""
     for other in {"origins", "nodes"} & fields.keys():
         items = fields.get("entries", fields.get("records", []))
         shortest = min(len(items), len(fields[other]))
@@ -88,12 +89,12 @@ def _consistent(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of(info: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 (a table of types)
-    """Values of a type, as msgpack has them."""
+    """Valid values of a type, as msgpack values."""
     match info:
         case inspect.StrType(pattern=str(pattern)) if messages.UUID in pattern:
-            return st.from_regex(pattern) | st.from_regex(PAST)  # a node refuses ids that are ahead of its clock
+            return st.from_regex(pattern) | st.from_regex(PAST)  # a node refuses ids from the future, so half are old
         case inspect.StrType(pattern=str(pattern)):
-            return st.from_regex(pattern)  # not the whole string: what `$` lets pass comes, too
+            return st.from_regex(pattern)  # not fullmatch, to include a newline that `$` admits
         case inspect.StrType(min_length=least, max_length=most):
             return st.sampled_from(NAMES) | texts.filter(lambda text: (least or 0) <= len(text) <= (most or FAR))
         case inspect.BoolType():
@@ -116,26 +117,27 @@ def _of(info: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 (a
             raise NotImplementedError(f"no strategy for {info}")
 
 
-_origins = _of(inspect.type_info(RequestContext))
+_contexts = _of(inspect.type_info(RequestContext))
 _tagged = {kind.__struct_config__.tag: kind for kind in (*get_args(Request), *get_args(Reply))}
 _tags = st.sampled_from([*_tagged])
 
 
 @st.composite
 def valid_frames(draw: st.DrawFn, kinds: tuple[type[messages.WireMessage], ...] = tuple(_tagged.values())) -> bytes:
-    """A message of one of these types, by default of any."""
+    """A valid message of one of these types, by default of any type."""
     return _packed(_map_of(draw, draw(st.sampled_from(kinds))))
 
 
 def _map_of(draw: st.DrawFn, kind: type[messages.WireMessage]) -> dict[Any, Any]:
-    with_origin = kind in get_args(Request) and draw(st.booleans())
-    origin = {"context": draw(_origins)} if with_origin else {}
-    return {"v": codec.VERSION, "type": kind.__struct_config__.tag, **origin, **draw(fields_of(kind))}
+    """A valid message as a map, half of the requests with a request context."""
+    with_context = kind in get_args(Request) and draw(st.booleans())
+    context = {"context": draw(_contexts)} if with_context else {}
+    return {"v": codec.VERSION, "type": kind.__struct_config__.tag, **context, **draw(fields_of(kind))}
 
 
 @st.composite
 def wrong_frames(draw: st.DrawFn) -> bytes:
-    """A message of which a field is missing, of another type, out of its range, or of another message."""
+    """A message with a field that is missing, additional, or has a wrong value, or with the type of another message."""
     found = _map_of(draw, _tagged[draw(_tags)])
     for _ in range(draw(st.integers(1, 2))):
         match draw(st.integers(0, 3)):
@@ -153,7 +155,7 @@ def wrong_frames(draw: st.DrawFn) -> bytes:
 
 
 def frames() -> st.SearchStrategy[bytes]:
-    """All that may come: about half of it is valid, for the rest is made by the mutations of `corpus` anyway."""
+    """Frames of all kinds; half are valid, because tests.fuzz.corpus makes invalid ones of these by mutation."""
     cut = st.tuples(valid_frames(), st.integers(0, 200)).map(lambda drawn: drawn[0][: drawn[1]])
     other = st.one_of(st.sampled_from(_HOSTILE), st.binary(max_size=80), anything.map(_packed), cut)
     requests = valid_frames(get_args(Request))

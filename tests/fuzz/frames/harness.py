@@ -1,4 +1,7 @@
-"""What atheris runs, with libFuzzer's flags as arguments; it ends the process itself, so coverage_guided starts it."""
+"""The process that runs atheris, with libFuzzer's flags as arguments.
+
+atheris ends its process itself, so tests.fuzz.frames.coverage_guided starts this module as a process of its own.
+"""
 
 import sys
 
@@ -9,7 +12,7 @@ with atheris.instrument_imports(include=["common"]):
 
 
 def one(data: bytes) -> None:
-    """One input; what it raises is a finding."""
+    """Check one input; an exception is a finding."""
     check(data)
 
 

@@ -1,1 +1,1 @@
-"""Fuzzing over HTTP."""
+"""Fuzzing of the HTTP interface."""

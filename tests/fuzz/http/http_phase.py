@@ -1,4 +1,4 @@
-"""Sends requests over raw connections, and says what is wrong with an answer."""
+"""Sends requests over raw connections, and records wrong answers."""
 
 import contextlib
 import random
@@ -15,23 +15,23 @@ from tests.fuzz.corpus import changed_request, endless
 from tests.fuzz.http.answers import Answer, AnswerError, EndedError, Reader
 from tests.fuzz.outcome import Outcome
 
-CONNECTIONS = 8  # at once: more than there are threads that answer what is quick
-HANG_S = 10.0  # without an answer and without an end; the facade itself gives up after 10 s (deadline_s) with a 503
-PIPELINED = 10  # most requests that are looked for in one input
+CONNECTIONS = 8  # concurrent; more than the facade has threads for quick requests
+HANG_S = 10.0  # without data or an end of the connection; the facade itself answers 503 after 10 s (deadline_s)
+PIPELINED = 10  # most requests that are expected in one input
 
 LIMITS = Adjustments(max_request_body_size=DEFAULT.batch_bytes, max_request_header_size=DEFAULT.header_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The methods of the requests in some bytes, up to the one that ends the connection; whether one is not whole."""
+    """The methods of the requests in an input, up to one that ends the connection, and whether one is incomplete."""
 
     methods: tuple[str, ...]
     unfinished: bool
 
 
 def expected(sent: bytes) -> Expected:
-    """How the facade's own parser reads it: how many answers there must be. It does not say which."""
+    """The requests that the facade's own parser finds in an input, and so the number of answers it must send."""
     methods: list[str] = []
     while sent and len(methods) < PIPELINED:
         parser = Parser(LIMITS)
@@ -52,7 +52,7 @@ def expected(sent: bytes) -> Expected:
 
 
 def run(address: str, corpus: Sequence[bytes], *, count: int, seed: int, hang_s: float = HANG_S) -> Outcome:
-    """Send `count` requests made of a corpus to a facade, over CONNECTIONS connections."""
+    """Send `count` mutated requests of a corpus to a facade, over CONNECTIONS connections."""
     outcome = Outcome(f"HTTP {address}", count)
     streams = [endless(corpus, random.Random(f"{seed} {number}"), changed_request) for number in range(CONNECTIONS)]
     with ThreadPoolExecutor(CONNECTIONS) as threads:
@@ -61,7 +61,7 @@ def run(address: str, corpus: Sequence[bytes], *, count: int, seed: int, hang_s:
 
 
 def _client(address: str, requests: Iterator[bytes], outcome: Outcome, hang_s: float) -> None:
-    """One client: a connection is used as long as the server keeps it."""
+    """Send requests over one connection, which is replaced when the server closes it."""
     with contextlib.ExitStack() as stack:
         connection: socket.socket | None = None
         while outcome.take():
@@ -79,32 +79,32 @@ def _client(address: str, requests: Iterator[bytes], outcome: Outcome, hang_s: f
 
 
 def exchange(connection: socket.socket, reader: Reader, sent: bytes, outcome: Outcome, hang_s: float) -> bool:
-    """Send, and look at all answers; whether the connection can be used again."""
-    model = expected(sent)
+    """Send an input and check all its answers; True if the connection can be used again."""
+    requests = expected(sent)
     try:
         connection.settimeout(hang_s)
-        with contextlib.suppress(ConnectionError):  # refused while it was still sent: the answer says why
+        with contextlib.suppress(ConnectionError):  # the server may refuse before it has read everything
             connection.sendall(sent)
-        for method in model.methods:
+        for method in requests.methods:
             answer = reader.answer(method, hang_s)
             judge(answer, sent, outcome)
             if answer.left:
                 return False
-        if model.unfinished:
+        if requests.unfinished:
             _finish(connection, reader, sent, outcome, hang_s)
     except EndedError as error:
-        if not model.unfinished and not error.reset:  # a reset may have taken the answer with it
+        if not requests.unfinished and not error.reset:  # a reset may have lost the answer
             outcome.found("no answer, and the connection was closed", sent)
         outcome.count("closed")
         return False
     except (AnswerError, TimeoutError) as error:
         outcome.found(str(error), sent)
         return False
-    return not model.unfinished
+    return not requests.unfinished
 
 
 def _finish(connection: socket.socket, reader: Reader, sent: bytes, outcome: Outcome, hang_s: float) -> None:
-    """Nothing more comes: then the server must end the connection, with or without an answer."""
+    """Send no more bytes; the server must end the connection, with or without an answer."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
     while not (answer := reader.answer("GET", hang_s)).left:
@@ -112,11 +112,11 @@ def _finish(connection: socket.socket, reader: Reader, sent: bytes, outcome: Out
 
 
 def judge(answer: Answer, sent: bytes, outcome: Outcome) -> None:
-    """Count the answer, and say what is wrong with it."""
+    """Count an answer, and record what is wrong with it."""
     outcome.count(str(answer.status))
     if answer.status >= 500 and answer.status != 503:
         outcome.found(f"answered {answer.status}: {answer.body[:300]!r}", sent)
     elif b"Traceback" in answer.body:
         outcome.found(f"answered with a traceback: {answer.body[:300]!r}", sent)
     elif answer.status >= 400 and not answer.headers.get(b"content-type", b"").startswith(b"application/problem+json"):
-        outcome.found(f"an error that is no problem document: {answer.headers}", sent)
+        outcome.found(f"an error without a problem document: {answer.headers}", sent)

@@ -1,4 +1,4 @@
-"""Strategies for whole HTTP requests, as bytes: right ones, and wrong ones of every kind."""
+"""Strategies for complete HTTP requests, as bytes: valid ones, and many kinds of invalid ones."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from common.protocol.messages import MESSAGE_BYTES
 from facade.server.parser import DEFAULT
 
 ID = "018bcfe5-687b-7fff-bfff-ffffffffffff"
-NESTED = 5_000  # brackets: more than Python's parser goes down
-DIGITS = 5_000  # of a number: more than Python reads as an int
+NESTED = 5_000  # nested brackets: more than Python's JSON parser allows
+DIGITS = 5_000  # of a number: more than Python converts to an int
 CHUNK_BYTES = 7  # so that most bodies have several chunks
 
 JSON, NDJSON, TEXT = b"application/json", b"application/x-ndjson", b"text/plain"
@@ -83,9 +83,9 @@ _ODD_JSON = (
 )
 
 
-def _mostly(right: Sequence[bytes], odd: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """A right one in 15 of 16 cases."""
-    return st.integers(0, 15).flatmap(lambda number: st.sampled_from(odd if number == 15 else right))
+def _mostly(valid: Sequence[bytes], odd: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    """A valid value in 15 of 16 cases, otherwise an odd one."""
+    return st.integers(0, 15).flatmap(lambda number: st.sampled_from(odd if number == 15 else valid))
 
 
 def _dumped(value: object) -> bytes:
@@ -132,7 +132,7 @@ _MISFRAMED: tuple[Callable[[bytes], tuple[bytes, bytes]], ...] = (
 
 @st.composite
 def http_requests(draw: st.DrawFn) -> bytes:
-    """One request; of eight about five are right in all that HTTP asks for."""
+    """One request; about five of eight are valid HTTP."""
     version = draw(_mostly(_VERSIONS, _ODD_VERSIONS))
     if draw(st.booleans()):
         method, path = b"POST", draw(st.sampled_from((b"/facade", b"/v1/messages")))
@@ -153,6 +153,7 @@ def http_requests(draw: st.DrawFn) -> bytes:
 
 
 def _length(draw: st.DrawFn, body: bytes) -> tuple[bytes, bytes]:
+    """A header line that frames the body, mostly a valid one, and the body as it is sent."""
     match draw(st.integers(0, 15)):
         case 15:
             return b"Content-Length: " + draw(st.sampled_from(_LENGTHS)), body

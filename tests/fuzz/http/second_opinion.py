@@ -1,4 +1,4 @@
-"""Where a request ends, by the facade's parser and by h11: what one server reads in another way can hide a request."""
+"""Compares where the facade's parser and h11 end a request; a difference would allow request smuggling."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -12,35 +12,39 @@ from tests.fuzz.corpus import changed_request, endless
 from tests.fuzz.http.http_phase import LIMITS
 from tests.fuzz.outcome import Outcome
 
-REFUSED, MORE = -1, -2  # instead of the place at which the first request ends
-PIECES = (3, 50, 8_192)  # bytes that a parser gets at once; the last is what waitress reads
+REFUSED, MORE = -1, -2  # returned instead of an offset: the request is invalid, or incomplete
+PIECES = (3, 50, 8_192)  # bytes that a parser gets at once; waitress reads 8,192
 
 
 def run(corpus: Sequence[bytes], *, count: int, seed: int, parser: Callable[[Adjustments], Any] = Parser) -> Outcome:
-    """Have both read `count` requests made of a corpus, in this process."""
+    """Parse `count` mutated requests of a corpus with both parsers, in this process."""
     outcome = Outcome("second opinion", count)
     chance = random.Random(f"{seed} second opinion")
     made = endless(corpus, chance, changed_request)
     while outcome.take():
-        sent = next(made).lstrip(b"\r\n")  # blank lines before a request may be passed over, and h11 does not
+        sent = next(made).lstrip(b"\r\n")  # a server may skip blank lines before a request; h11 does not
         ours, other = by_us(sent, parser(LIMITS), chance.choice(PIECES)), by_h11(sent)
-        outcome.count({REFUSED: "refused", MORE: "not whole"}.get(ours, "taken"))
+        outcome.count({REFUSED: "refused", MORE: "incomplete"}.get(ours, "accepted"))
         if problem := judge(ours, other):
             outcome.found(problem, sent)
     return outcome.done()
 
 
 def judge(ours: int, other: int) -> str | None:
-    """What is wrong with our reading: we may refuse what h11 takes, but not take what it refuses or ends elsewhere."""
+    """What is wrong with our result, or None: we may refuse what h11 accepts, but not accept more or end elsewhere."""
     if ours == REFUSED or (ours, other) == (MORE, REFUSED):
         return None
     if other == REFUSED:
-        return "h11 refuses what is taken here"
-    return None if ours == other else f"the request ends at {ours} here, and at {other} for h11 ({MORE}: not yet)"
+        return "h11 refuses what our parser accepts"
+    return (
+        None
+        if ours == other
+        else f"the request ends at {ours} for our parser and at {other} for h11 ({MORE}: incomplete)"
+    )
 
 
 def by_us(sent: bytes, parser: Any, piece: int) -> int:
-    """Where the first request in some bytes ends for a new parser that gets so many at once, or REFUSED, or MORE."""
+    """The offset at which a new parser ends the first request, or REFUSED, or MORE; it gets `piece` bytes at once."""
     taken = 0
     try:
         while taken < len(sent) and not parser.completed:
@@ -53,9 +57,9 @@ def by_us(sent: bytes, parser: Any, piece: int) -> int:
 
 
 def by_h11(sent: bytes) -> int:
-    """The same by h11, which is not asked for our limits."""
+    """The same for h11, without our limits on sizes."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(sent) + 1)
-    if sent:  # nothing would be the end of the connection
+    if sent:  # empty data would mean the end of the connection
         connection.receive_data(sent)
     try:
         while not isinstance(event := connection.next_event(), h11.EndOfMessage):

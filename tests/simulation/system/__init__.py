@@ -1,1 +1,1 @@
-"""The simulated processes, network, disks and clocks."""
+"""The simulated processes, network, disks and clock."""

@@ -1,23 +1,21 @@
-"""A facade of the simulator, and the history of what its clients saw."""
+"""A simulated facade, and the history of what its clients saw."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nodes.replication.core.effects import AppendOutcome, FinishAppend
-from tests.chaos.checker import Outcome as Ended
-from tests.chaos.checker import Read as ReadEvent
-from tests.chaos.checker import Write
-from tests.simulation.system.node import Read, SimulatedNode
+from tests.chaos.checker import FullRead, Write, WriteOutcome
+from tests.simulation.system.node import ReadAnswer, SimulatedNode
 from tests.simulation.system.registry import SimulatedRegistry
 from tests.simulation.system.world import Network, World
 
-ATTEMPT_S = 1.0
-DEADLINE_S = 10.0
-LOOK_UP_S = 0.5
-PAUSE_S = 0.05
+ATTEMPT_S = 1.0  # time-out of one attempt
+DEADLINE_S = 10.0  # of a whole request
+LOOK_UP_S = 0.5  # time-out of a look-up at one registry
+PAUSE_S = 0.05  # between two rounds of attempts
 REFUSED = FinishAppend(0, AppendOutcome.REFUSED)
-LOWER_S = 10.0  # as long as a replica waits for those that may have more
+LOWER_S = 10.0  # without a replica that has the session vector, until records of it are regarded as lost
 
 
 @dataclass
@@ -25,27 +23,31 @@ class History:
     """What all clients saw.
 
     Attributes:
-        texts: that were sent, by the ids that they were sent with.
-        going_back: reads that lacked what the same facade had acknowledged or shown before.
+        writes: without idempotency keys.
+        reads: of the whole log.
+        going_back: number of reads that lacked a record that the same facade had acknowledged or shown before.
+        texts: all texts that were sent, by message id.
+        keyed: (message id, start, end, outcome) of each write with an idempotency key, by text.
     """
 
     writes: list[Write] = field(default_factory=list)
-    reads: list[ReadEvent] = field(default_factory=list)
+    reads: list[FullRead] = field(default_factory=list)
     going_back: int = 0
     texts: dict[str, str] = field(default_factory=dict)
-    keyed: dict[str, list[tuple[str, float, float, Ended]]] = field(default_factory=dict)
+    keyed: dict[str, list[tuple[str, float, float, WriteOutcome]]] = field(default_factory=dict)
 
 
 class SimulatedFacade:
-    """Looks up, chooses, tries, and falls back, as the real one does.
+    """A facade that looks up replicas and retries with fallback, as the real one does.
 
     Args:
-        world, network: time, chance, and what carries its requests.
+        world: the clock and the random choices.
+        network: carries its requests.
         name: of its host.
         registries: in the order of the configuration.
-        nodes: by their addresses.
-        history: is told what happened.
-        new_id: makes message ids that rise with the time.
+        nodes: by address.
+        history: records the results.
+        new_id: makes message ids that rise with time.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class SimulatedFacade:
     # Writes
 
     def write(self, text: str, done: Callable[[], None], *, key: str | None = None) -> None:
-        """Store a text; it is noted how that ended."""
+        """Store a text, record its outcome, and call `done`."""
         began_s, message_id = self._world.now_s, self._new_id()
         self._history.texts[message_id] = text
         sent: list[bool] = []
@@ -78,7 +80,7 @@ class SimulatedFacade:
             def answered(finish: FinishAppend | None) -> None:
                 if finish and finish.outcome is AppendOutcome.STORED:
                     self._stored(text, finish)
-                    self._note(text, began_s, Ended.OK, finish.message_id or message_id, key)
+                    self._note(text, began_s, WriteOutcome.OK, finish.message_id or message_id, key)
                     done()
                     return
                 if finish is None or finish.outcome is not AppendOutcome.REFUSED:
@@ -88,7 +90,7 @@ class SimulatedFacade:
             self._call(address, lambda node, back: node.append(message_id, text, key, back), answered)
 
         def failed() -> None:
-            self._note(text, began_s, Ended.INFO if sent else Ended.FAIL, message_id, key)
+            self._note(text, began_s, WriteOutcome.INFO if sent else WriteOutcome.FAIL, message_id, key)
             done()
 
         self._rounds(began_s + DEADLINE_S, attempt, failed)
@@ -97,7 +99,7 @@ class SimulatedFacade:
         self._seen.add(text)
         self._session[finish.origin] = max(finish.upto, self._session.get(finish.origin, 0))
 
-    def _note(self, text: str, began_s: float, outcome: Ended, message_id: str, key: str | None) -> None:
+    def _note(self, text: str, began_s: float, outcome: WriteOutcome, message_id: str, key: str | None) -> None:
         if key is None:
             self._history.writes.append(Write(text, began_s, self._world.now_s, outcome, (message_id,)))
         else:
@@ -107,15 +109,15 @@ class SimulatedFacade:
     # Reads
 
     def read(self, done: Callable[[], None]) -> None:
-        """Read everything; it is noted what was there."""
+        """Read the whole log, record what it showed, and call `done`."""
         began_s, seen = self._world.now_s, set(self._seen)
 
         def attempt(address: str, following: Callable[[], None]) -> None:
             session = dict(self._session)
 
-            def answered(read: Read | None) -> None:
-                if not isinstance(read, Read) or read.refused or read.behind:
-                    if isinstance(read, Read) and read.behind:
+            def answered(read: ReadAnswer | None) -> None:
+                if not isinstance(read, ReadAnswer) or read.refused or read.behind:
+                    if isinstance(read, ReadAnswer) and read.behind:
                         self._is_behind()
                     following()
                     return
@@ -132,10 +134,10 @@ class SimulatedFacade:
             self._session[origin] = max(upto, self._session.get(origin, 0))
         self._history.going_back += bool(seen - set(found))
         self._seen.update(found)
-        self._history.reads.append(ReadEvent(found, began_s, self._world.now_s))
+        self._history.reads.append(FullRead(found, began_s, self._world.now_s))
 
     def _is_behind(self) -> None:
-        """Nobody has what this session has seen: after a while it is taken for lost."""
+        """Forget the session vector if no replica has had it for LOWER_S: its records are regarded as lost."""
         if self._behind_s is None:
             self._behind_s = self._world.now_s
         if self._world.now_s - self._behind_s > LOWER_S:
@@ -148,7 +150,7 @@ class SimulatedFacade:
         begin: Callable[[SimulatedNode, Callable[[Any], None]], None],
         answered: Callable[[Any], None],
     ) -> None:
-        """One attempt: its answer; a refusal by a host without the process; None when there is no answer in time."""
+        """Make one attempt; `answered` gets the answer, REFUSED if no process runs there, or None without an answer."""
         node, over = self._nodes[address], False
         process = node.process
 
@@ -159,7 +161,7 @@ class SimulatedFacade:
                 answered(answer)
 
         def watch() -> None:
-            """The connection breaks when the process ends."""
+            """End the attempt when the process ends, because the connection breaks."""
             if node.process != process:
                 end(None)
             elif not over:
@@ -181,7 +183,7 @@ class SimulatedFacade:
     def _rounds(
         self, ends_s: float, attempt: Callable[[str, Callable[[], None]], None], failed: Callable[[], None]
     ) -> None:
-        """Each listed address once in random order, a pause, and again, until the deadline."""
+        """Try each listed address once in random order, pause, and repeat until the deadline."""
 
         def round_() -> None:
             if self._world.now_s >= ends_s:
@@ -205,6 +207,7 @@ class SimulatedFacade:
         round_()
 
     def _look_up(self, index: int, done: Callable[[Sequence[str]], None], *, starting: bool = False) -> None:
+        """Ask the registries in their order for the listed addresses; fall back to the last known list."""
         if index == len(self._registries):
             done(() if starting else self._last)
             return

@@ -1,4 +1,4 @@
-"""A logging node of the simulator: the real core, a simulated disk, and requests over the simulated network."""
+"""A simulated logging node: the real replication core with a simulated disk, network and clock."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,16 +37,22 @@ from nodes.storage.protocol import Claim, digest
 from tests.simulation.system.registry import SimulatedRegistry
 from tests.simulation.system.world import SLOW_ONE_IN, Network, World
 
-COMMIT_S = (0.0001, 0.003)
-SLOW_COMMIT_S = (0.01, 0.08)  # of one in SLOW_ONE_IN
-READ_S = 0.0005  # to read from the disk, and for a host to refuse a connection
+COMMIT_S = (0.0001, 0.003)  # duration of a commit
+SLOW_COMMIT_S = (0.01, 0.08)  # duration of one commit in SLOW_ONE_IN
+READ_S = 0.0005  # duration of a disk read, and of a refused connection
 
 Reply = Callable[[Any], None]
 
 
 @dataclass
 class Disk:
-    """What outlives a process; `fails` and `slow_s` are faults."""
+    """The disk of a node, which outlives its processes.
+
+    Attributes:
+        tables: the journal.
+        fails: a fault: commits fail.
+        slow_s: a fault: seconds that are added to each commit.
+    """
 
     tables: MemoryTables = field(default_factory=MemoryTables)
     fails: bool = False
@@ -54,8 +60,15 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Read:
-    """What a facade is answered: all ids that the node had, and its vector; `behind`: it had too little."""
+class ReadAnswer:
+    """The answer to a read of a facade.
+
+    Attributes:
+        ids: of all records of the node.
+        vector: its version vector.
+        behind: the node lacked records of the session vector.
+        refused: the phase of the core, if it does not serve reads.
+    """
 
     ids: tuple[str, ...] = ()
     vector: dict[int, int] = field(default_factory=dict)
@@ -64,15 +77,15 @@ class Read:
 
 
 class SimulatedNode:
-    """One logging node, which can be killed, started, stopped for a while, and given another disk.
+    """One logging node, which can be killed, restarted, paused, and given another disk.
 
     Args:
-        world: time and chance.
-        network: carries what it sends.
+        world: the clock and the random choices.
+        network: carries its messages.
         address: host:port.
-        configured: of all nodes.
+        configured: addresses of all nodes.
         registries: in the order of the configuration.
-        settings: of the core.
+        settings: of the replication core.
     """
 
     core_type: type[Core] = Core
@@ -106,7 +119,7 @@ class SimulatedNode:
     # Life
 
     def start(self) -> None:
-        """Start a process on the disk that there is."""
+        """Start a process on the current disk."""
         self.process += 1
         tables = self.disk.tables
         opened = Opened(self._draw(), dict(tables.vector), tables.in_sync)
@@ -126,43 +139,44 @@ class SimulatedNode:
         self._tick(process)
 
     def kill(self) -> None:
-        """End the process; what is not on the disk is gone."""
+        """Kill the process; everything that is not on the disk is lost."""
         self.core = None
         self.hung_s = None
         self.process += 1
         self._inbox, self._reads = [], []
-        self._waiting = {}  # those who wait learn from the network that the connection broke
+        self._waiting = {}  # callers learn from the network that the connection broke
         for other in self.nodes.values():
             if other is not self:
                 self.network.reset(self.address, other.address)
                 self.network.reset(other.address, self.address)
                 if self.network.works(self.address, other.address) and self.network.works(other.address, self.address):
                     delay_s = self.world.random.uniform(0.0005, 0.005)
-                    self.world.later(delay_s, partial(self._tell_end, other, self.process))
+                    self.world.later(delay_s, partial(self._report_end, other, self.process))
 
-    def _tell_end(self, other: "SimulatedNode", process: int) -> None:
+    def _report_end(self, other: "SimulatedNode", process: int) -> None:
+        """Inform another node that connections to this one are refused, unless it has been restarted."""
         if self.process == process:
             other.deliver(lambda core: core.connection(self.address, self.world.now_s, up=False, refused=True))
 
     def hang(self) -> None:
-        """Stop the process as SIGSTOP does."""
+        """Pause the process, as SIGSTOP does."""
         if self.core and self.hung_s is None:
             self.hung_s = self.world.now_s
 
     def resume(self) -> None:
-        """Let it go on: it takes what has come before it believes its timers."""
+        """Resume the process; it handles messages that arrived meanwhile before its timers."""
         if self.core is None or self.hung_s is None:
             return
-        stood_s, self.hung_s = self.world.now_s - self.hung_s, None
-        if stood_s > self._settings.standstill_s:
-            self.core.stood_still(stood_s, self.world.now_s)
+        paused_s, self.hung_s = self.world.now_s - self.hung_s, None
+        if paused_s > self._settings.standstill_s:
+            self.core.stood_still(paused_s, self.world.now_s)
         inbox, self._inbox = self._inbox, []
         for action in inbox:
             action(self.core)
         self._flush()
 
     def leave(self) -> None:
-        """Stop as SIGTERM does, then end."""
+        """Stop the process, as SIGTERM does; kill it if it takes too long."""
         if not self.core or self.hung_s is not None:
             self.kill()
             return
@@ -182,15 +196,16 @@ class SimulatedNode:
         look()
 
     def _draw(self) -> int:
+        """A random incarnation."""
         return self.world.random.getrandbits(62) | 1
 
     def deliver_to(self, process: int, action: Callable[[Core], object]) -> None:
-        """The same for that process alone, not for one that was started later at this address."""
+        """Like `deliver`, but only to that process, not to a later one at this address."""
         if self.process == process:
             self.deliver(action)
 
     def deliver(self, action: Callable[[Core], object]) -> None:
-        """Let the process do something with its core: now, when it goes on, or never when there is none."""
+        """Run an action with the core: now, or after the process has resumed; drop it if no process runs."""
         if self.core is None:
             return
         if self.hung_s is not None:
@@ -208,19 +223,20 @@ class SimulatedNode:
         self.world.later(TICK_S, lambda: self._tick(process))
 
     def is_ready(self) -> bool:
-        """True if it serves clients."""
+        """True if the node serves clients."""
         return self.core is not None and self.core.phase is Phase.READY and not self.core.replica.read_only
 
     # What the core asks for
 
     def _flush(self) -> None:
-        """Do what the core asks for at the end of this moment, so that what comes at once is one batch."""
+        """Perform the effects of the core at the end of this moment, so that simultaneous requests form one batch."""
         if not self._flushing:
             self._flushing = True
             process = self.process
             self.world.later(0.0, lambda: self._run(process))
 
     def _run(self, process: int) -> None:
+        """Perform the effects of the core, and schedule its next timer."""
         self._flushing = False
         if self.core is None or self.process != process or self.hung_s is not None:
             return
@@ -232,7 +248,7 @@ class SimulatedNode:
         self._reads = [read for read in self._reads if not read()]
 
     def _nudge(self, delay_s: float) -> None:
-        """Look at the core again after a while."""
+        """Run the core again after a delay."""
         process = self.process
         self.world.later(delay_s, lambda: self.deliver_to(process, lambda _core: None))
 
@@ -279,7 +295,7 @@ class SimulatedNode:
         return self.disk.slow_s + self.world.random.uniform(*(COMMIT_S if usual else SLOW_COMMIT_S))
 
     def _commit(self, process: int, commit: Commit) -> None:
-        """The disk finishes also for a process that stands still, and not for one that ended."""
+        """Finish a commit, also if the process is paused, but not if it has ended."""
         if self.process != process or self.core is None:
             return
         if self.disk.fails:
@@ -291,6 +307,7 @@ class SimulatedNode:
     # Peers
 
     def _send(self, effect: Send) -> None:
+        """Send a request to a peer; the core gets its answer, or None after a time-out or a refusal."""
         process, other = self.process, self.nodes.get(effect.address)
         done = False
         assert len(codec.encode(effect.message)) <= REQUEST_BYTES
@@ -316,12 +333,13 @@ class SimulatedNode:
         self.network.carry(self.address, effect.address, arrive)
 
     def request(self, core: Core, message: Any, reply: Reply) -> None:
-        """A request of a peer."""
+        """Handle a request of a peer; `reply` gets the answer."""
         self._tokens += 1
         self._waiting[self._tokens] = reply
         core.request(self._tokens, message, self.world.now_s)
 
     def _forward(self, token: Any, owner: str) -> None:
+        """Forward a write with an idempotency key to the replica that decides about the key."""
         reply, append = self._waiting.pop(token, None), self._keyed.pop(token)
         other = self.nodes[owner]
         if reply is None:
@@ -341,6 +359,7 @@ class SimulatedNode:
     # Registries
 
     def _ask(self, message: Any) -> None:
+        """Send a renewal to all registries at once, any other request to one after the other."""
         if isinstance(message, Renew):
             answers: dict[str, tuple[Renewed | None, bool]] = {}
             for registry in self._registries:
@@ -356,7 +375,7 @@ class SimulatedNode:
         *,
         again: bool = True,
     ) -> None:
-        """Renew, and again at once when the registry has started since."""
+        """Renew the lease at one registry, and repeat at once if the registry has restarted since the last renewal."""
         known, began_s = self._registry_ids.get(registry.address, 0), self.world.now_s
 
         def answered(reply: Renewed | None, sent: bool) -> None:
@@ -371,18 +390,19 @@ class SimulatedNode:
         registry.ask(self, msgspec.structs.replace(message, registry=known), self._settings.registry_s, answered)
 
     def _renewed(self, answers: Any, name: str, message: Renew, reply: Renewed | None, sent: bool) -> None:
-        """The first registry that answers, in the order of the configuration, decides; the others only tell."""
+        """Collect the answers of all registries; the first one that answered, in configuration order, decides."""
         if self.core is None:
             return
         answers[name] = (reply, sent)
         if len(answers) < len(self._registries):
             return
-        now_s, told = self.world.now_s, [answers[registry.address] for registry in self._registries]
-        first = next((reply for reply, _ in told if reply is not None), None)
-        others = [other for other, _ in told if other is not None and other is not first]
+        now_s, replies = self.world.now_s, [answers[registry.address] for registry in self._registries]
+        first = next((reply for reply, _ in replies if reply is not None), None)
+        others = [other for other, _ in replies if other is not None and other is not first]
         self.core.registry_answered(message, first, now_s, renewed_s=self._renewed_s, others=others)
 
     def _decide(self, message: Any, index: int, starting: Renewed | None = None) -> None:
+        """Ask the registries in their order until one that is not starting answers."""
         if self.core is None:
             return
         if index == len(self._registries):
@@ -395,12 +415,12 @@ class SimulatedNode:
             if reply is None or reply.standing is Standing.STARTING:
                 self._decide(message, index + 1, starting or reply)
             else:
-                self._tell_others(message, index, reply)
+                self._inform_others(message, index, reply)
 
         self._registries[index].ask(self, message, self._settings.registry_s, answered)
 
-    def _tell_others(self, message: Any, index: int, reply: Renewed) -> None:
-        """The other registries hear of a new in-sync set before this replica relies on it."""
+    def _inform_others(self, message: Any, index: int, reply: Renewed) -> None:
+        """Send a new in-sync set to the other registries before this replica relies on it."""
         others = [registry for number, registry in enumerate(self._registries) if number != index]
         missing = {registry.address for registry in others}
         process = self.process
@@ -425,12 +445,12 @@ class SimulatedNode:
         )
         for registry in others:
             self._renew(registry, renew, lambda _reply, _sent, name=registry.address: done(name))  # type: ignore[misc]
-            self.world.later(3.0, partial(self.deliver_to, process, partial(_told, done, registry.address)))
+            self.world.later(3.0, partial(self.deliver_to, process, partial(_finish, done, registry.address)))
 
     # Clients
 
     def append(self, message_id: str, text: str, key: str | None, reply: Reply, *, forwarded: bool = False) -> None:
-        """An append of a facade, or one that another node passes on; `reply` gets a Finish."""
+        """Handle an append of a facade, or one that another node forwards; `reply` gets a FinishAppend."""
         if self.core is None:
             return
         self._tokens += 1
@@ -445,23 +465,24 @@ class SimulatedNode:
         self.core.append_keyed(append, self.world.now_s)
 
     def _give_up(self, token: int) -> None:
+        """Answer an append that took too long with an unknown outcome."""
         if reply := self._waiting.pop(token, None):
             self.deliver(lambda _core: reply(FinishAppend(token, AppendOutcome.UNKNOWN)))
 
     def read(self, session: dict[int, int], reply: Reply) -> None:
-        """A read of everything; `reply` gets a Read."""
+        """Handle a read of the whole log; `reply` gets a ReadAnswer."""
         if self.core is None:
             return
-        reading = _Reading(self.core, self.disk.tables, session, reply, self._flush, self.world.now_s)
-        if not reading.go_on(self.world.now_s):
-            self._reads.append(lambda: reading.go_on(self.world.now_s))
+        reading = _PendingRead(self.core, self.disk.tables, session, reply, self._flush, self.world.now_s)
+        if not reading.advance(self.world.now_s):
+            self._reads.append(lambda: reading.advance(self.world.now_s))
             for delay_s in (BEHIND_S, STEP_S):
                 self._nudge(delay_s + 0.001)
 
 
 @dataclass
-class _Reading:
-    """A read that waits: for what its session has seen, then for the confirmation of what it shows."""
+class _PendingRead:
+    """A read that waits until the node has the session vector, then until its records are confirmed."""
 
     core: Core
     tables: MemoryTables
@@ -471,26 +492,27 @@ class _Reading:
     began_s: float
     shown: tuple[tuple[str, ...], dict[int, int]] | None = None
 
-    def go_on(self, now_s: float) -> bool:
-        """True if it is answered, or given up."""
+    def advance(self, now_s: float) -> bool:
+        """Answer the read if possible; True if it is answered or given up."""
         core = self.core
         if core.phase is not Phase.READY:
-            self.reply(Read(refused=core.phase.value))
+            self.reply(ReadAnswer(refused=core.phase.value))
             return True
         if self.shown is None and not covers(core.replica.vector, self.session):
             if now_s - self.began_s >= BEHIND_S:
-                self.reply(Read(behind=True))
+                self.reply(ReadAnswer(behind=True))
             return now_s - self.began_s >= BEHIND_S
         if self.shown is None:
             self.shown = tuple(self.tables.ids()), core.replica.heads()
         ids, heads = self.shown
         if core.may_show(heads):
-            self.reply(Read(ids, dict(core.replica.recent_of(heads))))
+            self.reply(ReadAnswer(ids, dict(core.replica.recent_of(heads))))
             return True
         if core.ask_whether_confirmed(heads, now_s):
             self.ask()
         return now_s - self.began_s > STEP_S
 
 
-def _told(done: Callable[[str], None], name: str, _core: Core) -> None:
+def _finish(done: Callable[[str], None], name: str, _core: Core) -> None:
+    """Call `done`; ignores the core that `deliver` passes."""
     done(name)

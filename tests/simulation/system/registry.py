@@ -1,4 +1,4 @@
-"""A registry of the simulator: the real in-sync registry, which can be killed, started and stopped for a while."""
+"""A simulated registry process around the real in-sync registry."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,15 @@ from tests.simulation.system.world import Network, World
 if TYPE_CHECKING:
     from tests.simulation.system.node import SimulatedNode
 
-LOOK_S = 0.25
+LOOK_S = 0.25  # between two calls of InSyncDirectory.observe
 
 
 class SimulatedRegistry:
-    """One registry process.
+    """One registry process, which can be killed, restarted, paused and resumed.
 
     Args:
-        world: time and chance.
-        network: carries its answers.
+        world: the clock and the random choices.
+        network: carries requests and answers.
         address: host:port.
     """
 
@@ -32,22 +32,22 @@ class SimulatedRegistry:
         self._inbox: list[Callable[[], None]] = []
 
     def start(self) -> None:
-        """Start; it knows nothing."""
+        """Start a process with an empty state."""
         self.process += 1
         self.directory = self.registry_type(lambda: self._world.now_s, lambda: self._world.random.getrandbits(62) | 1)
         self._look(self.process)
 
     def kill(self) -> None:
-        """End; nothing was on a disk."""
+        """Kill the process; its whole state is lost."""
         self.process += 1
         self.directory, self.hung, self._inbox = None, False, []
 
     def hang(self) -> None:
-        """Stop as SIGSTOP does."""
+        """Pause the process, as SIGSTOP does."""
         self.hung = self.directory is not None
 
     def resume(self) -> None:
-        """Go on."""
+        """Resume the process; it handles the requests that arrived meanwhile."""
         self.hung = False
         inbox, self._inbox = self._inbox, []
         for action in inbox:
@@ -62,7 +62,7 @@ class SimulatedRegistry:
     def ask(
         self, node: "SimulatedNode", message: Any, timeout_s: float, done: Callable[[Renewed | None, bool], None]
     ) -> None:
-        """Ask for a node; `done` gets the answer or None, and whether the request may have come."""
+        """Send a request of a node; `done` gets the answer or None, and whether the request may have arrived."""
         over, process, own = False, self.process, node.process
 
         def end(reply: Renewed | None, sent: bool) -> None:
@@ -96,7 +96,7 @@ class SimulatedRegistry:
         return lambda: end(reply, True)
 
     def look_up(self, facade: str, timeout_s: float, done: Callable[[Any], None]) -> None:
-        """Who is listed: addresses, "starting", or None when it does not answer."""
+        """Look up the listed replicas; `done` gets their addresses, "starting", or None without an answer."""
         over, process = False, self.process
 
         def end(found: Any) -> None:
@@ -122,6 +122,7 @@ class SimulatedRegistry:
         self._network.carry(facade, self.address, arrive)
 
     def _serve(self, action: Callable[[], None]) -> None:
+        """Handle a request now, or after the process has resumed."""
         if self.hung:
             self._inbox.append(action)
         elif self.directory:

@@ -84,7 +84,7 @@ class Sent(asyncio.Transport):
 
 def test_an_answer_takes_as_long_as_since_it_was_due() -> None:
     """Not only since it could be sent: else a server that keeps all waiting would look fast."""
-    load, transport = open_loop.Load(), Sent()
+    load, transport = open_loop.LoadResult(), Sent()
     idle: list[open_loop.Client] = []
     client = open_loop.Client(load, idle.append, lambda _client: None)
     client.connection_made(transport)

@@ -27,7 +27,7 @@ from facade.client.failure_detector import FailureDetector
 from facade.client.retry import RetryPolicy
 from nodes.replication.core.effects import Range
 from registry.directory import Directory
-from tests.chaos.checker import Outcome, Read, Write, check
+from tests.chaos.checker import FullRead, Write, WriteOutcome, check
 from tests.support.facade import PassingTime
 from tests.support.memory_node import MemoryNode, incarnation_of, listed_by, renew
 
@@ -70,7 +70,7 @@ class World:
         self.isolated: frozenset[int] = frozenset()
         self.in_sync = [NO_SET] * 3  # as each node knows it
         self.writes: list[Write] = []
-        self.reads: list[Read] = []
+        self.reads: list[FullRead] = []
         self.nodes: list[Replica] = [Replica(self, number) for number in range(3)]
         self.directory = Directory({}, {}, clock=lambda: self.now_s)
         asyncio.run(listed_by(self.directory, NODES))
@@ -178,14 +178,14 @@ class World:
         """Messages one after the other, each sent several times with its own key if there is one."""
         for _ in range(count):
             text = f"w-{len(self.writes)} {'payload' * 3}"
-            began_s, outcome, answered = self.now_s, Outcome.OK, []
+            began_s, outcome, answered = self.now_s, WriteOutcome.OK, []
             for _ in range(sends):
                 try:
                     answered.append(self.append(text, key and f"{key}-{len(self.writes)}"))
                 except OutcomeUnknownError:
-                    outcome = Outcome.INFO
+                    outcome = WriteOutcome.INFO
                 except UnavailableError:
-                    outcome = Outcome.FAIL
+                    outcome = WriteOutcome.FAIL
             self.wait(0.01)
             self.writes.append(Write(text, began_s, self.now_s, outcome, tuple(answered)))
 
@@ -201,7 +201,7 @@ class World:
                 break
             after = page.next
         self.wait(0.01)
-        self.reads.append(Read(texts, began_s, self.now_s))
+        self.reads.append(FullRead(texts, began_s, self.now_s))
 
     def _node(self, number: int) -> Handler:
         async def handle(request: Request) -> Reply:
@@ -300,7 +300,7 @@ def many(world: World) -> None:
     """More messages than one page holds."""
     texts = [f"x-{number}" for number in range(1_200)]
     asyncio.run(world.nodes[0].store([Entry(ids.new_id(), text) for text in texts]))
-    world.writes += [Write(text, world.now_s, world.now_s, Outcome.OK) for text in texts]
+    world.writes += [Write(text, world.now_s, world.now_s, WriteOutcome.OK) for text in texts]
     world.post(5)
     world.read()
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.client.writers import outage_s
-from tests.chaos.checker import Outcome, Read, Verdict, Write, check
+from tests.chaos.checker import FullRead, Verdict, Write, WriteOutcome, check
 
 
-def history(seed: int, *, clients: int = 3, each: int = 20) -> tuple[list[Write], list[Read]]:
+def history(seed: int, *, clients: int = 3, each: int = 20) -> tuple[list[Write], list[FullRead]]:
     """A history as an unbroken log makes it: concurrent writers, unknown outcomes that are stored or not, and reads."""
     chance = random.Random(seed)
     log: list[tuple[float, str]] = []
@@ -22,14 +22,14 @@ def history(seed: int, *, clients: int = 3, each: int = 20) -> tuple[list[Write]
             text = f"w{client}-{counter} {chance.random()}"
             began, stored = now, now + chance.random()
             now = stored + chance.random()
-            outcome = chance.choices(list(Outcome), [8, 1, 1])[0]
-            if outcome is Outcome.OK or (outcome is Outcome.INFO and chance.random() < 0.5):
+            outcome = chance.choices(list(WriteOutcome), [8, 1, 1])[0]
+            if outcome is WriteOutcome.OK or (outcome is WriteOutcome.INFO and chance.random() < 0.5):
                 log.append((stored, text))
             writes.append(Write(text, began, now, outcome))
     log.sort()
     end = max(write.ended_s for write in writes)
     moments = [*(chance.uniform(0, end) for _ in range(10)), end + 1]
-    return writes, [Read([text for at, text in log if at <= moment], moment, moment) for moment in sorted(moments)]
+    return writes, [FullRead([text for at, text in log if at <= moment], moment, moment) for moment in sorted(moments)]
 
 
 def broken(verdict: Verdict) -> set[str]:
@@ -45,7 +45,7 @@ def test_a_whole_history_raises_nothing(seed: int) -> None:
     verdict = check(writes, reads)
 
     assert set() == broken(verdict)
-    assert sum(write.outcome is Outcome.OK for write in writes) == verdict.acknowledged
+    assert sum(write.outcome is WriteOutcome.OK for write in writes) == verdict.acknowledged
 
 
 def without(texts: list[str], *places: int) -> list[str]:
@@ -57,7 +57,7 @@ def without(texts: list[str], *places: int) -> list[str]:
 def test_lost_messages_are_told_wherever_they_stood(places: tuple[int, ...]) -> None:
     """A lost prefix, middle or end of what was acknowledged is counted."""
     writes, reads = history(1)
-    writes = [replace(write, outcome=Outcome.OK) if write.text in reads[-1].texts else write for write in writes]
+    writes = [replace(write, outcome=WriteOutcome.OK) if write.text in reads[-1].texts else write for write in writes]
     gone = [
         replace(read, texts=[t for t in read.texts if t in without(list(reads[-1].texts), *places)]) for read in reads
     ]
@@ -66,17 +66,17 @@ def test_lost_messages_are_told_wherever_they_stood(places: tuple[int, ...]) -> 
     assert ({"lost"}, len(places)) == (broken(verdict), verdict.broken.lost)
 
 
-def damaged(kind: str) -> tuple[list[Write], list[Read]]:  # noqa: C901, PLR0911, PLR0912 (a table of cases)
+def damaged(kind: str) -> tuple[list[Write], list[FullRead]]:  # noqa: C901, PLR0911, PLR0912 (a table of cases)
     """A history with one kind of damage."""
     writes, reads = history(2)
     final = list(reads[-1].texts)
-    acknowledged = next(write for write in writes if write.outcome is Outcome.OK)
+    acknowledged = next(write for write in writes if write.outcome is WriteOutcome.OK)
     match kind:
         case "a definite failure that was there":
-            failed = next(write for write in writes if write.outcome is Outcome.FAIL)
+            failed = next(write for write in writes if write.outcome is WriteOutcome.FAIL)
             return writes, [replace(reads[0], texts=[failed.text]), *reads]
         case "an unknown outcome that was there and is gone":
-            unknown = next(write for write in writes if write.outcome is Outcome.INFO)
+            unknown = next(write for write in writes if write.outcome is WriteOutcome.INFO)
             gone = [replace(read, texts=[text for text in read.texts if text != unknown.text]) for read in reads]
             return writes, [replace(reads[0], texts=[unknown.text]), *gone]
         case "stale":
@@ -104,7 +104,7 @@ def damaged(kind: str) -> tuple[list[Write], list[Read]]:  # noqa: C901, PLR0911
         case "a page that is repeated":
             return writes, [*reads[:-1], replace(reads[-1], texts=final[:20] + final[10:])]
         case _:
-            failed = next(write for write in writes if write.outcome is Outcome.FAIL)
+            failed = next(write for write in writes if write.outcome is WriteOutcome.FAIL)
             return writes, [*reads[:-1], replace(reads[-1], texts=[*final, failed.text])]
 
 
@@ -133,8 +133,8 @@ def test_each_kind_of_damage_is_told_as_what_it_is(kind: str, told: set[str]) ->
 
 def test_how_long_something_was_missing_is_told() -> None:
     """The age of the oldest stale message, and the longest time without an acknowledgement, in seconds."""
-    writes = [Write("w-0", 0.0, 1.0, Outcome.OK), Write("w-1", 1.0, 6.0, Outcome.OK)]
-    verdict = check(writes, [Read([], 3.5, 3.6), Read(["w-0", "w-1"], 7.0, 7.1)])
+    writes = [Write("w-0", 0.0, 1.0, WriteOutcome.OK), Write("w-1", 1.0, 6.0, WriteOutcome.OK)]
+    verdict = check(writes, [FullRead([], 3.5, 3.6), FullRead(["w-0", "w-1"], 7.0, 7.1)])
 
     assert (1, 2.5, 5.0) == (verdict.broken.stale, verdict.longest_stale_s, verdict.write_outage_s)
     assert (1_000.0, 5_000.0) == (verdict.latency.p50 / 5, verdict.latency.most)

@@ -10,14 +10,14 @@ import pytest
 from common.errors import FatalError
 from scripts.launcher.processes import ROOT
 from tests.chaos import history
-from tests.chaos.checker import Outcome, Read, Write
+from tests.chaos.checker import FullRead, Write, WriteOutcome
 
 WRITES = [
-    Write("w0-0 a", 1.0, 2.0, Outcome.OK, ("id",)),
-    Write("w1-0 b", 1.5, 2.5, Outcome.INFO, visible_s=4.5),
-    Write("w0-1 \u00e9", 3.0, 4.0, Outcome.FAIL),
+    Write("w0-0 a", 1.0, 2.0, WriteOutcome.OK, ("id",)),
+    Write("w1-0 b", 1.5, 2.5, WriteOutcome.INFO, visible_s=4.5),
+    Write("w0-1 \u00e9", 3.0, 4.0, WriteOutcome.FAIL),
 ]
-READS = [Read(["w0-0 a"], 2.1, 2.2), Read(["w0-0 a", "w1-0 b"], 5.0, 5.1)]
+READS = [FullRead(["w0-0 a"], 2.1, 2.2), FullRead(["w0-0 a", "w1-0 b"], 5.0, 5.1)]
 
 
 def test_a_history_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_what_is_no_history_is_one_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text(text)
 
-    with pytest.raises(FatalError, match=r"history.jsonl (is no history|has no read)"):
+    with pytest.raises(FatalError, match=r"history.jsonl (is not a history|has no read)"):
         history.load(path)
 
 
@@ -45,7 +45,7 @@ def test_what_is_no_history_is_one_sentence(tmp_path: Path, text: str) -> None:
 def test_a_history_is_judged_by_one_command(tmp_path: Path, texts: list[str], code: int) -> None:
     """It prints the verdict and exits with 1 when a promise was broken."""
     path = tmp_path / "history.jsonl"
-    history.save(path, WRITES[:1], [Read(texts, 5.0, 5.1)])
+    history.save(path, WRITES[:1], [FullRead(texts, 5.0, 5.1)])
     ended = subprocess.run(
         [sys.executable, "-m", "tests.chaos.history", str(path)], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import pytest
 
-from tests.chaos.checker import Outcome
-from tests.chaos.recorder import PAGE_MESSAGES, Load, Recorder
+from tests.chaos.checker import WriteOutcome
+from tests.chaos.recorder import PAGE_MESSAGES, LoadProfile, Recorder
 from tests.support.waiting import eventually
 
-LOAD = Load(writers=1, write_every_s=0.02, read_pause_s=0.02, look_pause_s=0.01, curl=False)
+LOAD = LoadProfile(writers=1, write_every_s=0.02, read_pause_s=0.02, look_pause_s=0.01, curl=False)
 
 
 def uuid_of(number: int) -> str:
@@ -80,7 +80,7 @@ def test_a_recorder_writes_no_faster_than_it_is_told() -> None:
 
     assert min(after - before for before, after in pairwise(began)) >= LOAD.write_every_s - 0.001
     assert sorted(recorder.acknowledged_s()) == [write.ended_s for write in recorder.writes]
-    assert {Outcome.OK} == {write.outcome for write in recorder.writes}
+    assert {WriteOutcome.OK} == {write.outcome for write in recorder.writes}
 
 
 def test_each_text_of_a_history_is_kept_once() -> None:

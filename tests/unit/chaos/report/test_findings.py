@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from tests.chaos.checker import Outcome, Read, Write, check
-from tests.chaos.report.findings import Event, Findings, drawn, longest, rates
+from tests.chaos.checker import FullRead, Write, WriteOutcome, check
+from tests.chaos.report.findings import FaultEvent, Findings, drawn, longest, rates
 from tests.chaos.report.samples import Growth, Reading, Sample
 
 EVENTS = [
-    Event("kill", 1.0, 1.2, 1.3, 200.0, 80.0),
-    Event("stop", 2.0, 2.1, 2.2, 30.0, 20.0),
-    Event("kill", 3.0, 3.2, 3.3, 150.0, 90.0),
+    FaultEvent("kill", 1.0, 1.2, 1.3, 200.0, 80.0),
+    FaultEvent("stop", 2.0, 2.1, 2.2, 30.0, 20.0),
+    FaultEvent("kill", 3.0, 3.2, 3.3, 150.0, 90.0),
 ]
 
 
@@ -68,8 +68,8 @@ def test_the_plot_has_every_series_every_fault_and_every_restart() -> None:
 
 def test_whatever_was_broken_is_a_violation() -> None:
     """What the checker counts, nodes that differ, errors of clients, what did not heal, and what leaks."""
-    writes = [Write("w-0 payload", 0.0, 1.0, Outcome.OK), Write("w-1 payload", 1.0, 2.0, Outcome.OK)]
-    lost = check(writes, [Read(["w-0 payload"], 3.0, 4.0)])
+    writes = [Write("w-0 payload", 0.0, 1.0, WriteOutcome.OK), Write("w-1 payload", 1.0, 2.0, WriteOutcome.OK)]
+    lost = check(writes, [FullRead(["w-0 payload"], 3.0, 4.0)])
 
     leak = Growth("facade", "threads", 60.0, 64.0, 128.0)
 
