@@ -252,8 +252,10 @@ def _line(event: FaultEvent, found: Findings) -> str:
 
 def _print_summary(found: Findings) -> None:
     """Print the verdict, the outages and the growth of resources."""
-    counts = {**(asdict(found.verdict.broken) if found.verdict else {}), "differing": found.differing or 0}
-    click.echo(f"broken: {', '.join(f'{count} {name}' for name, count in counts.items())}")
+    counts = {**(asdict(found.verdict.broken) if found.verdict else {}), "differing": found.differing}
+    click.echo(
+        f"broken: {', '.join(f'{"unknown" if count is None else count} {name}' for name, count in counts.items())}"
+    )
     for failure in (*found.failures, *found.first_errors):
         click.echo(failure)
     click.echo(f"{len(found.events)} faults, {found.put_off} put off; {found.errors} client errors")

@@ -56,7 +56,7 @@ def test_a_cluster_survives_fuzzing(embedded_cluster: Cluster) -> None:
     assert (1_500, 5_000, 5_000, 5_000) == tuple(document[phase]["sent"] for phase in phases)
     assert {"200", "201", "400", "404", "405"} <= document["http"].keys()
     # no page: a fuzzed frame may join as a replica, and reads wait for its confirmations until it is fenced
-    assert {"storedall", "leased", "known", "status", "failure invalid"} <= document["frames"].keys()
+    assert {"appended", "leasegranted", "lookupresult", "status", "failure invalid"} <= document["frames"].keys()
     assert {part.name for part in embedded_cluster.parts} == document["processes"].keys()
     assert msgspec.json.encode(document)
 

@@ -64,7 +64,7 @@ def wrk(address: str, connections: int, seconds: int, *wanted: str) -> dict[str,
 def echo() -> Iterator[tuple[psutil.Process, str]]:
     """Run the bare echo server while the block runs: its process and its host:port."""
     (address,) = free_addresses(1)
-    command = [sys.executable, "-m", "tests.echo", address.rpartition(":")[2]]
+    command = [sys.executable, "-m", "tests.bench.load.echo", address.rpartition(":")[2]]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
             yield psutil.Process(process.pid), address

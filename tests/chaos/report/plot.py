@@ -122,7 +122,7 @@ def _name(name: str, top: float, colour: str) -> str:
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "end", bold: bool = False) -> str:
-    weight = ' font-size="bold"' if bold else ""
+    weight = ' font-weight="bold"' if bold else ""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{weight}>{escape(text)}</text>'
 
 

@@ -20,36 +20,41 @@ NAMES = ("logging-service", "messages-service", "facade", "hazelcast-clients", *
 
 # Byte strings that are not messages, or are at the edge of being valid.
 _HOSTILE = (
-    *(
-        b"",
-        b"\xc1",
-        b"\x80",
-        b"\x90",
-        b"\xc0",
-        b"\xdd\xff\xff\xff\xff",
-        b"\xdf\xff\xff\xff\xff",
-        b"\xdb\xff\xff\xff\xff",
-    ),
-    *(
-        b"\xc6\xff\xff\xff\xff",
-        b"\xc9\xff\xff\xff\xff\x05",
-        b"\xc7\x00\x05",
-        b"\xd4\x05\x00",
-        b"\xd6\xff\x00\x00\x00\x00",
-    ),
-    *(b"\x91" * 600, b"\x81" * 600, b"\x91" * 2_000 + b"\x90", b"\x81\xa1v" * 600, b"\xdc\x03\xe8" + b"\x90" * 1_000),
-    *(
-        b"\x82\xa1v\x01\xa4type" + b"\x91" * 500 + b"\x90",
-        b"\x82\xa1v\x01\xa4type\xa4ping\xc0",
-        b"\x81\xa1v\xca\x7f\xc0",
-    ),
-    *(b"\x82\xa1v\xcb?\xf0\x00\x00\x00\x00\x00\x00\xa4type\xa4ping", b"\x82\xa1v\xc3\xa4type\xa4ping", b"\x81\x01\x02"),
-    *(
-        b"\x83\xa1v\x01\xa4type\xa4ping\xa4self\x01",
-        b"\x83\xa1v\x01\xa4type\xa4ping\xa4ping\xdc\xff\xff",
-        b"\x81\xc0\x01",
-    ),
-    *(b"\x84\xa1v\x01\xa1v\x02\xa4type\xa4ping\xa4type\xa4roll", b"\x81\x90\x01", b"\xde\x00\x21" + b"\xa1v\x01" * 33),
+    # truncated or reserved formats, and lengths far beyond the frame
+    b"",
+    b"\xc1",
+    b"\x80",
+    b"\x90",
+    b"\xc0",
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",
+    b"\xdb\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+    # extension types
+    b"\xc9\xff\xff\xff\xff\x05",
+    b"\xc7\x00\x05",
+    b"\xd4\x05\x00",
+    b"\xd6\xff\x00\x00\x00\x00",
+    # deep nesting
+    b"\x91" * 600,
+    b"\x81" * 600,
+    b"\x91" * 2_000 + b"\x90",
+    b"\x81\xa1v" * 600,
+    b"\xdc\x03\xe8" + b"\x90" * 1_000,
+    b"\x82\xa1v\x03\xa4type" + b"\x91" * 500 + b"\x90",
+    # a version that is a float or a boolean
+    b"\x81\xa1v\xca\x7f\xc0",
+    b"\x82\xa1v\xcb@\x08\x00\x00\x00\x00\x00\x00\xa4type\xa4ping",
+    b"\x82\xa1v\xc3\xa4type\xa4ping",
+    # maps with other keys than text, with the same key twice, with trailing bytes
+    b"\x82\xa1v\x03\xa4type\xa4ping\xc0",
+    b"\x81\x01\x02",
+    b"\x81\xc0\x01",
+    b"\x81\x90\x01",
+    b"\x83\xa1v\x03\xa4type\xa4ping\xa4self\x01",
+    b"\x83\xa1v\x03\xa4type\xa4ping\xa4ping\xdc\xff\xff",
+    b"\x84\xa1v\x03\xa1v\x02\xa4type\xa4ping\xa4type\xa6report",
+    b"\xde\x00\x21" + b"\xa1v\x03" * 33,
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -80,11 +85,18 @@ def fields_of(kind: type[messages.WireMessage]) -> st.SearchStrategy[dict[str, A
 
 
 def _consistent(fields: dict[str, Any]) -> dict[str, Any]:
-    """Cut lists that belong together to the same length."""
-    for other in {"origins", "nodes"} & fields.keys():
-        items = fields.get("entries", fields.get("records", []))
-        shortest = min(len(items), len(fields[other]))
-        del items[shortest:], fields[other][shortest:]
+    """Make fields agree that belong together: one node or context for each entry, and a key for one entry only."""
+    if fields.get("key") is not None:
+        del fields["entries"][1:]
+        if not fields["entries"]:
+            del fields["key"]
+    for beside in {"contexts", "nodes"} & fields.keys():
+        entries = fields.get("entries", [])
+        shortest = min(len(entries), len(fields[beside]))
+        if fields.get("key") is not None and not shortest:
+            del fields[beside]
+        else:
+            del entries[shortest:], fields[beside][shortest:]
     return fields
 
 
