@@ -250,12 +250,15 @@ def _line(event: FaultEvent, found: Findings) -> str:
     return f"{event.began_min:.1f} min: {event.fault}: {', '.join(fields)}"
 
 
+def _shown(count: int | None) -> str:
+    """A number, or that it is unknown because the soak ended before it was counted."""
+    return "unknown" if count is None else str(count)
+
+
 def _print_summary(found: Findings) -> None:
     """Print the verdict, the outages and the growth of resources."""
     counts = {**(asdict(found.verdict.broken) if found.verdict else {}), "differing": found.differing}
-    click.echo(
-        f"broken: {', '.join(f'{"unknown" if count is None else count} {name}' for name, count in counts.items())}"
-    )
+    click.echo(f"broken: {', '.join(f'{_shown(count)} {name}' for name, count in counts.items())}")
     for failure in (*found.failures, *found.first_errors):
         click.echo(failure)
     click.echo(f"{len(found.events)} faults, {found.put_off} put off; {found.errors} client errors")
