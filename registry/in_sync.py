@@ -36,13 +36,11 @@ class ReplicaLease:
 
     Attributes:
         ends_s: when the lease ends.
-        since_s: when the replica got the lease, which it has renewed in time since then.
         renewed_s: when it last renewed.
         renew: the last renewal.
     """
 
     ends_s: float
-    since_s: float
     renewed_s: float
     renew: Renew
 
@@ -206,9 +204,7 @@ class InSyncDirectory:
         last = self.leases.get(request.node)
         if not self._is_known(request.node) or (last is None and len(self.leases) >= REPLICAS):
             return False
-        same = last is not None and last.ends_s > now_s and last.renew.incarnation == request.incarnation
-        since_s = last.since_s if last and same else now_s
-        self.leases[request.node] = ReplicaLease(now_s + LEASE_S, since_s, now_s, request)
+        self.leases[request.node] = ReplicaLease(now_s + LEASE_S, now_s, request)
         return True
 
     def _end_start(self, now_s: float) -> None:

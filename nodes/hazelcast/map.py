@@ -191,8 +191,7 @@ class Projection:
             log.info("the recent messages were put into the map again", messages=count)
 
     async def _put_chunk(self, entries: Sequence[Entry]) -> int:
-        answer = self._begin_put(entries, OPERATION_S)
-        await asyncio.wait([answer])
+        await asyncio.wait([answer := self._begin_put(entries, OPERATION_S)])
         if answer.cancelled() or answer.exception():
             raise StoreError("the map did not take the recent messages")
         return len(entries)
@@ -207,9 +206,8 @@ class Projection:
         """The members that this node sees, each with the number of partitions that it owns."""
         partitions = self._client.partition_service
         owned = Counter(map(partitions.get_partition_owner, range(partitions.get_partition_count())))
-        return tuple(
-            one._replace(partitions=owned[member.uuid]) for one, member in zip(self._view(), self._raw(), strict=True)
-        )
+        pairs = zip(self._view(), self._raw(), strict=True)
+        return tuple(one._replace(partitions=owned[member.uuid]) for one, member in pairs)
 
     def _raw(self) -> list[Any]:
         return list(self._client.cluster_service.get_members())
@@ -222,9 +220,11 @@ class Projection:
         now_s = asyncio.get_running_loop().time()
         if self._answers and now_s - self._sized_s >= SIZE_S:
             self._sized_s = now_s
-            with suppress(StoreError, TimeoutError):
+            try:
                 async with asyncio.timeout(PUT_S):
                     self._size = int(await _mapped(self._map.size()))
+            except (StoreError, TimeoutError):
+                self._sized_s = float("-inf")  # the next call counts again
         return self._size
 
     async def close(self) -> None:
