@@ -23,7 +23,7 @@ from tests.chaos import checker, convergence, history
 from tests.chaos.checker import Verdict
 from tests.chaos.faults import disk, network, processes
 from tests.chaos.faults.stage import Stage, on_hosts, on_this_machine
-from tests.chaos.recorder import Recorder
+from tests.chaos.recorder import FULL, LoadProfile, Recorder
 
 BEFORE_S = 1.5  # of load before the fault
 LOAD_S = 60.0  # limit for reaching the wanted acknowledgements after the heal, and for the last read
@@ -98,7 +98,9 @@ class TortureResult:
         return sum(broken.values()) + self.differing + self.missing + (0 if self.fault in UNREACHABLE else self.errors)
 
 
-def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | None = None) -> TortureResult:
+def torture(
+    fault: str, seed: int, *, hang_s: float, least: int, load: LoadProfile = FULL, folder: Path | None = None
+) -> TortureResult:
     """Start a cluster, load it, inject a fault, wait for recovery, and check what clients saw.
 
     Args:
@@ -106,6 +108,7 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
         seed: of the random choices.
         hang_s: how long a paused process stays paused.
         least: how many writes to wait for, for at most LOAD_S.
+        load: the load on the facade.
         folder: where to save the history; None to discard it.
 
     Raises:
@@ -114,7 +117,7 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
     staged = on_hosts if fault in NETWORK_FAULTS else on_this_machine
     with (
         tempfile.TemporaryDirectory(prefix="threefold-torture-") as home,
-        staged(Path(home), random.Random(seed), hang_s) as stage,
+        staged(Path(home), random.Random(seed), hang_s, load) as stage,
     ):
         recorder = stage.recorder
         with recorder.running():
@@ -164,10 +167,24 @@ def torture(fault: str, seed: int, *, hang_s: float, least: int, folder: Path | 
 @click.option("--runs", default=1, show_default=True, help="Runs of each fault.")
 @click.option("--hang", "hang_s", default=30.0, show_default=True, help="Seconds that a paused process stays paused.")
 @click.option("--least", default=10_000, show_default=True, help="Writes to wait for in a run.")
+@click.option(
+    "--pause",
+    "pause_s",
+    default=0.0,
+    show_default=True,
+    help="Least seconds between two posts of a writer, or two reads of a message.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="JSON file for all results.")
 @click.option("--history", "folder", type=click.Path(path_type=Path), help="Folder for the histories, as JSON lines.")
 def main(
-    wanted: str, seed: int, runs: int, hang_s: float, least: int, report: Path | None, folder: Path | None
+    wanted: str,
+    seed: int,
+    runs: int,
+    hang_s: float,
+    least: int,
+    pause_s: float,
+    report: Path | None,
+    folder: Path | None,
 ) -> None:
     """Inject faults into real clusters under load; exit with 1 if a promise was broken or a run failed."""
     names = wanted.split(",")
@@ -175,11 +192,12 @@ def main(
         raise click.BadParameter(f"unknown fault {unknown[0]!r}; known: {', '.join(FAULTS)}", param_hint="--faults")
     process.exit_on_signal("torture")
     prepare(click.echo)
+    load = replace(FULL, write_every_s=pause_s, look_pause_s=max(pause_s, FULL.look_pause_s or 0.0))
     results: list[TortureResult] = []
     failed: list[str] = []
     for name, run in itertools.product(names, range(runs)):
         try:
-            results.append(torture(name, seed + run, hang_s=hang_s, least=least, folder=folder))
+            results.append(torture(name, seed + run, hang_s=hang_s, least=least, load=load, folder=folder))
             click.echo(_line(results[-1]))
         except convergence.FAILURES as error:
             failed.append(f"{name} seed {seed + run}: {error}")

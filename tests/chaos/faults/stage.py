@@ -106,7 +106,7 @@ def on_this_machine(folder: Path, chance: random.Random, hang_s: float, load: Lo
 
 
 @contextmanager
-def on_hosts(folder: Path, chance: random.Random, hang_s: float) -> Iterator[Stage]:
+def on_hosts(folder: Path, chance: random.Random, hang_s: float, load: LoadProfile = FULL) -> Iterator[Stage]:
     """A cluster on four simulated hosts: three with a node, its member and a facade; the fourth with the rest.
 
     Raises:
@@ -130,7 +130,8 @@ def on_hosts(folder: Path, chance: random.Random, hang_s: float) -> Iterator[Sta
         recorders = tuple(
             Recorder(part.address, f"host{number}w", load=ONE_SLOW_WRITER) for number, part in enumerate(facades, 1)
         )
-        yield Stage(cluster, Recorder(cluster.settings.facade.address), chance, hang_s, stack, hosts, recorders)
+        recorder = Recorder(cluster.settings.facade.address, load=load)
+        yield Stage(cluster, recorder, chance, hang_s, stack, hosts, recorders)
 
 
 def quiet(_line: str) -> None:
