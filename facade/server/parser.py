@@ -1,5 +1,6 @@
 """Parses HTTP requests with llhttp, and rejects requests that other servers could interpret differently."""
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -25,6 +26,7 @@ class Parser:
     Args:
         adjustments: waitress' settings, with the limits of head and body in bytes.
         url_bytes: most bytes of the URL.
+        new_llhttp: makes an llhttp parser, which calls back its argument.
 
     Attributes:
         headers: values by name, in capitals and with `_` for `-`; repeated headers are joined by commas. A header with
@@ -40,13 +42,19 @@ class Parser:
     command = path = query = request_uri = ""  # defined for rejected requests too, because waitress logs the path
     url_scheme = "http"
 
-    def __init__(self, adjustments: Any, *, url_bytes: int = DEFAULT.url_bytes) -> None:
+    def __init__(
+        self,
+        adjustments: Any,
+        *,
+        url_bytes: int = DEFAULT.url_bytes,
+        new_llhttp: Callable[["Parser"], Any] = httptools.HttpRequestParser,
+    ) -> None:
         self.headers: dict[str, str] = {}
         self._header_bytes = adjustments.max_request_header_size
         self._body_bytes = adjustments.max_request_body_size
         self._overflow_bytes = adjustments.inbuf_overflow
         self._url_bytes = url_bytes
-        self._llhttp: Any = httptools.HttpRequestParser(self)
+        self._llhttp: Any = new_llhttp(self)
         self._head = self._url = b""
         self._hosts = 0
         self._body: Any = None

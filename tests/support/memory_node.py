@@ -1,4 +1,4 @@
-"""In-memory stand-ins for logging nodes, and a registry that lists them: for tests of the facade."""
+"""In-memory logging nodes for tests of the facade, and their registration at a registry."""
 
 import asyncio
 import threading
@@ -30,7 +30,7 @@ from registry.directory import Directory
 
 
 class SharedTables(MemoryTables):
-    """Tables that several threads use; `changed` is notified after each commit."""
+    """Tables for several threads; `changed` is notified after each commit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class SharedTables(MemoryTables):
 
 
 class MemoryNode:
-    """Answers clients as a listed logging node does. Nodes that share their tables have the same messages.
+    """Answers clients like a listed logging node. Nodes that share their tables have the same messages.
 
-    A subclass breaks a promise: it overrides `append`, `append_all`, `commit`, `read` or `tail`.
+    A subclass that breaks a promise overrides `append`, `commit`, `read` or `tail`.
 
     Args:
         address: host:port of this node.
-        tables: what it has; by default nothing.
-        tail_s: seconds for which a Tail waits for something new.
+        tables: its messages; by default none.
+        tail_s: seconds for which a Tail waits for a new message.
     """
 
     def __init__(self, address: str, tables: SharedTables | None = None, *, tail_s: float = TAIL_S) -> None:
@@ -64,13 +64,13 @@ class MemoryNode:
         self.journal = MemoryJournal(self.tables, lambda: self.incarnation)
 
     def stop(self) -> None:
-        """Let each Tail return at once from now on."""
+        """Answer each Tail at once from now on."""
         with self.tables.changed:
             self._stopped = True
             self.tables.changed.notify_all()
 
     async def handle(self, request: Request) -> Reply:
-        """Answer one request; raises InvalidMessageError for one that is not a client's."""
+        """Answer one request of a client; raises InvalidMessageError for any other request."""
         match request:
             case Ping():
                 return messages.Status(service="logging-service", state=State.READY)
@@ -85,7 +85,7 @@ class MemoryNode:
         raise InvalidMessageError(f"a node in memory does not answer {type(request).__name__}")
 
     async def append(self, request: Append) -> Reply:
-        """Store messages; one with an idempotency key under the id with which the key came first."""
+        """Store messages; with an idempotency key, under the id with which the key was used first."""
         entries, stored_as = request.entries, ""
         if request.key:
             (entry,) = entries
@@ -98,19 +98,19 @@ class MemoryNode:
         return messages.Appended(node=self.address, stored_as=stored_as, origin=self.incarnation, sequence=upto)
 
     async def store(self, entries: Sequence[Entry], key: str | None = None) -> int:
-        """Commit messages as records of this node; the sequence of the last one."""
-        with self.tables.changed:  # so that no other thread commits a higher number before
+        """Commit messages as records of this node; returns the origin sequence of the last one."""
+        with self.tables.changed:  # else another thread could commit a higher number first
             after, self._sequence = self._sequence, self._sequence + len(entries)
             records = tuple(Record(number, *entry, key) for number, entry in enumerate(entries, after + 1))
             await self.commit(Range(self.incarnation, after, after + len(entries), records))
         return after + len(entries)
 
     async def commit(self, found: Range) -> None:
-        """Store records wherever they must be before they are acknowledged."""
+        """Store records in every journal that must have them before they are acknowledged."""
         await self.journal.commit([found], None)
 
     async def read(self, request: Read) -> Reply:
-        """A page; BEHIND when the session has seen more than is here."""
+        """A page of messages; BEHIND if this node lacks records that the session has seen."""
         vector = dict(self.tables.vector)
         if any(vector.get(origin, 0) < upto for origin, upto in request.session):
             return Failure(code=Code.BEHIND, reason=f"{self.address} has less than this session has seen")
@@ -119,7 +119,7 @@ class MemoryNode:
         return messages.Page(entries=tuple(entries), next=following, node=self.address, vector=seen)
 
     async def tail(self, request: Tail) -> Reply:
-        """What came after a number; waits until there is something."""
+        """The messages that this node received after an arrival number; waits for the first one."""
         name, after = self.journal.name, request.after
         if request.journal == name:
             await asyncio.to_thread(self._wait, after)
@@ -138,19 +138,19 @@ class MemoryNode:
 
 
 def incarnation_of(address: str) -> int:
-    """The incarnation of the node in memory at an address."""
+    """The incarnation of the in-memory node at an address."""
     return 2 * int.from_bytes(address.encode()[-7:]) + 1
 
 
-async def listed_by(directory: Directory, addresses: Sequence[str]) -> None:
-    """Let a registry that has just started list nodes in memory, until their leases lapse by its clock."""
+async def register_nodes(directory: Directory, addresses: Sequence[str]) -> None:
+    """Register in-memory nodes, in sync with each other, at a new registry; it lists them until their leases lapse."""
     members = tuple(Member(address, incarnation_of(address), since=1, listed=True) for address in sorted(addresses))
     for address in addresses:
         await renew(directory, address, InSyncSet(1, members))
 
 
 async def renew(directory: Directory, address: str, in_sync: InSyncSet, *, registry: int = 0) -> Renewed:
-    """Renew the lease of a node in memory that serves clients; the answer of the registry."""
+    """Renew the lease of an in-memory node that serves clients; returns the reply of the registry."""
     own = incarnation_of(address)
     reply = await directory.handle(Renew(node=address, incarnation=own, registry=registry, in_sync=in_sync, ready=True))
     assert isinstance(reply, Renewed)

@@ -1,4 +1,4 @@
-"""Waits for a condition, with a deadline."""
+"""Waits for a condition, with a deadline; and a clock that does not wait."""
 
 import asyncio
 import threading
@@ -14,9 +14,12 @@ T = TypeVar("T")
 def eventually(
     probe: Callable[[], T | None], *, timeout_s: float = 20.0, pause: Callable[[], object] | None = None
 ) -> T:
-    """What `probe` returns when it is neither None nor False; a failure when it stays so.
+    """Call `probe` until it returns something true, and return that.
 
-    `pause` is called between two probes, for example to turn a loop; by default it waits for 20 ms.
+    Args:
+        probe: returns None or something false while the condition does not hold.
+        timeout_s: seconds after which AssertionError is raised.
+        pause: called between two probes, for example to turn an event loop; by default it waits for 20 ms.
     """
     ends = time.monotonic() + timeout_s
     pause = pause or partial(threading.Event().wait, 0.02)
@@ -24,13 +27,24 @@ def eventually(
         if found := probe():
             return found
         pause()
-    raise AssertionError(f"not so within {timeout_s} s")
+    raise AssertionError(f"the condition did not hold within {timeout_s} s")
 
 
 async def becomes(expected: T, probe: Callable[[], Awaitable[T]], *, timeout_s: float = 10.0) -> None:
-    """Return when `probe` gives what is expected; a failure when it does not."""
+    """Return as soon as `probe` returns what is expected; raise AssertionError after `timeout_s`."""
     ends, pause = time.monotonic() + timeout_s, asyncio.Event()
     while (found := await probe()) != expected:
         assert time.monotonic() < ends, f"still {found!r} after {timeout_s} s"
         with suppress(TimeoutError):
             await asyncio.wait_for(pause.wait(), 0.01)
+
+
+class ManualClock:
+    """A clock, in seconds, that a test moves."""
+
+    def __init__(self, now_s: float = 0.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        """The time that the test has set."""
+        return self.now_s

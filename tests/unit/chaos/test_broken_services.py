@@ -28,8 +28,8 @@ from facade.client.retry import RetryPolicy
 from nodes.replication.core.effects import Range
 from registry.directory import Directory
 from tests.chaos.checker import FullRead, Write, WriteOutcome, check
-from tests.support.facade import PassingTime
-from tests.support.memory_node import MemoryNode, incarnation_of, listed_by, renew
+from tests.support.facade import InstantScheduler
+from tests.support.memory_node import MemoryNode, incarnation_of, register_nodes, renew
 
 REGISTRY = "registry:1"
 NODES = ("node:1", "node:2", "node:3")
@@ -73,7 +73,7 @@ class World:
         self.reads: list[FullRead] = []
         self.nodes: list[Replica] = [Replica(self, number) for number in range(3)]
         self.directory = Directory({}, {}, clock=lambda: self.now_s)
-        asyncio.run(listed_by(self.directory, NODES))
+        asyncio.run(register_nodes(self.directory, NODES))
         self.transport = MemoryTransport(
             {REGISTRY: self._registry, **{NODES[number]: self._node(number) for number in range(3)}}, sleep=self.wait
         )
@@ -87,7 +87,7 @@ class World:
         """The client of a facade that has seen nothing yet."""
         chance = random.Random(len(self.reads))
         return Client(
-            PassingTime(self.wait),
+            InstantScheduler(self.wait),
             transport,
             [REGISTRY],
             RetryPolicy(attempt_timeout_s=1.0, deadline_s=10.0),

@@ -7,7 +7,7 @@ import pytest
 from common import config
 from common.errors import ConfigError
 
-USERS = """
+USER_CONFIG = """
 [service_ips]
 messages-service = ["127.0.0.1:5001"]
 logging-service = ["127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004"]
@@ -19,31 +19,31 @@ hazelcast-clients = ["127.0.0.1:5701", "127.0.0.1:5702", "127.0.0.1:5703"]
 
 
 def load(tmp_path: Path, text: str) -> config.Config:
-    """The configuration in `text`."""
+    """The configuration that this text is."""
     (tmp_path / "config.toml").write_text(text)
     return config.load(tmp_path / "config.toml")
 
 
-def test_the_file_that_users_have_is_enough(tmp_path: Path) -> None:
-    """The two tables of today's users are read as they are; everything else has a default."""
-    loaded = load(tmp_path, USERS)
+def test_the_file_of_todays_users_is_enough(tmp_path: Path) -> None:
+    """The two tables that users have are read unchanged; everything else has a default."""
+    loaded = load(tmp_path, USER_CONFIG)
 
     assert ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004") == loaded.service_ips.logging_service
     assert "microservice" == loaded.hazelcast.cluster_name
     assert ("127.0.0.1:5000", "127.0.0.1:5005") == (loaded.facade.address, *loaded.registry.addresses)
 
 
-def test_the_file_in_the_repository_is_that_of_the_users(tmp_path: Path) -> None:
-    """config.toml at the root has the ports that users know, those of the metrics, and no other setting."""
+def test_the_file_in_the_repository_is_that_of_todays_users(tmp_path: Path) -> None:
+    """config.toml has the ports that users know, those of the metrics, and no other setting."""
     metrics = '\n[metrics]\nlogging-service = ["127.0.0.1:5012", "127.0.0.1:5013", "127.0.0.1:5014"]\n'
 
-    assert load(tmp_path, USERS + metrics) == config.load()
+    assert load(tmp_path, USER_CONFIG + metrics) == config.load()
     assert "127.0.0.1:5013" == config.metrics_of(config.load(), "127.0.0.1:5003")
-    assert config.metrics_of(load(tmp_path, USERS), "127.0.0.1:5003") is None
+    assert config.metrics_of(load(tmp_path, USER_CONFIG), "127.0.0.1:5003") is None
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("[hazelcast]", "[hazelcats]"), "unknown table 'hazelcats'; did you mean 'hazelcast'?"),
         (("logging-service", "loging-service"), "unknown key in [service_ips] 'loging-service'; did you mean"),
@@ -68,23 +68,23 @@ def test_the_file_in_the_repository_is_that_of_the_users(tmp_path: Path) -> None
         (("[service_ips]", "service_ips = 3\n[x]"), "unknown table 'x'"),
     ],
 )
-def test_a_wrong_key_is_named_with_what_is_allowed(tmp_path: Path, change: tuple[str, str], told: str) -> None:
-    """The error is one sentence that names the file, the key and the value or the known ones."""
+def test_an_invalid_file_is_refused_with_one_sentence(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    """The error names the file, the key, and the value or the known keys."""
     with pytest.raises(ConfigError) as caught:
-        load(tmp_path, USERS.replace(*change))
+        load(tmp_path, USER_CONFIG.replace(*change))
 
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(tmp_path / "config.toml") in str(caught.value)
 
 
 def test_a_table_of_another_type_is_named(tmp_path: Path) -> None:
-    """A number where a table belongs is an error, not a crash."""
+    """A number instead of a table is an error of the configuration, not a crash."""
     with pytest.raises(ConfigError, match="Expected `object`, got `int` - at `service_ips`"):
-        load(tmp_path, "service_ips = 3\n" + USERS[USERS.index("[hazelcast]") :])
+        load(tmp_path, "service_ips = 3\n" + USER_CONFIG[USER_CONFIG.index("[hazelcast]") :])
 
 
 def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
-    """No file, or one that is not text, is one sentence."""
+    """A file that is missing, or is not text, is an error of one sentence."""
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*none\.toml: No such file"):
         config.load(tmp_path / "none.toml")
     (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
@@ -93,7 +93,7 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_running_cluster_needs_no_member_for_each_node(tmp_path: Path) -> None:
-    """With launch = false nodes start no members, so any number of them may be listed."""
-    text = USERS.replace(', "127.0.0.1:5703"', "").replace("[hazelcast]", "[hazelcast]\nlaunch = false")
+    """With launch = false nodes start no Hazelcast members, so any number of members may be listed."""
+    text = USER_CONFIG.replace(', "127.0.0.1:5703"', "").replace("[hazelcast]", "[hazelcast]\nlaunch = false")
 
     assert not load(tmp_path, text).hazelcast.launch

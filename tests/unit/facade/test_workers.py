@@ -1,84 +1,20 @@
-"""Tests of facade.server.workers: real processes of a facade that share an address."""
+"""Tests of facade.workers: processes that share a listening socket."""
 
-import http.client
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from common.config import split
-from scripts.client.connection import HttpClient, client
-from scripts.launcher.cluster import Cluster
+from common.errors import FatalError
+from facade import workers
 from scripts.launcher.ports import free_addresses
 from scripts.launcher.processes import ROOT
-from tests.support.clusters import alive
-from tests.support.waiting import eventually
 
 
-@pytest.fixture
-def facade(embedded_cluster: Cluster) -> Iterator[tuple[psutil.Process, str]]:
-    """A second facade of a cluster, with three workers, and its address."""
-    (address,) = free_addresses(1)
-    command = [sys.executable, "-m", "facade", "--config", str(embedded_cluster.folder.parent / "config.toml")]
-    with subprocess.Popen([*command, "--port", str(split(address)[1]), "--workers", "3"], cwd=ROOT) as started:
-        process = psutil.Process(started.pid)
-        eventually(lambda: len(process.children()) == 3 and answers(address))
-        workers = process.children()
-        try:
-            yield process, address
-        finally:
-            started.kill()
-            started.wait()
-            eventually(lambda: not any(map(alive, workers)))
-
-
-def answers(address: str) -> bool:
-    """Whether a whole answer comes."""
-    try:
-        with client(address) as http_client:
-            return http_client.post("x").status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-
-
-def test_workers_share_an_address_and_one_that_dies_is_replaced(facade: tuple[psutil.Process, str]) -> None:
-    """Others answer meanwhile; connections go to all of them."""
-    process, address = facade
-    (victim, *rest) = process.children()
-    victim.kill()
-    assert all(answers(address) for _ in range(20))
-    eventually(lambda: len(process.children()) == 3)
-    assert victim.pid not in {worker.pid for worker in process.children()}
-    assert {worker.pid for worker in rest} < {worker.pid for worker in process.children()}
-
-
-def test_a_stop_stops_all_of_them(facade: tuple[psutil.Process, str]) -> None:
-    """Each answers what it has; then none is left, and the exit code is 0."""
-    process, address = facade
-    workers = process.children()
-    kept = [HttpClient(address) for _ in range(12)]
-    assert {200} == {one.post("x").status for one in kept}
-    process.send_signal(signal.SIGTERM)
-    assert 0 == process.wait(10.0)
-    assert not any(map(alive, workers))
-    for one in kept:
-        one.close()
-
-
-def test_workers_die_with_their_parent(facade: tuple[psutil.Process, str]) -> None:
-    """However it ends: nothing goes on that nobody knows of."""
-    process, _ = facade
-    workers = process.children()
-    process.kill()
-    eventually(lambda: not any(map(alive, workers)))
-
-
-def test_a_worker_that_cannot_run_is_told(tmp_path: Path) -> None:
-    """It exits with 1, and is started again after a while; a stop ends that."""
+def test_a_worker_that_fails_is_logged_and_restarted(tmp_path: Path) -> None:
+    """A worker that ends with status 1 is started again after a while, until the facade is stopped."""
     script = tmp_path / "broken.py"
     script.write_text(
         "from common.telemetry import logs\nfrom facade import workers\nlogs.configure('test')\n"
@@ -96,7 +32,22 @@ def test_a_worker_that_cannot_run_is_told(tmp_path: Path) -> None:
         assert started.stdout
         assert ["worker\n", "worker\n"] == [started.stdout.readline() for _ in range(2)]
         started.terminate()
-        _, told = started.communicate(timeout=10.0)
+        _, errors = started.communicate(timeout=10.0)
     assert 0 == started.returncode
-    assert "a worker ended" in told
-    assert '"status":1' in told
+    assert "a worker ended" in errors
+    assert '"status":1' in errors
+
+
+def test_a_taken_port_is_an_error_of_one_sentence() -> None:
+    """A second facade at an address cannot start."""
+    (address,) = free_addresses(1)
+    with workers.listen(*split(address)) as listening:
+        listening.listen()
+        with pytest.raises(FatalError, match=f"cannot listen at {address}: the port is taken"):
+            workers.listen(*split(address))
+
+
+def test_an_address_of_another_machine_is_an_error_of_one_sentence() -> None:
+    """The error has the reason that the system gives."""
+    with pytest.raises(FatalError, match=r"cannot listen at 192\.0\.2\.1:5000: "):
+        workers.listen("192.0.2.1", 5_000)

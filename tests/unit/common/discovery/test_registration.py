@@ -13,8 +13,8 @@ from tests.support.waiting import becomes
 NAME = "messages-service"
 
 
-def test_an_address_is_registered_everywhere_and_leaves_at_the_end() -> None:
-    """Each registry is told, also beside one that is not there."""
+def test_an_address_is_registered_at_all_registries_until_it_leaves() -> None:
+    """A registry that does not answer does not prevent that."""
     directories = [Directory({NAME: ("a:1",)}, {}) for _ in range(2)]
 
     async def run(registries: list[str]) -> None:

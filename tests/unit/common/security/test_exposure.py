@@ -1,4 +1,4 @@
-"""Tests of common.exposure: who is warned of what."""
+"""Tests of common.security.exposure: warnings about servers that others can reach."""
 
 import pytest
 
@@ -16,8 +16,8 @@ from common.security import exposure
         ("facade.example:5000", True),
     ],
 )
-def test_what_others_reach_without_a_guard_is_told(address: str, warned: bool) -> None:
-    """A facade without tokens, a server without keys: a sentence with the address and what is missing."""
+def test_a_reachable_server_without_authentication_is_warned_about(address: str, warned: bool) -> None:
+    """The warning names the address and the missing setting: tokens of a facade, keys of a server."""
     facade, server = exposure.of_facade(address, tokens=False), exposure.of_server(address, keys=False)
 
     assert (int(warned), int(warned)) == (len(facade), len(server))
@@ -25,8 +25,8 @@ def test_what_others_reach_without_a_guard_is_told(address: str, warned: bool) -
     assert all(address in one and "[security] keys" in one for one in server)
 
 
-def test_who_has_a_guard_is_not_warned() -> None:
-    """With tokens, and with keys, it may listen anywhere."""
+def test_a_server_with_authentication_is_not_warned_about() -> None:
+    """With tokens or keys it may listen at any address."""
     assert () == exposure.of_facade("0.0.0.0:5000", tokens=True)
     assert () == exposure.of_server("0.0.0.0:5002", keys=True)
 
@@ -42,6 +42,6 @@ def test_who_has_a_guard_is_not_warned() -> None:
         ("db.example:5701", True),
     ],
 )
-def test_a_member_at_a_public_address_is_told(address: str, warned: bool) -> None:
-    """Keys do not help it: Hazelcast's community edition has none."""
+def test_a_hazelcast_member_at_a_public_address_is_warned_about(address: str, warned: bool) -> None:
+    """Keys do not protect it: the community edition of Hazelcast has no encryption."""
     assert int(warned) == len(exposure.of_member(address))

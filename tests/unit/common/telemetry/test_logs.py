@@ -1,72 +1,136 @@
-"""Tests of common.logs: how many writes there are."""
+"""Tests of common.telemetry.logs: the lines that a process writes, each from a process of its own."""
 
-import io
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
 
-import pytest
+from scripts.launcher.processes import ROOT
+
+LOGGING = """
+import logging, sys
 import structlog
-
+from common.telemetry import logs, request_context
+logs.configure("part", sys.stdout)
+log = structlog.get_logger()
+with request_context.use(request_context.from_headers("order-7", None)):
+    log.info("stored", reason=OSError("disk"))
+logging.getLogger("library").warning("low on %s", "ports")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("broke")
+log.debug("too much")
+"""
+ON_A_TERMINAL = "import sys; sys.stdout.isatty = lambda: True\n"
+RECORDING = """
+import io, json
+import structlog
 from common.telemetry import logs
 
+class Recorder(io.BytesIO):
+    writes = []
 
-class Writes(io.BytesIO):
-    """A file, and each write to it."""
+    def write(self, data):
+        self.writes.append([json.loads(line)["event"] for line in bytes(data).splitlines()])
+        return len(data)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[bytes] = []
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        """See BytesIO."""
-        self.writes.append(bytes(data))
-        return super().write(data)
+logs.configure("test", io.TextIOWrapper(Recorder()))
+log = structlog.get_logger()
+"""
 
 
-@pytest.fixture
-def writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
-    """The writes of a process whose lines go to a file; afterwards everything is as it was."""
-    before = structlog.get_config()
-    monkeypatch.setattr(logs, "_writer", None)
-    monkeypatch.setattr(logs, "_configure_library_logging", lambda *_: None)
-    stream = Writes()
-    logs.configure("test", io.TextIOWrapper(stream))
-    yield stream.writes
-    structlog.configure(**before)
+def output_of(script: str) -> str:
+    """The standard output of a Python script."""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return ended.stdout
 
 
-def test_the_lines_of_a_block_are_one_write(writes: list[bytes]) -> None:
-    """In their order, each a whole line; before and after the block each line is a write."""
-    log = structlog.get_logger()
-    log.info("before")
+def test_without_a_terminal_each_line_is_a_json_object() -> None:
+    """Also a line of a library, one with a traceback, or one with a value that JSON does not have."""
+    script = LOGGING + 'log.info("odd", text="\\ud800", path=sys)'
+    stored, library, broke, odd = map(json.loads, output_of(script).splitlines())
+
+    assert ("stored", "info", "part", "order-7", "disk") == tuple(
+        stored[name] for name in ("event", "level", "service", "request_id", "reason")
+    )
+    assert ("low on ports", "warning", "library") == tuple(library[name] for name in ("event", "level", "logger"))
+    assert "ZeroDivisionError" in broke["exception"]
+    assert "\ud800" == odd["text"]
+
+
+def test_on_a_terminal_lines_are_for_a_person() -> None:
+    """They have the same fields, not as JSON."""
+    output = output_of(ON_A_TERMINAL + LOGGING)
+
+    assert "stored" in output
+    assert "order-7" in output
+    assert "{" not in output.splitlines()[0]
+
+
+def test_a_line_that_cannot_be_written_is_dropped() -> None:
+    """A process works on if the disk under its log is full."""
+    script = LOGGING.replace("sys.stdout", "open('/dev/full', 'w')") + "print('done')"
+
+    assert "done\n" == output_of(script)
+
+
+def test_control_characters_are_escaped_on_a_terminal() -> None:
+    """A client cannot write to the terminal of an operator."""
+    output = output_of(f"{ON_A_TERMINAL}{LOGGING}log.info('stored', msg='\\x1b[2Jx')")
+
+    assert "\\x1b[2Jx" in output
+    assert "\x1b[2J" not in output
+
+
+def test_the_lines_of_a_block_are_one_write() -> None:
+    """The lines keep their order; before and after the block each line is a write of its own."""
+    script = """
+log.info("before")
+with logs.in_one_write():
+    log.info("first")
+    log.info("second")
+log.info("after")
+print(json.dumps(Recorder.writes))
+"""
+
+    assert [["before"], ["first", "second"], ["after"]] == json.loads(output_of(RECORDING + script))
+
+
+def test_nothing_is_written_before_the_end_of_a_block() -> None:
+    """The lines of a block wait until then."""
+    script = """
+with logs.in_one_write():
+    log.info("first")
+    print(json.dumps(Recorder.writes))
+"""
+
+    assert [] == json.loads(output_of(RECORDING + script))
+
+
+def test_a_block_that_raises_writes_its_lines() -> None:
+    """The lines before the exception are written."""
+    script = """
+try:
     with logs.in_one_write():
         log.info("first")
-        log.info("second")
-        assert 1 == len(writes)
-    log.info("after")
-
-    assert [["before"], ["first", "second"], ["after"]] == [
-        [json.loads(line)["event"] for line in one.splitlines()] for one in writes
-    ]
-
-
-def told_and_broken() -> None:
-    """A block that tells something and breaks."""
-    with logs.in_one_write():
-        structlog.get_logger().info("first")
         raise ZeroDivisionError
+except ZeroDivisionError:
+    print(json.dumps(Recorder.writes))
+"""
+
+    assert [["first"]] == json.loads(output_of(RECORDING + script))
 
 
-def test_what_breaks_in_a_block_loses_no_line(writes: list[bytes]) -> None:
-    """What was told before is written."""
-    with pytest.raises(ZeroDivisionError):
-        told_and_broken()
+def test_a_block_without_configured_logs_does_nothing() -> None:
+    """A test need not configure the logs of its process."""
+    script = """
+import structlog
+from common.telemetry import logs
 
-    assert [1] == [one.count(b"\n") for one in writes]
+with logs.in_one_write():
+    structlog.get_logger().info("written at once")
+"""
 
-
-def test_a_process_that_is_not_configured_has_blocks_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in tests."""
-    monkeypatch.setattr(logs, "_writer", None)
-    with logs.in_one_write():
-        structlog.get_logger().info("x")
+    assert "written at once" in output_of(script)

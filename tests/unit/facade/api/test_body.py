@@ -1,4 +1,4 @@
-"""Tests of facade.body."""
+"""Tests of facade.api.body: what is accepted as the body of a POST."""
 
 import json
 import tracemalloc
@@ -16,8 +16,8 @@ JSON = "application/json"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_any_text_is_taken_as_it_is(text: str) -> None:
-    """Whatever Unicode text is sent is what is stored, escaped or not."""
+def test_any_text_is_kept_as_it_is(text: str) -> None:
+    """Any Unicode text is read as it was sent, escaped or not."""
     assert text == body.message(JSON, json.dumps({"msg": text}).encode())
     assert text == body.message(
         "Application/JSON; charset=utf-8", json.dumps({"msg": text}, ensure_ascii=False).encode()
@@ -25,7 +25,7 @@ def test_any_text_is_taken_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "message"),
     [
         (b"", "not valid JSON"),
         (b"{", "not valid JSON"),
@@ -50,16 +50,16 @@ def test_any_text_is_taken_as_it_is(text: str) -> None:
         (b'{"msg": "\\ud800"}', "msg is not valid Unicode text"),
     ],
 )
-def test_a_wrong_body_is_one_clear_sentence(sent: bytes, told: str) -> None:
-    """The error says what is wrong, for everything that json.loads rejects and for what it lets pass."""
+def test_an_invalid_body_is_refused_with_one_sentence(sent: bytes, message: str) -> None:
+    """The error says what is wrong, for everything that json.loads rejects and for what it accepts wrongly."""
     with pytest.raises(RequestError) as caught:
         body.message(JSON, sent)
 
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_limits_are_named() -> None:
-    """A text or a body over its limit is refused with both figures; one at the limit is taken."""
+def test_a_text_or_body_over_its_limit_is_refused_with_both_sizes() -> None:
+    """The error has the size and the limit; a text at the limit is accepted."""
     text = "é" * (MESSAGE_BYTES // 2)
 
     assert text == body.message(JSON, json.dumps({"msg": text}).encode())
@@ -72,8 +72,8 @@ def test_limits_are_named() -> None:
 @pytest.mark.parametrize(
     "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
 )
-def test_only_json_is_taken(content_type: str | None) -> None:
-    """A form, or a body of no announced type, is refused."""
+def test_only_json_is_accepted(content_type: str | None) -> None:
+    """A form, or a body without a media type, is refused."""
     with pytest.raises(MediaTypeError, match="Content-Type must be application/json, not"):
         body.message(content_type, b'{"msg": "a"}')
 
@@ -81,8 +81,8 @@ def test_only_json_is_taken(content_type: str | None) -> None:
 @pytest.mark.parametrize(
     ("content_type", "item", "between"), [(JSON, b"1", b","), (JSON, b"[]", b","), (body.NDJSON, b"1", b"\n")]
 )
-def test_too_many_cost_no_more_than_a_batch_at_the_limit(content_type: str, item: bytes, between: bytes) -> None:
-    """Ten mebibytes of the smallest items would otherwise be hundreds of mebibytes before they are counted."""
+def test_a_batch_with_too_many_items_costs_little_memory(content_type: str, item: bytes, between: bytes) -> None:
+    """The items are counted before they are decoded: 10 MiB of the smallest ones would take hundreds of MiB."""
     joined = between.join([item] * (body.DEFAULT.batch_bytes // 3))
     sent = joined if content_type == body.NDJSON else b"[%b]" % joined
     tracemalloc.start()
@@ -95,14 +95,14 @@ def test_too_many_cost_no_more_than_a_batch_at_the_limit(content_type: str, item
     assert peak_bytes < 16 * 2**20
 
 
-def test_the_count_of_a_batch_is_that_of_its_items() -> None:
-    """Commas and newlines within them are not counted, nor are blank lines; the limit itself is taken."""
+def test_only_the_items_of_a_batch_are_counted() -> None:
+    """Commas and newlines inside of items, and blank lines, do not count; a batch at the limit is accepted."""
     limits = Limits(batch_messages=3)
     array = b'[{"msg": "a,b,c", "x": [1, 2, 3]}, {"msg": "d"} , {"msg": "e"}]'
     lines = b'\n \n{"msg": "a"}\r\n\n\t{"msg": "b"}\n{"msg": "c"}\n\n'
 
     assert ["a,b,c", "d", "e"] == body.messages(JSON, array, limits)
     assert ["a", "b", "c"] == body.messages(body.NDJSON, lines, limits)
-    for nothing, content_type in ((b"[]", JSON), (b" \n", body.NDJSON)):
+    for empty, content_type in ((b"[]", JSON), (b" \n", body.NDJSON)):
         with pytest.raises(RequestError, match="a batch has 1 to 3 messages, not 0"):
-            body.messages(content_type, nothing, limits)
+            body.messages(content_type, empty, limits)

@@ -1,7 +1,6 @@
 """Tests of facade.client.batcher."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -9,19 +8,30 @@ import pytest
 
 from facade.client.batcher import MAX_WAIT_S, Batcher
 from facade.server.scheduler import Event, Scheduler
+from tests.support.facade import ManualScheduler
 
 
-class Doubling:
-    """Doubles numbers; a batch is answered when it is let go.
+class DoublingBatcher:
+    """A batcher that doubles numbers.
+
+    A negative number fails alone, and the number 13 fails its whole batch.
 
     Attributes:
         sent: the batches so far.
+        answered: set by a test to answer the batches.
     """
 
-    def __init__(self, *, in_flight: int = 1, max_items: int = 100, max_bytes: int = 1_000_000) -> None:
-        self.scheduler = Scheduler()
+    def __init__(
+        self,
+        *,
+        in_flight: int = 1,
+        max_items: int = 100,
+        max_bytes: int = 1_000_000,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        self.scheduler = scheduler or Scheduler()
         self.sent: list[list[int]] = []
-        self.let_go: Event = self.scheduler.event()
+        self.answered: Event = self.scheduler.event()
         self.batcher = Batcher(
             self.scheduler,
             self._send,
@@ -31,20 +41,20 @@ class Doubling:
             max_items=max_items,
         )
 
-    def ask(self, *items: int) -> "list[asyncio.Future[int]]":
-        """The answers to these items, which come in one turn."""
-        asked = [self.scheduler.started(partial(self.batcher.submit, item, timeout_s=10.0)) for item in items]
+    def submit(self, *items: int) -> "list[asyncio.Future[int]]":
+        """The results of these items, which are submitted in one turn of the loop."""
+        results = [self.scheduler.started(partial(self.batcher.submit, item, timeout_s=10.0)) for item in items]
         self.turn()
-        return asked
+        return results
 
     def turn(self) -> None:
-        """Let everything happen that can."""
+        """Turn the loop until nothing more happens."""
         for _ in range(5):
             self.scheduler.turn(0.0)
 
     def _send(self, items: Sequence[int]) -> Callable[[int], int]:
         self.sent.append(list(items))
-        self.let_go.wait()
+        self.answered.wait()
         if 13 in items:
             raise ZeroDivisionError
         return self._answer
@@ -56,95 +66,96 @@ class Doubling:
 
 
 def test_a_batch_waits_until_the_loop_is_idle() -> None:
-    """What comes in other turns meanwhile travels with it; but not for longer than MAX_WAIT_S."""
-    doubling = Doubling()
-    until_s = time.monotonic() + 2 * MAX_WAIT_S
+    """Items of later turns travel with it; in a loop that is always busy it waits for MAX_WAIT_S."""
+    scheduler = ManualScheduler()
+    doubling = DoublingBatcher(scheduler=scheduler)
 
-    def work() -> None:
-        if time.monotonic() < until_s:
-            doubling.scheduler.call_soon(work)
+    def stay_busy() -> None:
+        scheduler.call_soon(stay_busy)
 
-    doubling.scheduler.call_soon(work)
-    asked = doubling.ask(1) + doubling.ask(2)
+    scheduler.call_soon(stay_busy)
+    results = doubling.submit(1) + doubling.submit(2)
     assert [] == doubling.sent
-    while time.monotonic() < until_s:
-        doubling.scheduler.turn(0.0)
-        assert not doubling.sent or time.monotonic() > until_s - 1.1 * MAX_WAIT_S
+    scheduler.now_s = 0.9 * MAX_WAIT_S
+    doubling.turn()
+    assert [] == doubling.sent
+    scheduler.now_s = 1.1 * MAX_WAIT_S
+    doubling.turn()
     assert [[1, 2]] == doubling.sent
-    doubling.let_go.set()
+    doubling.answered.set()
     doubling.turn()
-    assert [2, 4] == [one.result() for one in asked]
+    assert [2, 4] == [one.result() for one in results]
 
 
-def test_what_comes_in_one_turn_leaves_together() -> None:
-    """Each gets its own answer, or its own error."""
-    doubling = Doubling()
-    asked = doubling.ask(2, 3, -4)
+def test_items_of_one_turn_are_one_batch() -> None:
+    """Each caller gets its own result, or its own error."""
+    doubling = DoublingBatcher()
+    results = doubling.submit(2, 3, -4)
     assert [[2, 3, -4]] == doubling.sent
-    doubling.let_go.set()
+    doubling.answered.set()
     doubling.turn()
 
-    assert [4, 6] == [one.result() for one in asked[:2]]
+    assert [4, 6] == [one.result() for one in results[:2]]
     with pytest.raises(ValueError, match="-4"):
-        asked[2].result()
+        results[2].result()
 
 
-def test_what_comes_while_all_batches_are_on_their_way_leaves_with_the_next() -> None:
-    """They fill meanwhile, up to a number of items, and nobody is forgotten."""
-    doubling = Doubling(in_flight=2, max_items=3)
-    asked = doubling.ask(1, 2, 3, 4) + doubling.ask(*range(5, 12))
+def test_items_wait_for_the_next_batch_while_all_batches_are_in_flight() -> None:
+    """A waiting batch fills up to a number of items, and no item is left out."""
+    doubling = DoublingBatcher(in_flight=2, max_items=3)
+    results = doubling.submit(1, 2, 3, 4) + doubling.submit(*range(5, 12))
     assert [[1, 2, 3], [4]] == doubling.sent
-    doubling.let_go.set()
+    doubling.answered.set()
     doubling.turn()
 
-    assert [2 * item for item in range(1, 12)] == [one.result() for one in asked]
+    assert [2 * item for item in range(1, 12)] == [one.result() for one in results]
     assert [[1, 2, 3], [4], [5, 6, 7], [8, 9, 10], [11]] == doubling.sent
 
 
-def test_a_batch_weighs_so_much_and_no_more() -> None:
-    """What is too heavy together leaves one after the other; what is too heavy alone leaves alone."""
-    doubling = Doubling(max_bytes=100)
-    doubling.let_go.set()
-    doubling.ask(60, 30, 20, 500, 90)
+def test_the_size_of_a_batch_is_limited() -> None:
+    """Items that are too large together are sent one after the other; an item over the limit is sent alone."""
+    doubling = DoublingBatcher(max_bytes=100)
+    doubling.answered.set()
+    doubling.submit(60, 30, 20, 500, 90)
 
     assert [[60, 30], [20], [500], [90]] == doubling.sent
 
 
-def test_what_a_batch_raises_is_raised_to_all_of_it_and_ends_nothing() -> None:
-    """The next one leaves."""
-    doubling = Doubling()
-    asked = doubling.ask(13, 14)
-    doubling.let_go.set()
+def test_an_error_of_a_batch_is_raised_to_all_its_callers() -> None:
+    """The next batch is sent as usual."""
+    doubling = DoublingBatcher()
+    results = doubling.submit(13, 14)
+    doubling.answered.set()
     doubling.turn()
-    later = doubling.ask(3)
+    later = doubling.submit(3)
 
-    assert [ZeroDivisionError] * 2 == [type(one.exception()) for one in asked]
+    assert [ZeroDivisionError] * 2 == [type(one.exception()) for one in results]
     assert [6] == [one.result() for one in later]
 
 
-def test_what_no_batch_took_in_time_is_not_sent() -> None:
-    """Nobody waits for ever; the others go on without it."""
-    doubling = Doubling()
-    doubling.ask(1)
+def test_an_item_that_waits_too_long_is_not_sent() -> None:
+    """Its caller gets TimeoutError; other items are sent without it."""
+    doubling = DoublingBatcher()
+    doubling.submit(1)
     with pytest.raises(TimeoutError):
         doubling.batcher.submit(2, timeout_s=0.01)
-    doubling.let_go.set()
+    doubling.answered.set()
     doubling.turn()
 
-    assert [6] == [one.result() for one in doubling.ask(3)]
+    assert [6] == [one.result() for one in doubling.submit(3)]
     assert [[1], [3]] == doubling.sent
 
 
-def test_what_is_on_its_way_is_waited_for() -> None:
-    """A batch has a deadline of its own: an answer is not given up while it is not known what became of it."""
-    doubling = Doubling()
-    asked = doubling.scheduler.started(partial(doubling.batcher.submit, 1, timeout_s=0.02))
+def test_an_item_in_flight_is_waited_for() -> None:
+    """A batch has a deadline of its own: an item that was sent is not given up while its outcome is unknown."""
+    doubling = DoublingBatcher()
+    results = doubling.scheduler.started(partial(doubling.batcher.submit, 1, timeout_s=0.02))
     doubling.turn()
     assert [[1]] == doubling.sent
     doubling.scheduler.turn(0.05)
     doubling.turn()
-    assert not asked.done()
-    doubling.let_go.set()
+    assert not results.done()
+    doubling.answered.set()
     doubling.turn()
 
-    assert 2 == asked.result()
+    assert 2 == results.result()

@@ -6,8 +6,8 @@ from facade.api import problem
 from facade.server import load_shedding
 
 
-def test_the_answer_is_whole() -> None:
-    """Its length is right, it says when to come again, its connection goes on, and it has the name that was given."""
+def test_a_refusal_is_a_complete_response_that_keeps_the_connection() -> None:
+    """It has its length, Retry-After, the problem document, and the request id that the client sent."""
     head, _, body = load_shedding.refusal({"HOST": "x", "X_REQUEST_ID": "mine"}, "too many").partition(b"\r\n\r\n")
     headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
 

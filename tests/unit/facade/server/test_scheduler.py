@@ -1,8 +1,8 @@
 """Tests of facade.server.scheduler."""
 
 import contextlib
+import gc
 import os
-import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -12,39 +12,40 @@ from greenlet import getcurrent
 from structlog.typing import EventDict
 
 from common.telemetry import request_context
-from facade.server.scheduler import CALLBACKS, TIMERS, Scheduler
+from facade.server.scheduler import CALLBACKS, TIMERS, Scheduler, Timer
+from tests.support.facade import ManualScheduler
 from tests.support.waiting import eventually
 
 
-def turned(scheduler: Scheduler, probe: Callable[[], object]) -> None:
-    """Turn the loop until something is so."""
+def turn_until(scheduler: Scheduler, probe: Callable[[], object]) -> None:
+    """Turn the loop until `probe` returns something true."""
     eventually(probe, timeout_s=5.0, pause=partial(scheduler.turn, 0.01))
 
 
-def test_others_run_while_one_waits() -> None:
-    """Each goes on when what it waits for has come."""
+def test_other_greenlets_run_while_one_waits() -> None:
+    """A greenlet goes on when its event is set."""
     scheduler = Scheduler()
-    told: list[str] = []
+    steps: list[str] = []
     event = scheduler.event()
 
     def wait() -> None:
-        told.append("waits")
+        steps.append("waits")
         assert event.wait(5.0)
-        told.append("goes on")
+        steps.append("resumes")
 
-    def tell() -> None:
-        told.append("tells")
+    def set_event() -> None:
+        steps.append("sets")
         event.set()
 
     scheduler.spawn(wait)
-    scheduler.spawn(tell)
-    turned(scheduler, lambda: len(told) == 3)
+    scheduler.spawn(set_event)
+    turn_until(scheduler, lambda: len(steps) == 3)
 
-    assert ["waits", "tells", "goes on"] == told
+    assert ["waits", "sets", "resumes"] == steps
 
 
-def test_a_wait_ends_after_its_time() -> None:
-    """An event says that it has not come; a future raises."""
+def test_a_wait_ends_after_its_timeout() -> None:
+    """The wait for an event returns False; the wait for a future raises TimeoutError."""
     scheduler = Scheduler()
 
     assert not scheduler.event().wait(0.01)
@@ -52,43 +53,46 @@ def test_a_wait_ends_after_its_time() -> None:
         scheduler.wait(scheduler.create_future(), 0.01)
 
 
-def test_what_comes_together_with_the_end_of_a_wait_wakes_once() -> None:
-    """The second waking would end another wait of the same greenlet."""
-    scheduler = Scheduler()
-    slept: list[float] = []
+def test_a_future_that_is_done_at_the_timeout_wakes_its_greenlet_once() -> None:
+    """A second wake-up would end the next wait of the same greenlet too early."""
+    scheduler = ManualScheduler()
+    slept_s: list[float] = []
 
     def work() -> None:
         with contextlib.suppress(TimeoutError):
             scheduler.wait(future, 0.01)
-        began_s = time.monotonic()
+        began_s = scheduler.now_s
         scheduler.sleep(0.05)
-        slept.append(time.monotonic() - began_s)
+        slept_s.append(scheduler.now_s - began_s)
 
     future = scheduler.create_future()
     scheduler.call_later(0.01, future.set_result, None)
     scheduler.spawn(work)
     scheduler.turn(0.0)
-    time.sleep(0.02)
-    turned(scheduler, lambda: slept)
+    for now_s in (0.02, 0.04, 0.06, 0.08):
+        scheduler.now_s = now_s
+        for _ in range(3):
+            scheduler.turn(0.0)
 
-    assert slept[0] >= 0.05
+    assert [0.06] == [round(seconds, 3) for seconds in slept_s]
 
 
-def test_calls_at_the_same_time_take_as_long_as_the_longest() -> None:
-    """Also for who waits outside of the loop, which turns meanwhile."""
+def test_calls_run_concurrently() -> None:
+    """All calls begin before the first one ends, and their results are in order."""
     scheduler = Scheduler()
+    begun: list[int] = []
 
     def work(number: int) -> int:
-        scheduler.sleep(0.05)
+        begun.append(number)
+        scheduler.sleep(0.01)
+        assert 4 == len(begun)
         return number
 
-    began_s = time.monotonic()
     assert [0, 1, 2, 3] == scheduler.all(partial(work, number) for number in range(4))
-    assert time.monotonic() - began_s < 0.15
 
 
 def test_a_callback_of_the_loop_may_not_wait(logged: list[EventDict]) -> None:
-    """It would stop everything; the loop says so, and goes on."""
+    """It would stop the loop, which logs the error and goes on."""
     scheduler = Scheduler()
     scheduler.call_soon(scheduler.sleep, 1.0)
     scheduler.spawn(scheduler.sleep, 0.0)
@@ -97,27 +101,27 @@ def test_a_callback_of_the_loop_may_not_wait(logged: list[EventDict]) -> None:
     assert ["unexpected exception in the loop"] == [line["event"] for line in logged]
 
 
-def test_a_defect_ends_only_what_has_it(logged: list[EventDict]) -> None:
-    """The others and the loop go on."""
+def test_an_exception_ends_only_its_own_greenlet_or_callback(logged: list[EventDict]) -> None:
+    """It is logged, and the others and the loop go on."""
     scheduler = Scheduler()
     done: list[int] = []
     scheduler.spawn(lambda: 1 / 0)
     scheduler.when_idle(lambda: 1 / 0, 1.0)
     scheduler.call_later(0.0, lambda: 1 / 0)
     scheduler.spawn(done.append, 1)
-    turned(scheduler, lambda: done and len(logged) == 3)
+    turn_until(scheduler, lambda: done and len(logged) == 3)
 
 
-def test_a_greenlet_that_is_used_again_has_nothing_of_its_last_call() -> None:
-    """Neither its request, by which its lines in the log are named, nor what it was called with."""
+def test_a_greenlet_keeps_nothing_of_its_last_call() -> None:
+    """When it is used again, it has neither the arguments nor the request context of that call."""
     scheduler = Scheduler()
     found: list[tuple[object, object]] = []
 
     class Page:
-        """Something large."""
+        """An argument that may be large."""
 
     page = Page()
-    left = weakref.ref(page)
+    reference = weakref.ref(page)
 
     def work(_page: object) -> None:
         found.append((getcurrent(), request_context.current()))
@@ -125,17 +129,17 @@ def test_a_greenlet_that_is_used_again_has_nothing_of_its_last_call() -> None:
 
     scheduler.spawn(work, page)
     del page
-    turned(scheduler, lambda: len(found) == 1)
-    assert left() is None
+    turn_until(scheduler, lambda: len(found) == 1)
+    assert reference() is None
     scheduler.spawn(work, None)
-    turned(scheduler, lambda: len(found) == 2)
+    turn_until(scheduler, lambda: len(found) == 2)
 
     assert found[0] == found[1]
     assert found[1][1] is None
 
 
-def test_a_turn_calls_back_so_often_and_polls_again() -> None:
-    """A batch that was answered does not keep new requests waiting until all of its posts are."""
+def test_the_callbacks_of_one_turn_are_limited() -> None:
+    """Then the loop polls again, so that new requests do not wait for all responses to a large batch."""
     scheduler = Scheduler()
     called: list[int] = []
     for number in range(2 * CALLBACKS):
@@ -146,56 +150,56 @@ def test_a_turn_calls_back_so_often_and_polls_again() -> None:
     assert list(range(2 * CALLBACKS)) == called
 
 
-def test_the_shortest_wait_for_an_idle_loop_counts() -> None:
-    """Whoever asked first."""
+def test_a_busy_loop_calls_idle_callbacks_after_the_shortest_limit() -> None:
+    """The order in which they were added does not matter."""
     scheduler = Scheduler()
     called: list[str] = []
 
-    def busy() -> None:
-        scheduler.call_soon(busy)
+    def stay_busy() -> None:
+        scheduler.call_soon(stay_busy)
 
-    scheduler.call_soon(busy)
+    scheduler.call_soon(stay_busy)
     scheduler.when_idle(lambda: called.append("long"), 60.0)
     scheduler.when_idle(lambda: called.append("short"), 0.01)
     scheduler.turn(0.0)
     assert [] == called
-    turned(scheduler, lambda: called == ["long", "short"])
+    turn_until(scheduler, lambda: called == ["long", "short"])
 
 
 def test_a_cancelled_timer_does_nothing() -> None:
-    """Timers end in the order of their times."""
+    """The other timers are called in the order of their times."""
     scheduler = Scheduler()
-    told: list[int] = []
-    scheduler.call_later(0.02, told.append, 2)
-    scheduler.call_later(0.01, told.append, 1)
-    scheduler.call_later(0.0, told.append, 0).cancel()
-    turned(scheduler, lambda: len(told) == 2)
+    called: list[int] = []
+    scheduler.call_later(0.02, called.append, 2)
+    scheduler.call_later(0.01, called.append, 1)
+    scheduler.call_later(0.0, called.append, 0).cancel()
+    turn_until(scheduler, lambda: len(called) == 2)
 
-    assert [1, 2] == told
+    assert [1, 2] == called
 
 
-def test_a_descriptor_that_is_readable_is_told() -> None:
-    """As long as it is, and nobody has removed it."""
+def test_a_readable_descriptor_calls_back() -> None:
+    """In each turn while it is readable, until it is removed."""
     scheduler = Scheduler()
-    told: list[int] = []
+    called: list[int] = []
     reading, writing = os.pipe()
     try:
-        scheduler.add_reader(reading, lambda: told.append(1))
+        scheduler.add_reader(reading, lambda: called.append(1))
         scheduler.turn(0.0)
-        assert [] == told
+        assert [] == called
         os.write(writing, b"x")
         scheduler.turn(1.0)
-        assert [1] == told
+        assert [1] == called
         scheduler.remove_reader(reading)
         scheduler.turn(0.0)
-        assert [1] == told
+        assert [1] == called
     finally:
         os.close(reading)
         os.close(writing)
 
 
-def test_each_greenlet_works_on_its_own_request() -> None:
-    """The origin that one begins is not that of the others."""
+def test_each_greenlet_has_its_own_request_context() -> None:
+    """The context that one sets is not that of another one, nor of the caller."""
     scheduler, before = Scheduler(), request_context.current()
     found: list[str] = []
 
@@ -210,14 +214,14 @@ def test_each_greenlet_works_on_its_own_request() -> None:
     assert before == request_context.current()
 
 
-def test_timers_that_were_cancelled_are_not_kept() -> None:
-    """A request makes several, with times of seconds, and cancels them after milliseconds."""
+def test_cancelled_timers_are_not_kept() -> None:
+    """A request makes several timers of seconds, and cancels them after milliseconds."""
     scheduler = Scheduler()
-    told: list[int] = []
-    scheduler.call_later(0.01, told.append, 1)
+    called: list[int] = []
+    scheduler.call_later(0.01, called.append, 1)
     for _ in range(10 * TIMERS):
-        scheduler.call_later(10.0, told.append, 2).cancel()
-    assert len(scheduler._timers) <= 2 * TIMERS
-    turned(scheduler, lambda: told)
+        scheduler.call_later(10.0, called.append, 2).cancel()
+    assert sum(isinstance(kept, Timer) for kept in gc.get_objects()) <= 3 * TIMERS
+    turn_until(scheduler, lambda: called)
 
-    assert [1] == told
+    assert [1] == called

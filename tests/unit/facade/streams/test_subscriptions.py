@@ -1,13 +1,9 @@
-"""Tests of facade.streams.subscriptions and of the streams that stand on it, over the in-memory system."""
+"""Tests of facade.streams.subscriptions over the in-memory system."""
 
 import itertools
-import json
 import threading
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
-from typing import TypeVar
 
 import pytest
 from structlog.typing import EventDict
@@ -15,319 +11,213 @@ from structlog.typing import EventDict
 from common import ids
 from common.errors import UnavailableError
 from common.protocol.codec import Reply
-from common.protocol.messages import PAGE_MESSAGES, Entry, Tail
-from facade.client.session import Session
+from common.protocol.messages import Entry, Tail
 from facade.server.scheduler import Scheduler
-from facade.streams import responses, subscriptions
-from facade.streams.subscriptions import DELIVERIES_PER_TURN, Subscriptions
-from tests.support.facade import NODES, InThreads, World
+from facade.streams.subscriptions import (
+    DELIVERIES_PER_TURN,
+    JournalFollower,
+    StreamedMessage,
+    Subscription,
+    Subscriptions,
+)
+from tests.support.facade import NODES, MemorySystem
 from tests.support.memory_node import MemoryNode, SharedTables
 from tests.support.waiting import eventually
 
-T = TypeVar("T")
-
-TAIL_S = 0.05  # for which nodes keep a question waiting here
+TAIL_S = 0.05  # for which the nodes of these tests keep a long poll waiting
 
 
 @pytest.fixture
-def world() -> World:
-    """A whole system in memory; who waits in it does not take any time."""
-    return following_world(partial(MemoryNode, tail_s=TAIL_S))
-
-
-def following_world(node: Callable[[str, SharedTables], MemoryNode]) -> World:
-    """A whole system in memory, in whose nodes a question may wait while the loop turns."""
-    world = World(node)
-    world.carrier = InThreads(world.scheduler, world.transport)
-    world.client = world.client_with(Session())
-    return world
+def system() -> MemorySystem:
+    """A whole system in memory with short long polls."""
+    return MemorySystem(partial(MemoryNode, tail_s=TAIL_S), threaded=True)
 
 
 @pytest.fixture
-def live(world: World) -> Subscriptions:
-    """What tells what comes there."""
-    return Subscriptions(world.scheduler, world.client, retry_s=0.005)
+def subscriptions(system: MemorySystem) -> Subscriptions:
+    """The subscriptions of a facade."""
+    return Subscriptions(system.scheduler, system.client, retry_s=0.005)
 
 
-def store(world: World, text: str, message_id: str | None = None) -> Entry:
-    """A message that a node got."""
-    entry = Entry(message_id or ids.new_id(), text)
-    world.store([entry])
-    return entry
-
-
-def told(follower: subscriptions.Subscription, count: int) -> list[Entry]:
-    """So many messages, and no more of those that come with them."""
+def take(subscription: Subscription, count: int) -> list[Entry]:
+    """Take messages until there are at least so many."""
     found: list[Entry] = []
 
-    def enough() -> bool:
-        found.extend(Entry(heard.id, heard.msg) for heard in follower.take(0.05) or [])
+    def taken_enough() -> bool:
+        found.extend(Entry(message.id, message.msg) for message in subscription.take(0.05) or [])
         return len(found) >= count
 
-    eventually(enough)
+    eventually(taken_enough)
     return found
 
 
-def turned(world: World, probe: Callable[[], T | None]) -> T:
-    """What `probe` returns when it is neither None nor False, while the loop of the facade turns."""
-    return eventually(probe, pause=partial(world.scheduler.turn, 0.02))
+def long_polls(system: MemorySystem, begin: int) -> list[str]:
+    """The addresses of all long polls after the first `begin` requests."""
+    return [address for address, request in system.transport.called[begin:] if isinstance(request, Tail)]
 
 
-def test_followers_are_told_what_comes_and_nothing_else(world: World, live: Subscriptions) -> None:
-    """Each of them, in the order in which a node got it, also what has an older id."""
-    store(world, "before")
-    with live.subscribed() as one, live.subscribed() as two:
-        late = ids.new_id()
-        entries = [store(world, "a"), store(world, "slow", late), store(world, "b")]
-        assert entries == told(one, 3) == told(two, 3)
-    with live.subscribed() as three:
-        assert [] == three.take(0.05)
-        assert [store(world, "c")] == told(three, 1)
+def turn_until(system: MemorySystem, probe: Callable[[], object]) -> None:
+    """Turn the loop of the facade until `probe` returns something true."""
+    eventually(probe, pause=partial(system.scheduler.turn, 0.02))
 
 
-def test_a_follower_is_told_at_once_and_a_question_waits_at_the_node() -> None:
-    """Long poll: a node is asked again when it has answered, and it answers when there is something."""
-    world = following_world(partial(MemoryNode, tail_s=30.0))
-    live = Subscriptions(world.scheduler, world.client)
-    with live.subscribed() as follower:
-        turned(world, lambda: len(questions(world, 0)) == 2)  # the first one is for the end of the journal
-        assert [] == follower.take(0.05)
-        assert 2 == len(questions(world, 0))
-        assert [entry := store(world, "a")] == told(follower, 1)
-        assert entry.id == world.client.page("").entries[-1].id
-        turned(world, lambda: len(questions(world, 0)) == 3)
-        assert [] == follower.take(0.05)
-        assert 3 == len(questions(world, 0))
-        for node in world.nodes.values():
+def test_all_subscriptions_get_the_messages_that_arrive_from_then_on(
+    system: MemorySystem, subscriptions: Subscriptions
+) -> None:
+    """Messages come in the order in which a node received them, also one with an older id."""
+    system.store_message("before")
+    with subscriptions.subscribed() as one, subscriptions.subscribed() as two:
+        older_id = ids.new_id()
+        entries = [system.store_message("a"), system.store_message("slow", older_id), system.store_message("b")]
+        assert entries == take(one, 3) == take(two, 3)
+    with subscriptions.subscribed() as later:
+        assert [] == later.take(0.05)
+        assert [system.store_message("c")] == take(later, 1)
+
+
+def test_a_long_poll_waits_at_the_node_until_a_message_arrives() -> None:
+    """The node is polled again only after it has answered, and it answers as soon as it has a message."""
+    system = MemorySystem(partial(MemoryNode, tail_s=30.0), threaded=True)
+    subscriptions = Subscriptions(system.scheduler, system.client)
+    with subscriptions.subscribed() as subscription:
+        turn_until(system, lambda: len(long_polls(system, 0)) == 2)  # the first poll asks where the journal ends
+        assert [] == subscription.take(0.05)
+        assert 2 == len(long_polls(system, 0))
+        assert [entry := system.store_message("a")] == take(subscription, 1)
+        assert entry.id == system.client.page("").entries[-1].id
+        turn_until(system, lambda: len(long_polls(system, 0)) == 3)
+        assert [] == subscription.take(0.05)
+        assert 3 == len(long_polls(system, 0))
+        for node in system.nodes.values():
             node.stop()
 
 
-def questions(world: World, begin: int) -> list[str]:
-    """Who was asked for what comes, after so many requests of any kind."""
-    return [address for address, request in world.transport.called[begin:] if isinstance(request, Tail)]
-
-
-def test_while_many_followers_are_told_others_have_their_turn(world: World) -> None:
-    """Telling pauses after so many, and all are told."""
+def test_other_requests_have_their_turn_while_many_subscriptions_are_served(system: MemorySystem) -> None:
+    """The delivery pauses after a number of subscriptions, and reaches all of them."""
     pauses: list[int] = []
-    tail = subscriptions.JournalFollower(world.client, world.scheduler.event(), lambda: pauses.append(1), 1, ids.now_ms)
-    tail.subscriptions = {subscriptions.Subscription(world.scheduler.event()) for _ in range(3 * DELIVERIES_PER_TURN)}
-    heard = subscriptions.StreamedMessage(ids.new_id(), "a")
-    tail.deliver([heard])
+    ready = system.scheduler.event()
+    follower = JournalFollower(system.client, ready, lambda: pauses.append(1), settle_ms=1, now_ms=ids.now_ms)
+    follower.subscriptions = {Subscription(system.scheduler.event()) for _ in range(3 * DELIVERIES_PER_TURN)}
+    message = StreamedMessage(ids.new_id(), "a")
+    follower.deliver([message])
 
     assert 3 == len(pauses)
-    assert all([heard] == follower.take(0.0) for follower in tail.subscriptions)
+    assert all([message] == subscription.take(0.0) for subscription in follower.subscriptions)
 
 
-def test_another_node_goes_on_where_one_died(world: World, live: Subscriptions) -> None:
-    """The journal of the other one has another order: what it got before it is asked is read by id, once."""
-    with live.subscribed() as follower:
-        first = store(world, "a")
-        assert [first] == told(follower, 1)
+def test_another_node_is_followed_when_one_dies(system: MemorySystem, subscriptions: Subscriptions) -> None:
+    """Its journal has another order, so the messages that it received before are read by id, once."""
+    with subscriptions.subscribed() as subscription:
+        first = system.store_message("a")
+        assert [first] == take(subscription, 1)
         for node in NODES:
-            world.transport.kill(node)
-        begin = len(world.transport.called)
-        turned(world, lambda: NODES[1] in questions(world, begin))  # the last question to the first one has ended
-        second = store(world, "b", ids.first_id(ids.now_ms() - 9_000))
-        world.transport.revive(NODES[1])
-        assert [second] == told(follower, 1)
-        third = store(world, "c")
-        assert [third] == told(follower, 1)
+            system.transport.kill(node)
+        begin = len(system.transport.called)
+        turn_until(system, lambda: NODES[1] in long_polls(system, begin))  # the last poll of the first node has ended
+        second = system.store_message("b", ids.first_id(ids.now_ms() - 9_000))
+        system.transport.revive(NODES[1])
+        assert [second] == take(subscription, 1)
+        third = system.store_message("c")
+        assert [third] == take(subscription, 1)
 
 
-def test_the_node_that_answered_is_asked_again(world: World, live: Subscriptions) -> None:
-    """One journal is followed, as long as its node answers."""
+def test_one_journal_is_followed_while_its_node_answers(system: MemorySystem, subscriptions: Subscriptions) -> None:
+    """The other nodes are not polled when they are back."""
     for node in NODES[:2]:
-        world.transport.kill(node)
-    with live.subscribed() as follower:
+        system.transport.kill(node)
+    with subscriptions.subscribed() as subscription:
         for node in NODES[:2]:
-            world.transport.revive(node)
-            world.detector.clear(node)
-        begin = len(world.transport.called)
-        store(world, "a")
-        told(follower, 1)
-        asked = set(turned(world, lambda: questions(world, begin)))
-
-    assert {NODES[2]} == asked
-
-
-def test_who_is_too_slow_is_cut_after_what_waited() -> None:
-    """A queue has a limit; nothing is left out silently."""
-    follower = subscriptions.Subscription(Scheduler().event(), backlog_messages=3)
-    entries = [subscriptions.StreamedMessage(ids.new_id(), "x") for _ in range(4)]
-    follower.put(entries[:3])
-    follower.put(entries[3:])
-    follower.put([])
-    assert entries[:3] == follower.take(0.0)
-    follower.put(entries[3:])
-
-    assert follower.take(0.0) is None
+            system.transport.revive(node)
+            system.detector.clear(node)
+        begin = len(system.transport.called)
+        system.store_message("a")
+        take(subscription, 1)
+        turn_until(system, lambda: long_polls(system, begin))
+        assert {NODES[2]} == set(long_polls(system, begin))
 
 
-def test_a_defect_ends_nothing(world: World, logged: list[EventDict]) -> None:
-    """It is told, and the followers go on."""
-    asked = itertools.count(1)
+def test_a_slow_subscription_ends_after_its_backlog() -> None:
+    """The backlog is limited, and no message is left out silently."""
+    subscription = Subscription(Scheduler().event(), backlog_messages=3)
+    messages = [StreamedMessage(ids.new_id(), "x") for _ in range(4)]
+    subscription.put(messages[:3])
+    subscription.put(messages[3:])
+    subscription.put([])
+    assert messages[:3] == subscription.take(0.0)
+    subscription.put(messages[3:])
 
-    def breaking_once() -> int:
-        if next(asked) == 5:
+    assert subscription.take(0.0) is None
+
+
+def test_a_defect_while_polling_does_not_end_the_subscriptions(system: MemorySystem, logged: list[EventDict]) -> None:
+    """It is logged, and the next poll delivers the messages."""
+    calls = itertools.count(1)
+
+    def failing_once() -> int:
+        if next(calls) == 5:
             raise ZeroDivisionError
         return ids.now_ms()
 
-    live = Subscriptions(world.scheduler, world.client, retry_s=0.005, now_ms=breaking_once)
-    with live.subscribed() as follower:
-        turned(world, lambda: [line for line in logged if line["log_level"] == "error"])
-        assert [store(world, "a")] == told(follower, 1)
+    subscriptions = Subscriptions(system.scheduler, system.client, retry_s=0.005, now_ms=failing_once)
+    with subscriptions.subscribed() as subscription:
+        turn_until(system, lambda: [line for line in logged if line["log_level"] == "error"])
+        assert [system.store_message("a")] == take(subscription, 1)
     assert ["unexpected exception while following"] == [
         line["event"] for line in logged if line["log_level"] == "error"
     ]
 
 
 class SlowNode(MemoryNode):
-    """Holds its first answer to who follows its journal until it may go on."""
+    """A node whose first answer to a follower waits until a test lets it go.
 
-    asked, go_on = threading.Event(), threading.Event()
+    Args:
+        polled: set by the node when it has the first poll.
+        may_answer: set by the test.
+    """
+
+    def __init__(
+        self, address: str, tables: SharedTables, polled: threading.Event, may_answer: threading.Event
+    ) -> None:
+        super().__init__(address, tables, tail_s=TAIL_S)
+        self._polled, self._may_answer = polled, may_answer
 
     async def tail(self, request: Tail) -> Reply:
         """See MemoryNode."""
         reply = await super().tail(request)
-        if request.journal and not self.asked.is_set():
-            self.asked.set()
-            assert self.go_on.wait(10.0)
+        if request.journal and not self._polled.is_set():
+            self._polled.set()
+            assert self._may_answer.wait(10.0)
         return reply
 
 
-def test_who_comes_when_the_last_one_leaves_is_told_all_from_then_on() -> None:
-    """A question on its way for those who left is not the first answer for those who come."""
-    world = following_world(partial(SlowNode, tail_s=TAIL_S))
-    live = Subscriptions(world.scheduler, world.client)
-    with live.subscribed():
-        turned(world, SlowNode.asked.is_set)
-    with live.subscribed() as follower:
-        SlowNode.go_on.set()
-        entry = store(world, "a")
-        assert [entry] == told(follower, 1)
-        assert [] == follower.take(0.05)
+def test_a_subscription_that_begins_when_the_last_one_ends_gets_all_messages_from_then_on() -> None:
+    """A long poll in flight for the ended subscription is not the first answer for the new one."""
+    polled, may_answer = threading.Event(), threading.Event()
+    system = MemorySystem(partial(SlowNode, polled=polled, may_answer=may_answer), threaded=True)
+    subscriptions = Subscriptions(system.scheduler, system.client)
+    with subscriptions.subscribed():
+        turn_until(system, polled.is_set)
+    with subscriptions.subscribed() as subscription:
+        may_answer.set()
+        entry = system.store_message("a")
+        assert [entry] == take(subscription, 1)
+        assert [] == subscription.take(0.05)
 
 
-def test_a_stop_ends_all_followers(live: Subscriptions) -> None:
-    """Those that are there, and those that come."""
-    with live.subscribed() as one:
+def test_a_stop_ends_all_subscriptions(subscriptions: Subscriptions) -> None:
+    """Subscriptions that begin later end at once."""
+    with subscriptions.subscribed() as one:
         assert [] == one.take(0.0)
-        live.stop()
+        subscriptions.stop()
         assert one.take(1.0) is None
-    with live.subscribed() as two:
+    with subscriptions.subscribed() as two:
         assert two.take(1.0) is None
 
 
-def test_nobody_to_follow_is_an_error(world: World) -> None:
-    """Within a limit."""
-    live = Subscriptions(world.scheduler, world.client, ready_timeout_s=0.05)
+def test_a_subscription_fails_if_no_node_answers_in_time(system: MemorySystem) -> None:
+    """The error says that no node delivers new messages."""
+    subscriptions = Subscriptions(system.scheduler, system.client, ready_timeout_s=0.05)
     for node in NODES:
-        world.transport.kill(node)
-    with pytest.raises(UnavailableError, match="no node delivers new messages"), live.subscribed():
+        system.transport.kill(node)
+    with pytest.raises(UnavailableError, match="no node delivers new messages"), subscriptions.subscribed():
         raise AssertionError
-
-
-def test_events_go_on_after_an_id_and_tell_nothing_twice(world: World, live: Subscriptions) -> None:
-    """History first, then what comes; what both have is told once."""
-    entries = [store(world, str(number)) for number in range(5)]
-    chunks = responses.events(world.client, live, after=entries[1].id, reconnected=False, must_end=lambda: False)
-    assert next(chunks).startswith(b"retry: ")  # it follows from now on, and has not read what was
-    with live.subscribed() as witness:
-        both = store(world, "both")
-        assert [both] == told(witness, 1)
-    found = _events(chunks, 4)
-    new = store(world, "new")
-
-    assert [*entries[2:], both] == found
-    assert [new] == _events(chunks, 1)
-    chunks.close()
-
-
-def test_who_comes_back_is_told_what_was_slower(world: World, live: Subscriptions) -> None:
-    """A message with an id below the last one may have come after it; twice is better than never."""
-    late = ids.new_id()
-    seen = store(world, "seen")
-    slow = store(world, "slow", late)
-    chunks = responses.events(world.client, live, after=seen.id, reconnected=True, must_end=lambda: False)
-
-    assert [slow, seen] == _events(chunks, 2)
-    chunks.close()
-
-
-def test_silence_is_told_and_a_client_that_left_ends_it(world: World, live: Subscriptions) -> None:
-    """A comment keeps the connection; nothing goes on for nobody."""
-    left: list[bool] = []
-    chunks = responses.events(
-        world.client,
-        live,
-        after=None,
-        reconnected=False,
-        must_end=lambda: bool(left),
-        keep_alive_s=0.0,
-        check_interval_s=0.01,
-    )
-
-    assert [b"retry: 1000\n\n", b": still here\n\n"] == list(islice(chunks, 2))
-    left.append(True)
-    assert [] == list(chunks)
-
-
-def test_a_client_that_leaves_ends_its_answer_at_once(world: World, live: Subscriptions) -> None:
-    """Nobody looks again and again whether it is there."""
-    gone = world.scheduler.event()
-    chunks = responses.events(
-        world.client, live, after=None, reconnected=False, must_end=lambda: False, closed=gone, check_interval_s=60.0
-    )
-    assert next(chunks).startswith(b"retry: ")
-    world.scheduler.call_later(0.01, gone.set)
-    began_s = time.monotonic()
-
-    assert [] == list(chunks)
-    assert time.monotonic() - began_s < 5.0
-
-
-def test_who_may_read_no_more_gets_no_more_of_what_was(world: World, live: Subscriptions) -> None:
-    """It ends between two pages, too, when its token goes while it reads history."""
-    first = store(world, "first")
-    world.store([Entry(ids.new_id(), str(number)) for number in range(PAGE_MESSAGES + 1)])
-    over: list[bool] = []
-    chunks = responses.events(world.client, live, after=first.id, reconnected=False, must_end=lambda: bool(over))
-
-    assert next(chunks).startswith(b"retry: ")
-    assert b"id: " in next(chunks) + next(chunks)
-    over.append(True)
-    assert [] == list(chunks)
-
-
-def test_a_stream_gives_its_slot_back_once() -> None:
-    """When it ends, and when its first chunk fails."""
-    slots = responses.StreamSemaphore(1)
-
-    def broken() -> Generator[bytes, None, None]:
-        raise UnavailableError("logging-service", "x")
-        yield b""
-
-    assert slots.acquire()
-    assert not slots.acquire()
-    with pytest.raises(UnavailableError):
-        responses.Stream(broken(), slots.release)
-    assert slots.acquire()
-    stream = responses.Stream((chunk for chunk in (b"a", b"b")), slots.release)
-    assert [b"a", b"b"] == list(stream)
-    stream.close()
-    stream.close()
-    assert slots.acquire()
-    assert not slots.acquire()
-
-
-def _events(chunks: Generator[bytes, None, None], count: int) -> list[Entry]:
-    found: list[Entry] = []
-    while len(found) < count:
-        for event in next(chunks).decode().split("\n\n"):
-            if event.startswith("id: "):
-                name, data = event.split("\n")
-                fields = json.loads(data.removeprefix("data: "))
-                assert fields["id"] == name.removeprefix("id: ")
-                found.append(Entry(fields["id"], fields["msg"]))
-    return found

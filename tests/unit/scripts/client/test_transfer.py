@@ -16,7 +16,7 @@ from facade.client.retry import RetryPolicy
 from facade.server.scheduler import Scheduler
 from registry.directory import Directory
 from scripts.client import transfer
-from tests.support.memory_node import MemoryNode, listed_by
+from tests.support.memory_node import MemoryNode, register_nodes
 
 NODE, REGISTRY = "node:1", "registry:1"
 
@@ -27,7 +27,7 @@ class World:
     def __init__(self) -> None:
         self.node = MemoryNode(NODE)
         directory = Directory({}, {}, clock=lambda: 0.0)  # no lease expires
-        asyncio.run(listed_by(directory, [NODE]))
+        asyncio.run(register_nodes(directory, [NODE]))
         self.transport = MemoryTransport({NODE: self.node.handle, REGISTRY: directory.handle})
         self.client = Client(
             Scheduler(), self.transport, [REGISTRY], RetryPolicy(1.0, 1.0, rounds=1), detector=FailureDetector()

@@ -1,8 +1,6 @@
-"""Tests of CURVE on real sockets: who is let in, who is not, and what it costs those who are."""
+"""Tests of common.rpc.zmq.curve on real sockets: which clients are admitted, and what refusals cost the others."""
 
-import asyncio
 import contextlib
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,34 +8,34 @@ import pytest
 import zmq
 from structlog.typing import EventDict
 
-from common import process
 from common.errors import PeerError, RefusedError, UnreachableError
 from common.protocol import codec
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import Code, LeaseGranted, Lookup, LookupResult, Ping, Register, State, Status
+from common.protocol.messages import Code, Ping, State, Status
 from common.rpc.pooled import PooledTransport
 from common.rpc.server import Server
 from common.rpc.transport import ask
-from common.security import keyring
 from common.security.keyring import Keyring
 from scripts import keys
-from scripts.client.connection import client
-from scripts.launcher.cluster import Cluster
 from scripts.launcher.ports import free_addresses
-from tests.support.clusters import running_cluster
+from tests.support.servers import running_in_thread
 from tests.support.waiting import eventually
 
 CLIENT, OTHER = "127.0.0.1:1", "127.0.0.1:2"
 READY = Status(service="test", state=State.READY)
 
 
-async def handle(request: Request) -> Reply:
-    """Answers all that may come."""
-    return LeaseGranted(seconds=1.0) if isinstance(request, Register) else READY
+async def handle(_request: Request) -> Reply:
+    """Answer every request."""
+    return READY
 
 
-class Guarded:
-    """A server with keys in a thread of its own."""
+class EncryptedServer:
+    """A server with keys, which knows CLIENT and OTHER.
+
+    Args:
+        folder: of the keys.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,132 +44,119 @@ class Guarded:
             keys.write_pair(folder, name)
         self.server = Server(self.address, handle, Keyring(folder, self.address))
 
-    def asked(self, transport: PooledTransport, request: Request = Ping()) -> Reply:  # noqa: B008 (frozen)
-        """The reply to one request."""
-        return transport.call(self.address, request, timeout_s=1.0)
+    def ping(self, transport: PooledTransport) -> Reply:
+        """The reply to a ping."""
+        return transport.call(self.address, Ping(), timeout_s=1.0)
 
-    def reached(self, transport: PooledTransport) -> bool:
+    def answers(self, transport: PooledTransport) -> bool:
         """Whether it answers a ping."""
         try:
-            return READY == self.asked(transport)
+            return READY == self.ping(transport)
         except PeerError:
             return False
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
-    """A server that knows CLIENT and OTHER."""
-    made, started, ends = Guarded(tmp_path), threading.Event(), []
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        ends.append((asyncio.get_running_loop(), stop))
-        started.set()
-        await made.server.serve(stop)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert started.wait(5.0)
-    yield made
-    ends[0][0].call_soon_threadsafe(ends[0][1].set)
-    thread.join()
+def encrypted(tmp_path: Path) -> Iterator[EncryptedServer]:
+    """A running server that knows CLIENT and OTHER."""
+    made = EncryptedServer(tmp_path)
+    with running_in_thread(made.server):
+        yield made
 
 
 @contextlib.contextmanager
-def calling(ring: Keyring | None) -> Iterator[PooledTransport]:
-    """A client with the keys of a keyring, closed at the end."""
-    transport = PooledTransport(ring)
-    yield transport
-    transport.close()
+def pooled(ring: Keyring | None) -> Iterator[PooledTransport]:
+    """A transport with the keys of a keyring, closed at the end."""
+    with contextlib.closing(PooledTransport(ring)) as transport:
+        yield transport
 
 
-def refused(guarded: Guarded, transport: PooledTransport, reason: str) -> bool:
-    """Ask, in vain: True if the server has counted that reason. On a busy machine it takes more than one attempt."""
+def is_refused(encrypted: EncryptedServer, transport: PooledTransport, reason: str) -> bool:
+    """Ping in vain; True if the server has counted a refusal with this reason, which may take several attempts."""
     with pytest.raises(UnreachableError):
-        guarded.asked(transport)
-    return guarded.server.refused[reason] > 0
+        encrypted.ping(transport)
+    return encrypted.server.refused[reason] > 0
 
 
-def stranger(folder: Path, server: str, public: str) -> Keyring:
-    """The keyring of somebody whom the server does not know, and who takes `public` for its key."""
+def unknown_client(folder: Path, server: str, public: str) -> Keyring:
+    """The keyring of a client that the server does not know, with `public` as the key of the server."""
     keys.write_pair(folder, CLIENT)
     (folder / f"{server}.pub").write_text(public)
     return Keyring(folder, CLIENT)
 
 
-def test_who_is_known_is_answered(guarded: Guarded) -> None:
-    """Both halves are right: the server's key is known to the client, and the client's to the server."""
-    with calling(Keyring(guarded.folder, CLIENT)) as transport:
-        assert READY == guarded.asked(transport)
-    assert {0} == set(guarded.server.refused.values())
+def test_a_known_client_is_answered(encrypted: EncryptedServer) -> None:
+    """Client and server have each other's public key."""
+    with pooled(Keyring(encrypted.folder, CLIENT)) as transport:
+        assert READY == encrypted.ping(transport)
+    assert {0} == set(encrypted.server.refused.values())
 
 
-def test_an_unknown_key_is_refused_and_counted(guarded: Guarded, tmp_path: Path, logged: list[EventDict]) -> None:
-    """The client learns at once that there is no connection; the log has one line for many."""
-    ring = stranger(tmp_path / "x", guarded.address, Keyring(guarded.folder, CLIENT).key_of(guarded.address) or "")
-    with calling(ring) as transport, pytest.raises(UnreachableError):
-        guarded.asked(transport)
+def test_an_unknown_key_is_refused_and_counted(
+    encrypted: EncryptedServer, tmp_path: Path, logged: list[EventDict]
+) -> None:
+    """The client learns at once that there is no connection; one line in the log covers many refusals."""
+    ring = unknown_client(
+        tmp_path / "x", encrypted.address, Keyring(encrypted.folder, CLIENT).key_of(encrypted.address) or ""
+    )
+    with pooled(ring) as transport, pytest.raises(UnreachableError):
+        encrypted.ping(transport)
 
-    assert eventually(lambda: guarded.server.refused["unknown key"] > 0)
+    assert eventually(lambda: encrypted.server.refused["unknown key"] > 0)
     assert eventually(lambda: any(line["event"] == "connections refused" for line in logged))
 
 
-def test_no_key_is_refused_and_counted(guarded: Guarded) -> None:
-    """A client without keys gets no answer from a server that has them."""
-    with calling(None) as transport:
-        eventually(lambda: refused(guarded, transport, "no key"))
+def test_a_client_without_keys_is_refused_and_counted(encrypted: EncryptedServer) -> None:
+    """A server with keys does not answer it."""
+    with pooled(None) as transport:
+        eventually(lambda: is_refused(encrypted, transport, "no key"))
 
 
-def test_a_server_with_another_key_is_not_spoken_to(guarded: Guarded, tmp_path: Path) -> None:
-    """Who took over its address has not its secret key."""
-    ring = stranger(tmp_path / "x", guarded.address, Keyring(guarded.folder, CLIENT).key_of(OTHER) or "")
-    with calling(ring) as transport:
-        eventually(lambda: refused(guarded, transport, "another key of this server"))
+def test_a_server_with_another_key_gets_no_request(encrypted: EncryptedServer, tmp_path: Path) -> None:
+    """A process that took over the address of a server does not have its secret key."""
+    ring = unknown_client(tmp_path / "x", encrypted.address, Keyring(encrypted.folder, CLIENT).key_of(OTHER) or "")
+    with pooled(ring) as transport:
+        eventually(lambda: is_refused(encrypted, transport, "another key of this server"))
 
 
-def test_an_address_without_a_known_key_is_not_asked(guarded: Guarded) -> None:
-    """There is nothing by which its server could be known."""
-    with calling(Keyring(guarded.folder, CLIENT)) as transport, pytest.raises(UnreachableError, match="not known here"):
+def test_an_address_without_a_known_key_gets_no_request(encrypted: EncryptedServer) -> None:
+    """Its server could not be authenticated."""
+    with (
+        pooled(Keyring(encrypted.folder, CLIENT)) as transport,
+        pytest.raises(UnreachableError, match="not known here"),
+    ):
         transport.call("127.0.0.1:9", Ping(), timeout_s=1.0)
 
 
-def test_a_key_is_added_and_removed_while_all_run(guarded: Guarded, tmp_path: Path) -> None:
-    """Also a connection that there is already answers no more when its key is removed."""
-    ring = stranger(tmp_path / "x", guarded.address, Keyring(guarded.folder, CLIENT).key_of(guarded.address) or "")
-    with calling(ring) as transport:
-        assert not guarded.reached(transport)
-        added = guarded.folder / "127.0.0.1:3.pub"
+def test_keys_are_added_and_removed_at_run_time(encrypted: EncryptedServer, tmp_path: Path) -> None:
+    """A connection that is already open gets no more answers when its key is removed."""
+    ring = unknown_client(
+        tmp_path / "x", encrypted.address, Keyring(encrypted.folder, CLIENT).key_of(encrypted.address) or ""
+    )
+    with pooled(ring) as transport:
+        assert not encrypted.answers(transport)
+        added = encrypted.folder / "127.0.0.1:3.pub"
         added.write_text(ring.public)
-        assert eventually(lambda: guarded.reached(transport))
+        assert eventually(lambda: encrypted.answers(transport))
 
         added.unlink()
         with pytest.raises(RefusedError) as refused:
-            eventually(lambda: ask(transport, guarded.address, Ping(), Status, timeout_s=1.0) is None)
+            eventually(lambda: ask(transport, encrypted.address, Ping(), Status, timeout_s=1.0) is None)
         assert Code.FORBIDDEN == refused.value.code
 
 
-def test_a_server_that_gets_new_keys_is_followed(guarded: Guarded) -> None:
-    """A client takes the new public key for new connections, and leaves the old ones."""
-    with calling(Keyring(guarded.folder, CLIENT)) as transport:
-        assert guarded.reached(transport)
-        keys.write_pair(guarded.folder, guarded.address, replace=True)
+def test_new_connections_use_the_new_key_of_a_server(encrypted: EncryptedServer) -> None:
+    """The old connections are not used any more."""
+    with pooled(Keyring(encrypted.folder, CLIENT)) as transport:
+        assert encrypted.answers(transport)
+        keys.write_pair(encrypted.folder, encrypted.address, replace=True)
 
-        assert eventually(lambda: not guarded.reached(transport))  # the server itself was not started again
-
-
-def test_nobody_registers_for_another(guarded: Guarded) -> None:
-    """A key speaks for its own address alone."""
-    with calling(Keyring(guarded.folder, CLIENT)) as transport:
-        own = guarded.asked(transport, Register(name="logging-service", address=CLIENT))
-        other = guarded.asked(transport, Register(name="logging-service", address=OTHER))
-
-    assert LeaseGranted(seconds=1.0) == own
-    assert Code.FORBIDDEN == getattr(other, "code", None)
+        assert eventually(lambda: not encrypted.answers(transport))  # the server itself still has the old key
 
 
-def test_a_thousand_connections_with_wrong_keys_get_nowhere(guarded: Guarded) -> None:
-    """None is answered, all are counted, and who is known is answered meanwhile."""
-    wrong, server_key = 1_000, Keyring(guarded.folder, CLIENT).key_of(guarded.address) or ""
+def test_a_thousand_connections_with_wrong_keys_are_refused(encrypted: EncryptedServer) -> None:
+    """None is answered, all are counted, and a known client is answered meanwhile."""
+    wrong, server_key = 1_000, Keyring(encrypted.folder, CLIENT).key_of(encrypted.address) or ""
     with contextlib.ExitStack() as stack:
         context = stack.enter_context(zmq.Context())
         context.set(zmq.MAX_SOCKETS, 2 * wrong)
@@ -180,45 +165,13 @@ def test_a_thousand_connections_with_wrong_keys_get_nowhere(guarded: Guarded) ->
             public, secret = zmq.curve_keypair()
             socket.linger, socket.reconnect_ivl = 0, -1
             socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = public, secret, server_key.encode()
-            socket.connect(f"tcp://{guarded.address}")
-            socket.send_multipart([b"", codec.encode(Ping())])
-        transport = stack.enter_context(calling(Keyring(guarded.folder, CLIENT)))
+            socket.connect(f"tcp://{encrypted.address}")
+            with contextlib.suppress(zmq.Again):  # the server may have refused it already
+                socket.send_multipart([b"", codec.encode(Ping())], zmq.NOBLOCK)
+        transport = stack.enter_context(pooled(Keyring(encrypted.folder, CLIENT)))
 
-        refused = guarded.server.refused  # some take over 2 s for their handshake, when all come at once
+        refused = encrypted.server.refused  # some handshakes take over 2 s when all begin at once
         assert eventually(lambda: refused["unknown key"] + refused["no handshake"] >= wrong, timeout_s=60.0)
         assert refused["unknown key"] > 0
-        assert guarded.reached(transport)
+        assert encrypted.answers(transport)
         assert [] == [socket for socket in sockets if socket.poll(0)]
-
-
-@pytest.mark.cluster
-def test_a_whole_cluster_with_keys(runtime: object, tmp_path: Path) -> None:
-    """Registry, nodes, members and facade work together, and nobody without keys is answered by any of them."""
-    del runtime
-    with (
-        running_cluster(tmp_path, engine="hazelcast", keyed=True) as cluster,
-        client(cluster.settings.facade.address) as http_client,
-    ):
-        assert 200 == http_client.post("with keys").status
-        nodes = cluster.settings.service_ips.logging_service
-        with calling(None) as transport:
-            for address in (*cluster.settings.registry.addresses, *nodes):
-                with pytest.raises(UnreachableError):
-                    transport.call(address, Ping(), timeout_s=1.0)
-        cluster.kill([1])
-        assert 200 == http_client.post("with a node less").status
-        assert eventually(lambda: known(cluster) == set(nodes[1:]))
-        (tmp_path / "keys" / f"{nodes[1]}.pub").unlink()
-        assert eventually(lambda: known(cluster) == {nodes[2]})
-        assert 200 == http_client.post("by the one that is left").status
-
-
-def known(cluster: Cluster) -> set[str]:
-    """The logging nodes that the registry hands out; none while it asks who is in sync."""
-    ring = process.keyring_of(cluster.settings, cluster.folder.parent, keyring.OPERATOR)
-    with calling(ring) as transport:
-        registry = cluster.settings.registry.addresses[0]
-        try:
-            return set(ask(transport, registry, Lookup(name="logging-service"), LookupResult, timeout_s=2.0).values)
-        except RefusedError:
-            return set()

@@ -1,0 +1,41 @@
+"""Tests of docs/wire.md on a real cluster."""
+
+from typing import Any
+
+import msgpack
+import zmq
+
+from scripts.launcher.cluster import Cluster
+
+ID = "018bcfe5-687b-7fff-bfff-ffffffffffff"
+
+
+def test_a_client_needs_only_zeromq_and_msgpack(embedded_cluster: Cluster) -> None:
+    """Without our code it looks up a node, stores a message, reads it back, and gets errors that it can read."""
+    with zmq.Context() as context:
+
+        def ask(address: str, **fields: object) -> dict[str, Any]:
+            with context.socket(zmq.REQ) as socket:
+                socket.setsockopt(zmq.RCVTIMEO, 5_000)
+                socket.setsockopt(zmq.LINGER, 0)
+                socket.connect(f"tcp://{address}")
+                socket.send(msgpack.packb({"v": 3, **fields}))
+                reply: dict[str, Any] = msgpack.unpackb(socket.recv())
+                return reply
+
+        lookup = ask(embedded_cluster.settings.registry.addresses[0], type="lookup", name="logging-service")
+        node = lookup["values"][0]
+        stored = ask(node, type="append", entries=[[ID, "from afar é"]])
+        page = ask(node, type="read", after="", limit=10)
+        seen = [[stored["origin"], stored["sequence"]]]
+        others = [ask(other, type="read", after="", limit=10, session=seen) for other in lookup["values"]]
+        behind = ask(node, type="read", after="", limit=10, session=[[stored["origin"], 1_000]])
+        wrong = ask(node, type="append", entries=[["7", "x"]])
+
+    assert {"v": 3, "type": "lookupresult", "name": "logging-service", "values": lookup["values"]} == lookup
+    assert (3, "appended", node) == tuple(stored[name] for name in ("v", "type", "node"))
+    assert ([[ID, "from afar é"]], None) == (page["entries"], page["next"])
+    assert [[[ID, "from afar é"]]] * len(lookup["values"]) == [other["entries"] for other in others]
+    assert ("failure", "behind") == (behind["type"], behind["code"])
+    assert ("failure", "invalid") == (wrong["type"], wrong["code"])
+    assert "entries" in wrong["reason"]

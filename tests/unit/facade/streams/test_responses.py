@@ -1,0 +1,154 @@
+"""Tests of facade.streams.responses: events for clients, over the in-memory system."""
+
+import json
+import time
+from collections.abc import Generator
+from functools import partial
+from itertools import islice
+
+import pytest
+
+from common import ids
+from common.errors import UnavailableError
+from common.protocol.messages import PAGE_MESSAGES, Entry
+from facade.streams import responses
+from facade.streams.responses import Stream, StreamSemaphore
+from facade.streams.subscriptions import Subscriptions
+from tests.support.facade import MemorySystem
+from tests.support.memory_node import MemoryNode
+
+
+@pytest.fixture
+def system() -> MemorySystem:
+    """A whole system in memory, whose nodes keep a long poll waiting for 50 ms."""
+    return MemorySystem(partial(MemoryNode, tail_s=0.05), threaded=True)
+
+
+@pytest.fixture
+def subscriptions(system: MemorySystem) -> Subscriptions:
+    """The subscriptions of a facade."""
+    return Subscriptions(system.scheduler, system.client, retry_s=0.005)
+
+
+def test_events_after_an_id_are_history_and_then_new_messages(
+    system: MemorySystem, subscriptions: Subscriptions
+) -> None:
+    """A message that is in both is sent once."""
+    entries = [system.store_message(str(number)) for number in range(5)]
+    chunks = responses.events(
+        system.client, subscriptions, after=entries[1].id, reconnected=False, must_end=lambda: False
+    )
+    assert next(chunks).startswith(b"retry: ")  # it has subscribed, and not read the history yet
+    with subscriptions.subscribed() as witness:
+        both = system.store_message("both")
+        assert [both.id] == [message.id for message in witness.take(5.0) or []]
+    found = read_events(chunks, 4)
+    new = system.store_message("new")
+
+    assert [*entries[2:], both] == found
+    assert [new] == read_events(chunks, 1)
+    chunks.close()
+
+
+def test_a_client_that_reconnects_gets_messages_that_arrived_late(
+    system: MemorySystem, subscriptions: Subscriptions
+) -> None:
+    """A message with a smaller id may have arrived after the last one: it is better sent twice than never."""
+    older_id = ids.new_id()
+    seen = system.store_message("seen")
+    slow = system.store_message("slow", older_id)
+    chunks = responses.events(system.client, subscriptions, after=seen.id, reconnected=True, must_end=lambda: False)
+
+    assert [slow, seen] == read_events(chunks, 2)
+    chunks.close()
+
+
+def test_a_silent_stream_sends_comments_until_its_client_has_left(
+    system: MemorySystem, subscriptions: Subscriptions
+) -> None:
+    """A comment keeps the connection open."""
+    left: list[bool] = []
+    chunks = responses.events(
+        system.client,
+        subscriptions,
+        after=None,
+        reconnected=False,
+        must_end=lambda: bool(left),
+        keep_alive_s=0.0,
+        check_interval_s=0.01,
+    )
+
+    assert [b"retry: 1000\n\n", b": still here\n\n"] == list(islice(chunks, 2))
+    left.append(True)
+    assert [] == list(chunks)
+
+
+def test_a_stream_ends_at_once_when_its_client_leaves(system: MemorySystem, subscriptions: Subscriptions) -> None:
+    """The event of the connection ends the wait: nothing polls for it."""
+    closed_event = system.scheduler.event()
+    chunks = responses.events(
+        system.client,
+        subscriptions,
+        after=None,
+        reconnected=False,
+        must_end=lambda: False,
+        closed=closed_event,
+        check_interval_s=60.0,
+    )
+    assert next(chunks).startswith(b"retry: ")
+    system.scheduler.call_later(0.01, closed_event.set)
+    began_s = time.monotonic()
+
+    assert [] == list(chunks)
+    assert time.monotonic() - began_s < 5.0
+
+
+def test_a_stream_ends_between_two_pages_of_history_when_its_token_is_removed(
+    system: MemorySystem, subscriptions: Subscriptions
+) -> None:
+    """The client gets no further page."""
+    first = system.store_message("first")
+    system.store([Entry(ids.new_id(), str(number)) for number in range(PAGE_MESSAGES + 1)])
+    revoked: list[bool] = []
+    chunks = responses.events(
+        system.client, subscriptions, after=first.id, reconnected=False, must_end=lambda: bool(revoked)
+    )
+
+    assert next(chunks).startswith(b"retry: ")
+    assert b"id: " in next(chunks) + next(chunks)
+    revoked.append(True)
+    assert [] == list(chunks)
+
+
+def test_a_stream_releases_its_semaphore_once() -> None:
+    """At its end, or when its first chunk fails."""
+    semaphore = StreamSemaphore(1)
+
+    def broken() -> Generator[bytes, None, None]:
+        raise UnavailableError("logging-service", "x")
+        yield b""
+
+    assert semaphore.acquire()
+    assert not semaphore.acquire()
+    with pytest.raises(UnavailableError):
+        Stream(broken(), semaphore.release)
+    assert semaphore.acquire()
+    stream = Stream((chunk for chunk in (b"a", b"b")), semaphore.release)
+    assert [b"a", b"b"] == list(stream)
+    stream.close()
+    stream.close()
+    assert semaphore.acquire()
+    assert not semaphore.acquire()
+
+
+def read_events(chunks: Generator[bytes, None, None], count: int) -> list[Entry]:
+    """Read so many messages from a stream of events."""
+    found: list[Entry] = []
+    while len(found) < count:
+        for event in next(chunks).decode().split("\n\n"):
+            if event.startswith("id: "):
+                name, data = event.split("\n")
+                fields = json.loads(data.removeprefix("data: "))
+                assert fields["id"] == name.removeprefix("id: ")
+                found.append(Entry(fields["id"], fields["msg"]))
+    return found
