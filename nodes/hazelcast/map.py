@@ -52,6 +52,7 @@ class Projection:
 
     Attributes:
         lost: set when no member could be reached for CONNECT_S.
+        missed, puts_under_way: messages that were not put when they were accepted; puts that have not ended.
     """
 
     def __init__(
@@ -64,13 +65,12 @@ class Projection:
     ) -> None:
         self.lost = lost
         self._send = send
-        self.missed = 0  # messages that were not put when they were accepted
         self._client = client
         self._map = messages
         self._observed = observed
         self._answers = True
         self._needs_repair = True  # the map may lack recent messages
-        self._puts = 0
+        self.missed = self.puts_under_way = 0
         self._size = -1
         self._sized_s = float("-inf")
         self._members: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ class Projection:
         recent = [entry for entry in entries if entry.id > oldest]
         if not recent:
             return None
-        if not self._answers or self._puts >= PUTS:
+        if not self._answers or self.puts_under_way >= PUTS:
             self._miss(len(recent))
             return None
         answer = self._begin_put(recent, PUT_S)
@@ -115,13 +115,13 @@ class Projection:
         return answer
 
     def _begin_put(self, entries: Sequence[Entry], within_s: float) -> "asyncio.Future[Any]":
-        self._puts += 1
+        self.puts_under_way += 1
         answer = self._send(self._map, {key_of(entry.id): Text(entry.msg) for entry in entries})
         late = asyncio.get_running_loop().call_later(within_s, answer.cancel)
 
         def ended(_answer: object) -> None:
             late.cancel()
-            self._puts -= 1
+            self.puts_under_way -= 1
 
         answer.add_done_callback(ended)
         return answer
@@ -171,11 +171,11 @@ class Projection:
                 if self._needs_repair and loop.time() - self._changed_s > QUIET_S:
                     self._needs_repair = False
                     if repairs():
-                        await self._repair(recent)
+                        await self.repair(recent)
             except (StoreError, TimeoutError):
                 self._needs_repair = True
 
-    async def _repair(self, recent: Callable[[], AsyncIterator[Entry]]) -> None:
+    async def repair(self, recent: Callable[[], AsyncIterator[Entry]]) -> None:
         """Put the recent messages in chunks while they are read: together they may not fit into memory."""
         chunk: list[Entry] = []
         count = size = 0
@@ -240,7 +240,7 @@ def read_text_alone(client: HazelcastClient) -> None:
     """Restrict a client to reading null and text; any other value raises HazelcastSerializationError.
 
     By default the client unpickles values, also within lists, so anybody who can connect to a member could run code
-    here. Uses private attributes of hazelcast-python-client 5.7; tests/unit/nodes/hazelcast/test_map.py checks them.
+    here. Uses private attributes of hazelcast-python-client 5.7; tests/cluster/hazelcast/test_map.py checks them.
     """
     registry = client._serialization_service._registry
     null, text = 0, 11

@@ -1,7 +1,7 @@
 """Puts texts into a map like `put_all` of the client, but sends the requests before the call returns.
 
 The client's `put_all` sends them from tasks, which run after the commit of this replica, so the members would wait for
-its disk. Uses private parts of hazelcast-python-client 5.7; tests/unit/nodes/hazelcast/test_map.py checks them.
+its disk. Uses private parts of hazelcast-python-client 5.7; tests/cluster/hazelcast/test_map.py checks them.
 """
 
 import asyncio

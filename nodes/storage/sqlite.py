@@ -72,6 +72,7 @@ class SqliteJournal:
         observers: called after each commit.
         draw: draws incarnations.
         clock: returns the time in seconds since 1970.
+        short_s: the longest transaction, in seconds, after which `commit_now` commits in the thread of the event loop.
 
     Raises:
         FatalError: the file cannot be opened, is not a journal, belongs to another cluster or has another format, or
@@ -87,12 +88,13 @@ class SqliteJournal:
         observers: Observers = NO_OBSERVERS,
         draw: Callable[[], int] = draw_incarnation,
         clock: Callable[[], float] = time.time,
+        short_s: float = SHORT_S,
     ) -> None:
         self._path = path
         self._address = address
         self._observers = observers
         self._draw = draw
-        self._clock = clock
+        self._clock, self._short_s = clock, short_s
         self._flushed_ms = 0
         self._commit_s = float("inf")  # duration of the last transaction; infinite if it failed
         self._checkpoint: asyncio.Future[int] | None = None
@@ -132,7 +134,7 @@ class SqliteJournal:
 
     def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
         """See Journal; short commits only, and only while the disk is fast."""
-        if self._commit_s > SHORT_S or self._log.error or not _is_short(ranges):
+        if self._commit_s > self._short_s or self._log.error or not _is_short(ranges):
             return False
         self._require_usable()
         try:

@@ -1,1 +1,1 @@
-"""Tests of real processes and whole clusters."""
+"""Tests on real clusters."""

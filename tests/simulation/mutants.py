@@ -30,7 +30,7 @@ from registry.in_sync import InSyncDirectory
 from tests.simulation import schedules
 from tests.simulation.faults import run
 from tests.simulation.system.node import SimulatedNode
-from tests.support import core_schedules
+from tests.support.nodes import core_schedules
 
 SEEDS = 300
 PROCESSES = 2

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.simulation.schedules import SCHEDULES
-from tests.support.core_schedules import CORE_SCHEDULES
+from tests.support.nodes.core_schedules import CORE_SCHEDULES
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES + CORE_SCHEDULES, ids=lambda schedule: schedule.__name__)

@@ -19,17 +19,22 @@ from scripts.launcher.ports import write_config
 from scripts.launcher.processes import gone
 
 FILL_TRIES = 30  # of one message, at all nodes in turn
-FILLERS = 32  # threads that store messages past the facade
+FILL_THREADS = 32
 
 
 @contextmanager
 def running_cluster(
     folder: Path, *, engine: str, keyed: bool = False, everywhere: bool = False, more: str = "", **kwargs: Any
 ) -> Iterator[Cluster]:
-    """A whole cluster on free ports, with its files in `folder`; every process of it is gone at the end.
+    """A whole cluster on free ports; at the end of the block all of its processes must be gone.
 
-    `keyed`: its processes have keys; `everywhere`: its facade listens at all addresses. `more` is what is added to its
-    configuration.
+    Args:
+        folder: where its configuration and its data are.
+        engine: "hazelcast" or "embedded".
+        keyed: True if its processes have keys.
+        everywhere: True if its facade listens at all addresses.
+        more: lines that are added to its configuration.
+        kwargs: options of Cluster.
     """
     write_config(folder / "config.toml", more=f'[security]\nkeys = "keys"\n{more}' if keyed else more)
     if everywhere:
@@ -50,24 +55,24 @@ def running_cluster(
 
 
 def fill(cluster: Cluster, texts: list[str]) -> None:
-    """Store the texts in their order, past the facade, many at once."""
+    """Store texts in their order, with many requests at once, directly at the logging nodes."""
     transport = PooledTransport()
     nodes = cluster.settings.service_ips.logging_service
     requests = [Append(entries=(Entry(ids.new_id(), text),)) for text in texts]
 
     def append(number: int) -> Appended:
-        for attempt in range(FILL_TRIES - 1):  # on a busy machine a node may be fenced meanwhile; ids make it safe
+        for attempt in range(FILL_TRIES - 1):  # a busy node may be fenced meanwhile; a repeated id is harmless
             with suppress(PeerError):
                 return ask(transport, nodes[(number + attempt) % len(nodes)], requests[number], Appended, timeout_s=5)
         return ask(transport, nodes[number % len(nodes)], requests[number], Appended, timeout_s=10.0)
 
-    with ThreadPoolExecutor(FILLERS) as threads:
+    with ThreadPoolExecutor(FILL_THREADS) as threads:
         assert len(texts) == sum(1 for _ in threads.map(append, range(len(texts))))
     transport.close()
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it runs; one that only waits to be reaped does not."""
+    """True if the process runs; a zombie does not."""
     return not gone(process)
 
 

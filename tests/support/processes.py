@@ -1,10 +1,12 @@
-"""Single processes of a cluster, started by a test."""
+"""Programs of the project as processes, started by a test."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from common.errors import PeerError
 from common.protocol.messages import Ping, State, Status
@@ -13,10 +15,31 @@ from common.rpc.transport import ask
 from scripts.launcher.processes import ROOT
 from tests.support.waiting import eventually
 
+LONGEST_RUN_S = 120
+
+
+def run_program(*arguments: str, stdin: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m …` until it ends by itself, with these variables added to the environment."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_RUN_S,
+        env=os.environ | environ,
+        check=False,
+    )
+
+
+def run_on_cluster(folder: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program of an operator on the cluster whose configuration is in a folder."""
+    return run_program(*arguments, stdin=stdin, THREEFOLD_CONFIG=str(folder / "config.toml"), COLUMNS="140")
+
 
 @contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m …` in the background; ended with SIGTERM, to which it must answer with 0."""
+    """Run `python -m …` in the background; SIGTERM ends it after the block, and its exit code must be 0."""
     with subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
             yield process
@@ -29,7 +52,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wait_for(transport: PooledTransport, address: str, state: State) -> Status:
-    """The status of a server when it has reached a state."""
+    """Wait until a server is in a state; its status then."""
 
     def probe() -> Status | None:
         try:

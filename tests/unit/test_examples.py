@@ -1,4 +1,4 @@
-"""Tests of docs/examples: what they start is what there is."""
+"""Tests of docs/examples: its commands and its configuration are valid."""
 
 import json
 import re
@@ -24,7 +24,7 @@ PROGRAMS: dict[str, click.Command] = {
 
 
 def commands() -> list[list[str]]:
-    """What the units and the compose file run, from the name of the program on."""
+    """The arguments of each unit and of each service in the compose file, beginning with the program."""
     units = [
         shlex.split(re.findall(r"^ExecStart=\S+ -m (.*)$", path.read_text(), re.MULTILINE)[0])
         for path in sorted(FOLDER.glob("*.service"))
@@ -34,8 +34,8 @@ def commands() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_each_command_is_one_that_there_is(command: Sequence[str]) -> None:
-    """Its program takes all its options."""
+def test_each_example_command_is_valid(command: Sequence[str]) -> None:
+    """The program accepts the options of each command."""
     program, *arguments = command
     run = PROGRAMS[program]
     if isinstance(run, click.Group):
@@ -44,8 +44,8 @@ def test_each_command_is_one_that_there_is(command: Sequence[str]) -> None:
     assert run.make_context(program, arguments).params["path"] == Path("/etc/threefold/config.toml")
 
 
-def test_the_configuration_is_valid_and_the_compose_file_has_its_addresses() -> None:
-    """Each address that it names is that of a service."""
+def test_the_example_addresses_are_those_of_the_compose_file() -> None:
+    """The configuration is valid, and names exactly the addresses of the services."""
     settings = config.load(FOLDER / "config.toml")
     compose = (FOLDER / "compose.yaml").read_text()
     addresses = {

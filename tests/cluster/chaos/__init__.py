@@ -1,1 +1,1 @@
-"""Tests of the harness on real clusters: each fault once."""
+"""Tests of tests.chaos on real clusters, with each fault once."""

@@ -1,1 +1,1 @@
-"""Tests of what a person uses: the command line, the scripts, the page, and the walk through the README."""
+"""Tests of the user interfaces: command line, shell scripts, page, and the walk-through of README.md."""

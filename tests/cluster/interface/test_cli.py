@@ -1,4 +1,4 @@
-"""Tests of scripts.cli, scripts.api and of the streams of a facade: real clusters, real processes."""
+"""Tests of scripts.cli, and of the streams of a facade, on real clusters."""
 
 import json
 import os
@@ -13,11 +13,8 @@ from functools import partial
 from typing import Any
 
 import psutil
-import pytest
 
 from common import ids
-from common.errors import FatalError
-from scripts.client.api import Api, ApiError
 from scripts.client.writers import Writers
 from scripts.launcher import processes
 from scripts.launcher.cluster import Cluster
@@ -29,30 +26,30 @@ NOWHERE = "00000000-0000-0000-0000-000000000000"
 
 
 def command(cluster: Cluster, *arguments: str) -> list[str]:
-    """A command line of the client."""
+    """The command line of the client."""
     return [sys.executable, "-m", "scripts.cli", "--url", url(cluster), *arguments]
 
 
 def url(cluster: Cluster) -> str:
-    """Of the facade."""
+    """The URL of the facade."""
     return f"http://{cluster.settings.facade.address}"
 
 
 def run(cluster: Cluster, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """The client, until it ends."""
+    """Run the client until it ends."""
     return subprocess.run(
         command(cluster, *arguments), cwd=ROOT, input=stdin, capture_output=True, text=True, check=False, timeout=60
     )
 
 
 def objects(printed: str) -> list[dict[str, Any]]:
-    """A JSON object in each line."""
+    """The JSON objects in the lines of an output."""
     return [json.loads(line) for line in printed.splitlines()]
 
 
 @contextmanager
 def following(cluster: Cluster, *arguments: str) -> Iterator[list[str]]:
-    """What `tail -f` prints while the block runs."""
+    """The messages that `tail -f` prints while the block runs."""
     with subprocess.Popen(
         [*command(cluster, "-o", "ndjson", "tail", "-f", *arguments)],
         cwd=ROOT,
@@ -71,7 +68,7 @@ def following(cluster: Cluster, *arguments: str) -> Iterator[list[str]]:
             try:
                 assert 0 == process.wait(10.0)
             finally:
-                process.kill()  # also where SIGINT is ignored, as in a background job of a shell
+                process.kill()  # SIGINT is ignored in a background job of a shell
                 reader.join(10.0)
 
 
@@ -83,8 +80,8 @@ def _collect(lines: Iterable[str], found: list[str]) -> None:
     found.extend(json.loads(line)["msg"] for line in lines)
 
 
-def test_what_is_sent_is_read(cluster: Cluster) -> None:
-    """As arguments and as lines, in every format; ids find messages again."""
+def test_sent_messages_are_read_in_every_format(cluster: Cluster) -> None:
+    """Messages are sent as arguments and as lines, and found again by their ids."""
     since = ids.time_text(ids.new_id())
     sent = run(cluster, "send", "one", "two words")
     lines = run(cluster, "-o", "ndjson", "send", stdin="three\n\nfour\r\nfive")
@@ -108,7 +105,7 @@ def test_what_is_sent_is_read(cluster: Cluster) -> None:
 
 
 def test_many_lines_are_sent_in_batches(cluster: Cluster) -> None:
-    """More than go into one request."""
+    """More lines than fit into one request are stored in their order."""
     since = ids.time_text(ids.new_id())
     sent = run(cluster, "send", stdin="".join(f"line {number}\n" for number in range(2_500)))
     read = run(cluster, "-o", "ndjson", "read", "--all", "--from", since)
@@ -117,9 +114,9 @@ def test_many_lines_are_sent_in_batches(cluster: Cluster) -> None:
     assert [f"line {number}" for number in range(2_500)] == [one["msg"] for one in objects(read.stdout)]
 
 
-def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(cluster: Cluster) -> None:
-    """1 when it failed, 2 when it is not understood."""
-    for arguments, code, told in (
+def test_each_failure_is_one_sentence_and_an_exit_code(cluster: Cluster) -> None:
+    """The code is 1 for a command that failed, and 2 for one with wrong options."""
+    for arguments, code, reason in (
         (["get", NOWHERE], 1, f"threefold: 404: there is no message {NOWHERE}\n"),
         (["read", "--after", "x"], 1, "threefold: 400: after must be the id of a message"),
         (["read", "--all", "--from", "x"], 1, "400: from must be a time as RFC 3339 has it"),
@@ -131,12 +128,12 @@ def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(cluster: Cluster) 
     ):
         ended = run(cluster, *arguments)
         assert code == ended.returncode, ended
-        assert told in ended.stderr
+        assert reason in ended.stderr
         assert "Traceback" not in ended.stderr
 
 
-def test_the_cluster_is_shown(cluster: Cluster) -> None:
-    """A row for each node; `top` with what it is asked for."""
+def test_status_and_top_show_the_cluster(cluster: Cluster) -> None:
+    """They have a row for each node, and JSON has the same content."""
     status = run(cluster, "status")
     document = json.loads(run(cluster, "-o", "json", "status").stdout)
     top = run(cluster, "top", "--seconds", "1.5")
@@ -150,8 +147,8 @@ def test_the_cluster_is_shown(cluster: Cluster) -> None:
     assert all(node["rate"] >= 0 for node in numbers[0]["logging_nodes"])
 
 
-def test_a_bench_counts_what_is_stored(cluster: Cluster) -> None:
-    """Messages of one request each, and of many."""
+def test_bench_counts_the_stored_messages(cluster: Cluster) -> None:
+    """It sends single messages or batches, and reports the number and the latency."""
     for batch in (1, 50):
         found = json.loads(
             run(cluster, "-o", "json", "bench", "--seconds", "0.5", "--clients", "2", "--batch", str(batch)).stdout
@@ -163,7 +160,7 @@ def test_a_bench_counts_what_is_stored(cluster: Cluster) -> None:
 
 
 def test_following_survives_the_death_of_two_nodes(own_cluster: Cluster) -> None:
-    """Whichever node is followed: all that was acknowledged comes, once; then the cluster is degraded, and says so."""
+    """Each follower gets every acknowledged message once, and `status` says that the cluster is not safe."""
     with (
         following(own_cluster, "-n", "0") as one,
         following(own_cluster, "-n", "0") as two,
@@ -188,8 +185,8 @@ def test_following_survives_the_death_of_two_nodes(own_cluster: Cluster) -> None
     assert " are down" in status.stdout
 
 
-def test_following_goes_on_with_a_restarted_facade(own_cluster: Cluster) -> None:
-    """The facade ends its streams when it is told to stop; who comes back is told what came meanwhile."""
+def test_following_continues_after_a_restart_of_the_facade(own_cluster: Cluster) -> None:
+    """A stopping facade ends its streams, and the client resumes where the stream ended."""
     facade = next(status for status in own_cluster.status() if status.part.name == "facade")
     with following(own_cluster, "-n", "0") as found:
 
@@ -207,15 +204,8 @@ def test_following_goes_on_with_a_restarted_facade(own_cluster: Cluster) -> None
         assert 1 == found.count("second")
 
 
-def test_a_facade_that_is_gone_for_good_ends_it() -> None:
-    """After some tries."""
-    with pytest.raises(ApiError, match=r"127\.0\.0\.1:9: .*refused"):
-        next(Api("127.0.0.1:9", pause_s=0.0).follow(NOWHERE))
-    assert issubclass(ApiError, FatalError)
-
-
-def test_streams_are_limited_and_cost_requests_nothing(cluster: Cluster) -> None:
-    """More than there are slots are refused; posts are answered beside them; a client that left frees its slot."""
+def test_the_number_of_streams_is_limited(cluster: Cluster) -> None:
+    """One stream more is refused, requests are answered beside the streams, and a client that leaves frees a slot."""
     limit = cluster.settings.facade.streams
     arguments = ["curl", "-sN", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Accept: text/event-stream"]
 

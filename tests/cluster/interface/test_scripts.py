@@ -1,4 +1,4 @@
-"""Tests of the shell scripts, from another folder, on a cluster of their own."""
+"""Tests of the shell scripts on a cluster of their own, run from another folder."""
 
 import os
 import re
@@ -16,7 +16,7 @@ Run = subprocess.CompletedProcess[str]
 
 
 class Shell:
-    """Runs the scripts as a person would, from a folder that is not the project's."""
+    """Runs the scripts as a user would, from a folder outside the project."""
 
     def __init__(self, folder: Path) -> None:
         write_config(folder / "config.toml")
@@ -29,7 +29,7 @@ class Shell:
         }
 
     def __call__(self, script: str, *arguments: str, answer: str = "") -> Run:
-        """One script."""
+        """Run one script, with an answer to its question."""
         return subprocess.run(
             [ROOT / "scripts" / script, *arguments],
             cwd=self.folder,
@@ -44,7 +44,7 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path: Path, runtime: object) -> Iterator[Shell]:
-    """Scripts on a cluster that is down."""
+    """The scripts with a cluster that is down."""
     del runtime
     made = Shell(tmp_path)
     yield made
@@ -58,7 +58,7 @@ LOGS = [f'"msg{number}"' for number in range(1, 11)]
 
 @pytest.mark.parametrize("dead", ["1", "2"])
 def test_the_walk_through_loses_nothing(shell: Shell, dead: str) -> None:
-    """Launch, post, get, kill one or two, get, post, get, stop: all ten, then all twenty, are read each time."""
+    """All messages are read before and after one or two nodes were killed, and the replies are kept in files."""
     launched = shell("launch.sh")
     assert (0, "") == (launched.returncode, launched.stderr)
     assert re.search(r"^ready in \d+\.\d s: http://", launched.stdout, re.MULTILINE)
@@ -78,8 +78,8 @@ def test_the_walk_through_loses_nothing(shell: Shell, dead: str) -> None:
     assert 3 == (shell.folder / "replies" / "get_replies.log").read_text().count("Logging time: ")
 
 
-def test_without_a_cluster_the_scripts_say_what_failed(shell: Shell) -> None:
-    """Posts and reads that fail are told, kept, and end with another code than 0."""
+def test_the_scripts_report_failures_without_a_cluster(shell: Shell) -> None:
+    """Posts and reads that fail are printed, and exit with another code than 0."""
     posted, got, killed = shell("send_post_req.sh"), shell("send_get_req.sh"), shell("kill_node.sh", "1")
 
     assert (1, SENT.replace("SUCCESS", "FAILED")) == (posted.returncode, posted.stdout)
@@ -88,8 +88,8 @@ def test_without_a_cluster_the_scripts_say_what_failed(shell: Shell) -> None:
     assert (1, "cluster: logging-1 is not running\n") == (killed.returncode, killed.stderr)
 
 
-def test_wrong_use_is_told(shell: Shell) -> None:
-    """How many nodes to kill must be 1 or 2; a no, or nothing, stops nothing."""
+def test_wrong_arguments_are_one_sentence(shell: Shell) -> None:
+    """The number of nodes to kill must be 1 or 2, and no answer but yes stops the cluster."""
     usage = shell("test_shut_down.sh", "3")
 
     assert (2, "usage: test_shut_down.sh 1|2 (how many logging nodes to kill)\n") == (usage.returncode, usage.stderr)
@@ -98,18 +98,3 @@ def test_wrong_use_is_told(shell: Shell) -> None:
         asked = shell("kill.sh", answer=answer)
         assert (1, "Stop the whole cluster? [y/n] nothing was stopped\n") == (asked.returncode, asked.stdout)
     assert 0 == shell("kill.sh", answer="y\n").returncode
-
-
-def test_without_a_virtual_environment_the_scripts_say_so(tmp_path: Path) -> None:
-    """A clone in which nothing is installed yet gets the one command that it needs."""
-    (tmp_path / "scripts").mkdir()
-    for name in ("env.sh", "launch.sh"):
-        (tmp_path / "scripts" / name).write_bytes((ROOT / "scripts" / name).read_bytes())
-    (tmp_path / "scripts" / "launch.sh").chmod(0o755)
-    ended = subprocess.run(
-        [tmp_path / "scripts" / "launch.sh"], capture_output=True, text=True, check=False, timeout=10
-    )
-
-    assert 1 == ended.returncode
-    assert "there is no" in ended.stderr
-    assert "run `make install` first" in ended.stderr

@@ -1,1 +1,1 @@
-"""Tests of chaos."""
+"""Tests of tests.chaos."""

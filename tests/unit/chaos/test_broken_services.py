@@ -1,8 +1,9 @@
-"""The checker against services that break one promise each: nodes in memory, one part of which is broken.
+"""Tests of tests.chaos.checker against services in memory, each of which breaks one promise.
 
-Three nodes with a journal each, the real registry, the real fallback of the facade. A message is acknowledged when it
-is in the journals of all in-sync replicas. One that does not confirm is fenced first, and takes what it lacks before it
-is listed again. Each scenario without any sabotage breaks nothing; with it the checker names what was broken.
+There are three nodes with a journal each, the real registry, and the real client of the facade. A message is
+acknowledged when it is in the journals of all in-sync replicas. A replica that does not confirm is fenced first, and
+catches up before it is listed again. Without any sabotage no scenario breaks a promise; with one the checker names the
+promise that was broken.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ STEP_S = 1.0  # at most between two renewals of a node
 
 
 class Replica(MemoryNode):
-    """One node with a journal of its own, which the others of its in-sync set confirm."""
+    """A node with a journal of its own, whose records the other members of its in-sync set confirm."""
 
     def __init__(self, world: "World", number: int) -> None:
         super().__init__(NODES[number])
@@ -52,14 +53,14 @@ class Replica(MemoryNode):
 
 
 class World:
-    """A cluster in memory, with a clock of its own, and what its clients saw.
+    """A cluster in memory with a clock of its own, and the history of its clients.
 
     Attributes:
         confirms: records are acknowledged when all in-sync replicas have them, not only the one that accepted them.
         fences: a replica that does not confirm is taken out of the in-sync set.
-        catches_up: a replica that is not in sync takes what it lacks before it is listed.
-        reads_journal: a node that starts has what is in its journal.
-        forgets: records that the disk of a node that dies has not got, although they were flushed.
+        catches_up: a replica that is not in sync gets what it lacks before it is listed.
+        reads_journal: a node that starts has the contents of its journal.
+        forgets: the number of flushed records that the disk of a node lacks after its death.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class World:
         self.forgets = 0
         self.alive = {0, 1, 2}
         self.isolated: frozenset[int] = frozenset()
-        self.in_sync = [NO_SET] * 3  # as each node knows it
+        self.in_sync = [NO_SET] * 3  # as each node holds it
         self.writes: list[Write] = []
         self.reads: list[FullRead] = []
         self.nodes: list[Replica] = [Replica(self, number) for number in range(3)]
@@ -79,12 +80,12 @@ class World:
         )
         self.client = self.client_on(self.transport)
         self.append: Callable[[str, str | None], str] = lambda text, key: self.client.append(ids.new_id(), text, key).id
-        self.reader: Callable[[], Client] = lambda: self.client_on(self.transport)  # of the next read
-        self.lookup: Callable[[], tuple[str, ...]] | None = None  # in place of what the registry lists
+        self.reader: Callable[[], Client] = lambda: self.client_on(self.transport)  # makes the client of the next read
+        self.lookup: Callable[[], tuple[str, ...]] | None = None  # replaces what the registry lists
         self.wait(0.0)
 
     def client_on(self, transport: Transport) -> Client:
-        """The client of a facade that has seen nothing yet."""
+        """A client of a facade that has not seen any message yet."""
         chance = random.Random(len(self.reads))
         return Client(
             InstantScheduler(self.wait),
@@ -97,13 +98,13 @@ class World:
         )
 
     def side_of(self, number: int) -> frozenset[int]:
-        """The nodes that a node can reach."""
+        """The nodes that a node can reach, with itself."""
         return (self.isolated if number in self.isolated else EVERYONE - self.isolated) & self.alive
 
     # Time
 
     def wait(self, seconds: float) -> None:
-        """Time passes, and nodes renew their leases; one that is cut off cannot reach the registry."""
+        """Advance the clock while nodes renew their leases; a node that is cut off cannot reach the registry."""
         ends_s = self.now_s + seconds
         while self.now_s < ends_s:
             self.now_s = min(self.now_s + STEP_S, ends_s)
@@ -111,7 +112,7 @@ class World:
         self.renew(self.alive - self.isolated)
 
     def renew(self, numbers: Iterable[int]) -> None:
-        """These nodes renew their leases."""
+        """Renew the leases of these nodes."""
         for number in numbers:
             self.in_sync[number] = asyncio.run(self._renewed(number))
 
@@ -121,7 +122,7 @@ class World:
     # Replication
 
     async def confirming(self, number: int) -> list[int]:
-        """The replicas that have to store what a node accepts; those that it cannot reach are fenced."""
+        """The replicas that store what a node accepts; members that it cannot reach are fenced."""
         if not self.confirms:
             return [number]
         members = {NODES.index(one.address) for one in self.in_sync[number].members}
@@ -142,7 +143,7 @@ class World:
             self.in_sync[other] = reply.in_sync
 
     def kill(self, *numbers: int) -> None:
-        """Nodes die; their journals stay."""
+        """Kill nodes; their journals stay."""
         for number in numbers:
             self.alive.discard(number)
             self.transport.kill(NODES[number])
@@ -151,7 +152,7 @@ class World:
                 del tables.texts[message_id]
 
     def start(self, number: int) -> None:
-        """A node that was dead or cut off is there again, and is listed when it has everything."""
+        """Start or reconnect a node; it is listed when it has everything."""
         self.alive.add(number)
         self.transport.revive(NODES[number])
         if not self.reads_journal:
@@ -175,7 +176,7 @@ class World:
     # Clients
 
     def post(self, count: int, *, key: str | None = None, sends: int = 1) -> None:
-        """Messages one after the other, each sent several times with its own key if there is one."""
+        """Post messages one after the other, each `sends` times, with a key of its own if `key` is given."""
         for _ in range(count):
             text = f"w-{len(self.writes)} {'payload' * 3}"
             began_s, outcome, answered = self.now_s, WriteOutcome.OK, []
@@ -190,7 +191,7 @@ class World:
             self.writes.append(Write(text, began_s, self.now_s, outcome, tuple(answered)))
 
     def read(self) -> None:
-        """Everything, page by page, through a facade that has not seen anything yet, or another one."""
+        """Read everything page by page through the client that `reader` makes."""
         client = self.reader()
         self.wait(0.01)
         began_s, texts, after = self.now_s, list[str](), ""
@@ -205,7 +206,7 @@ class World:
 
     def _node(self, number: int) -> Handler:
         async def handle(request: Request) -> Reply:
-            return await self.nodes[number].handle(request)  # which a sabotage may have replaced
+            return await self.nodes[number].handle(request)  # a sabotage may have replaced the node
 
         return handle
 
@@ -238,12 +239,12 @@ def all_die(world: World) -> None:
 
 
 def split(world: World) -> None:
-    """A node is cut off with an old journal, comes back, and dies in the end."""
+    """A node is cut off with an old journal, reconnects, and finally the node dies."""
     _cut_off(world, lambda: world.wait(LEASE_S + 1))
 
 
 def returning(world: World) -> None:
-    """The same, but the node can reach the registry: it is there, and is not in sync."""
+    """The same as `split`, but the node can reach the registry, and is not in sync."""
     _cut_off(world, lambda: world.renew(EVERYONE))
 
 
@@ -264,14 +265,14 @@ def _cut_off(world: World, then: Callable[[], None]) -> None:
 
 
 def own_writes(world: World) -> None:
-    """The same as `split`, with a registry that still lists the node, but reads go through the facade that wrote."""
-    lease_for_ever(world)
+    """The same as `split` with a registry that still lists the node, and reads through the facade that wrote."""
+    leases_never_lapse(world)
     world.reader = lambda: world.client
     split(world)
 
 
 def answers_lost(world: World) -> None:
-    """A node does what it is asked, and its answers are lost."""
+    """A node executes its requests, and its answers are lost."""
     world.transport.cut(NODES[0])
     world.post(30)
     world.transport.revive(NODES[0])
@@ -285,7 +286,7 @@ def keys(world: World) -> None:
 
 
 def all_answers_lost(world: World) -> None:
-    """Every node does what it is asked, and all answers are lost."""
+    """Every node executes its requests, and all answers are lost."""
     for node in NODES:
         world.transport.cut(node)
     world.post(1)
@@ -306,17 +307,17 @@ def many(world: World) -> None:
 
 
 def fsync_skipped(world: World) -> None:
-    """A disk forgets the last writes when its node dies."""
+    """A disk loses its last writes when its node dies."""
     world.forgets = 3
 
 
 def journal_not_read(world: World) -> None:
-    """A node that starts does not look at its journal."""
+    """A node that starts does not read its journal."""
     world.reads_journal = False
 
 
 def own_disk_alone(world: World) -> None:
-    """A node acknowledges what it has itself, whoever else is in sync."""
+    """A node acknowledges records that only its own disk has."""
     world.confirms = False
 
 
@@ -326,12 +327,12 @@ def not_fenced(world: World) -> None:
 
 
 def not_caught_up(world: World) -> None:
-    """A replica is listed again without what it lacks."""
+    """A replica is listed again without the records that it lacks."""
     world.catches_up = False
 
 
-class EarlyReplica(Replica):
-    """Acknowledges a message, and stores it when the next one comes."""
+class LateReplica(Replica):
+    """A replica that acknowledges a message, and stores it only when the next one arrives."""
 
     held: Range | None = None
 
@@ -343,7 +344,7 @@ class EarlyReplica(Replica):
 
 
 class CuttingReplica(Replica):
-    """Cuts long texts."""
+    """A replica that cuts long texts."""
 
     async def append(self, request: Append) -> Reply:
         """See MemoryNode."""
@@ -352,7 +353,7 @@ class CuttingReplica(Replica):
 
 
 class KeylessReplica(Replica):
-    """Believes that every key is new."""
+    """A replica that takes every idempotency key for a new one."""
 
     async def append(self, request: Append) -> Reply:
         """See MemoryNode."""
@@ -360,10 +361,10 @@ class KeylessReplica(Replica):
 
 
 class PagingReplica(Replica):
-    """Changes the entries of its pages."""
+    """A replica that changes the entries of its pages."""
 
     def paged(self, request: ReadRequest, entries: list[Entry]) -> list[Entry]:
-        """What it answers in place of these."""
+        """The entries of a page in place of the correct ones."""
         raise NotImplementedError
 
     async def read(self, request: ReadRequest) -> Reply:
@@ -374,7 +375,7 @@ class PagingReplica(Replica):
 
 
 class SkippingReplica(PagingReplica):
-    """Leaves out the first message of each page but the first."""
+    """A replica that leaves out the first message of each page except the first page."""
 
     def paged(self, request: ReadRequest, entries: list[Entry]) -> list[Entry]:
         """See PagingReplica."""
@@ -382,7 +383,7 @@ class SkippingReplica(PagingReplica):
 
 
 class RepeatingReplica(PagingReplica):
-    """Begins each page with the last message of the one before."""
+    """A replica that begins each page with the last message of the page before."""
 
     def paged(self, request: ReadRequest, entries: list[Entry]) -> list[Entry]:
         """See PagingReplica."""
@@ -391,7 +392,7 @@ class RepeatingReplica(PagingReplica):
 
 
 class SessionlessReplica(Replica):
-    """Reads whatever the session of a client has seen."""
+    """A replica that ignores the session vector of a read."""
 
     async def read(self, request: ReadRequest) -> Reply:
         """See MemoryNode."""
@@ -400,7 +401,7 @@ class SessionlessReplica(Replica):
 
 
 class UnsortedReplica(PagingReplica):
-    """Gives what it accepted itself first."""
+    """A replica that lists the messages that it accepted itself first."""
 
     def paged(self, request: ReadRequest, entries: list[Entry]) -> list[Entry]:
         """See PagingReplica."""
@@ -410,7 +411,7 @@ class UnsortedReplica(PagingReplica):
 
 
 def with_nodes(kind: type[Replica]) -> Callable[[World], None]:
-    """A sabotage of all nodes."""
+    """A sabotage that replaces all nodes."""
 
     def sabotage(world: World) -> None:
         world.nodes = [kind(world, number) for number in range(3)]
@@ -435,8 +436,8 @@ def id_per_attempt(world: World) -> None:
     world.append = append
 
 
-class Uncorrelated:
-    """A transport that takes the late answer to an earlier request for the answer to this one."""
+class UncorrelatedTransport:
+    """A transport that takes the late answer to an earlier request for the answer to the present one."""
 
     def __init__(self, inner: MemoryTransport) -> None:
         self._inner = inner
@@ -445,7 +446,7 @@ class Uncorrelated:
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """See rpc.Transport."""
         if isinstance(request, Append) and address in self._late:
-            return self._late.pop(address)  # and the request is lost with the node that has just died
+            return self._late.pop(address)  # the request is lost with the node that has just died
         reply = self._inner.call(address, request, timeout_s=timeout_s)
         if isinstance(request, Append) and address == NODES[0]:
             self._late[address] = reply
@@ -453,21 +454,21 @@ class Uncorrelated:
 
 
 def uncorrelated(world: World) -> None:
-    """REQ_CORRELATE off."""
-    world.client = world.client_on(Uncorrelated(world.transport))
+    """A facade whose sockets do not match answers with requests (REQ_CORRELATE off)."""
+    world.client = world.client_on(UncorrelatedTransport(world.transport))
 
 
-def unknown_told_as_failed(world: World) -> None:
-    """A facade that says "certainly not stored" when it does not know."""
+def unknown_reported_as_failed(world: World) -> None:
+    """A facade that reports a definite failure when the outcome is unknown."""
     append = world.append
 
-    def told(text: str, key: str | None) -> str:
+    def append_or_fail(text: str, key: str | None) -> str:
         try:
             return append(text, key)
         except ThreefoldError as error:
             raise UnavailableError("logging-service", str(error)) from error
 
-    world.append = told
+    world.append = append_or_fail
 
 
 def fenced_listed(world: World) -> None:
@@ -476,7 +477,7 @@ def fenced_listed(world: World) -> None:
     world.lookup = lambda: tuple(address for address, lease in leases.items() if lease.ends_s > world.now_s)
 
 
-def lease_for_ever(world: World) -> None:
+def leases_never_lapse(world: World) -> None:
     """A registry in which no lease lapses."""
     world.lookup = lambda: NODES
 
@@ -485,8 +486,8 @@ SCENARIOS = [two_die, all_die, split, returning, own_writes, answers_lost, keys,
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_a_service_that_keeps_its_promises_is_found_whole(scenario: Callable[[World], None]) -> None:
-    """Without any sabotage no scenario breaks anything, and messages are acknowledged in each."""
+def test_a_service_that_keeps_its_promises_passes(scenario: Callable[[World], None]) -> None:
+    """Without any sabotage no scenario breaks a promise, and messages are acknowledged in each."""
     world = World()
     scenario(world)
     verdict = check(world.writes, world.reads)
@@ -502,17 +503,17 @@ def test_a_service_that_keeps_its_promises_is_found_whole(scenario: Callable[[Wo
         (journal_not_read, all_die, "lost"),
         (own_disk_alone, two_die, "lost"),
         (own_disk_alone, two_die, "stale"),
-        (with_nodes(EarlyReplica), two_die, "lost"),
+        (with_nodes(LateReplica), two_die, "lost"),
         (uncorrelated, two_die, "lost"),
         (id_per_attempt, answers_lost, "duplicate"),
-        (lease_for_ever, split, "stale"),
+        (leases_never_lapse, split, "stale"),
         (fenced_listed, returning, "stale"),
         (not_fenced, returning, "stale"),
         (not_caught_up, split, "stale"),
         (with_nodes(SessionlessReplica), own_writes, "stale"),
         (with_nodes(KeylessReplica), keys, "divided"),
         (with_nodes(KeylessReplica), keys, "duplicate"),
-        (unknown_told_as_failed, all_answers_lost, "revived"),
+        (unknown_reported_as_failed, all_answers_lost, "revived"),
         (with_nodes(CuttingReplica), two_die, "altered"),
         (with_nodes(SkippingReplica), many, "lost"),
         (with_nodes(RepeatingReplica), many, "duplicate"),

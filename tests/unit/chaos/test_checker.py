@@ -1,4 +1,4 @@
-"""Tests of tests.chaos.checker: what is whole raises nothing, and each way to break a history is told."""
+"""Tests of tests.chaos.checker: a whole history has no violation, and each kind of damage is found."""
 
 import random
 from dataclasses import asdict, replace
@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.client.writers import outage_s
 from tests.chaos.checker import FullRead, Verdict, Write, WriteOutcome, check
 
 
 def history(seed: int, *, clients: int = 3, each: int = 20) -> tuple[list[Write], list[FullRead]]:
-    """A history as an unbroken log makes it: concurrent writers, unknown outcomes that are stored or not, and reads."""
+    """A history of a correct log: concurrent writers, unknown outcomes that are stored or not, and reads."""
     chance = random.Random(seed)
     log: list[tuple[float, str]] = []
     writes = []
@@ -33,14 +32,14 @@ def history(seed: int, *, clients: int = 3, each: int = 20) -> tuple[list[Write]
 
 
 def broken(verdict: Verdict) -> set[str]:
-    """Which promises were broken."""
+    """The promises that were broken."""
     return {name for name, count in asdict(verdict.broken).items() if count}
 
 
 @settings(max_examples=1_000, deadline=None)
 @given(st.integers(0, 2**32))
-def test_a_whole_history_raises_nothing(seed: int) -> None:
-    """A thousand histories of an unbroken log, with unknown outcomes and reads at any time: no violation."""
+def test_a_correct_history_has_no_violation(seed: int) -> None:
+    """A thousand histories of a correct log, with unknown outcomes and reads at any time, break no promise."""
     writes, reads = history(seed)
     verdict = check(writes, reads)
 
@@ -49,13 +48,13 @@ def test_a_whole_history_raises_nothing(seed: int) -> None:
 
 
 def without(texts: list[str], *places: int) -> list[str]:
-    """The texts without those at some places."""
+    """The texts except those at some places."""
     return [text for place, text in enumerate(texts) if place not in {index % len(texts) for index in places}]
 
 
 @pytest.mark.parametrize("places", [(0,), (15,), (-1,), (0, 1, 2), (-3, -2, -1), (10, 20, 30)])
-def test_lost_messages_are_told_wherever_they_stood(places: tuple[int, ...]) -> None:
-    """A lost prefix, middle or end of what was acknowledged is counted."""
+def test_lost_messages_are_counted_at_any_place(places: tuple[int, ...]) -> None:
+    """A lost beginning, middle or end of the acknowledged messages is counted."""
     writes, reads = history(1)
     writes = [replace(write, outcome=WriteOutcome.OK) if write.text in reads[-1].texts else write for write in writes]
     gone = [
@@ -109,7 +108,7 @@ def damaged(kind: str) -> tuple[list[Write], list[FullRead]]:  # noqa: C901, PLR
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "expected"),
     [
         ("stale", {"stale"}),
         ("phantom", {"phantom"}),
@@ -126,28 +125,15 @@ def damaged(kind: str) -> tuple[list[Write], list[FullRead]]:  # noqa: C901, PLR
         ("an unknown outcome that was there and is gone", {"vanished"}),
     ],
 )
-def test_each_kind_of_damage_is_told_as_what_it_is(kind: str, told: set[str]) -> None:
-    """Whatever a broken service does to one message is found, and named."""
-    assert told <= broken(check(*damaged(kind)))
+def test_each_kind_of_damage_is_found(kind: str, expected: set[str]) -> None:
+    """The checker names the promise that each kind of damage breaks."""
+    assert expected <= broken(check(*damaged(kind)))
 
 
-def test_how_long_something_was_missing_is_told() -> None:
-    """The age of the oldest stale message, and the longest time without an acknowledgement, in seconds."""
+def test_a_verdict_has_the_longest_staleness_and_outage() -> None:
+    """They are the age of the oldest stale message, and the longest time without an acknowledgement, in seconds."""
     writes = [Write("w-0", 0.0, 1.0, WriteOutcome.OK), Write("w-1", 1.0, 6.0, WriteOutcome.OK)]
     verdict = check(writes, [FullRead([], 3.5, 3.6), FullRead(["w-0", "w-1"], 7.0, 7.1)])
 
     assert (1, 2.5, 5.0) == (verdict.broken.stale, verdict.longest_stale_s, verdict.write_outage_s)
     assert (1_000.0, 5_000.0) == (verdict.latency.p50 / 5, verdict.latency.most)
-
-
-def test_an_outage_is_told_where_it_was() -> None:
-    """Only gaps that overlap the time that is asked for count."""
-    times = [0.0, 1.0, 5.0, 6.0, 8.0]
-
-    assert [4.0, 4.0, 2.0, 1.0, 0.0] == [
-        outage_s(times),
-        outage_s(times, 2.0),
-        outage_s(times, 5.0),
-        outage_s(times, 5.0, 6.0),
-        outage_s([], 1.0),
-    ]

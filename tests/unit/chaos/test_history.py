@@ -21,7 +21,7 @@ READS = [FullRead(["w0-0 a"], 2.1, 2.2), FullRead(["w0-0 a", "w1-0 b"], 5.0, 5.1
 
 
 def test_a_history_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    """One JSON line for each event, in the order of their times."""
+    """A file has one JSON line for each event, in the order of their times."""
     path = tmp_path / "folder" / "history.jsonl"
     history.save(path, WRITES, READS)
     events = [json.loads(line) for line in path.read_text().splitlines()]
@@ -32,8 +32,8 @@ def test_a_history_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["nonsense", "[]", '{"type": "ok", "op": "w0"}', '{"type": "invoke", "op": "w0"}'])
-def test_what_is_no_history_is_one_sentence(tmp_path: Path, text: str) -> None:
-    """Also a file without any read, which proves nothing."""
+def test_a_file_that_is_no_history_is_a_fatal_error(tmp_path: Path, text: str) -> None:
+    """A history without any read is refused, too, since it proves nothing."""
     path = tmp_path / "history.jsonl"
     path.write_text(text)
 
@@ -42,8 +42,8 @@ def test_what_is_no_history_is_one_sentence(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(("texts", "code"), [(["w0-0 a"], 0), ([], 1)])
-def test_a_history_is_judged_by_one_command(tmp_path: Path, texts: list[str], code: int) -> None:
-    """It prints the verdict and exits with 1 when a promise was broken."""
+def test_a_command_checks_a_history(tmp_path: Path, texts: list[str], code: int) -> None:
+    """It prints the verdict, and exits with 1 if a promise was broken."""
     path = tmp_path / "history.jsonl"
     history.save(path, WRITES[:1], [FullRead(texts, 5.0, 5.1)])
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Tests of scripts.recorder: what is written down of a facade that answers, and of one that forgets."""
+"""Tests of tests.chaos.recorder, with a facade that keeps its messages, and with one that forgets them."""
 
 import json
 import threading
@@ -18,24 +18,24 @@ LOAD = LoadProfile(writers=1, write_every_s=0.02, read_pause_s=0.02, look_pause_
 
 
 def uuid_of(number: int) -> str:
-    """The id of a message: its number in six digits, so that ids sort in the order of arrival."""
+    """The id of a message: its number in six digits, so that ids are in the order of arrival."""
     return f"{number:06}"
 
 
-class Facade(BaseHTTPRequestHandler):
-    """Keeps texts; the id of each is its number (see `uuid_of`)."""
+class MemoryFacade(BaseHTTPRequestHandler):
+    """A facade that keeps texts; the id of each is its number (see `uuid_of`)."""
 
     protocol_version = "HTTP/1.1"
     texts: list[str]
     forgets: bool
 
     def do_POST(self) -> None:
-        """Take a message."""
+        """Store a message."""
         self.texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["msg"])
         self._answer(200, {"status": "success", "uuid": uuid_of(len(self.texts) - 1)})
 
     def do_GET(self) -> None:
-        """All texts, the newest page of them, or one."""
+        """Answer with all texts, the newest page of ids, or one text."""
         if self.path == "/facade":
             self._answer(200, {"logs": self.texts})
         elif "?" in self.path:
@@ -47,7 +47,7 @@ class Facade(BaseHTTPRequestHandler):
             self._answer(200, {"msg": self.texts[int(self.path.rpartition("/")[2])]})
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
     def _answer(self, status: int, document: object) -> None:
         body = json.dumps(document).encode()
@@ -60,7 +60,7 @@ class Facade(BaseHTTPRequestHandler):
 @contextmanager
 def facade(*, forgets: bool) -> Iterator[str]:
     """host:port of such a facade."""
-    kind = type("Own", (Facade,), {"texts": [], "forgets": forgets})
+    kind = type("Own", (MemoryFacade,), {"texts": [], "forgets": forgets})
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
@@ -70,8 +70,8 @@ def facade(*, forgets: bool) -> Iterator[str]:
         thread.join()
 
 
-def test_a_recorder_writes_no_faster_than_it_is_told() -> None:
-    """Between two posts of a writer is at least the time that its load says."""
+def test_the_rate_of_a_writer_is_limited() -> None:
+    """The time between two posts of a writer is at least `write_every_s`."""
     with facade(forgets=False) as address:
         recorder = Recorder(address, load=LOAD)
         with recorder.running():
@@ -83,8 +83,8 @@ def test_a_recorder_writes_no_faster_than_it_is_told() -> None:
     assert {WriteOutcome.OK} == {write.outcome for write in recorder.writes}
 
 
-def test_each_text_of_a_history_is_kept_once() -> None:
-    """A read has the very texts that were sent, not copies: an hour of reads of everything would be gigabytes."""
+def test_reads_share_the_texts_of_the_writes() -> None:
+    """Reads hold the texts that were sent instead of copies, which would be gigabytes in an hour."""
     with facade(forgets=False) as address:
         recorder = Recorder(address, load=LOAD)
         with recorder.running():
@@ -96,13 +96,13 @@ def test_each_text_of_a_history_is_kept_once() -> None:
 
 
 def statuses(missing: list[str]) -> set[str]:
-    """The statuses of the answers that did not show a message of the writer."""
+    """The statuses of the answers that lacked a message of the writer."""
     return {line.split()[-1] for line in (line.partition(" {")[0] for line in missing) if "look for w0-" in line}
 
 
 @pytest.mark.parametrize("forgets", [False, True])
 def test_an_acknowledged_message_that_is_not_shown_is_missing(forgets: bool) -> None:
-    """An acknowledged message is read alone and in the newest page; a read that does not show it is recorded."""
+    """Each acknowledged message is read alone and in the newest page, and recorded as missing if it is not there."""
     with facade(forgets=forgets) as address:
         recorder = Recorder(address, load=LOAD)
         with recorder.running():

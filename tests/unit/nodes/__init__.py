@@ -1,1 +1,1 @@
-"""Tests of single modules, in the folders of the packages."""
+"""Tests of nodes."""

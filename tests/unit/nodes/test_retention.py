@@ -14,8 +14,8 @@ from tests.support.waiting import becomes
 HOUR_MS = 3_600_000
 
 
-class Disk(MemoryJournal):
-    """A journal that may fail to remove."""
+class FailingJournal(MemoryJournal):
+    """A journal that can fail to remove messages."""
 
     fails = False
 
@@ -26,16 +26,16 @@ class Disk(MemoryJournal):
         return await super().expire(until)
 
 
-def disk() -> Disk:
+def empty_journal() -> FailingJournal:
     """An empty journal."""
-    return Disk(MemoryTables(), lambda: 1)
+    return FailingJournal(MemoryTables(), lambda: 1)
 
 
 def test_messages_older_than_the_configured_days_are_removed() -> None:
-    """By the times in their ids."""
+    """The age of a message is the time in its id."""
 
     async def run() -> None:
-        journal, now_ms = disk(), ids.now_ms()
+        journal, now_ms = empty_journal(), ids.now_ms()
         old, young = (Entry(ids.first_id(now_ms - hours * HOUR_MS), "x") for hours in (25, 23))
         await journal.repair([old, young])
         running = asyncio.create_task(retention.run(journal, 1.0))
@@ -45,11 +45,11 @@ def test_messages_older_than_the_configured_days_are_removed() -> None:
     asyncio.run(run())
 
 
-def test_with_no_days_nothing_is_removed() -> None:
-    """Then there is nothing to do in the background, either."""
+def test_retention_of_zero_days_removes_nothing() -> None:
+    """Its task ends at once, since there is nothing to do in the background."""
 
     async def run() -> None:
-        journal = disk()
+        journal = empty_journal()
         entry = Entry(ids.first_id(1), "x")
         await journal.repair([entry])
         await retention.run(journal, 0.0)
@@ -58,18 +58,18 @@ def test_with_no_days_nothing_is_removed() -> None:
     asyncio.run(run())
 
 
-def test_a_removal_that_fails_is_tried_again_later(logged: list[EventDict]) -> None:
-    """The log says why; the node goes on."""
+def test_a_failed_removal_is_logged_and_retried(logged: list[EventDict]) -> None:
+    """The log has the reason, and retention keeps running."""
 
     async def run() -> None:
-        journal = disk()
+        journal = empty_journal()
         journal.fails = True
         running = asyncio.create_task(retention.run(journal, 1.0))
 
-        async def told() -> list[str]:
+        async def reasons() -> list[str]:
             return [str(line["reason"]) for line in logged]
 
-        await becomes(["a full disk"], told)
+        await becomes(["a full disk"], reasons)
         assert not running.done()
         running.cancel()
 

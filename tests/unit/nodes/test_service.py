@@ -13,8 +13,6 @@ from common.errors import InvalidMessageError, StoreError
 from common.protocol.admin import Inspect, Report
 from common.protocol.codec import Request
 from common.protocol.messages import (
-    MESSAGE_BYTES,
-    PAGE_BYTES,
     TAIL_S,
     Append,
     Appended,
@@ -31,28 +29,28 @@ from common.protocol.messages import (
     Tailed,
 )
 from common.protocol.replication import InSyncSet
+from common.protocol.vectors import VectorEntry
 from common.telemetry.request_context import RequestContext
 from nodes.append_failures import AHEAD_MS
-from nodes.reader import FIRST_CHUNK, read_page
 from nodes.replication.core.effects import Range
 from nodes.service import CLIENT_REQUESTS, LOGGED_CHARACTERS
 from nodes.storage.memory import MemoryJournal, MemoryTables
 from scripts.launcher.ports import free_addresses
-from tests.support.replicas import SETTINGS, Running, new_journal, running, serving_registry
+from tests.support.nodes.replicas import SETTINGS, RunningNode, new_journal, running, serving_registry
 from tests.support.waiting import becomes
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-class Disk(MemoryJournal):
-    """A journal that can be full, and can hang."""
+class FaultyJournal(MemoryJournal):
+    """A journal whose disk can be full, and whose reads can hang."""
 
     full = False
     hung = False
 
     def __init__(self) -> None:
         super().__init__(MemoryTables(), iter(range(1, 1_000)).__next__)
-        self.asked: list[int] = []  # how many messages each read was to return
+        self.asked: list[int] = []  # the limit of each read
 
     async def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
         """See Journal."""
@@ -75,13 +73,13 @@ class Disk(MemoryJournal):
 
 
 def on(
-    steps: Callable[[Running], Awaitable[None]],
+    steps: Callable[[RunningNode], Awaitable[None]],
     *,
     journal: MemoryJournal | None = None,
     address: str = "",
     min_in_sync: int = 1,
 ) -> None:
-    """Take the steps with a node that is ready."""
+    """Run the steps with a node that is ready."""
     address = address or free_addresses(1)[0]
 
     async def run(registry: str) -> None:
@@ -95,31 +93,31 @@ def on(
 
 
 @asynccontextmanager
-async def without_registry() -> AsyncIterator[Running]:
-    """A node that cannot be in sync, and whose storage is not open yet."""
+async def without_registry() -> AsyncIterator[RunningNode]:
+    """A node that cannot come into sync, and whose storage is not open yet."""
     address, nobody = free_addresses(2)
     async with running(address, [address], [nobody], opened=False) as one:
         yield one
 
 
-async def appended(one: Running, *texts: str) -> list[Entry]:
-    """Messages that a node has stored."""
+async def appended(one: RunningNode, *texts: str) -> list[Entry]:
+    """Append messages at a node; the messages."""
     entries = tuple(Entry(ids.new_id(), text) for text in texts)
     assert isinstance(await one.node.handle(Append(entries=entries)), Appended)
     return list(entries)
 
 
 def code_of(reply: object) -> Code:
-    """Why a request was refused."""
+    """The code with which a request was refused."""
     assert isinstance(reply, Failure)
     return reply.code
 
 
-# What a node can do
+# States
 
 
 def test_a_node_goes_through_its_states_in_order() -> None:
-    """Its member starts, it waits for the others, joins, is ready, and leaves: a ping tells which it is."""
+    """A node is starting, forming, joining, ready and leaving, and answers a ping with its state."""
 
     async def run(registry: str) -> None:
         (address,) = free_addresses(1)
@@ -142,8 +140,8 @@ def test_a_node_goes_through_its_states_in_order() -> None:
         asyncio.run(run(registry))
 
 
-def test_a_node_that_is_not_in_sync_does_nothing_and_says_what_it_waits_for() -> None:
-    """Reads, writes and followers are sent to another node; an operator finds the reason in the report."""
+def test_a_node_that_is_not_in_sync_refuses_clients_with_the_reason() -> None:
+    """Reads, appends and followers are refused, and the report for an operator has the reason."""
 
     async def run() -> None:
         async with without_registry() as one:
@@ -165,10 +163,10 @@ def test_a_node_that_is_not_in_sync_does_nothing_and_says_what_it_waits_for() ->
     asyncio.run(run())
 
 
-def test_a_report_tells_how_the_node_is() -> None:
-    """What it served, what it has, with whom it is in sync, and since when."""
+def test_a_report_describes_the_node() -> None:
+    """The report has counts of requests and messages, the in-sync set, and the times of the start and the state."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         before_ms = ids.now_ms()
         await appended(one, "a", "b")
         await one.node.handle(Read(after="", limit=10))
@@ -185,7 +183,7 @@ def test_a_report_tells_how_the_node_is() -> None:
 
 
 def test_a_request_for_another_service_is_refused() -> None:
-    """A logging node is no registry."""
+    """A Lookup, which is for a registry, is an invalid message."""
 
     async def run() -> None:
         async with without_registry() as one:
@@ -198,10 +196,10 @@ def test_a_request_for_another_service_is_refused() -> None:
 # Appends
 
 
-def test_a_stored_message_is_told_with_its_place_in_the_log() -> None:
-    """The node, its incarnation, and the number of the record in it, which counts up."""
+def test_an_acknowledgement_has_the_place_of_the_record() -> None:
+    """It names the node, its incarnation, and the sequence of the record, which counts up."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         for number in (1, 2, 3):
             message_id = ids.new_id()
             stored = await one.node.handle(Append(entries=(Entry(message_id, "a"),)))
@@ -217,10 +215,10 @@ def test_a_stored_message_is_told_with_its_place_in_the_log() -> None:
     on(steps)
 
 
-def test_many_messages_are_stored_at_once() -> None:
-    """They get one reply, with the number of the last; none at all is fine, too."""
+def test_a_batch_has_one_acknowledgement() -> None:
+    """It has the sequence of the last message; an empty batch is acknowledged, too."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         entries = tuple(Entry(ids.new_id(), str(number)) for number in range(500))
         stored = await one.node.handle(Append(entries=entries))
         assert isinstance(stored, Appended)
@@ -232,10 +230,10 @@ def test_many_messages_are_stored_at_once() -> None:
     on(steps)
 
 
-def test_a_message_that_comes_twice_is_stored_once() -> None:
-    """The first text stays, and the client gets the same answer."""
+def test_a_message_that_is_sent_twice_is_stored_once() -> None:
+    """The first text stays, and the second append is acknowledged as well."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         (entry,) = await appended(one, "first")
         again = await one.node.handle(Append(entries=(Entry(entry.id, "first"),)))
         assert isinstance(again, Appended)
@@ -246,10 +244,10 @@ def test_a_message_that_comes_twice_is_stored_once() -> None:
     on(steps)
 
 
-def test_each_message_is_one_line_of_the_log(logged: list[EventDict]) -> None:
-    """With id, node and the begin of its text; those of several clients with the request that each came with."""
+def test_each_stored_message_is_logged(logged: list[EventDict]) -> None:
+    """A line has the id, the node, the beginning of the text, and the request context of the client."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         entry, other = Entry(ids.new_id(), "one\ntwo " + "x" * 1_000), Entry(ids.new_id(), "another")
         await one.node.handle(Append(entries=(Entry(entry.id, entry.msg),)))
         contexts = (RequestContext("order-7", TRACEPARENT), RequestContext("order-8", TRACEPARENT))
@@ -266,10 +264,10 @@ def test_each_message_is_one_line_of_the_log(logged: list[EventDict]) -> None:
     on(steps)
 
 
-def test_an_id_from_the_future_is_refused_with_a_sentence() -> None:
-    """It would stay the newest message until then; up to a minute is a difference of clocks."""
+def test_an_id_from_the_future_is_refused() -> None:
+    """Such a message would stay the newest one; up to a minute is a difference between clocks."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         now_ms = ids.now_ms()
         ahead, near = Entry(ids.first_id(now_ms + AHEAD_MS + 30_000), "x"), Entry(ids.first_id(now_ms + 50_000), "x")
         for request in (Append(entries=(Entry(ahead.id, "x"),)), Append(entries=(near, ahead))):
@@ -284,10 +282,10 @@ def test_an_id_from_the_future_is_refused_with_a_sentence() -> None:
     on(steps)
 
 
-def test_a_key_that_comes_again_is_answered_with_the_first_message() -> None:
-    """Also when both come at once; nothing is stored twice."""
+def test_a_repeated_key_is_acknowledged_with_the_first_message() -> None:
+    """Nothing is stored twice, also when the appends arrive at once."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         requests = [Append(entries=(Entry(ids.new_id(), "a"),), key="order-7") for _ in range(20)]
         replies = await asyncio.gather(*(one.node.handle(request) for request in requests))
         (first,) = {reply.stored_as for reply in replies if isinstance(reply, Appended)}
@@ -301,9 +299,9 @@ def test_a_key_that_comes_again_is_answered_with_the_first_message() -> None:
 
 
 def test_a_key_with_another_text_is_a_conflict() -> None:
-    """Nothing is stored, and nothing ever will be."""
+    """The text that came with the key before stays the only one."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         await one.node.handle(Append(entries=(Entry(ids.new_id(), "a"),), key="order-7"))
         refused = await one.node.handle(Append(entries=(Entry(ids.new_id(), "b"),), key="order-7"))
         conflict = Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
@@ -313,10 +311,10 @@ def test_a_key_with_another_text_is_a_conflict() -> None:
     on(steps)
 
 
-def test_fewer_replicas_than_wanted_are_no_place_to_write() -> None:
-    """With min_in_sync above those that are listed nothing is stored; reads go on."""
+def test_appends_are_refused_below_min_in_sync() -> None:
+    """With fewer listed replicas than min_in_sync nothing is stored, and reads are answered."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         refused = await one.node.handle(Append(entries=(Entry(ids.new_id(), "x"),)))
         assert Failure(code=Code.STARTING, reason="1 replicas are in sync, and min_in_sync is 2") == refused
         assert isinstance(await one.node.handle(Read(after="", limit=1)), Page)
@@ -324,19 +322,19 @@ def test_fewer_replicas_than_wanted_are_no_place_to_write() -> None:
     on(steps, min_in_sync=2)
 
 
-def test_a_commit_that_failed_is_an_error_and_the_report_says_why() -> None:
-    """The message may be stored elsewhere, so the client may send it again; then nothing is taken until it works."""
-    disk = Disk()
+def test_a_failed_commit_is_an_error_until_commits_succeed_again() -> None:
+    """The outcome of that append is unknown; later ones are refused with the reason until the disk works."""
+    journal = FaultyJournal()
 
-    async def steps(one: Running) -> None:
-        disk.full = True
+    async def steps(one: RunningNode) -> None:
+        journal.full = True
         with pytest.raises(StoreError, match="no space left on device"):
             await one.node.handle(Append(entries=(Entry(ids.new_id(), "x"),)))
         refused = await one.node.handle(Append(entries=(Entry(ids.new_id(), "x"),)))
         assert Code.STARTING is code_of(refused)
         report = await one.node.report()
         assert (1, "nothing can be written: no space left on device") == (report.failed, report.reason)
-        disk.full = False
+        journal.full = False
 
         async def stored() -> bool:
             return isinstance(
@@ -346,54 +344,16 @@ def test_a_commit_that_failed_is_an_error_and_the_report_says_why() -> None:
         await becomes(True, stored)
         assert "" == (await one.node.report()).reason
 
-    on(steps, journal=disk)
+    on(steps, journal=journal)
 
 
 # Reads
 
 
-@pytest.mark.parametrize("count", [0, 1, FIRST_CHUNK - 1, FIRST_CHUNK, FIRST_CHUNK + 1, 500])
-def test_a_full_page_tells_where_to_go_on(count: int) -> None:
-    """A page that reached its limit has a cursor, a shorter one is the last, whatever the chunks."""
+def test_pages_are_complete_in_either_direction() -> None:
+    """Following the cursor of each page skips and repeats nothing, within both bounds."""
 
-    async def run() -> None:
-        disk, entries = await filled(["x"] * count)
-        assert (entries, None) == await read_page(disk, Read(after="", limit=count + 1))
-        assert (entries[::-1], None) == await read_page(disk, Read(after="", limit=count + 1, newest_first=True))
-        if count:
-            assert (entries, entries[-1].id) == await read_page(disk, Read(after="", limit=count))
-
-    asyncio.run(run())
-
-
-def test_large_texts_end_a_page_early_and_are_not_read_in_vain() -> None:
-    """A page ends after the text that reaches its limit in bytes; hardly more than the page is read for it."""
-
-    async def run() -> None:
-        disk, entries = await filled(["é" * (MESSAGE_BYTES // 2)] * 500)
-        fit = PAGE_BYTES // MESSAGE_BYTES
-        assert (entries[:fit], entries[fit - 1].id) == await read_page(disk, Read(after="", limit=1_000))
-        assert [FIRST_CHUNK] == disk.asked
-
-        disk, entries = await filled(["x" * 5_000] * 1_000)
-        found, _ = await read_page(disk, Read(after="", limit=1_000))
-        assert PAGE_BYTES // 5_000 + 1 == len(found)
-        assert sum(disk.asked) <= len(found) + 1
-
-    asyncio.run(run())
-
-
-async def filled(texts: list[str]) -> tuple[Disk, list[Entry]]:
-    """A journal with these texts, and its entries."""
-    disk, entries = Disk(), [Entry(ids.new_id(), text) for text in texts]
-    await disk.repair(entries)
-    return disk, entries
-
-
-def test_pages_together_are_everything_in_either_direction() -> None:
-    """Reading on from the cursor of each page skips and repeats nothing, within both bounds."""
-
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         entries = await appended(one, *map(str, range(60)))
         for newest_first in (False, True):
             found: list[Entry] = []
@@ -410,10 +370,10 @@ def test_pages_together_are_everything_in_either_direction() -> None:
     on(steps)
 
 
-def test_a_page_tells_what_the_node_had() -> None:
-    """The vector that a client brings along with its next read, to whichever node."""
+def test_a_page_has_the_version_vector_of_the_node() -> None:
+    """A client sends the vector along with its next read, to whichever node."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         await appended(one, "a", "b", "c")
         page = await one.node.handle(Read(after="", limit=1))
         assert isinstance(page, Page)
@@ -423,23 +383,23 @@ def test_a_page_tells_what_the_node_had() -> None:
     on(steps)
 
 
-def test_a_node_that_has_less_than_a_session_has_seen_says_so() -> None:
-    """Nothing is read: another node has it."""
+def test_a_read_is_refused_if_the_session_has_seen_more() -> None:
+    """The node answers `behind`, so that the read goes to another node."""
 
-    async def steps(one: Running) -> None:
-        reply = await one.node.handle(Read(after="", limit=1, session=((7, 1),)))  # type: ignore[arg-type]
+    async def steps(one: RunningNode) -> None:
+        reply = await one.node.handle(Read(after="", limit=1, session=(VectorEntry(7, 1),)))
         behind = Failure(code=Code.BEHIND, reason=f"{one.address} has less than this session has seen")
         assert behind == reply
 
     on(steps)
 
 
-def test_a_read_waits_a_moment_for_what_its_session_has_seen() -> None:
-    """What the client was told a moment ago is on its way."""
+def test_a_read_waits_briefly_for_records_its_session_has_seen() -> None:
+    """A record that was acknowledged a moment ago may still be on its way to this node."""
 
-    async def steps(one: Running) -> None:
-        session = ((one.journal.opened.incarnation, 1),)
-        read = asyncio.create_task(one.node.handle(Read(after="", limit=10, session=session)))  # type: ignore[arg-type]
+    async def steps(one: RunningNode) -> None:
+        session = (VectorEntry(one.journal.opened.incarnation, 1),)
+        read = asyncio.create_task(one.node.handle(Read(after="", limit=10, session=session)))
         (entry,) = await appended(one, "on its way")
         page = await read
         assert isinstance(page, Page)
@@ -448,15 +408,15 @@ def test_a_read_waits_a_moment_for_what_its_session_has_seen() -> None:
     on(steps)
 
 
-def test_a_flood_of_clients_leaves_room_for_peers() -> None:
-    """Above a number of requests at once the next client is refused; an operator, as a peer, still gets an answer."""
-    disk = Disk()
+def test_the_number_of_concurrent_client_requests_is_limited() -> None:
+    """One client more is refused as overloaded, and requests of operators, as of peers, are still answered."""
+    journal = FaultyJournal()
 
     async def reads_begun() -> int:
-        return len(disk.asked)
+        return len(journal.asked)
 
-    async def steps(one: Running) -> None:
-        disk.hung = True
+    async def steps(one: RunningNode) -> None:
+        journal.hung = True
         reads = [asyncio.create_task(one.node.handle(Read(after="", limit=1))) for _ in range(CLIENT_REQUESTS)]
         await becomes(CLIENT_REQUESTS, reads_begun)
         assert Code.OVERLOADED is code_of(await one.node.handle(Read(after="", limit=1)))
@@ -464,29 +424,29 @@ def test_a_flood_of_clients_leaves_room_for_peers() -> None:
         for read in reads:
             read.cancel()
         assert CLIENT_REQUESTS == len(await asyncio.gather(*reads, return_exceptions=True))
-        disk.hung = False
+        journal.hung = False
         assert isinstance(await one.node.handle(Read(after="", limit=1)), Page)
 
-    on(steps, journal=disk)
+    on(steps, journal=journal)
 
 
-def test_a_read_that_hangs_is_an_error_before_its_client_gives_up() -> None:
-    """The node says why; it counts that as failed."""
-    disk = Disk()
+def test_a_read_that_hangs_fails_before_the_client_times_out() -> None:
+    """The error says how long the read took, and the report counts it as failed."""
+    journal = FaultyJournal()
 
-    async def steps(one: Running) -> None:
-        disk.hung = True
+    async def steps(one: RunningNode) -> None:
+        journal.hung = True
         with pytest.raises(StoreError, match=r"read took over 0\.9 s"):
             await one.node.handle(Read(after="", limit=1))
         assert 1 == (await one.node.report()).failed
 
-    on(steps, journal=disk)
+    on(steps, journal=journal)
 
 
-def test_the_recent_messages_are_read_from_the_newest_on() -> None:
-    """Within an age, and as many as are wanted: the map is filled with them."""
+def test_recent_messages_are_newest_first_and_limited() -> None:
+    """They are limited by age and by number, since the map is filled with them."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         old = Entry(ids.first_id(ids.now_ms() - 120_000), "old")
         await one.journal.repair([old])
         entries = [*await appended(one, *map(str, range(1_000))), *await appended(one, *map(str, range(500)))]
@@ -501,9 +461,9 @@ def test_the_recent_messages_are_read_from_the_newest_on() -> None:
 
 
 def test_a_follower_begins_at_the_end_of_the_log() -> None:
-    """Who does not know this journal gets its name and its last number, and no messages."""
+    """A follower that does not know the journal gets its name and its last number, and no messages."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         await appended(one, "a", "b")
         tailed = await one.node.handle(Tail(journal="", after=0))
         assert Tailed(journal=one.journal.name, entries=(), next=2, more=False, node=one.address) == tailed
@@ -512,9 +472,9 @@ def test_a_follower_begins_at_the_end_of_the_log() -> None:
 
 
 def test_a_follower_gets_a_message_as_soon_as_it_is_stored() -> None:
-    """The request waits for it; it comes with the node that accepted it."""
+    """The long poll waits for a message, and returns it with the node that accepted it."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         waiting = asyncio.create_task(one.node.handle(Tail(journal=one.journal.name, after=0)))
         entries = await appended(one, "a", "b")
         async with asyncio.timeout(TAIL_S / 2):
@@ -526,10 +486,10 @@ def test_a_follower_gets_a_message_as_soon_as_it_is_stored() -> None:
     on(steps)
 
 
-def test_a_follower_is_answered_when_nothing_comes_for_a_second() -> None:
-    """So that both sides know that the other one is there; it goes on from the same number."""
+def test_a_long_poll_without_a_message_ends_after_a_second() -> None:
+    """So both sides learn that the other one is alive, and the follower continues from the same number."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         await appended(one, "a")
         loop = asyncio.get_running_loop()
         began_s = loop.time()
@@ -541,9 +501,9 @@ def test_a_follower_is_answered_when_nothing_comes_for_a_second() -> None:
 
 
 def test_a_follower_that_is_far_behind_gets_a_page_at_a_time() -> None:
-    """Each page says that there is more, until the last one."""
+    """Each page says that there is more, except the last one."""
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         entries = [
             *await appended(one, *["x"] * 1_000),
             *await appended(one, *["y"] * 1_000),
@@ -562,12 +522,12 @@ def test_a_follower_that_is_far_behind_gets_a_page_at_a_time() -> None:
     on(steps)
 
 
-def test_a_journal_that_is_opened_again_has_another_incarnation() -> None:
-    """Its messages are still there, and new ones are numbered from one again."""
+def test_a_restarted_node_has_a_new_incarnation() -> None:
+    """Its messages are still there, and the sequence of new ones begins at one again."""
     tables = MemoryTables()
     origins: list[tuple[int, int]] = []
 
-    async def steps(one: Running) -> None:
+    async def steps(one: RunningNode) -> None:
         stored = await one.node.handle(Append(entries=(Entry(ids.new_id(), "x"),)))
         assert isinstance(stored, Appended)
         origins.append((stored.origin, stored.sequence))

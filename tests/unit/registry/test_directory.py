@@ -28,7 +28,7 @@ from registry.in_sync import FIRST_RENEWALS_S
 
 @pytest.fixture
 def directory() -> Directory:
-    """The directory of the users' configuration."""
+    """The directory of the default configuration."""
     return Directory.from_config(config.load())
 
 
@@ -41,13 +41,13 @@ def directory() -> Directory:
         ("hazelcast-clients", ("127.0.0.1:5701", "127.0.0.1:5702", "127.0.0.1:5703")),
     ],
 )
-def test_a_name_is_answered_with_what_is_configured(directory: Directory, name: str, values: tuple[str, ...]) -> None:
+def test_a_lookup_returns_the_configured_values(directory: Directory, name: str, values: tuple[str, ...]) -> None:
     """Services and Hazelcast settings are found under the names of config.toml."""
     assert LookupResult(name=name, values=values) == asyncio.run(directory.handle(Lookup(name=name)))
 
 
-def test_an_unknown_name_lists_the_known_ones(directory: Directory) -> None:
-    """The error helps whoever made a typing mistake."""
+def test_the_error_for_an_unknown_name_lists_the_known_names(directory: Directory) -> None:
+    """The error helps somebody who mistyped a name."""
     reply = asyncio.run(directory.handle(Lookup(name="logging")))
 
     assert isinstance(reply, Failure)
@@ -58,14 +58,14 @@ def test_an_unknown_name_lists_the_known_ones(directory: Directory) -> None:
 
 
 def test_a_ping_is_answered_and_a_foreign_request_refused(directory: Directory) -> None:
-    """A registry says who it is, and does not answer for others."""
+    """A registry reports its state, and refuses requests that are for other services."""
     assert Status(service="registry", state=State.STARTING) == asyncio.run(directory.handle(Ping()))
     with pytest.raises(InvalidMessageError, match="a registry does not answer Describe"):
         asyncio.run(directory.handle(Describe()))
 
 
 def test_service_ips_replace_the_addresses_of_the_services_they_name() -> None:
-    """--service-ips changes what it names and leaves the rest."""
+    """--service-ips changes the services that it names, and no others."""
     services = parse_service_ips("logging-service 127.0.0.1:6002, logging-service 127.0.0.1:6003")
     changed = config.with_service_ips(config.load(), services)
 
@@ -74,7 +74,7 @@ def test_service_ips_replace_the_addresses_of_the_services_they_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("logging 127.0.0.1:6002", "unknown service 'logging'; did you mean 'logging-service'?"),
         ("logging-service", "matching regex"),
@@ -82,77 +82,77 @@ def test_service_ips_replace_the_addresses_of_the_services_they_name() -> None:
         ("", "unknown service ''"),
     ],
 )
-def test_wrong_service_ips_are_one_sentence(text: str, told: str) -> None:
-    """What cannot be understood is named."""
-    with pytest.raises(ConfigError, match=told.replace("?", r"\?")):
+def test_wrong_service_ips_are_named_in_the_error(text: str, expected: str) -> None:
+    """The error names the part of --service-ips that is wrong."""
+    with pytest.raises(ConfigError, match=expected.replace("?", r"\?")):
         config.with_service_ips(config.load(), parse_service_ips(text))
 
 
 class MessagesLeases:
-    """A directory with a clock that the test moves, and the questions of one service."""
+    """A directory with a clock that the test moves, and the requests of the messages service."""
 
     def __init__(self, *configured: str) -> None:
         self.now = 100.0
         self.directory = Directory({"messages-service": configured}, {}, clock=lambda: self.now)
 
     def register(self, address: str) -> object:
-        """A node renews its lease."""
+        """Renew the lease of a node."""
         return asyncio.run(self.directory.handle(Register(name="messages-service", address=address)))
 
     def leave(self, address: str) -> object:
-        """A node goes."""
+        """Deregister a node."""
         return asyncio.run(self.directory.handle(Deregister(name="messages-service", address=address)))
 
-    def serving(self) -> tuple[str, ...]:
-        """Who is handed out."""
+    def listed(self) -> tuple[str, ...]:
+        """The addresses that a lookup returns."""
         known = asyncio.run(self.directory.handle(Lookup(name="messages-service")))
         assert isinstance(known, LookupResult)
         return known.values
 
 
-def test_who_renews_is_handed_out_and_who_does_not_lapses() -> None:
-    """After three heartbeats without a renewal an address is handed out no more, until it renews again."""
+def test_an_address_is_listed_while_its_lease_is_renewed() -> None:
+    """An address whose lease has lapsed is listed again as soon as it renews."""
     leases = MessagesLeases("a", "b", "c")
-    assert ("a", "b", "c") == leases.serving()
+    assert ("a", "b", "c") == leases.listed()
     for _ in range(5):
         leases.now += 1.0
         assert LeaseGranted(seconds=LEASE_S) == leases.register("a") == leases.register("c")
-    assert ("a", "c") == leases.serving()
+    assert ("a", "c") == leases.listed()
     leases.register("b")
-    assert ("a", "b", "c") == leases.serving()
+    assert ("a", "b", "c") == leases.listed()
 
 
-def test_a_registry_that_starts_is_right_after_one_heartbeat() -> None:
-    """Configured addresses are handed out from the start; those that nobody renews are gone after a heartbeat."""
+def test_a_new_registry_lists_configured_addresses_for_one_heartbeat() -> None:
+    """Configured addresses that nobody has renewed by then are no longer listed."""
     leases = MessagesLeases("a", "b")
     leases.register("b")
     leases.now += FIRST_LEASE_S - 0.1
-    assert ("a", "b") == leases.serving()
+    assert ("a", "b") == leases.listed()
     leases.now += 0.2
-    assert ("b",) == leases.serving()
+    assert ("b",) == leases.listed()
 
 
-def test_when_nobody_renews_all_configured_ones_are_handed_out() -> None:
-    """No lease at all says more about the registry than about the nodes."""
+def test_without_any_lease_all_configured_addresses_are_listed() -> None:
+    """If nobody renews, the fault is more likely at the registry than at all nodes."""
     leases = MessagesLeases("a", "b")
     leases.register("x")
     leases.now += 10 * LEASE_S
 
-    assert ("a", "b") == leases.serving()
+    assert ("a", "b") == leases.listed()
 
 
-def test_a_node_that_nobody_configured_joins_and_leaves() -> None:
-    """A registered address is handed out at once, and no more once it has left."""
+def test_a_node_outside_the_configuration_can_register() -> None:
+    """Its address is listed at once, and no longer once it has deregistered."""
     leases = MessagesLeases("a")
     leases.register("x")
-    assert ("a", "x") == leases.serving()
+    assert ("a", "x") == leases.listed()
     assert LeaseGranted(seconds=0) == leases.leave("x") == leases.leave("a") == leases.leave("never known")
     leases.register("b")
-    assert ("b",) == leases.serving()
+    assert ("b",) == leases.listed()
 
 
 def test_the_number_of_addresses_is_limited() -> None:
-    """Nobody fills the memory of a registry with addresses."""
+    """Nobody can fill the memory of a registry with addresses."""
     leases = MessagesLeases()
     for number in range(ADDRESSES):
         leases.register(f"h:{number}")
@@ -160,15 +160,15 @@ def test_the_number_of_addresses_is_limited() -> None:
 
     assert isinstance(refused, Failure)
     assert Code.OVERLOADED is refused.code
-    assert ADDRESSES == len(leases.serving())
-    leases.now += 2 * LEASE_S  # the dead make room
+    assert ADDRESSES == len(leases.listed())
+    leases.now += 2 * LEASE_S  # lapsed leases make room
     assert LeaseGranted(seconds=LEASE_S) == leases.register("one more")
-    assert ("one more",) == leases.serving()
+    assert ("one more",) == leases.listed()
 
 
 @pytest.mark.parametrize("name", ["hazelcast-clients", "logging-service"])
 def test_only_services_can_be_registered(directory: Directory, name: str) -> None:
-    """A setting is no service, and a logging node has to say who is in sync with it."""
+    """A setting is no service, and a logging node must renew with its in-sync set instead."""
     refused = asyncio.run(directory.handle(Register(name=name, address="h:1")))
 
     assert isinstance(refused, Failure)
@@ -176,7 +176,7 @@ def test_only_services_can_be_registered(directory: Directory, name: str) -> Non
 
 
 class Replicas:
-    """A directory that has ended its start, and a logging node `n:1` that asks it."""
+    """A directory whose start is over, and a logging node `n:1` that uses it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -189,15 +189,15 @@ class Replicas:
         self.now = FIRST_RENEWALS_S + 0.1
 
     def renew(self, held: InSyncSet = NO_SET) -> object:
-        """The node renews, and serves when it has a set."""
+        """Renew the node's lease; the node serves if it has a set."""
         ready = bool(held.members)
         return asyncio.run(
             self.directory.handle(Renew(node="n:1", incarnation=1, registry=7, in_sync=held, ready=ready))
         )
 
 
-def test_logging_nodes_are_those_in_sync() -> None:
-    """Whoever is configured and has not said that it is in sync is not handed out."""
+def test_only_logging_nodes_in_sync_are_listed() -> None:
+    """A configured node that has not said that it is in sync is not listed."""
     replicas = Replicas()
     directory, lookup = replicas.directory, Lookup(name="logging-service")
     replicas.renew()
@@ -215,15 +215,15 @@ def test_logging_nodes_are_those_in_sync() -> None:
     assert () == left.live
 
 
-def test_a_registry_that_starts_does_not_know_who_is_in_sync(directory: Directory) -> None:
-    """Whoever asks is told so, and asks another registry, or uses what it knew."""
+def test_a_new_registry_does_not_answer_for_logging_nodes(directory: Directory) -> None:
+    """It answers `starting`, so that a client asks another registry, or uses its last answer."""
     reply = asyncio.run(directory.handle(Lookup(name="logging-service")))
 
     assert Failure(code=Code.STARTING, reason="this registry has just started, and asks who is in sync") == reply
 
 
-def test_an_operator_sees_everyone_a_registry_knows() -> None:
-    """Who is handed out, who renews, who is configured, and when it renewed last."""
+def test_the_leases_show_an_operator_every_address() -> None:
+    """Each address is listed, leased or configured or not, with the time since its last renewal."""
     replicas = Replicas()
     replicas.renew(InSyncSet(1, (Member("n:1", 1, 1, True),)))
     replicas.now += 0.5
@@ -237,8 +237,8 @@ def test_an_operator_sees_everyone_a_registry_knows() -> None:
     assert ("h:1",) == called.members
 
 
-def test_a_registry_reports_how_it_is(directory: Directory) -> None:
-    """Like every server."""
+def test_a_registry_reports_its_state(directory: Directory) -> None:
+    """An operator gets a report of a registry, as of every server."""
     report = asyncio.run(directory.handle(Inspect()))
 
     assert isinstance(report, Report)

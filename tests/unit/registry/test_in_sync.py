@@ -21,7 +21,7 @@ from registry.in_sync import FIRST_RENEWALS_S, REPLICAS, STANDSTILL_S, STARTING_
 
 A, B, C, D = "a:1", "b:1", "c:1", "d:1"
 INCARNATIONS = {A: 1, B: 2, C: 3, D: 4}
-STEP_S = 0.25  # between two looks of a registry at its clock
+STEP_S = 0.25  # at most between two calls of `observe`
 
 
 def member(address: str, *, since: int = 1, listed: bool = True) -> Member:
@@ -35,7 +35,7 @@ def set_of(term: int, *addresses: str) -> InSyncSet:
 
 
 def identity(address: str) -> Identity:
-    """The first process at an address."""
+    """The identity of the first process at an address."""
     return Identity(address, INCARNATIONS[address])
 
 
@@ -49,7 +49,7 @@ class World:
         )
 
     def wait(self, seconds: float, *renewing: str, held: InSyncSet = NO_SET) -> None:
-        """Let time pass, in which the registry looks at its clock, and replicas that hold a set renew."""
+        """Advance the clock while the registry observes it, and while replicas that hold a set renew."""
         ends_s = self.now_s + seconds
         while self.now_s < ends_s:
             self.now_s = min(self.now_s + STEP_S, ends_s)
@@ -66,7 +66,7 @@ class World:
         start: int | None = None,
         incarnation: int | None = None,
     ) -> Renewed:
-        """A replica renews with the set that it holds; `start`: of the registry for which that is meant."""
+        """Renew the lease of a replica that holds a set, for a start of the registry (by default the present one)."""
         return self.registry.renew(
             Renew(
                 node=address,
@@ -78,19 +78,19 @@ class World:
         )
 
     def fence(self, asking: str, *targets: str) -> Renewed:
-        """A replica has others, or itself, taken out of the set."""
+        """Fence replicas at the request of a member, or of the replica itself."""
         identities = tuple(map(identity, targets))
         return self.registry.fence(Fence(node=asking, incarnation=INCARNATIONS[asking], targets=identities))
 
     def admit(self, asking: str, joiner: str) -> Renewed:
-        """A replica has a joiner taken in."""
+        """Admit a joiner at the request of a member, or list it at its own request."""
         since = next((one.since for one in self.registry.in_sync.members if one.address == joiner), 0)
         return self.registry.admit(
             Admit(node=asking, incarnation=INCARNATIONS[asking], joiner=identity(joiner), since=since),
         )
 
     def found(self, *members: str, term: int = 0) -> Renewed:
-        """The first of some replicas founds a set of all of them."""
+        """Found a set of some replicas at the request of the first of them."""
         identities = tuple(map(identity, members))
         return self.registry.bootstrap(
             Bootstrap(node=members[0], incarnation=INCARNATIONS[members[0]], term=term, members=identities)
@@ -115,8 +115,8 @@ def three(world: World) -> World:
 # The start
 
 
-def test_a_registry_that_starts_waits_for_all_that_are_named(world: World) -> None:
-    """Until then it answers `starting`: one replica alone may hold a set that the others have given up."""
+def test_a_starting_registry_waits_for_all_members_of_the_set(world: World) -> None:
+    """Until then it answers `starting`, since one replica may hold a set that the others have replaced."""
     held = set_of(5, A, B, C)
     for address in (A, B):
         assert Standing.STARTING is world.renew(address, held).standing
@@ -126,8 +126,8 @@ def test_a_registry_that_starts_waits_for_all_that_are_named(world: World) -> No
     assert (A, B, C) == world.registry.listed()
 
 
-def test_a_registry_that_starts_waits_for_the_dead_for_a_lease(world: World) -> None:
-    """Who has not renewed by then is not there, and is not listed."""
+def test_a_starting_registry_waits_for_a_missing_member_for_one_lease(world: World) -> None:
+    """A member that has not renewed by then is not listed."""
     held = set_of(5, A, B, C)
     world.wait(STARTING_S - STEP_S, A, B, held=held)
     assert world.registry.listed() is None
@@ -135,8 +135,8 @@ def test_a_registry_that_starts_waits_for_the_dead_for_a_lease(world: World) -> 
     assert (A, B) == world.registry.listed()
 
 
-def test_of_several_sets_a_registry_that_starts_takes_the_newest(world: World) -> None:
-    """Whoever holds an older one hears of it."""
+def test_a_starting_registry_takes_the_newest_set(world: World) -> None:
+    """A replica that holds an older set gets the newest one in reply."""
     world.renew(A, set_of(6, A, B))
     world.renew(C, set_of(5, A, B, C))
     world.renew(B, set_of(6, A, B))
@@ -145,8 +145,8 @@ def test_of_several_sets_a_registry_that_starts_takes_the_newest(world: World) -
     assert (Standing.OUTSIDE, set_of(6, A, B)) == (renewed.standing, renewed.in_sync)
 
 
-def test_without_any_set_a_start_takes_a_heartbeat(world: World) -> None:
-    """Then replicas may found the first one."""
+def test_a_start_without_any_set_takes_one_heartbeat(world: World) -> None:
+    """Afterwards replicas may found the first set."""
     world.renew(A, ready=False)
     world.wait(FIRST_RENEWALS_S - 0.1)
     assert Standing.STARTING is world.renew(A, ready=False).standing
@@ -155,15 +155,15 @@ def test_without_any_set_a_start_takes_a_heartbeat(world: World) -> None:
     assert () == world.registry.listed()
 
 
-def test_while_it_starts_a_registry_changes_nothing(world: World) -> None:
-    """Neither a fence nor an admission nor a founding."""
+def test_a_starting_registry_changes_nothing(world: World) -> None:
+    """It neither fences, nor admits, nor lets a set be founded."""
     world.renew(A, set_of(5, A, B))
     for reply in (world.fence(A, B), world.admit(A, D), world.found(A)):
         assert (Standing.STARTING, NO_SET, ()) == (reply.standing, reply.in_sync, reply.live)
 
 
 def test_a_registry_that_stood_still_starts_again(three: World) -> None:
-    """What it knew may be wrong now; renewals that waited meanwhile are for the start before."""
+    """What it knew may be outdated, and renewals that waited in the meantime are for the former start."""
     before = three.registry.id
     three.now_s += STANDSTILL_S + 0.1
     assert three.registry.listed() is None
@@ -177,8 +177,8 @@ def test_a_registry_that_stood_still_starts_again(three: World) -> None:
 # Leases
 
 
-def test_who_does_not_renew_is_listed_no_more(three: World) -> None:
-    """After a lease; the set stays as it is until a member has the dead one fenced."""
+def test_a_member_whose_lease_lapsed_is_not_listed(three: World) -> None:
+    """The set itself stays the same until a member has the missing one fenced."""
     held = set_of(5, A, B, C)
     three.wait(LEASE_S + STEP_S, A, B, held=held)
     assert (A, B) == three.registry.listed()
@@ -187,33 +187,33 @@ def test_who_does_not_renew_is_listed_no_more(three: World) -> None:
     assert (A, B, C) == three.registry.listed()
 
 
-def test_who_does_not_serve_is_not_listed(three: World) -> None:
+def test_a_member_that_is_not_ready_is_not_listed(three: World) -> None:
     """A member that is leaving, or not ready yet, still belongs to the set."""
     three.renew(B, set_of(5, A, B, C), ready=False)
     assert (A, C) == three.registry.listed()
 
 
 def test_another_process_at_the_same_address_is_another_replica(three: World) -> None:
-    """It may have lost its disk."""
+    """Another incarnation is outside the set, since it may have lost its disk."""
     renewed = three.renew(C, set_of(5, A, B, C), incarnation=33)
     assert Standing.OUTSIDE is renewed.standing
     assert (A, B) == three.registry.listed()
 
 
-def test_only_our_nodes_are_remembered(world: World) -> None:
-    """Where there are keys an address without one is nobody; and the memory is limited."""
+def test_only_known_nodes_are_remembered_and_their_number_is_limited(world: World) -> None:
+    """With keys an address without one is unknown, and the leases take a limited amount of memory."""
     world.renew("stranger:1", ready=False)
     assert {} == world.registry.leases
     for number in range(REPLICAS + 1):
         world.renew(f"h:{number}", ready=False)
     assert REPLICAS == len(world.registry.leases)
     world.wait(2 * LEASE_S + STEP_S)
-    world.renew("h:new", ready=False)  # the dead make room
+    world.renew("h:new", ready=False)  # lapsed leases make room
     assert ["h:new"] == list(world.registry.leases)
 
 
-def test_when_all_are_gone_the_term_stays(three: World) -> None:
-    """Nobody is listed; a later set has a higher term."""
+def test_the_term_is_kept_when_all_leases_have_lapsed(three: World) -> None:
+    """No replica is listed, and a later set must have a higher term."""
     three.wait(2 * LEASE_S + STARTING_S)
     assert () == three.registry.listed()
     assert 5 <= three.registry.in_sync.term
@@ -222,8 +222,8 @@ def test_when_all_are_gone_the_term_stays(three: World) -> None:
 # Fences
 
 
-def test_a_member_has_others_fenced(three: World) -> None:
-    """The set without them has the next term, and they hear that they are outside."""
+def test_a_member_can_fence_others(three: World) -> None:
+    """The set without them has the next term, and their next renewals say that they are outside."""
     renewed = three.fence(A, B, C)
     assert (Standing.LISTED, set_of(6, A), (A,)) == (renewed.standing, renewed.in_sync, renewed.live)
     assert (A,) == three.registry.listed()
@@ -232,8 +232,8 @@ def test_a_member_has_others_fenced(three: World) -> None:
     assert (A,) == three.registry.listed()
 
 
-def test_a_stranger_fences_nobody(three: World) -> None:
-    """Nor does one that was fenced itself."""
+def test_a_replica_outside_the_set_fences_nobody(three: World) -> None:
+    """Neither a stranger nor a replica that was fenced itself can fence a member."""
     three.renew(D)
     assert (Standing.OUTSIDE, 5) == (three.fence(D, A).standing, three.registry.in_sync.term)
     three.fence(A, B)
@@ -241,14 +241,14 @@ def test_a_stranger_fences_nobody(three: World) -> None:
     assert (A, C) == three.registry.listed()
 
 
-def test_who_is_fenced_already_changes_nothing(three: World) -> None:
-    """Several members ask for the same at once: the term rises once."""
+def test_fencing_a_replica_twice_changes_nothing(three: World) -> None:
+    """Several members may ask for the same fence at once, and the term rises once."""
     for asking in (A, B, A):
         assert set_of(6, A, B) == three.fence(asking, C).in_sync
 
 
-def test_the_last_replica_leaves_its_set_behind(three: World) -> None:
-    """Nobody is listed then, and whoever comes back first finds the term of the set."""
+def test_the_set_outlives_its_last_member(three: World) -> None:
+    """No replica is listed, and the first one that returns finds the term of the set."""
     three.fence(A, B, C)
     three.fence(A, A)
     assert three.registry.listed() is None
@@ -260,8 +260,8 @@ def test_the_last_replica_leaves_its_set_behind(three: World) -> None:
 # Joining
 
 
-def test_a_joiner_is_admitted_by_a_member_and_listed_by_itself(three: World) -> None:
-    """In between it confirms records, and clients are not sent to it."""
+def test_a_member_admits_a_joiner_which_then_has_itself_listed(three: World) -> None:
+    """Between the two steps the joiner confirms records, and clients are not sent to it."""
     three.fence(A, C)
     three.renew(C, set_of(5, A, B, C), ready=False)
     joining = InSyncSet(7, (member(A), member(B), member(C, since=7, listed=False)))
@@ -276,19 +276,19 @@ def test_a_joiner_is_admitted_by_a_member_and_listed_by_itself(three: World) -> 
     assert (A, B, C) == three.registry.listed()
 
 
-def test_nobody_admits_itself(three: World) -> None:
-    """Who is not in the set cannot say that it has everything; a joiner admits nobody else."""
+def test_only_a_listed_member_admits_a_joiner(three: World) -> None:
+    """A replica outside the set cannot admit itself, and a joiner admits nobody else."""
     three.renew(D)
     assert Standing.OUTSIDE is three.admit(D, D).standing
     three.fence(A, C)
     three.admit(A, C)
     before = three.registry.in_sync
     assert before == three.admit(C, D).in_sync
-    assert before == three.admit(A, C).in_sync  # it joins already
+    assert before == three.admit(A, C).in_sync  # C is joining already
 
 
-def test_a_member_takes_over_its_own_place_with_a_new_incarnation(three: World) -> None:
-    """The only replica that is left got space on its disk again: it stays listed."""
+def test_a_member_replaces_its_own_incarnation(three: World) -> None:
+    """The only replica that is left stays listed when it begins a new incarnation after a full disk."""
     three.fence(A, B, C)
     renewed = three.registry.admit(Admit(node=A, incarnation=INCARNATIONS[A], joiner=Identity(A, 11)))
     assert InSyncSet(7, (Member(A, 11, 7, True),)) == renewed.in_sync
@@ -297,8 +297,8 @@ def test_a_member_takes_over_its_own_place_with_a_new_incarnation(three: World) 
 # Founding
 
 
-def test_a_set_is_founded_only_when_nobody_is_left(three: World) -> None:
-    """Else those who found it would lack what the listed ones go on to acknowledge."""
+def test_a_set_is_founded_only_if_no_member_has_a_lease(three: World) -> None:
+    """Otherwise its founders would lack what the listed replicas acknowledge afterwards."""
     assert set_of(5, A, B, C) == three.found(D).in_sync
     three.wait(2 * LEASE_S + STARTING_S)
     for address in (C, D):
@@ -311,7 +311,7 @@ def test_a_set_is_founded_only_when_nobody_is_left(three: World) -> None:
 
 
 def test_a_set_is_not_founded_twice(world: World) -> None:
-    """Two replicas that do not see each other ask for it: the second one hears of the first, and joins it."""
+    """Of two replicas that both want to found a set, the second one gets the first set and joins it."""
     world.wait(FIRST_RENEWALS_S + STEP_S)
     founded = world.found(A, B).in_sync
     assert founded == world.found(C).in_sync
@@ -323,16 +323,16 @@ def test_a_set_is_not_founded_twice(world: World) -> None:
 # Several registries, and splits
 
 
-def test_a_registry_takes_a_newer_set_from_a_member(three: World) -> None:
-    """Another registry decided about it; an older set of a member that has not heard of it changes nothing."""
+def test_a_registry_adopts_a_newer_set_of_a_member(three: World) -> None:
+    """Another registry has decided about it, and an older set that another member still holds changes nothing."""
     newer = set_of(6, A, B)
     assert newer == three.renew(A, newer).in_sync
     assert newer == three.renew(B, set_of(5, A, B, C)).in_sync
     assert (A, B) == three.registry.listed()
 
 
-def test_of_two_sides_of_a_split_the_larger_one_stays(three: World) -> None:
-    """A fenced B and C, and they fenced A: the lone one hears a higher term than its own, and gives up."""
+def test_the_larger_side_of_a_split_stays(three: World) -> None:
+    """The single replica on the other side gets a higher term than its own, and leaves."""
     alone, both = set_of(6, A), set_of(6, B, C)
     three.renew(A, alone)
     assert (A,) == three.registry.listed()
@@ -345,8 +345,8 @@ def test_of_two_sides_of_a_split_the_larger_one_stays(three: World) -> None:
     assert (B, C) == three.registry.listed()
 
 
-def test_the_smaller_side_of_a_split_is_told_to_give_up(three: World) -> None:
-    """Also when it has fenced more often: the term of the larger side is raised above that."""
+def test_the_smaller_side_of_a_split_leaves_whatever_its_term(three: World) -> None:
+    """If it has fenced more often, the term of the larger side is raised above its term."""
     both = set_of(6, B, C)
     for address in (B, C):
         three.renew(address, both)
@@ -355,8 +355,8 @@ def test_the_smaller_side_of_a_split_is_told_to_give_up(three: World) -> None:
     assert (B, C) == three.registry.listed()
 
 
-def test_of_two_equal_sides_the_one_that_is_there_stays(world: World) -> None:
-    """One against one: both have what was acknowledged before; the other one joins again."""
+def test_of_two_equal_sides_of_a_split_the_first_stays(world: World) -> None:
+    """Both have what was acknowledged before the split, and the second one joins again."""
     for address in (A, B):
         world.renew(address, set_of(5, A, B))
     world.renew(A, set_of(6, A))
@@ -364,8 +364,8 @@ def test_of_two_equal_sides_the_one_that_is_there_stays(world: World) -> None:
     assert (Standing.OUTSIDE, set_of(7, A)) == (lost.standing, lost.in_sync)
 
 
-def test_a_larger_side_has_a_heartbeat_to_come(three: World) -> None:
-    """The first of it that renews is not told to give up while the others may be about to renew."""
+def test_a_larger_side_has_one_heartbeat_to_renew(three: World) -> None:
+    """The first of its replicas is not sent away while the others may be about to renew."""
     three.renew(A, set_of(6, A))
     both = set_of(6, B, C)
     waiting = three.renew(B, both)

@@ -1,1 +1,1 @@
-"""Tests of chaos.report."""
+"""Tests of tests.chaos.report."""

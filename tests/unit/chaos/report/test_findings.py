@@ -1,4 +1,4 @@
-"""Tests of scripts.findings: figures of a soak, and what is in its plot."""
+"""Tests of tests.chaos.report.findings: the figures of a soak, and the contents of its plot."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ EVENTS = [
 
 
 def sample(minute: float, pid: int) -> Sample:
-    """A node, its member, and the facade; the node has this pid."""
+    """A sample of a node with this pid, of its member, and of the facade."""
     parts = {"facade": Reading(7, 50.0, 60, 64), "logging-1": Reading(pid, 60.0, 40, 9)}
     member = {"member-1": Reading(pid + 100, 300.0, 30, 60)}
     return Sample(minute, parts | member, {"logging-1": minute}, {"facade": 0.1, "logging-1": 0.2})
@@ -40,14 +40,14 @@ FOUND = Findings(
 )
 
 
-def test_the_longest_outage_of_each_kind_is_told() -> None:
-    """Of several faults of a kind, the worst counts."""
+def test_the_longest_outage_of_each_kind_of_fault_is_found() -> None:
+    """Of several faults of one kind the longest outage counts."""
     assert {"kill": 200.0, "stop": 30.0} == longest(EVENTS, lambda event: event.outage_ms)
     assert {"kill": 90.0, "stop": 20.0} == longest(EVENTS, lambda event: event.read_outage_ms)
 
 
-def test_posts_are_counted_for_each_five_seconds() -> None:
-    """A time in which nothing was acknowledged is a zero, and one that is not over yet is left out."""
+def test_the_rate_of_posts_is_given_for_each_five_seconds() -> None:
+    """An interval without posts has a rate of zero, and one that is not over yet is left out."""
     times_min = [at_s / 60 for at_s in (0.0, 1.0, 4.9, 10.0, 14.0, 15.1)]
     found = [(round(60 * minute, 3), rate) for minute, rate in rates(times_min, 16 / 60)]
 
@@ -55,7 +55,7 @@ def test_posts_are_counted_for_each_five_seconds() -> None:
 
 
 def test_the_plot_has_every_series_every_fault_and_every_restart() -> None:
-    """Memory in two panels, as members take ten times as much; a dot in each panel for a process that is new."""
+    """Members have a panel of memory of their own, and each restart is a dot in each panel of a process."""
     picture = drawn(FOUND)
     labels = ("memory, MB", "memory of members, MB", "open descriptors", "threads", "journals, MB", "logs, MB")
 
@@ -66,8 +66,8 @@ def test_the_plot_has_every_series_every_fault_and_every_restart() -> None:
     assert 6 == picture.count("<circle")  # the node and its member: memory, descriptors, threads
 
 
-def test_whatever_was_broken_is_a_violation() -> None:
-    """What the checker counts, nodes that differ, errors of clients, what did not heal, and what leaks."""
+def test_every_kind_of_failure_is_a_violation() -> None:
+    """The checker's counts, differing nodes, client errors, failed recoveries and leaks are added up."""
     writes = [Write("w-0 payload", 0.0, 1.0, WriteOutcome.OK), Write("w-1 payload", 1.0, 2.0, WriteOutcome.OK)]
     lost = check(writes, [FullRead(["w-0 payload"], 3.0, 4.0)])
 

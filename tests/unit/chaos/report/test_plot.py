@@ -1,4 +1,4 @@
-"""Tests of scripts.plot: what is drawn, where, and how axes are divided."""
+"""Tests of tests.chaos.report.plot: what is drawn where, and how axes are divided."""
 
 import re
 from xml.etree import ElementTree
@@ -20,7 +20,7 @@ def drawn() -> ElementTree.Element:
 
 
 def test_every_series_is_a_line_with_its_name_in_one_colour() -> None:
-    """A name has the same colour in all panels, and characters that SVG does not take are escaped."""
+    """A name has one colour in all panels, and characters that SVG reserves are escaped."""
     lines = [(line.get("stroke"), line.get("points")) for line in drawn().iter(f"{SVG}polyline")]
     facade, node, *_ = dict.fromkeys(colour for colour, _ in lines)
 
@@ -29,8 +29,8 @@ def test_every_series_is_a_line_with_its_name_in_one_colour() -> None:
     assert {"Soak & more", "memory, MB", "threads", "facade", "node <1>", "kill", "minutes"} <= set(texts)
 
 
-def test_values_stand_where_the_axes_say() -> None:
-    """The first minute is at the left, the last at the right, the largest value at the top."""
+def test_values_are_drawn_to_scale() -> None:
+    """The first minute is at the left, the last one at the right, and the largest value at the top."""
     points = next(drawn().iter(f"{SVG}polyline")).get("points", "")
     right = WIDTH - RIGHT
 
@@ -38,7 +38,7 @@ def test_values_stand_where_the_axes_say() -> None:
 
 
 def test_a_fault_is_a_line_through_all_panels_and_a_restart_is_a_dot() -> None:
-    """A mark stands at its minute, and each run but the first begins with a dot."""
+    """A mark is drawn at its minute, and each run of a series except the first begins with a dot."""
     middle = (LEFT + WIDTH - RIGHT) / 2
     heights = [
         float(line.get("y2", "0"))
@@ -50,8 +50,8 @@ def test_a_fault_is_a_line_through_all_panels_and_a_restart_is_a_dot() -> None:
     assert [f"{middle:.1f}"] == [dot.get("cx") for dot in drawn().iter(f"{SVG}circle")]
 
 
-def test_nothing_measured_is_a_plot_with_axes() -> None:
-    """A soak that is ended at once has a plot, too."""
+def test_a_plot_without_samples_has_axes() -> None:
+    """A soak that ends at once has a plot, too."""
     empty = plot("Soak", [Panel("threads", []), Panel("posts", [Series("posts", [[]])])], [], 0.1)
 
     assert [""] == re.findall(r'points="([^"]*)"', empty)
@@ -62,5 +62,5 @@ def test_nothing_measured_is_a_plot_with_axes() -> None:
     ("span", "most", "step"), [(60, 15, 5), (0.4, 15, 0.05), (10, 5, 2), (101, 5, 50), (1, 5, 0.2), (3_000, 5, 1_000)]
 )
 def test_axes_are_divided_at_round_numbers(span: float, most: int, step: float) -> None:
-    """Steps are 1, 2 or 5 with zeros, and there are not too many."""
+    """The steps are 1, 2 or 5 times a power of ten, and their number is limited."""
     assert pytest.approx(step) == nice_step(span, most)

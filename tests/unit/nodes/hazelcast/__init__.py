@@ -1,1 +1,1 @@
-"""Unit tests of nodes.hazelcast."""
+"""Tests of nodes.hazelcast."""

@@ -6,19 +6,18 @@ import pytest
 
 from common.errors import FatalError
 from nodes.hazelcast import java
-from nodes.hazelcast.java import JavaRuntime
 
 
 def java_home(folder: Path, version: str) -> Path:
-    """Make a folder that looks like a Java home."""
+    """A folder that looks like the home of a Java of this version."""
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "java").touch(mode=0o755)
     (folder / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
     return folder
 
 
-def test_an_installed_java_and_jar_take_precedence(tmp_path: Path) -> None:
-    """JAVA_HOME and HAZELCAST_JAR are preferred to what pip installed."""
+def test_a_configured_java_and_jar_take_precedence(tmp_path: Path) -> None:
+    """JAVA_HOME and HAZELCAST_JAR are used before the Java and the jar that pip installed."""
     home = java_home(tmp_path / "java", "21.0.2")
     (tmp_path / "hazelcast.jar").touch()
     found = java.find(
@@ -34,26 +33,27 @@ def test_an_installed_java_and_jar_take_precedence(tmp_path: Path) -> None:
 
 
 def test_a_java_that_is_too_old_is_skipped(tmp_path: Path) -> None:
-    """A JAVA_HOME of version 17 does not keep a member from starting on a newer Java."""
+    """A JAVA_HOME of version 17 does not keep a member from starting with a newer Java."""
     old = java_home(tmp_path / "old", "17.0.15")
     new = java_home(tmp_path / "new", "25.0.1")
-    path = str(new / "bin")
+    (tmp_path / "x.jar").touch()
+    environ = {"JAVA_HOME": str(old), "PATH": str(new / "bin"), "HAZELCAST_JAR": str(tmp_path / "x.jar")}
+    found = java.find(environ, packaged=lambda: None)
 
-    assert (new, 25) == java._find_java({"JAVA_HOME": str(old), "PATH": path}, packaged=lambda: None)
-    assert (old, 17) == (old, java.java_version(old))
-    _, version = java._find_java({"JAVA_HOME": str(old), "PATH": ""})
-    assert version >= java.OLDEST_JAVA  # the one that pip installed
+    assert (new, 25) == (found.home, found.version)
+    assert 17 == java.java_version(old)
+    assert java.find(environ | {"PATH": ""}).version >= java.OLDEST_JAVA  # the Java that pip installed
 
 
 def test_a_new_java_gets_the_flag_that_hazelcast_needs(tmp_path: Path) -> None:
-    """Java 23 and newer get a flag that older versions do not accept."""
+    """From Java 23 on the command has a flag that older versions do not know."""
     runtime = java.JavaRuntime(tmp_path, 25, tmp_path / "x.jar", tmp_path / "x.jsa")
 
     assert "--sun-misc-unsafe-memory-access=allow" in runtime.command(heap_mb=64)
 
 
 def test_a_folder_without_java_has_no_version(tmp_path: Path) -> None:
-    """Without a valid release file and an executable, the version is 0."""
+    """A folder without a release file, with an odd one, or without an executable is no Java home."""
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "release").write_text("nothing")
     home = java_home(tmp_path / "java", "21")
@@ -62,34 +62,39 @@ def test_a_folder_without_java_has_no_version(tmp_path: Path) -> None:
     assert [0, 0, 0] == [java.java_version(path) for path in (tmp_path / "none", tmp_path / "odd", home)]
 
 
-def test_no_java_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_without_java_says_what_was_found_and_what_to_do(tmp_path: Path) -> None:
     """The error names the Java that is too old, and the three remedies."""
     old = java_home(tmp_path / "old", "17.0.15")
 
     with pytest.raises(FatalError) as caught:
-        java._find_java({"JAVA_HOME": str(old), "PATH": ""}, packaged=lambda: None)
+        java.find({"JAVA_HOME": str(old), "PATH": ""}, packaged=lambda: None)
     assert "no Java of 21 or newer (JAVA_HOME is 17)" in str(caught.value)
     assert "pip install .[cluster]" in str(caught.value)
     assert "--engine embedded" in str(caught.value)
 
 
 def test_a_missing_jar_is_named(tmp_path: Path) -> None:
-    """A wrong HAZELCAST_JAR is an error and starts no download."""
+    """A wrong HAZELCAST_JAR is an error, and no jar is downloaded instead."""
+    home = java_home(tmp_path / "java", "21.0.2")
+
     with pytest.raises(FatalError, match=r"HAZELCAST_JAR names .*none.jar, which is not a file"):
-        java._find_jar({"HAZELCAST_JAR": str(tmp_path / "none.jar")})
+        java.find({"JAVA_HOME": str(home), "HAZELCAST_JAR": str(tmp_path / "none.jar")})
 
 
 def test_a_jar_in_the_cache_is_not_downloaded_again(tmp_path: Path) -> None:
-    """A jar in the cache is used as it is."""
+    """A jar that is in the cache is used."""
     jar = tmp_path / "threefold" / f"hazelcast-{java.HAZELCAST_VERSION}.jar"
     jar.parent.mkdir()
     jar.touch()
 
-    assert jar == java._find_jar({"XDG_CACHE_HOME": str(tmp_path)})
+    home = java_home(tmp_path / "java", "21.0.2")
+
+    assert jar == java.find({"JAVA_HOME": str(home), "XDG_CACHE_HOME": str(tmp_path)}).jar
+    assert b"" == jar.read_bytes()
 
 
-def test_a_failed_download_and_a_wrong_jar_are_refused(tmp_path: Path) -> None:
-    """An unreachable repository, and a file with another hash, raise FatalError and leave no file."""
+def test_a_failed_or_wrong_download_is_refused(tmp_path: Path) -> None:
+    """An unreachable repository, a wrong hash and a missing package are one error each, and no jar is stored."""
 
     def unreachable(_repository: Path) -> Path:
         raise ConnectionError("no route")
@@ -109,13 +114,3 @@ def test_a_failed_download_and_a_wrong_jar_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match=r"no jar of Hazelcast .*: install the extra with `pip install \.\[cluster\]`"):
         java.download(jar, fetch=missing)
     assert [] == list(jar.parent.iterdir())
-
-
-def test_the_real_jar_is_fetched_and_checked(tmp_path: Path, runtime: JavaRuntime) -> None:
-    """The jar from the package registry has the expected hash, and only the complete jar is in the folder."""
-    del runtime
-    jar = tmp_path / "hazelcast.jar"
-    java.download(jar)
-
-    assert [jar] == list(tmp_path.iterdir())
-    assert jar.stat().st_size > 20_000_000

@@ -1,4 +1,4 @@
-"""Tests of nodes.replication.disk: what the core is told of a commit."""
+"""Tests of nodes.replication.disk."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,23 +15,23 @@ from nodes.storage.protocol import Journal
 COMMIT = Commit((), None)
 
 
-class Told:
-    """A core that keeps what it is told."""
+class RecordingCore:
+    """A core that records the results of commits."""
 
     def __init__(self) -> None:
-        self.news: list[object] = []
+        self.results: list[object] = []
 
     def committed(self, commit: Commit, _now_s: float) -> None:
         """See Core."""
-        self.news.append(commit)
+        self.results.append(commit)
 
     def commit_failed(self, reason: str, _now_s: float) -> None:
         """See Core."""
-        self.news.append(reason)
+        self.results.append(reason)
 
 
-class Prepared:
-    """A journal that commits at once or later, and fails or not."""
+class ScriptedJournal:
+    """A journal that commits at once or later, and succeeds or fails."""
 
     def __init__(self, *, at_once: bool, fails: bool) -> None:
         self._at_once = at_once
@@ -51,17 +51,17 @@ class Prepared:
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("at_once", [False, True])
-def test_the_core_is_told_how_a_commit_ended(*, at_once: bool, fails: bool) -> None:
-    """Within the call if the journal does it at once; then the core has more to ask for."""
-    core, started = Told(), list[Coroutine[Any, Any, None]]()
+def test_the_core_gets_the_result_of_each_commit(*, at_once: bool, fails: bool) -> None:
+    """The result arrives within the call if the journal commits at once, otherwise when its task ends."""
+    core, started = RecordingCore(), list[Coroutine[Any, Any, None]]()
 
     async def run() -> None:
-        journal = cast(Journal, Prepared(at_once=at_once, fails=fails))
+        journal = cast(Journal, ScriptedJournal(at_once=at_once, fails=fails))
         assert Disk(cast(Core, core), journal, started.append).commit(COMMIT) is at_once
         assert len(started) == (not at_once)
         for work in started:
-            assert core.news == []
+            assert core.results == []
             await work
 
     asyncio.run(run())
-    assert core.news == ["no room" if fails else COMMIT]
+    assert core.results == ["no room" if fails else COMMIT]

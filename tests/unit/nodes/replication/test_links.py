@@ -5,8 +5,8 @@ import asyncio
 from nodes.replication.links import refuses
 
 
-def test_a_port_at_which_nobody_listens_refuses() -> None:
-    """The host is there and the process is not; whoever listens does not refuse."""
+def test_a_port_without_a_listener_refuses_connections() -> None:
+    """A host that refuses is told apart from a port with a listener and from an unknown host."""
 
     async def run() -> None:
         server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""Tests of nodes.replication.registries, with registries that answer what a test says."""
+"""Tests of nodes.replication.registries, with registries whose answers a test scripts."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,8 +16,8 @@ IN_SYNC = InSyncSet(2, (Member("a:1", 1, 1, listed=True),))
 FENCE = Fence(node="a:1", incarnation=1, targets=(Identity("b:1", 2),))
 
 
-class Answers:
-    """A transport to registries: what each answers, or raises; and what was asked."""
+class ScriptedTransport:
+    """A transport to registries that answers, or raises, as scripted, and records the requests."""
 
     def __init__(self, **answers: Callable[[Request], Reply]) -> None:
         self._answers = answers
@@ -31,7 +31,7 @@ class Answers:
 
 
 def renewed(*, start: int = 7, standing: Standing = Standing.LISTED) -> Callable[[Request], Reply]:
-    """A registry that answers."""
+    """A registry that answers every request with the same renewal."""
     return lambda _request: Renewed(registry=start, standing=standing, in_sync=IN_SYNC, live=("a:1",))
 
 
@@ -41,7 +41,7 @@ def unreachable(_request: Request) -> Reply:
 
 
 def hung(_request: Request) -> Reply:
-    """A registry that may have received what was sent."""
+    """A registry that does not answer, and may have received the request."""
     raise TimedOutError(FIRST, "no reply")
 
 
@@ -50,14 +50,14 @@ def renewal(in_sync: InSyncSet = IN_SYNC) -> Renew:
     return Renew(node="a:1", incarnation=1, registry=0, in_sync=in_sync, ready=True)
 
 
-def registries_of(answers: Answers, *addresses: str) -> Registries:
-    """The registries for replica A."""
+def registries_of(answers: ScriptedTransport, *addresses: str) -> Registries:
+    """The registries as replica A asks them."""
     return Registries(cast(PipelinedTransport, answers), addresses or (FIRST, SECOND), renewal, ANSWER_S)
 
 
 def test_the_first_registry_that_answers_decides() -> None:
-    """The second one is told of the set before the replica relies on it."""
-    answers = Answers(first=renewed(), second=renewed(start=8))
+    """The second registry learns the new set by a renewal before the replica relies on it."""
+    answers = ScriptedTransport(first=renewed(), second=renewed(start=8))
 
     async def run() -> None:
         reply, others = await registries_of(answers).ask(FENCE)
@@ -67,26 +67,26 @@ def test_the_first_registry_that_answers_decides() -> None:
     assert [(FIRST, Fence), (SECOND, Renew), (SECOND, Renew)] == [(who, type(what)) for who, what in answers.asked]
 
 
-def test_a_registry_that_cannot_be_reached_is_passed_over() -> None:
-    """So a dead registry does not keep a member from being fenced."""
+def test_an_unreachable_registry_is_skipped() -> None:
+    """A dead registry does not keep a member from being fenced, since the next one is asked."""
 
     async def run() -> None:
-        reply, _ = await registries_of(Answers(first=unreachable, second=renewed(start=8))).ask(FENCE)
+        reply, _ = await registries_of(ScriptedTransport(first=unreachable, second=renewed(start=8))).ask(FENCE)
         assert reply
         assert 8 == reply.registry
 
     asyncio.run(run())
 
 
-def test_a_registry_that_starts_decides_only_when_no_other_one_does() -> None:
-    """It has done nothing: a registry that starts again and again must not keep a member from being fenced."""
+def test_a_starting_registry_decides_only_if_no_other_one_answers() -> None:
+    """A starting registry has fenced nobody, so one that restarts repeatedly does not block a fence."""
 
     async def run() -> None:
         starting = renewed(standing=Standing.STARTING)
-        reply, _ = await registries_of(Answers(first=starting, second=renewed(start=8))).ask(FENCE)
+        reply, _ = await registries_of(ScriptedTransport(first=starting, second=renewed(start=8))).ask(FENCE)
         assert reply
         assert 8 == reply.registry
-        reply, _ = await registries_of(Answers(first=starting, second=unreachable)).ask(FENCE)
+        reply, _ = await registries_of(ScriptedTransport(first=starting, second=unreachable)).ask(FENCE)
         assert reply
         assert Standing.STARTING is reply.standing
 
@@ -94,8 +94,8 @@ def test_a_registry_that_starts_decides_only_when_no_other_one_does() -> None:
 
 
 def test_a_renewal_is_repeated_for_the_start_that_the_registry_names() -> None:
-    """The first one does not count there: it may have waited in a queue since an earlier start."""
-    answers = Answers(first=renewed())
+    """The first renewal does not count at a new start, since it may have waited in a queue since an earlier one."""
+    answers = ScriptedTransport(first=renewed())
 
     async def run() -> None:
         registries = registries_of(answers, FIRST)
@@ -106,14 +106,14 @@ def test_a_renewal_is_repeated_for_the_start_that_the_registry_names() -> None:
     assert [0, 7, 7] == [what.registry for _, what in answers.asked if isinstance(what, Renew)]
 
 
-def test_only_a_renewal_that_may_have_come_somewhere_counts() -> None:
-    """A replica that is cut off waits for a lease after the last of those, as of when it was sent."""
+def test_only_a_renewal_that_may_have_arrived_counts() -> None:
+    """The last renewal that a registry may have received counts from the time when it was sent."""
 
     async def run() -> None:
-        registries = registries_of(Answers(first=unreachable, second=unreachable))
+        registries = registries_of(ScriptedTransport(first=unreachable, second=unreachable))
         assert (None, []) == await registries.ask(renewal())
         assert float("-inf") == registries.renewed_s
-        registries = registries_of(Answers(first=unreachable, second=hung))
+        registries = registries_of(ScriptedTransport(first=unreachable, second=hung))
         began_s = asyncio.get_running_loop().time()
         assert (None, []) == await registries.ask(renewal())
         assert began_s <= registries.renewed_s <= asyncio.get_running_loop().time()

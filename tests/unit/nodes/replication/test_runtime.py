@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import itertools
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -12,36 +14,40 @@ from common.errors import StoreError
 from common.protocol.messages import Append, Appended, Code, Entry, Failure
 from common.protocol.replication import InSyncSet
 from nodes.replication.core.effects import AppendOutcome, Range
+from nodes.replication.core.machine import Core, PeerRequest
 from nodes.storage.memory import MemoryJournal, MemoryTables
 from scripts.launcher.ports import free_addresses
-from tests.support.replicas import Running, new_journal, running, serving_registry
+from tests.support.nodes.replicas import RunningNode, new_journal, running, serving_registry
 
 
 @asynccontextmanager
-async def three(registry: str) -> AsyncIterator[tuple[Running, Running, Running]]:
-    """Three replicas that are in sync with each other."""
+async def three(registry: str, **first: Any) -> AsyncIterator[tuple[RunningNode, RunningNode, RunningNode]]:
+    """Three replicas that are in sync with each other; `first` has options of `running` for the first one."""
     addresses = free_addresses(3)
     async with contextlib.AsyncExitStack() as stack:
-        found = [await stack.enter_async_context(running(one, addresses, [registry])) for one in addresses]
+        found = [
+            await stack.enter_async_context(running(one, addresses, [registry], **(first if number == 0 else {})))
+            for number, one in enumerate(addresses)
+        ]
         for one in found:
             await one.serves_among(addresses)
         yield found[0], found[1], found[2]
 
 
-async def append(one: Running, *texts: str) -> AppendOutcome:
-    """How the append of messages at a replica ended."""
+async def append(one: RunningNode, *texts: str) -> AppendOutcome:
+    """Append messages at a replica; the outcome."""
     finish = await one.replicator.append([(ids.new_id(), text, None) for text in texts])
     return finish.outcome
 
 
-async def all_have(replicas: Sequence[Running], texts: Sequence[str]) -> None:
-    """Return when each replica has these texts."""
+async def all_have(replicas: Sequence[RunningNode], texts: Sequence[str]) -> None:
+    """Return when the journal of each replica has exactly these texts."""
     for one in replicas:
         await one.has(texts)
 
 
 def test_replicas_that_start_together_form_one_in_sync_set() -> None:
-    """All three list the same members in the same term, and serve."""
+    """Three replicas that start at once list the same members in the same term, and serve."""
 
     async def run(registry: str) -> None:
         async with three(registry) as (first, second, third):
@@ -54,7 +60,7 @@ def test_replicas_that_start_together_form_one_in_sync_set() -> None:
 
 
 def test_a_record_is_in_every_journal_when_it_is_acknowledged() -> None:
-    """Whichever replica accepts it, and when all accept at once."""
+    """Any replica may accept it, also while the others accept records at the same time."""
 
     async def run(registry: str) -> None:
         async with three(registry) as replicas:
@@ -69,20 +75,40 @@ def test_a_record_is_in_every_journal_when_it_is_acknowledged() -> None:
         asyncio.run(run(registry))
 
 
-@pytest.mark.parametrize("where", ["request", "commit"])
-def test_a_defect_ends_the_replica(where: str) -> None:
-    """Nothing says what was done: its journal must not be used any more, and the others go on."""
+class DefectiveCore(Core):
+    """A core that raises on a request of a peer once it has a defect."""
 
-    def breaks(*_: object) -> bool:
-        raise ZeroDivisionError
+    has_defect = False
+
+    def request(self, token: Hashable, message: PeerRequest, now_s: float) -> None:
+        """See Core."""
+        if self.has_defect:
+            raise ZeroDivisionError
+        super().request(token, message, now_s)
+
+
+class DefectiveJournal(MemoryJournal):
+    """A journal that raises on a commit once it has a defect."""
+
+    has_defect = False
+
+    def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
+        """See Journal."""
+        if self.has_defect:
+            raise ZeroDivisionError
+        return super().commit_now(ranges, in_sync)
+
+
+@pytest.mark.parametrize("where", ["request", "commit"])
+def test_a_defect_breaks_the_journal_of_the_replica(where: str) -> None:
+    """After an unexpected error nothing is certain about the replica, so its journal is broken, with the reason."""
 
     async def run(registry: str) -> None:
-        async with three(registry) as replicas:
-            first, second, _ = replicas
-            if where == "request":
-                first.replicator.core.request = breaks  # type: ignore[assignment, method-assign]
-            else:
-                first.journal.commit_now = breaks  # type: ignore[assignment, method-assign]
+        journal = DefectiveJournal(MemoryTables(), itertools.count(1).__next__)
+        async with three(registry, journal=journal, make_core=DefectiveCore) as (first, second, _):
+            core = first.replicator.core
+            assert isinstance(core, DefectiveCore)
+            core.has_defect, journal.has_defect = where == "request", where == "commit"
             storing = asyncio.create_task(append(second, "x"))
             await asyncio.wait_for(first.journal.broken.wait(), 5.0)
             assert "ZeroDivisionError" in first.journal.why
@@ -92,8 +118,8 @@ def test_a_defect_ends_the_replica(where: str) -> None:
         asyncio.run(run(registry))
 
 
-def test_appends_go_on_without_a_replica_that_stopped() -> None:
-    """It is fenced within a fraction of a second, and nothing that was acknowledged is lacking at the others."""
+def test_appends_continue_without_a_replica_that_stopped() -> None:
+    """The stopped replica is fenced, and the others have every record that was acknowledged."""
 
     async def run(registry: str) -> None:
         addresses = free_addresses(3)
@@ -113,8 +139,8 @@ def test_appends_go_on_without_a_replica_that_stopped() -> None:
         asyncio.run(run(registry))
 
 
-def test_a_replica_that_starts_again_is_listed_when_it_has_everything() -> None:
-    """Also what was accepted while it was away, with the journal that it had and with a new one."""
+def test_a_restarted_replica_is_listed_once_it_has_everything() -> None:
+    """It catches up before it is listed, with its old journal as well as with an empty one."""
 
     async def run(registry: str) -> None:
         addresses = free_addresses(2)
@@ -135,13 +161,13 @@ def test_a_replica_that_starts_again_is_listed_when_it_has_everything() -> None:
         asyncio.run(run(registry))
 
 
-class Disk(MemoryJournal):
+class FillableJournal(MemoryJournal):
     """A journal whose disk can be full."""
 
     full = False
 
     def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
-        """See Journal; always at once."""
+        """See Journal; always commits within the call."""
         self._refuse()
         self.tables.commit(ranges, in_sync)
         return True
@@ -156,13 +182,13 @@ class Disk(MemoryJournal):
             raise StoreError("no space left on device")
 
 
-def test_a_replica_with_a_full_disk_leaves_and_comes_back() -> None:
-    """Its client is told that the message may be stored; the others go on; with space again it gets what it lacks."""
+def test_a_replica_with_a_full_disk_leaves_the_set_and_returns() -> None:
+    """Its client gets an unknown outcome, the others continue, and it catches up once there is space again."""
 
     async def run(registry: str) -> None:
         addresses = free_addresses(3)
         numbers = iter(range(1, 100))
-        disk = Disk(MemoryTables(), numbers.__next__)
+        disk = FillableJournal(MemoryTables(), numbers.__next__)
         async with (
             running(addresses[0], addresses, [registry]) as first,
             running(addresses[1], addresses, [registry]) as second,
@@ -188,13 +214,13 @@ def test_a_replica_with_a_full_disk_leaves_and_comes_back() -> None:
         asyncio.run(run(registry))
 
 
-def test_a_replica_that_leaves_gives_its_place_up() -> None:
-    """It acknowledges what it has accepted, takes nothing new, and the others need not wait for it."""
+def test_a_leaving_replica_finishes_its_appends_and_leaves_the_set() -> None:
+    """It acknowledges what it has accepted and refuses new appends, and the others do not wait for it."""
 
     async def run(registry: str) -> None:
         async with three(registry) as (first, second, third):
             accepted = asyncio.create_task(append(third, "accepted before"))
-            leaving = asyncio.create_task(third.replicator.leave(timeout_s=5.0))  # each begins in the order of its task
+            leaving = asyncio.create_task(third.replicator.leave(timeout_s=5.0))  # tasks begin in this order
             assert AppendOutcome.STORED is await accepted
             await leaving
             assert [] == await third.listed()
@@ -208,7 +234,7 @@ def test_a_replica_that_leaves_gives_its_place_up() -> None:
 
 
 def test_an_idempotency_key_is_one_message_wherever_it_is_sent() -> None:
-    """One replica decides about each key; the others pass it on, also at once."""
+    """One replica decides about each key and the others forward to it, also when all are asked at once."""
 
     async def run(registry: str) -> None:
         async with three(registry) as replicas:
@@ -226,8 +252,8 @@ def test_an_idempotency_key_is_one_message_wherever_it_is_sent() -> None:
         asyncio.run(run(registry))
 
 
-def test_without_a_registry_nobody_serves_who_has_just_started() -> None:
-    """A replica joins, and says what it waits for; with the registry it serves."""
+def test_a_new_replica_does_not_serve_without_a_registry() -> None:
+    """It refuses appends, and reports that no registry has answered."""
 
     async def run(registry: str) -> None:
         (address,) = free_addresses(1)
@@ -238,8 +264,8 @@ def test_without_a_registry_nobody_serves_who_has_just_started() -> None:
     asyncio.run(run(free_addresses(1)[0]))
 
 
-def test_the_last_replica_goes_on_without_any_registry() -> None:
-    """The other one's host refuses connections, so its process has ended: nobody else can be listed beside this one."""
+def test_the_last_replica_continues_without_any_registry() -> None:
+    """The peer's host refuses connections, so its process has ended, and no other replica can be listed."""
 
     async def run() -> None:
         addresses = free_addresses(2)

@@ -1,1 +1,1 @@
-"""Unit tests of nodes.storage."""
+"""Tests of nodes.storage."""

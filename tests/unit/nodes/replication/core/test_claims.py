@@ -2,14 +2,14 @@
 
 from nodes.replication.core.effects import AppendOutcome, FindKey, Forward
 from nodes.storage.protocol import digest
-from tests.support.core_schedules import owner_of
-from tests.support.driven_core import A, B, C, DrivenCore, id_of, set_of
+from tests.support.nodes.core_schedules import owner_of
+from tests.support.nodes.driven_core import A, B, C, DrivenCore, id_of, set_of
 
 FIRST = id_of(1)
 
 
 def key_of(owner: str) -> str:
-    """A key about which a replica decides in the set of all three, and in each smaller set that it is in."""
+    """A key about which a replica decides in the set of all three, and in each smaller set with that replica."""
     for number in range(100):
         if owner == owner_of(DrivenCore.in_sync(), f"key-{number}"):
             return f"key-{number}"
@@ -17,14 +17,14 @@ def key_of(owner: str) -> str:
 
 
 def stored(driven: DrivenCore) -> list[tuple[AppendOutcome, str]]:
-    """How the appends ended when both peers have confirmed: outcome and id."""
+    """The outcome and the id of each append that has ended once both peers have confirmed."""
     driven.confirms(A)
     driven.confirms(C)
     return [(finish.outcome, finish.message_id) for finish in driven.finished()]
 
 
-def test_a_new_key_is_stored_when_the_journal_does_not_have_it() -> None:
-    """The journal is asked first, and the answer leaves when all members have confirmed."""
+def test_a_new_key_is_stored_if_the_journal_lacks_it() -> None:
+    """The journal is searched first, and the append ends when all members have confirmed."""
     driven = DrivenCore.in_sync()
     key = key_of(B)
     driven.append_keyed(key, number=1)
@@ -36,8 +36,8 @@ def test_a_new_key_is_stored_when_the_journal_does_not_have_it() -> None:
     assert [(AppendOutcome.STORED, FIRST)] == stored(driven)
 
 
-def test_a_known_key_gives_the_first_id_again() -> None:
-    """It is numbered again and confirmed by all: who found it first may have reached one replica only."""
+def test_a_known_key_is_acknowledged_with_its_first_id() -> None:
+    """The message gets a new record that all members confirm, since its first record may be at one replica only."""
     driven = DrivenCore.in_sync()
     key = key_of(B)
     driven.append_keyed(key, text="text", number=2)
@@ -49,7 +49,7 @@ def test_a_known_key_gives_the_first_id_again() -> None:
 
 
 def test_a_known_key_with_another_text_is_a_conflict() -> None:
-    """Nothing is stored."""
+    """A key that belongs to another text is a conflict, and nothing is stored."""
     driven = DrivenCore.in_sync()
     key = key_of(B)
     driven.append_keyed(key, text="text")
@@ -59,8 +59,8 @@ def test_a_known_key_with_another_text_is_a_conflict() -> None:
     assert [AppendOutcome.CONFLICT] == driven.outcomes()
 
 
-def test_the_replica_that_decides_about_a_key_is_asked() -> None:
-    """One that is asked for another one, and is not the right one either, refuses."""
+def test_an_append_is_forwarded_to_the_replica_that_decides() -> None:
+    """A replica forwards a key to the one that decides, and refuses a forwarded key that is not its own."""
     driven = DrivenCore.in_sync()
     key = key_of(C)
     driven.append_keyed(key)
@@ -71,7 +71,7 @@ def test_the_replica_that_decides_about_a_key_is_asked() -> None:
 
 
 def test_a_key_whose_commit_failed_keeps_its_id() -> None:
-    """A peer may have the record: the client that tries again, under the next incarnation, gets the same id."""
+    """The peers may have the record of a failed commit, so a retry under the next incarnation gets the same id."""
     driven = DrivenCore.in_sync()
     key = key_of(B)
     driven.disk_waits = True

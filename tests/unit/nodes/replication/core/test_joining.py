@@ -3,23 +3,23 @@
 from common.protocol.replication import Admit, Bootstrap, Fence, Join, Renew, Renewed, Standing
 from nodes.replication.core.effects import Opened, Send
 from nodes.replication.core.machine import DEFAULT
-from tests.support.core_schedules import admitted, asks_to_be_listed
-from tests.support.driven_core import INCARNATION, NEVER_S, A, B, C, DrivenCore, set_of
+from tests.support.nodes.core_schedules import admitted, asks_to_be_listed
+from tests.support.nodes.driven_core import INCARNATION, NEVER_S, A, B, C, DrivenCore, set_of
 
 
 def test_a_joiner_asks_one_replica_for_records_and_all_for_their_state() -> None:
-    """What each listed replica lacks of the joiner is told by the joiner's vector."""
+    """A joiner sends Join with its vector to all listed replicas, and asks one of them for records."""
     driven = DrivenCore()
     driven.registry_renews(set_of(4, A, C), standing=Standing.OUTSIDE)
     driven.after(0.3)
-    joins = [send for send in driven.effects_of(Send) if isinstance(send.message, Join)]
+    requests = [send for send in driven.effects_of(Send) if isinstance(send.message, Join)]
 
-    assert [A, C] == sorted(send.address for send in joins)
-    assert 1 == sum(send.message.wants_records for send in joins if isinstance(send.message, Join))
+    assert [A, C] == sorted(send.address for send in requests)
+    assert 1 == sum(send.message.wants_records for send in requests if isinstance(send.message, Join))
 
 
-def test_a_joiner_waits_until_each_listed_replica_counts_on_it() -> None:
-    """One that has not stored the set yet acknowledges without the joiner."""
+def test_a_joiner_waits_until_each_listed_replica_counts_it_in() -> None:
+    """A listed replica that has not stored the new set yet acknowledges records without the joiner."""
     driven = admitted()
     driven.beats(A, driven.core.in_sync)
     driven.beats(C, set_of(4, A, C))
@@ -30,7 +30,7 @@ def test_a_joiner_waits_until_each_listed_replica_counts_on_it() -> None:
 
 
 def test_a_joiner_is_admitted_when_it_has_nearly_everything() -> None:
-    """It lacks at most `join_lag` records."""
+    """A joiner is admitted once it lacks at most `join_lag` records."""
     driven = DrivenCore.in_sync()
     driven.registry_renews(set_of(6, B, C))
     for _ in range(DEFAULT.join_lag // 1_000 + 1):
@@ -50,8 +50,8 @@ def _next(driven: DrivenCore) -> int:
     return driven.core.replica.vector.get(INCARNATION[C], 0) + 1_000
 
 
-def test_a_replica_that_is_fenced_again_and_again_waits_longer_each_time() -> None:
-    """The wait doubles, so that a slow disk cannot slow the others for long."""
+def test_a_replica_that_is_fenced_repeatedly_is_admitted_later_each_time() -> None:
+    """The wait doubles, so that a replica with a slow disk does not slow the others for long."""
     driven = DrivenCore.in_sync()
     waits_s = []
     for term in (6, 8, 10):
@@ -64,7 +64,7 @@ def test_a_replica_that_is_fenced_again_and_again_waits_longer_each_time() -> No
 
 
 def _admitted_after_s(driven: DrivenCore) -> float:
-    """How long A has to ask before B asks the registry to admit it."""
+    """Seconds for which A has to ask until B asks the registry to admit it."""
     driven.peers_answer()
     driven.clear_effects()
     began_s = driven.now_s
@@ -80,8 +80,8 @@ def _admitted_after_s(driven: DrivenCore) -> float:
     return driven.now_s - began_s
 
 
-def test_a_replica_that_was_left_alone_last_founds_at_once() -> None:
-    """Nobody has acknowledged anything without it."""
+def test_the_only_member_of_the_last_set_founds_a_set_at_once() -> None:
+    """Nothing was acknowledged without a replica whose last stored set had no other member."""
     driven = DrivenCore(opened=Opened(INCARNATION[B], {}, set_of(7, B)))
     driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
     driven.after(0.3)
@@ -89,8 +89,8 @@ def test_a_replica_that_was_left_alone_last_founds_at_once() -> None:
     assert 1 == len(driven.asked_registries(Bootstrap))
 
 
-def test_a_replica_whose_last_set_had_others_waits_for_them() -> None:
-    """For `assemble_s`: they may have acknowledged what it lacks."""
+def test_a_replica_waits_for_the_other_members_of_its_last_set() -> None:
+    """It waits for `assemble_s` before it founds a set, since they may have acknowledged what it lacks."""
     driven = DrivenCore(opened=Opened(INCARNATION[B], {}, set_of(7, A, B)))
     for _ in range(int(DEFAULT.assemble_s) - 1):
         driven.registry_renews(set_of(7), standing=Standing.OUTSIDE)
@@ -102,8 +102,8 @@ def test_a_replica_whose_last_set_had_others_waits_for_them() -> None:
     assert 1 == len(driven.asked_registries(Bootstrap))
 
 
-def test_who_waits_for_its_last_set_waits_while_a_registry_is_there() -> None:
-    """Without one nobody can found a set, and the others may be acknowledging: that time does not count."""
+def test_time_without_a_registry_does_not_count_as_waiting_for_the_last_set() -> None:
+    """Without a registry nobody can found a set, and the other members may still be acknowledging."""
     driven = DrivenCore(opened=Opened(INCARNATION[B], {}, set_of(7, A, B)))
     for _ in range(2 * int(DEFAULT.assemble_s)):
         driven.after(1.0)
@@ -115,8 +115,8 @@ def test_who_waits_for_its_last_set_waits_while_a_registry_is_there() -> None:
     assert [] == driven.asked_registries(Bootstrap)
 
 
-def test_a_replica_that_joins_fences_nobody_and_renews() -> None:
-    """A joiner does not judge members, even if a connection to one breaks; it goes on renewing."""
+def test_a_joiner_renews_and_fences_nobody() -> None:
+    """A joiner does not judge members, even if a connection to one of them breaks."""
     driven = admitted()
     driven.registry_renews(driven.core.in_sync, standing=Standing.JOINING)
     driven.clear_effects()

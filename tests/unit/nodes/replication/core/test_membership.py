@@ -1,11 +1,11 @@
-"""Tests of nodes.replication.core.membership: who is believed about the in-sync set, and who is fenced when."""
+"""Tests of nodes.replication.core.membership: which in-sync set is adopted, and which members are fenced when."""
 
 from common.protocol.replication import Fence, Heartbeat, InSyncSet, Member, Renew, Standing
 from common.protocol.vectors import VectorEntry
 from nodes.replication.core.effects import AppendOutcome, Opened, Send
 from nodes.replication.core.machine import DEFAULT
 from nodes.replication.core.state import Phase
-from tests.support.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
+from tests.support.nodes.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
 
 LATE_S = DEFAULT.confirm_s + 0.01
 DEAD = 9  # an incarnation whose process has ended
@@ -13,7 +13,7 @@ NEW = 22  # one that replaces that of B
 
 
 def test_a_set_of_a_higher_term_is_stored_before_it_is_used() -> None:
-    """Until the disk has it, the last one counts, and nothing is acknowledged."""
+    """Until the disk has the new set, the old one is in effect, and nothing is acknowledged by the new one."""
     driven = DrivenCore.in_sync()
     driven.append()
     driven.confirms(C)
@@ -27,7 +27,7 @@ def test_a_set_of_a_higher_term_is_stored_before_it_is_used() -> None:
 
 
 def test_only_the_deciding_registry_brings_back_a_replica_that_has_left() -> None:
-    """Where two registries list one replica each, both would come back and have the other fenced, in turn for ever."""
+    """If two registries each list one replica, both replicas would otherwise return and fence each other for ever."""
     driven = DrivenCore.in_sync()
     for _ in range(2):
         driven.registry_renews(set_of(6, A), standing=Standing.OUTSIDE, others=[set_of(7, B)])
@@ -38,15 +38,15 @@ def test_only_the_deciding_registry_brings_back_a_replica_that_has_left() -> Non
 
 
 def test_any_registry_tells_a_replica_that_it_was_fenced() -> None:
-    """Its set is the newer one, wherever it was decided."""
+    """A newer set without this replica counts, whichever registry has it."""
     driven = DrivenCore.in_sync()
     driven.registry_renews(set_of(5, A, B, C), others=[set_of(6, A, C)])
 
     assert Phase.JOINING is driven.core.phase
 
 
-def test_a_stranger_fences_nobody() -> None:
-    """Another process at the address of a member is not that member."""
+def test_another_process_at_the_address_of_a_member_fences_nobody() -> None:
+    """A newer set counts only from a member, and another incarnation at its address is not that member."""
     driven = DrivenCore.in_sync()
     stranger = InSyncSet(6, (Member(C, 99, 6, listed=True),))
     driven.beats(C, stranger, incarnation=99)
@@ -55,7 +55,7 @@ def test_a_stranger_fences_nobody() -> None:
 
 
 def test_a_member_that_does_not_confirm_in_time_is_fenced() -> None:
-    """Not before the limit, and by one question to the registries at a time."""
+    """A member is not fenced before `confirm_s`, and then by one request to the registries at a time."""
     driven = DrivenCore.in_sync()
     driven.append()
     driven.confirms(C)
@@ -69,7 +69,7 @@ def test_a_member_that_does_not_confirm_in_time_is_fenced() -> None:
 
 
 def test_a_member_whose_connection_breaks_is_fenced_at_once() -> None:
-    """The next tick does it."""
+    """The registries are asked to fence the member at the next tick."""
     driven = DrivenCore.in_sync()
     driven.core.connection(A, driven.now_s, up=False)
     driven.after(0.01)
@@ -78,7 +78,7 @@ def test_a_member_whose_connection_breaks_is_fenced_at_once() -> None:
 
 
 def test_without_a_registry_a_member_is_waited_for_as_long_as_it_may_be_listed() -> None:
-    """It goes on a lease after the last renewal that a registry may have received, and sends none meanwhile."""
+    """The set shrinks one lease after the last renewal that may have arrived, and none is sent in the meantime."""
     driven = DrivenCore.in_sync()
     driven.core.connection(A, driven.now_s, up=False)
     driven.after(0.01)
@@ -98,8 +98,8 @@ def test_without_a_registry_a_member_is_waited_for_as_long_as_it_may_be_listed()
     assert 6 == driven.core.in_sync.term
 
 
-def test_a_lease_is_waited_for_from_when_the_last_renewal_was_sent() -> None:
-    """Not from when it was given up; and it is over at the next tick, whatever question is under way then."""
+def test_the_wait_for_a_lease_begins_when_the_last_renewal_was_sent() -> None:
+    """The time until the renewal was given up counts, and the wait ends at a tick even if a request is open."""
     driven = DrivenCore.in_sync()
     driven.core.connection(A, driven.now_s, up=False)
     driven.after(0.01)
@@ -115,8 +115,8 @@ def test_a_lease_is_waited_for_from_when_the_last_renewal_was_sent() -> None:
     assert {B, C} == {one.address for one in driven.core.in_sync.members}
 
 
-def test_while_registries_leave_a_fence_unanswered_nothing_is_renewed() -> None:
-    """A renewal that a registry may receive would prolong the wait; after `registry_s` renewals go on."""
+def test_no_renewal_is_sent_while_a_fence_is_unanswered() -> None:
+    """A renewal that arrives would prolong the wait for the lease; after `registry_s` renewals are sent again."""
     driven = DrivenCore.in_sync()
     driven.after(DEFAULT.heartbeat_s - 0.05)
     driven.peers_answer()
@@ -130,8 +130,8 @@ def test_while_registries_leave_a_fence_unanswered_nothing_is_renewed() -> None:
     assert 1 == len(driven.asked_registries(Renew))
 
 
-def test_a_replica_that_has_left_does_not_fence_anybody_by_itself() -> None:
-    """Its Fence is still under way when it is fenced itself. When no registry answers, it founds no set, and renews."""
+def test_a_fenced_replica_does_not_shrink_the_set_without_a_registry() -> None:
+    """A Fence that is unanswered when the replica itself is fenced founds no set, and the replica renews."""
     driven = DrivenCore.in_sync()
     driven.core.connection(A, driven.now_s, up=False)
     driven.after(0.01)
@@ -148,7 +148,7 @@ def test_a_replica_that_has_left_does_not_fence_anybody_by_itself() -> None:
 
 
 def test_without_a_registry_a_process_that_has_ended_is_not_waited_for() -> None:
-    """Its host refuses connections."""
+    """If the host of a member refuses connections, its process has ended, and its lease is not waited for."""
     driven = DrivenCore.in_sync()
     driven.core.connection(A, driven.now_s, up=False, refused=True)
     driven.after(0.01)
@@ -158,8 +158,8 @@ def test_without_a_registry_a_process_that_has_ended_is_not_waited_for() -> None
     assert {B, C} == {one.address for one in driven.core.in_sync.members}
 
 
-def test_a_process_that_stood_still_does_not_believe_its_timers() -> None:
-    """The confirmation may lie in its socket: it is taken first, and nobody is fenced for what this process missed."""
+def test_a_process_that_stood_still_fences_nobody_for_its_own_pause() -> None:
+    """Confirmations that lie in its sockets are received first, before a timeout of this process counts."""
     driven = DrivenCore.in_sync()
     driven.append()
     driven.now_s += LATE_S
@@ -169,8 +169,8 @@ def test_a_process_that_stood_still_does_not_believe_its_timers() -> None:
     assert [] == driven.asked_registries(Fence)
 
 
-def test_members_that_are_idle_hear_a_heartbeat_each_second() -> None:
-    """One to each."""
+def test_idle_members_exchange_a_heartbeat_each_second() -> None:
+    """Each other member gets exactly one heartbeat per interval."""
     driven = DrivenCore.in_sync()
     driven.after(DEFAULT.heartbeat_s + 0.01)
     beats = [send.address for send in driven.effects_of(Send) if isinstance(send.message, Heartbeat)]
@@ -178,8 +178,8 @@ def test_members_that_are_idle_hear_a_heartbeat_each_second() -> None:
     assert [A, C] == sorted(beats)
 
 
-def test_a_new_process_at_the_address_of_a_member_is_no_member() -> None:
-    """The incarnation that is in the set is fenced, for the new process may have lost its disk."""
+def test_a_restarted_member_is_fenced() -> None:
+    """The incarnation that is in the set is fenced, since the new process may have lost its disk."""
     driven = DrivenCore.in_sync()
     driven.beats(A, InSyncSet(0, ()), incarnation=99)
     driven.after(0.01)
@@ -188,8 +188,8 @@ def test_a_new_process_at_the_address_of_a_member_is_no_member() -> None:
     assert [(identity(A),)] == [one.message.targets for one in asked if isinstance(one.message, Fence)]
 
 
-def test_without_a_registry_a_short_interruption_parts_nobody() -> None:
-    """No registry has answered for long, and no lease is left: a suspect is waited for as long all the same."""
+def test_without_a_registry_a_short_interruption_does_not_shrink_the_set() -> None:
+    """Even if no registry has answered for long, a suspect has the time of a whole lease to return."""
     driven = DrivenCore.in_sync()
     driven.now_s += 60.0
     driven.core.stood_still(0.0, driven.now_s)
@@ -206,8 +206,8 @@ def test_without_a_registry_a_short_interruption_parts_nobody() -> None:
     assert 5 == driven.core.in_sync.term
 
 
-def test_what_a_joiner_said_does_not_count_against_it_as_a_member() -> None:
-    """It said that it was in no set of the last term: that is over when it is admitted."""
+def test_what_a_joiner_reported_does_not_count_once_it_is_a_member() -> None:
+    """Its report that it was outside the last set is void once it is admitted."""
     driven = DrivenCore.in_sync()
     driven.registry_renews(set_of(6, B, C))
     driven.joins(A, term=6)
@@ -217,8 +217,8 @@ def test_what_a_joiner_said_does_not_count_against_it_as_a_member() -> None:
     assert [] == driven.asked_registries(Fence)
 
 
-def test_a_member_that_was_fenced_is_told() -> None:
-    """It may serve until it hears of that, where it cannot reach a registry."""
+def test_a_fenced_member_gets_the_set_without_it() -> None:
+    """A fenced member that cannot reach a registry serves until a heartbeat brings the newer set."""
     driven = DrivenCore.in_sync()
     driven.registry_renews(set_of(6, B, C))
     beats = [send.message for send in driven.effects_of(Send) if send.address == A]
@@ -226,8 +226,8 @@ def test_a_member_that_was_fenced_is_told() -> None:
     assert [set_of(6, B, C)] == [beat.in_sync for beat in beats if isinstance(beat, Heartbeat)]
 
 
-def test_a_set_that_is_stored_after_this_replica_has_left_it_is_not_used() -> None:
-    """The commit was under way when a newer set without this replica came."""
+def test_a_set_that_became_outdated_during_its_commit_is_not_used() -> None:
+    """A newer set without this replica arrives while the older one is being committed."""
     driven = DrivenCore.in_sync()
     driven.disk_waits = True
     driven.registry_renews(set_of(6, A, B))
@@ -239,7 +239,7 @@ def test_a_set_that_is_stored_after_this_replica_has_left_it_is_not_used() -> No
 
 
 def standing_still(seconds: float = LATE_S) -> DrivenCore:
-    """A core in sync whose process stood still."""
+    """A core in sync whose process stood still for some seconds."""
     driven = DrivenCore.in_sync()
     driven.now_s += seconds
     driven.core.stood_still(seconds, driven.now_s)
@@ -247,16 +247,16 @@ def standing_still(seconds: float = LATE_S) -> DrivenCore:
     return driven
 
 
-def test_a_registry_that_starts_does_not_end_a_suspension() -> None:
-    """It does not know yet whom others have fenced."""
+def test_a_starting_registry_does_not_end_a_suspension() -> None:
+    """It does not know yet which members others have fenced."""
     driven = standing_still()
     driven.registry_renews(set_of(5, A, B, C), standing=Standing.STARTING)
 
     assert not driven.core.may_show({})
 
 
-def test_an_answer_to_a_question_of_before_does_not_end_a_suspension() -> None:
-    """The registry gave it before the others fenced this replica; the next one counts."""
+def test_an_answer_to_a_request_before_the_pause_does_not_end_a_suspension() -> None:
+    """The registry may have given it before this replica was fenced, so only the next answer counts."""
     driven = DrivenCore.in_sync()
     driven.after(DEFAULT.heartbeat_s + 0.01)
     driven.peers_answer(A, C)
@@ -271,7 +271,7 @@ def test_an_answer_to_a_question_of_before_does_not_end_a_suspension() -> None:
 
 
 def test_without_a_registry_all_members_together_end_a_suspension() -> None:
-    """Each has answered since, and still counts on this replica: nobody has acknowledged without it."""
+    """If each member has answered since and still counts this replica in, nothing was acknowledged without it."""
     driven = standing_still()
     driven.peers_answer(A)
     assert not driven.core.may_show({})
@@ -280,8 +280,8 @@ def test_without_a_registry_all_members_together_end_a_suspension() -> None:
     assert driven.core.may_show({})
 
 
-def test_a_late_word_of_an_older_set_does_not_undo_a_newer_one() -> None:
-    """A replica was fenced, and admitted again: it is storing that set when it hears of its fence."""
+def test_a_late_heartbeat_with_an_older_set_does_not_undo_a_newer_set() -> None:
+    """The heartbeat with the fence arrives while the set that admits the replica again is being stored."""
     driven = DrivenCore.in_sync()
     driven.disk_waits = True
     driven.registry_renews(set_of(7, A, C, joining=[B]), standing=Standing.JOINING)
@@ -292,8 +292,8 @@ def test_a_late_word_of_an_older_set_does_not_undo_a_newer_one() -> None:
     assert driven.core.replica.member()
 
 
-def test_without_a_registry_a_process_that_started_again_is_not_waited_for() -> None:
-    """The new incarnation says that the one in the set has ended."""
+def test_without_a_registry_a_restarted_member_is_not_waited_for() -> None:
+    """The new incarnation proves that the process in the set has ended."""
     driven = DrivenCore.in_sync()
     driven.beats(A, InSyncSet(0, ()), incarnation=99)
     driven.after(0.01)
@@ -303,8 +303,8 @@ def test_without_a_registry_a_process_that_started_again_is_not_waited_for() -> 
     assert {B, C} == {one.address for one in driven.core.in_sync.members}
 
 
-def test_the_last_replica_leaves_when_the_registry_lists_it_no_more() -> None:
-    """The set stays as it was, for whoever starts first; the node need not wait for anybody to stop."""
+def test_the_last_replica_has_left_once_the_registry_no_longer_lists_it() -> None:
+    """The set stays as it is for the next replica that starts, and the node stops without waiting for anybody."""
     driven = DrivenCore.in_sync()
     driven.registry_renews(set_of(6, B))
     driven.core.leave(driven.now_s)
@@ -315,24 +315,24 @@ def test_the_last_replica_leaves_when_the_registry_lists_it_no_more() -> None:
     assert driven.core.left
 
 
-def test_members_tell_each_other_their_whole_vector_once() -> None:
-    """Two that join together send Join to the listed replica only: neither knew which old records the other has."""
+def test_members_send_each_other_their_whole_vector_once() -> None:
+    """Two joiners send Join to the listed replica only, so heartbeats carry the old records that each has."""
     driven = DrivenCore(opened=Opened(INCARNATION[B], vector={DEAD: 3}))
     driven.registry_renews(set_of(5, A, joining=[B, C]))
-    told = [send.message for send in driven.effects_of(Send) if send.address == C]
+    beats = [send.message for send in driven.effects_of(Send) if send.address == C]
     assert [VectorEntry(DEAD, 3)] == [
-        one for message in told if isinstance(message, Heartbeat) for one in message.vector
+        one for message in beats if isinstance(message, Heartbeat) for one in message.vector
     ]
 
     driven.peers_answer(C)
     driven.clear_effects()
     driven.after(DEFAULT.heartbeat_s + 0.01)
-    told = [send.message for send in driven.effects_of(Send) if send.address == C]
-    assert [()] == [message.vector for message in told if isinstance(message, Heartbeat)]
+    beats = [send.message for send in driven.effects_of(Send) if send.address == C]
+    assert [()] == [message.vector for message in beats if isinstance(message, Heartbeat)]
 
 
-def test_an_answer_to_the_former_incarnation_tells_nothing_of_the_new_one() -> None:
-    """The receiver takes a new incarnation for another replica: it has to be told the whole vector again."""
+def test_an_answer_to_the_former_incarnation_does_not_count_for_the_new_one() -> None:
+    """A receiver takes a new incarnation for another replica, so it must get the whole vector again."""
     driven = DrivenCore(opened=Opened(INCARNATION[B], vector={DEAD: 3}))
     driven.registry_renews(set_of(5, A, joining=[B, C]))
     before = [send for send in driven.effects_of(Send) if send.address == C]

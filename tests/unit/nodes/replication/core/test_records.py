@@ -3,11 +3,11 @@
 from common.protocol.replication import Heartbeat, Replicate, Replicated
 from nodes.replication.core.effects import AppendOutcome, Send, Settings
 from nodes.replication.core.machine import DEFAULT
-from tests.support.driven_core import INCARNATION, A, B, C, DrivenCore, set_of
+from tests.support.nodes.driven_core import INCARNATION, A, B, C, DrivenCore, set_of
 
 
 def test_a_record_is_acknowledged_when_the_disk_and_all_members_have_it() -> None:
-    """Not by the disk alone, and not by one member of two."""
+    """Neither the own disk alone nor one of two other members is enough."""
     driven = DrivenCore.in_sync()
     driven.append()
     assert [] == driven.outcomes()
@@ -19,7 +19,7 @@ def test_a_record_is_acknowledged_when_the_disk_and_all_members_have_it() -> Non
 
 
 def test_a_record_is_sent_while_it_is_being_committed() -> None:
-    """The members' confirmations count only when the own disk has it, too."""
+    """The confirmations of the members count only once the own disk has the record, too."""
     driven = DrivenCore.in_sync()
     driven.disk_waits = True
     driven.append()
@@ -32,8 +32,8 @@ def test_a_record_is_sent_while_it_is_being_committed() -> None:
     assert [AppendOutcome.STORED] == driven.outcomes()
 
 
-def test_records_of_another_set_of_the_same_term_are_not_taken() -> None:
-    """Without a registry two replicas may make sets of one term: who is in only one of them is told of the other."""
+def test_records_in_another_set_of_the_same_term_are_refused() -> None:
+    """Without a registry two sets may have one term; a sender outside the own set gets that set in return."""
     driven = DrivenCore.in_sync()
     own = set_of(6, B, C)
     driven.registry_renews(own)
@@ -43,8 +43,8 @@ def test_records_of_another_set_of_the_same_term_are_not_taken() -> None:
     assert (0, own) == (reply.upto, reply.in_sync)
 
 
-def test_records_after_a_gap_are_not_taken() -> None:
-    """The answer says what is there, from which the sender goes on."""
+def test_records_after_a_gap_are_refused() -> None:
+    """The answer has the sequence up to which records are there, and the sender continues from it."""
     driven = DrivenCore.in_sync()
     reply = driven.replicates(A, term=5, origin=A, after=3, upto=5)
 
@@ -52,8 +52,8 @@ def test_records_after_a_gap_are_not_taken() -> None:
     assert 0 == reply.upto
 
 
-def test_of_a_range_that_is_partly_known_only_the_new_records_are_stored() -> None:
-    """A sender repeats records after a lost connection; they are not stored twice."""
+def test_only_the_new_records_of_a_repeated_range_are_stored() -> None:
+    """A sender repeats records after a lost connection, and the known ones are not stored again."""
     driven = DrivenCore.in_sync()
     driven.replicates(A, term=5, origin=A, upto=2)
     driven.disk_waits = True
@@ -63,8 +63,8 @@ def test_of_a_range_that_is_partly_known_only_the_new_records_are_stored() -> No
     assert [3] == [record.sequence for found in commit.ranges for record in found.records]
 
 
-def test_what_another_member_may_lack_is_not_shown() -> None:
-    """A record of A may be shown when A says that all have it, or when all others have said that they have it."""
+def test_a_record_is_shown_once_all_members_have_it() -> None:
+    """That is known when its origin says so, or when all other members have reported that they have it."""
     driven = DrivenCore.in_sync()
     shown = {INCARNATION[A]: 1}
     driven.replicates(A, term=5, origin=A, upto=1)
@@ -81,8 +81,8 @@ def test_what_another_member_may_lack_is_not_shown() -> None:
     assert driven.core.may_show(shown)
 
 
-def test_a_member_whose_readers_wait_hears_of_a_confirmation_at_once() -> None:
-    """It asks, and is told when the record is on all disks; who does not ask hears of it with the next message."""
+def test_a_member_whose_readers_wait_gets_a_confirmation_at_once() -> None:
+    """Its heartbeat asks for the confirmation; other members get it with the next message to them."""
     driven = DrivenCore.in_sync()
     driven.append()
     driven.beats(A, set_of(5, A, B, C), commits={B: 1}, wants_confirmed=True)
@@ -96,8 +96,8 @@ def test_a_member_whose_readers_wait_hears_of_a_confirmation_at_once() -> None:
     assert driven.core.due_s() is None
 
 
-def test_members_hear_of_a_confirmation_at_the_next_tick() -> None:
-    """Also when no reader waits: if this replica is gone then, they may show the record without waiting for a fence."""
+def test_all_members_get_a_confirmation_at_the_next_tick() -> None:
+    """So they may show the record even if this replica dies, without waiting for a fence."""
     driven = DrivenCore.in_sync()
     driven.append()
     driven.confirms(A)
@@ -110,13 +110,13 @@ def test_members_hear_of_a_confirmation_at_the_next_tick() -> None:
 
 
 def heartbeats(driven: DrivenCore) -> list[tuple[str, int]]:
-    """To whom heartbeats were sent, and the confirmations that they told."""
+    """The receivers of the heartbeats so far, and the confirmed sequence in each."""
     sends = driven.effects_of(Send)
     return [(send.address, send.message.confirmed) for send in sends if isinstance(send.message, Heartbeat)]
 
 
-def test_who_may_not_show_a_record_yet_asks_its_origin_once() -> None:
-    """The next reader of the same record waits for the same answer; after a tick it is asked again."""
+def test_the_origin_of_an_unconfirmed_record_is_asked_once_per_tick() -> None:
+    """Several readers of one record wait for the same answer."""
     driven = DrivenCore.in_sync()
     driven.replicates(A, term=5, origin=A, upto=1)
     driven.clear_effects()
@@ -124,15 +124,16 @@ def test_who_may_not_show_a_record_yet_asks_its_origin_once() -> None:
     assert driven.core.ask_whether_confirmed(shown, driven.now_s)
     assert not driven.core.ask_whether_confirmed(shown, driven.now_s)
     driven.run()
-    (asked,) = [send for send in driven.effects_of(Send) if isinstance(send.message, Heartbeat)]
-    assert (A, True) == (asked.address, asked.message.wants_confirmed)  # type: ignore[union-attr]
+    sends = driven.effects_of(Send)
+    asked = [(send.address, send.message.wants_confirmed) for send in sends if isinstance(send.message, Heartbeat)]
+    assert [(A, True)] == asked
     driven.after(0.05)
 
     assert driven.core.ask_whether_confirmed(shown, driven.now_s)
 
 
-def test_what_waits_for_its_confirmation_has_a_limit_in_bytes() -> None:
-    """Beyond it appends are refused, and nothing of them is stored."""
+def test_the_bytes_of_unconfirmed_records_are_limited() -> None:
+    """Beyond `pending_bytes` appends are refused, and nothing of them is stored."""
     driven = DrivenCore.in_sync(settings=Settings(pending_bytes=10))
     driven.append("eleven byte")
     driven.append("one more")

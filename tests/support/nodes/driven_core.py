@@ -1,4 +1,4 @@
-"""One replication core whose peers, disk, registry and clock are played by a test."""
+"""One replication core whose peers, disk, registry, clients and clock are driven by a test."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -44,19 +44,19 @@ E = TypeVar("E", bound=Effect)
 
 
 def identity(address: str) -> Identity:
-    """The process at an address."""
+    """The identity of the replica at an address."""
     return Identity(address, INCARNATION[address])
 
 
 def set_of(term: int, *listed: str, joining: Sequence[str] = (), since: int = 1) -> InSyncSet:
-    """An in-sync set of listed members, and of some that still join."""
+    """An in-sync set with listed and with joining members, which have been in it since one term."""
     members = [Member(one, INCARNATION[one], since, listed=True) for one in listed]
     members += [Member(one, INCARNATION[one], since, listed=False) for one in joining]
     return InSyncSet(term, tuple(sorted(members)))
 
 
 def id_of(number: int) -> str:
-    """A message id."""
+    """The message id with a number."""
     return f"01900000-0000-7000-8000-{number:012}"
 
 
@@ -70,11 +70,11 @@ def _listed(in_sync: InSyncSet) -> tuple[str, ...]:
 
 
 class DrivenCore:
-    """The core of replica B among A, B and C. Commits succeed at once, unless `disk_waits`.
+    """The core of replica B among A, B and C. Commits succeed at once, unless `disk_waits` is set.
 
     Attributes:
-        effects: what the core asked for since `clear_effects`, without its commits.
-        commits: those that wait for the disk.
+        effects: the effects since `clear_effects`, without commits.
+        commits: the commits that wait for the disk.
     """
 
     def __init__(self, *, opened: Opened | None = None, settings: Settings = DEFAULT) -> None:
@@ -88,7 +88,7 @@ class DrivenCore:
 
     @classmethod
     def in_sync(cls, term: int = 5, settings: Settings = DEFAULT) -> "DrivenCore":
-        """B in an in-sync set with A and C, of which each has said that it has nothing."""
+        """B in an in-sync set with A and C, each of which has reported an empty vector."""
         driven = cls(settings=settings)
         driven.registry_renews(set_of(term, A, B, C))
         for peer in (A, C):
@@ -112,7 +112,7 @@ class DrivenCore:
                     self.core.committed(effect, self.now_s)
 
     def flush(self) -> None:
-        """Let the disk finish what waits, and take commits at once from then on."""
+        """Finish the commits that wait, and finish later ones at once."""
         self.disk_waits = False
         commits, self.commits = self.commits, []
         for commit in commits:
@@ -120,7 +120,7 @@ class DrivenCore:
         self.run()
 
     def clear_effects(self) -> None:
-        """Forget the effects so far, so that a test sees only what follows."""
+        """Forget the effects so far, so that a test sees only the later ones."""
         self.effects = []
 
     def effects_of(self, kind: type[E]) -> list[E]:
@@ -128,21 +128,21 @@ class DrivenCore:
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
     def asked_registries(self, kind: type) -> list[AskRegistries]:
-        """The questions of one kind to the registries."""
+        """The requests of one kind to the registries."""
         return [effect for effect in self.effects_of(AskRegistries) if isinstance(effect.message, kind)]
 
     def finished(self) -> list[FinishAppend]:
-        """How the appends ended."""
+        """The effects that end appends."""
         return self.effects_of(FinishAppend)
 
     def outcomes(self) -> list[AppendOutcome]:
         """The outcomes of the appends that ended."""
         return [finish.outcome for finish in self.finished()]
 
-    # Time, disk and registry
+    # Time and registry
 
     def after(self, seconds: float) -> None:
-        """Let time pass, and tick."""
+        """Advance the clock, and tick."""
         self.now_s += seconds
         self.core.tick(self.now_s)
         self.run()
@@ -150,7 +150,7 @@ class DrivenCore:
     def registry_renews(
         self, in_sync: InSyncSet, *, standing: Standing = Standing.LISTED, others: Sequence[InSyncSet] = ()
     ) -> None:
-        """The deciding registry answers a renewal, and others that have other sets."""
+        """Answer a renewal, as the deciding registry and as others that have other sets."""
         reply = Renewed(registry=1, standing=standing, in_sync=in_sync, live=_listed(in_sync))
         standings = [Standing.LISTED if B in _listed(one) else Standing.OUTSIDE for one in others]
         replies = [
@@ -161,18 +161,18 @@ class DrivenCore:
         self.run()
 
     def registry_answers(self, asked: AskRegistries, in_sync: InSyncSet, *, live: tuple[str, ...]) -> None:
-        """A registry answers a question with the current set, and the members of it that it lists."""
+        """Answer a request as a registry that has this set, of which it lists the addresses in `live`."""
         reply = Renewed(registry=1, standing=Standing.LISTED, in_sync=in_sync, live=live)
         self.core.registry_answered(asked.message, reply, self.now_s, renewed_s=NEVER_S)
         self.run()
 
     def no_registry(self, asked: AskRegistries, *, renewed_s: float = NEVER_S) -> None:
-        """No registry answers a question; one may have received the renewal that was sent at `renewed_s`."""
+        """Leave a request unanswered; a registry may have received the renewal that was sent at `renewed_s`."""
         self.core.registry_answered(asked.message, None, self.now_s, renewed_s=renewed_s)
         self.run()
 
     def takes_incarnation(self, incarnation: int, in_sync: InSyncSet) -> None:
-        """Drop the commits that wait; the disk stores a new incarnation, and a registry puts it in the place of B's."""
+        """Drop the waiting commits, begin a new incarnation, and let a registry put it into B's place in the set."""
         self.disk_waits, self.commits = False, []
         self.core.reborn(incarnation, self.now_s)
         self.run()
@@ -189,13 +189,13 @@ class DrivenCore:
     # Clients
 
     def append(self, text: str = "text") -> None:
-        """A client has a message stored."""
+        """Append a message of a client."""
         self._ids += 1
         self.core.append(TOKEN, [(id_of(self._ids), text, None)], self.now_s)
         self.run()
 
     def append_keyed(self, key: str, *, text: str = "text", number: int = 1, forwarded: bool = False) -> None:
-        """A client has a message with an idempotency key stored, and proposes an id of that number."""
+        """Append a message with an idempotency key and the id of a number."""
         append = KeyedAppend(TOKEN, id_of(number), text, key, digest(text), forwarded)
         self.core.append_keyed(append, self.now_s)
         self.run()
@@ -213,7 +213,17 @@ class DrivenCore:
         wants_confirmed: bool = False,
         incarnation: int | None = None,
     ) -> None:
-        """A peer, or another process at its address, sends a heartbeat: what it `has`, and `commits` at this moment."""
+        """Receive a heartbeat of a peer, or of another process at its address.
+
+        Args:
+            peer: the address of the peer.
+            in_sync: the in-sync set of the peer.
+            has: the version vector of the peer, by the addresses of the origins.
+            commits: the same with the records that the peer is committing.
+            confirmed: the sequence up to which all members have the records of the peer.
+            wants_confirmed: True if readers at the peer wait for a confirmation of B.
+            incarnation: that of another process at the address.
+        """
         self._request(
             Heartbeat(
                 node=peer,
@@ -227,7 +237,7 @@ class DrivenCore:
         )
 
     def joins(self, peer: str, *, has: Mapping[str, int] | None = None, term: int = 0) -> None:
-        """A peer that left a set of a term asks for all that it lacks, to come into sync."""
+        """Receive a Join with a request for records from a peer that left the set of a term."""
         self._request(
             Join(
                 node=peer,
@@ -242,7 +252,7 @@ class DrivenCore:
     def replicates(
         self, peer: str, *, term: int, origin: str, upto: int, after: int = 0, confirmed: int = 0
     ) -> Reply | None:
-        """A peer sends records of an origin; the answer, or None while the disk waits."""
+        """Receive records of an origin from a peer; the answer, or None while the disk waits."""
         records = tuple(
             Record(number, id_of(1_000 * INCARNATION[origin] + number), f"text {number} of {origin}")
             for number in range(after + 1, upto + 1)
@@ -261,14 +271,14 @@ class DrivenCore:
         )
 
     def _request(self, message: PeerRequest) -> Reply | None:
-        """A request of a peer; the answer, or None while the disk waits."""
+        """Receive a request of a peer; the answer, or None while the disk waits."""
         self._tokens += 1
         self.core.request(self._tokens, message, self.now_s)
         self.run()
         return next((effect.message for effect in self.effects_of(AnswerPeer) if effect.token == self._tokens), None)
 
     def confirms(self, peer: str) -> None:
-        """A peer has all records on its disk that were sent to it."""
+        """Confirm all records that were sent to a peer."""
         for send in self.effects_of(Send):
             if send.address == peer and isinstance(send.message, Replicate):
                 reply = Replicated(
@@ -282,14 +292,14 @@ class DrivenCore:
         self.run()
 
     def peers_answer(self, *peers: str) -> None:
-        """These peers, or all, answer each heartbeat and join with an empty vector; see `confirms` for records."""
+        """Answer each heartbeat and Join to these peers, or to all, with an empty vector; see also `confirms`."""
         for send in self.effects_of(Send):
             if send.address in (peers or ADDRESSES) and isinstance(send.message, Heartbeat | Join):
                 self.answer(send)
         self.run()
 
     def answer(self, send: Send, *, has: Mapping[str, int] | None = None) -> None:
-        """A peer answers a request with what it has, as a ready member of the same set."""
+        """Answer a request to a peer, which is a ready member of the same set and has this vector."""
         assert isinstance(send.message, Heartbeat | Join)
         in_sync = send.message.in_sync
         state = ReplicaState(

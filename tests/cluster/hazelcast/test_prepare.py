@@ -11,8 +11,8 @@ from scripts import prepare
 from scripts.launcher.processes import ROOT
 
 
-def test_the_archive_is_made_once_and_old_ones_go(runtime: JavaRuntime, tmp_path: Path) -> None:
-    """A first run writes the archive of this Java and this jar, a second finds it; few old ones are kept."""
+def test_the_archive_is_made_once_and_old_archives_are_removed(runtime: JavaRuntime, tmp_path: Path) -> None:
+    """The first run writes the archive of this Java and jar, the second one finds it, and few old ones are kept."""
     cache = tmp_path / "threefold"
     cache.mkdir()
     for number in range(6):
@@ -34,8 +34,8 @@ def test_the_archive_is_made_once_and_old_ones_go(runtime: JavaRuntime, tmp_path
     assert prepare.KEPT_ARCHIVES == len(list(cache.glob("classes-*.jsa")))
 
 
-def test_an_archive_that_cannot_be_made_costs_only_time(runtime: JavaRuntime, tmp_path: Path) -> None:
-    """A cache in which nothing can be written is told, and the members start without an archive."""
+def test_an_archive_that_cannot_be_written_is_reported_and_not_fatal(runtime: JavaRuntime, tmp_path: Path) -> None:
+    """Without a writable cache the command says so, and members start without an archive."""
     (tmp_path / "threefold").write_text("a file in the place of the folder")
     environ = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "HAZELCAST_JAR": str(runtime.jar)}
     ended = subprocess.run(

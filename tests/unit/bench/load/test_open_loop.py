@@ -12,7 +12,7 @@ import uvloop
 from scripts.launcher.ports import free_addresses
 from tests.bench.load import open_loop
 
-Answer = Callable[[int], bytes | None]  # to the request of that number, from 0; None: nothing
+Answer = Callable[[int], bytes | None]  # by the number of the request, from 0; None: no answer
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -20,7 +20,7 @@ BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length
 
 @contextmanager
 def answering(answer: Answer, *, cut: int = 0) -> Iterator[str]:
-    """A server in a thread; its address. `cut`: answers come in two parts, the first of so many bytes."""
+    """The address of a server in a thread; with `cut` an answer is sent in two parts, the first of so many bytes."""
     (address,) = free_addresses(1)
     started, ends = threading.Event(), []
     count = 0
@@ -28,8 +28,8 @@ def answering(answer: Answer, *, cut: int = 0) -> Iterator[str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal count
         while await reader.read(65_536):
-            said, count = answer(count), count + 1
-            for part in (said[:cut], said[cut:]) if said else ():
+            data, count = answer(count), count + 1
+            for part in (data[:cut], data[cut:]) if data else ():
                 writer.write(part)
                 await writer.drain()
         writer.close()
@@ -52,7 +52,7 @@ def answering(answer: Answer, *, cut: int = 0) -> Iterator[str]:
 
 @pytest.mark.parametrize("cut", [0, 9, 30, 38])
 def test_answers_are_counted_by_their_status(cut: int) -> None:
-    """Wherever they are cut; a connection that is closed after one is replaced."""
+    """Answers count wherever they are cut, and a connection that the server closes is replaced."""
     with answering(lambda number: BUSY if number % 2 else GOOD, cut=cut) as address:
         load = uvloop.run(open_loop.open_loop(address, rate=100, seconds=0.5))
 
@@ -61,8 +61,8 @@ def test_answers_are_counted_by_their_status(cut: int) -> None:
     assert abs(load.count(200) - load.count(503)) <= 1
 
 
-def test_what_finds_no_connection_is_not_sent() -> None:
-    """All are busy for ever: each holds one request, the others are counted."""
+def test_requests_without_a_free_connection_are_counted_as_unsent() -> None:
+    """If all connections are busy for ever, each holds one request, and the others are not sent."""
     with answering(lambda _number: None) as address:
         load = uvloop.run(open_loop.open_loop(address, rate=100, seconds=0.5, connections=3, deadline_s=0.2))
 
@@ -71,19 +71,19 @@ def test_what_finds_no_connection_is_not_sent() -> None:
 
 
 class Sent(asyncio.Transport):
-    """Keeps what is written."""
+    """A transport that keeps what is written."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written: list[object] = []
 
     def write(self, data: object) -> None:
-        """Keep it."""
+        """Keep the data."""
         self.written.append(data)
 
 
-def test_an_answer_takes_as_long_as_since_it_was_due() -> None:
-    """Not only since it could be sent: else a server that keeps all waiting would look fast."""
+def test_latency_counts_from_when_a_request_was_due() -> None:
+    """Otherwise a server that keeps every request waiting would look fast."""
     load, transport = open_loop.LoadResult(), Sent()
     idle: list[open_loop.Client] = []
     client = open_loop.Client(load, idle.append, lambda _client: None)
@@ -99,7 +99,7 @@ def test_an_answer_takes_as_long_as_since_it_was_due() -> None:
 
 
 def test_a_closed_loop_waits_for_its_answers() -> None:
-    """So many connections, and never more requests than that under way."""
+    """Each connection has at most one request under way."""
     with answering(lambda _number: GOOD) as address:
         load = uvloop.run(open_loop.closed_loop(address, connections=2, seconds=0.3))
 

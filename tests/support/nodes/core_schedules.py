@@ -12,7 +12,7 @@ from nodes.replication.core.effects import AppendOutcome, FindKey, Forward
 from nodes.replication.core.machine import DEFAULT
 from nodes.replication.core.state import Phase
 from registry.in_sync import InSyncDirectory
-from tests.support.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
+from tests.support.nodes.driven_core import INCARNATION, A, B, C, DrivenCore, identity, set_of
 
 LATE_S = DEFAULT.confirm_s + 0.01
 

@@ -1,0 +1,1 @@
+"""Tests of Java and of Hazelcast members with a real Java."""
