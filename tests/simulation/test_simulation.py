@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.faults import run
 from tests.simulation.mutants import MUTANTS, Mutant
-from tests.support.subprocesses import run_module
+from tests.support.processes import run_program
 
 SEEDS = 200  # `make simulate` runs thousands
 
@@ -17,10 +17,11 @@ def test_no_seed_breaks_a_promise() -> None:
 
     A seed that fails is named; `make simulate FIRST=seed SEEDS=1` replays it.
     """
-    ended = run_module("tests.simulation.run", "--seeds", str(SEEDS))
-    counts = re.search(r"^0 of (\d+) runs broke a promise; (\d+) writes acknowledged, (\d+) whole reads", ended, re.M)
+    ended = run_program("tests.simulation.run", "--seeds", str(SEEDS), measured=False, timeout_s=600)
+    summary = r"^0 of (\d+) runs broke a promise; (\d+) writes acknowledged, (\d+) whole reads"
+    counts = re.search(summary, ended.stdout, re.M)
 
-    assert counts, ended
+    assert counts, ended.stdout + ended.stderr
     seeds, acknowledged, reads = map(int, counts.groups())
     assert seeds == SEEDS
     assert acknowledged > 100 * SEEDS

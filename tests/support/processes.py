@@ -18,16 +18,35 @@ from tests.support.waiting import eventually
 LONGEST_RUN_S = 120
 
 
-def run_program(*arguments: str, stdin: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m …` until it ends by itself, with these variables added to the environment."""
+def environment_without_coverage() -> dict[str, str]:
+    """The environment of a process, and of all that it starts, without the cost of measuring their coverage."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
+def run_program(
+    *arguments: str,
+    stdin: str | None = None,
+    measured: bool = True,
+    timeout_s: float = LONGEST_RUN_S,
+    **environ: str,
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m …` until it ends by itself.
+
+    Args:
+        arguments: the module and its arguments.
+        stdin: its standard input.
+        measured: whether its coverage is measured, if that of the tests is.
+        timeout_s: after how many seconds it is killed, which fails the test.
+        environ: variables that are added to the environment.
+    """
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=LONGEST_RUN_S,
-        env=os.environ | environ,
+        timeout=timeout_s,
+        env=(dict(os.environ) if measured else environment_without_coverage()) | environ,
         check=False,
     )
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterable
 
@@ -10,8 +11,13 @@ import pytest
 from common.errors import FatalError
 from nodes.hazelcast import java
 
-ROOT_RIGHTS = "root"  # to mount a small disk, and to make network namespaces
+ROOT_RIGHTS = "root"  # to make network namespaces
 JAVA = "java"  # Java and the Hazelcast jar
+# Requirements that are tried, because a container may have the program and not the right to use it.
+TRIED = {
+    "mount": ("unshare", "--mount", "true"),  # to mount a small disk
+    "strace": ("strace", "-o", os.devnull, "true"),  # to make a disk fail
+}
 
 
 def is_missing(requirement: str) -> bool:
@@ -24,7 +30,10 @@ def is_missing(requirement: str) -> bool:
         except FatalError:
             return True
         return False
-    return shutil.which(requirement) is None
+    if shutil.which(requirement) is None:
+        return True
+    tried = TRIED.get(requirement)
+    return tried is not None and subprocess.run(tried, check=False, capture_output=True).returncode != 0
 
 
 class MissingRequirements:

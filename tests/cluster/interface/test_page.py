@@ -1,8 +1,8 @@
 """Tests of the page at `/` in a real Chromium, on real clusters."""
 
 import gzip
-import os
 import re
+import shutil
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from facade.api.openapi.operations import OPERATIONS
 from facade.auth.tokens import Scope, Token, digest_of
@@ -20,19 +20,29 @@ from scripts import tokens
 from scripts.launcher.cluster import Cluster
 from tests.support.clusters import running_cluster
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = "chromium"  # that of Debian
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 WEIGHT_BYTES = 60_000  # most for all files of the page, compressed
 AMBER_S = 2.0  # most from the death of a node to the amber banner
 WELL = "3/3 nodes, 3/3 in sync, safe any two nodes may die"  # the banner
 
+pytestmark = pytest.mark.needs(CHROMIUM)
 
-@pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict[str, Any]:
-    """Debian's Chromium; without it these tests are skipped on a person's machine, and fail on CI."""
-    if not CHROMIUM.exists() and not os.environ.get("CI"):
-        pytest.skip(f"no browser at {CHROMIUM}")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-    return {"executable_path": str(CHROMIUM), "args": options}
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window, for all tests of this file."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which(CHROMIUM), args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab without cookies and storage of other tests."""
+    with browser.new_context() as context:
+        yield context.new_page()
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ def pooled(ring: Keyring | None) -> Iterator[PooledTransport]:
         yield transport
 
 
-@pytest.mark.cluster
 def test_a_cluster_with_keys_answers_only_its_own_processes(runtime: object, tmp_path: Path) -> None:
     """Registry, nodes, Hazelcast members and facade work together; a client without keys gets no answer."""
     del runtime

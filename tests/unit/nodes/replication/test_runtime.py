@@ -241,8 +241,10 @@ def test_an_idempotency_key_is_one_message_wherever_it_is_sent() -> None:
             for key in ("one", "two", "three", "four"):
                 requests = [(one, Append(entries=(Entry(ids.new_id(), key),), key=key)) for one in replicas]
                 replies = await asyncio.gather(*(one.node.handle(request) for one, request in requests))
-                assert [Appended] * 3 == [type(reply) for reply in replies]
-                assert 1 == len({getattr(reply, "id", "") for reply in replies})
+                stored = [reply for reply in replies if isinstance(reply, Appended)]
+                assert 3 == len(stored)
+                sent = [request.entries[0].id for _, request in requests]
+                assert 1 == len({reply.stored_as or own for reply, own in zip(stored, sent, strict=True)})
                 other = await replicas[0].node.handle(Append(entries=(Entry(ids.new_id(), "another text"),), key=key))
                 assert isinstance(other, Failure)
                 assert Code.CONFLICT is other.code

@@ -109,7 +109,8 @@ def test_an_unknown_key_is_refused_and_counted(
 def test_a_client_without_keys_is_refused_and_counted(encrypted: EncryptedServer) -> None:
     """A server with keys does not answer it."""
     with pooled(None) as transport:
-        eventually(lambda: is_refused(encrypted, transport, "no key"))
+        # libzmq sees a wrong mechanism, or only that the client closes the connection when it sees one
+        eventually(lambda: any(is_refused(encrypted, transport, reason) for reason in ("no key", "no handshake")))
 
 
 def test_a_server_with_another_key_gets_no_request(encrypted: EncryptedServer, tmp_path: Path) -> None:
