@@ -13,7 +13,7 @@ from tests.bench.hostile import Node
 from tests.support.clusters import fill
 
 GROWTH_MB = 30  # most growth of a node: 1,000 connections of libzmq take 18
-SLOW_MS = 100  # most for a ping in the median, on a busy machine; 1 ms measured
+SLOW_MS = 1_000  # most for a ping in the median, beside other tests; 1 ms on a quiet machine (tests.bench.hostile)
 
 
 @pytest.fixture

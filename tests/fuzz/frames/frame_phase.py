@@ -21,12 +21,13 @@ Socket = zmq.Socket[bytes]
 
 
 def run(addresses: Sequence[str], corpus: Sequence[bytes], *, count: int, seed: int, hang_s: float = HANG_S) -> Outcome:
-    """Send `count` mutated frames of a corpus to servers; each must get exactly one valid reply."""
+    """Send `count` mutated frames of a corpus to servers, to each the same number; each must get one valid reply."""
     outcome = Outcome("frames", count)
     with zmq.Context() as context, ThreadPoolExecutor(len(addresses)) as threads:
 
         def send(number: int, address: str) -> None:
-            made = endless(corpus, random.Random(f"{seed} {number}"), changed)
+            share = len(range(number, count, len(addresses)))
+            made = itertools.islice(endless(corpus, random.Random(f"{seed} {number}"), changed), share)
             with context.socket(zmq.DEALER) as dealer:
                 dealer.setsockopt(zmq.LINGER, 0)
                 dealer.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES)
@@ -50,8 +51,10 @@ class _Peer:
 
     def send_all(self, frames: Iterator[bytes]) -> None:
         """Send frames while the budget lasts, then wait for outstanding replies."""
-        while self._outcome.take():
-            number, frame = b"%08d" % next(self._numbers), next(frames)
+        for frame in frames:
+            if not self._outcome.take():
+                break
+            number = b"%08d" % next(self._numbers)
             self._waiting[number] = frame
             self._dealer.send_multipart([number, b"", frame])
             if len(self._waiting) >= WINDOW and not self._receive():
