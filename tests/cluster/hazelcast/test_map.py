@@ -20,6 +20,7 @@ from nodes.hazelcast.java import JavaRuntime
 from nodes.hazelcast.map import (
     MAP,
     PUT_S,
+    SIZE_S,
     Projection,
     key_of,
     quiet_abandoned_calls,
@@ -102,7 +103,7 @@ async def becomes_counted(projection: Projection, least: int) -> None:
     async def enough() -> bool:
         return await projection.entries() >= least
 
-    await becomes(True, enough)
+    await becomes(True, enough, timeout_s=2 * SIZE_S)
 
 
 async def becomes_filled(projection: Projection, other: "Map[Any, Any]", entries: Sequence[Entry]) -> None:
