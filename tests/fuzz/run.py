@@ -102,7 +102,9 @@ def on_cluster(cluster: Cluster, plan: FuzzPlan) -> FuzzResult:
     outcomes = {
         "http": http_phase.run(settings.facade.address, requests, count=plan.http, seed=seed, hang_s=plan.hang_s),
         "second opinion": second_opinion.run(requests, count=plan.read, seed=seed),
-        "frames": frame_phase.run(servers, made, count=plan.frames, seed=seed, hang_s=plan.hang_s),
+        "frames": frame_phase.run(
+            servers, made, count=plan.frames, seed=seed, hang_s=plan.hang_s, first=frames.KNOWN_NAMES
+        ),
         "decoded": frame_phase.decode(made, count=plan.decoded, seed=seed),
         "cluster": watched.look(cluster, before),
     }

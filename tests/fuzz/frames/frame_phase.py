@@ -20,14 +20,26 @@ EXTRA_MS = 300  # wait after the last reply for a second reply, which would be a
 Socket = zmq.Socket[bytes]
 
 
-def run(addresses: Sequence[str], corpus: Sequence[bytes], *, count: int, seed: int, hang_s: float = HANG_S) -> Outcome:
-    """Send `count` mutated frames of a corpus to servers, to each the same number; each must get one valid reply."""
+def run(
+    addresses: Sequence[str],
+    corpus: Sequence[bytes],
+    *,
+    count: int,
+    seed: int,
+    hang_s: float = HANG_S,
+    first: Sequence[bytes] = (),
+) -> Outcome:
+    """Send `count` mutated frames of a corpus to servers, to each the same number; each must get one valid reply.
+
+    Each server gets the frames `first` at the beginning, unchanged.
+    """
     outcome = Outcome("frames", count)
     with zmq.Context() as context, ThreadPoolExecutor(len(addresses)) as threads:
 
         def send(number: int, address: str) -> None:
             share = len(range(number, count, len(addresses)))
-            made = itertools.islice(endless(corpus, random.Random(f"{seed} {number}"), changed), share)
+            mutated = endless(corpus, random.Random(f"{seed} {number}"), changed)
+            made = itertools.islice(itertools.chain(first, mutated), share)
             with context.socket(zmq.DEALER) as dealer:
                 dealer.setsockopt(zmq.LINGER, 0)
                 dealer.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES)

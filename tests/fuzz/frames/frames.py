@@ -57,6 +57,12 @@ _HOSTILE = (
     b"\xde\x00\x21" + b"\xa1v\x03" * 33,
 )
 
+# Requests that a registry grants; in generated examples a name that it knows is rare.
+KNOWN_NAMES = (
+    codec.encode(messages.Lookup(name="messages-service")),
+    codec.encode(messages.Deregister(name="messages-service", address=LOOPBACK[0])),
+)
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 anything: st.SearchStrategy[Any] = st.recursive(
     st.none()
