@@ -28,7 +28,6 @@ from nodes.replication.core.effects import Settings
 from nodes.replication.core.machine import Core
 from nodes.replication.runtime import Replicator
 from nodes.service import LoggingNode
-from nodes.storage.protocol import Observers
 from nodes.storage.sqlite import SqliteJournal, open_journal
 
 log = structlog.get_logger()
@@ -146,10 +145,9 @@ async def _run_logging(settings: config.Config, options: Options) -> None:
     stopping = asyncio.create_task(process.stop_on_signal().wait())
     metrics = NodeMetrics()
     file = options.directory / f"journal-{config.split(options.address)[1]}.sqlite"
-    observers = Observers(metrics.committed)
     cluster_name = settings.hazelcast.cluster_name
     async with (
-        open_journal(file, cluster_name, options.address, observers=observers) as journal,
+        open_journal(file, cluster_name, options.address, on_commit=metrics.committed) as journal,
         _transport(options.keys) as transport,
     ):
         node, replicator = _built(settings, options, journal, transport)

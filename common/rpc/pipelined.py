@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from common.errors import FailedError, InvalidMessageError, PeerError, UnreachableError
+from common.errors import PeerError, UnreachableError
 from common.protocol import codec
 from common.protocol.codec import Reply, Request
 from common.rpc.loop import Loop
+from common.rpc.transport import decoded
 from common.rpc.zmq.pipeline import IN_FLIGHT, Pipeline, Watcher
 from common.rpc.zmq.sockets import new_context
 from common.security.keyring import Keyring
@@ -125,11 +126,3 @@ class WaitingTransport:
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """See common.rpc.transport.Transport."""
         return decoded(address, self._wait(self._pipelines.send_when_connected(address, request, timeout_s=timeout_s)))
-
-
-def decoded(address: str, frame: bytes) -> Reply:
-    """The reply in a frame; raises FailedError if the frame is not a valid reply."""
-    try:
-        return codec.decode_reply(frame)
-    except InvalidMessageError as error:
-        raise FailedError(address, f"answered with an invalid frame: {error}") from error

@@ -4,9 +4,10 @@ import contextlib
 import time
 from collections import defaultdict
 
-from common.errors import FailedError, InvalidMessageError, UnreachableError
+from common.errors import UnreachableError
 from common.protocol import codec
 from common.protocol.codec import Reply, Request
+from common.rpc.transport import decoded
 from common.rpc.zmq.connection import Connection
 from common.rpc.zmq.sockets import new_context
 from common.security.keyring import Keyring
@@ -45,9 +46,7 @@ class PooledTransport:
         self._sweep()
         frame, connection = codec.encode(request, request_context.current()), self._borrow(address)
         try:
-            return codec.decode_reply(connection.call(frame, timeout_s))
-        except InvalidMessageError as error:
-            raise FailedError(address, f"answered with an invalid frame: {error}") from error
+            return decoded(address, connection.call(frame, timeout_s))
         finally:
             self._idle[address].append(connection)
 

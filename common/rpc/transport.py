@@ -3,8 +3,8 @@
 import time
 from typing import Protocol, TypeVar
 
-from common.errors import FailedError, RefusedError
-from common.protocol import messages
+from common.errors import FailedError, InvalidMessageError, RefusedError
+from common.protocol import codec, messages
 from common.protocol.codec import Reply, Request
 from common.protocol.messages import Code, Failure
 from common.telemetry import tracing
@@ -35,6 +35,14 @@ def ask(
     with tracing.client_span(type(request).__name__, address):
         reply = transport.call(address, request, timeout_s=timeout_s)
     return expected(address, reply, expect)
+
+
+def decoded(address: str, frame: bytes) -> Reply:
+    """The reply in a frame; raises FailedError if the frame is not a valid reply."""
+    try:
+        return codec.decode_reply(frame)
+    except InvalidMessageError as error:
+        raise FailedError(address, f"answered with an invalid frame: {error}") from error
 
 
 def expected(address: str, reply: Reply, expect: type[ReplyType]) -> ReplyType:

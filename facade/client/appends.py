@@ -139,22 +139,22 @@ class Appender:
         request = Append(
             entries=tuple(pending.entry for pending in batch), contexts=tuple(pending.context for pending in batch)
         )
-        appended, unavailable = None, None
+        outcome: Appended | UnavailableError
         try:
             with request_context.use(batch[0].context):
-                appended = self._ask(
+                outcome = self._ask(
                     "logging-service", request, Appended, failures=failures, policy=policy, timing=timing
                 )
         except UnavailableError as error:
-            unavailable = error
+            outcome = error
         else:
-            _log_stored(appended.node, batch)
+            _log_stored(outcome.node, batch)
 
         def result(pending: _PendingAppend) -> Acknowledgement:
             pending.timing.include(timing)
-            if unavailable is not None:
-                raise write_error(pending.entry.id, failures, unavailable) from unavailable
-            return Acknowledgement(pending.entry.id, appended.node if appended else "")
+            if isinstance(outcome, UnavailableError):
+                raise write_error(pending.entry.id, failures, outcome) from outcome
+            return Acknowledgement(pending.entry.id, outcome.node)
 
         return result
 

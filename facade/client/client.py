@@ -221,7 +221,7 @@ class Client:
                     try:
                         return self._attempt(step, request, expect, timing)
                     except PeerError as error:
-                        if isinstance(error, RefusedError) and error.code == Code.CONFLICT:
+                        if _is_key_conflict(error):
                             raise  # every node would give the same answer
                         failures.append(error)
                         self._note_refusal(service, error)
@@ -235,8 +235,8 @@ class Client:
             with timing.measured("node"):
                 reply = self._try(attempt.address, request, expect, attempt.timeout_s)
         except PeerError as error:
-            conflict = isinstance(error, RefusedError) and error.code == Code.CONFLICT
-            self._statistics.record(attempt.address, timing.clock() - began_s, "" if conflict else error.kind)
+            kind = "" if _is_key_conflict(error) else error.kind  # a conflict is a good answer
+            self._statistics.record(attempt.address, timing.clock() - began_s, kind)
             raise
         if not isinstance(request, Tail):  # the wait of a long poll is not latency
             self._statistics.record(attempt.address, timing.clock() - began_s)
@@ -270,3 +270,8 @@ class Client:
             raise
         self._detector.clear(address)
         return reply
+
+
+def _is_key_conflict(error: PeerError) -> bool:
+    """True if a node answered that the idempotency key belongs to another text."""
+    return isinstance(error, RefusedError) and error.code == Code.CONFLICT

@@ -9,7 +9,8 @@ from common import config
 from common.errors import PeerError, UnreachableError
 from common.protocol.codec import Reply
 from common.protocol.messages import Append, Appended, Code, Entry, Failure
-from common.rpc.pipelined import PipelinedTransport, decoded
+from common.rpc.pipelined import PipelinedTransport
+from common.rpc.transport import decoded
 from common.telemetry import request_context
 from nodes.replication.core.claims import KeyedAppend
 from nodes.replication.core.effects import AppendOutcome, FinishAppend, Send

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import structlog
 
+from common.discovery.leases import LEASE_S
 from common.errors import PeerError, UnreachableError
 from common.protocol.replication import Identity, InSyncSet, Renew, Renewed, Standing
 from common.rpc.pipelined import PipelinedTransport
@@ -14,7 +15,7 @@ from nodes.replication.core.effects import RegistryRequest
 log = structlog.get_logger()
 
 PUBLISH_PAUSE_S = 0.05  # between two attempts to send a new in-sync set to one registry
-PUBLISH_S = 3.0  # limit for all attempts; after it the leases that the registry granted have lapsed (LEASE_S)
+PUBLISH_S = LEASE_S  # limit for all attempts; after it the leases that the registry granted have lapsed
 
 
 class Registries:

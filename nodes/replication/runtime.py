@@ -27,9 +27,8 @@ from nodes.replication.core.effects import (
     LoadRecords,
     NewIncarnation,
     Send,
-    Settings,
 )
-from nodes.replication.core.machine import DEFAULT, Core, PeerRequest
+from nodes.replication.core.machine import Core, PeerRequest
 from nodes.replication.core.state import Phase, Versions
 from nodes.replication.disk import Disk
 from nodes.replication.links import Links
@@ -41,9 +40,6 @@ from nodes.storage.protocol import Journal, digest
 log = structlog.get_logger()
 
 
-Entry = tuple[str, str, str | None]  # id, text, idempotency key
-
-
 class Replicator:
     """One replica: the core with its runtime.
 
@@ -52,7 +48,6 @@ class Replicator:
         journal: stores the records.
         transport: sends requests to peers and registries.
         registries: host:port of each registry.
-        settings: the settings of the core.
 
     Attributes:
         core: the state machine.
@@ -65,10 +60,9 @@ class Replicator:
         journal: Journal,
         transport: PipelinedTransport,
         registries: Sequence[str],
-        *,
-        settings: Settings = DEFAULT,
     ) -> None:
         self.core = core
+        settings = core.replica.settings
         self._ticker = Ticker(core, settings.standstill_s, self._wake, self._break)
         self._transport = transport
         self._registries = Registries(transport, registries, core.replica.renewal, settings.registry_s)
@@ -101,8 +95,8 @@ class Replicator:
             self._break(error)
         self._wake()
 
-    async def append(self, entries: Sequence[Entry]) -> FinishAppend:
-        """Append (id, text, key) triples; return when they are on all in-sync disks, or cannot be stored."""
+    async def append(self, entries: Sequence[tuple[str, str, str | None]]) -> FinishAppend:
+        """Append (id, text, idempotency key) triples; return when all in-sync disks have them, or never will."""
         return await self._finished(lambda token: self.core.append(token, entries, self._loop.time()))
 
     async def append_keyed(self, request: Append) -> FinishAppend:

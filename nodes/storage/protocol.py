@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from common.protocol.messages import Entry
@@ -41,24 +40,6 @@ class Size(NamedTuple):
     messages: int
     bytes: int
     flushed_ms: int
-
-
-def _ignore(_seconds: float) -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Observers:
-    """Functions that a journal calls from its writing thread; each must return quickly.
-
-    Attributes:
-        committed: called with the duration of each transaction, including its flush to the disk, in seconds.
-    """
-
-    committed: Callable[[float], object] = _ignore
-
-
-NO_OBSERVERS = Observers()
 
 
 class Journal(Protocol):

@@ -28,7 +28,7 @@ from nodes.storage.database import (
     is_final,
 )
 from nodes.storage.opening import check_messages, new_incarnation, open_tables
-from nodes.storage.protocol import ABOVE_ALL, NO_OBSERVERS, Arrival, Claim, Observers, Size
+from nodes.storage.protocol import ABOVE_ALL, Arrival, Claim, Size
 from nodes.storage.tables import Change, Contents
 
 log = structlog.get_logger()
@@ -49,10 +49,10 @@ def draw_incarnation() -> int:
 
 @contextlib.asynccontextmanager
 async def open_journal(
-    path: Path, cluster_name: str, address: str, *, observers: Observers = NO_OBSERVERS
+    path: Path, cluster_name: str, address: str, *, on_commit: Callable[[float], object] = lambda _seconds: None
 ) -> AsyncIterator["SqliteJournal"]:
     """Open the journal in a file, and close it at the end; raises FatalError when it cannot be used."""
-    journal = await asyncio.to_thread(SqliteJournal, path, cluster_name, address, observers=observers)
+    journal = await asyncio.to_thread(SqliteJournal, path, cluster_name, address, on_commit=on_commit)
     try:
         yield journal
     finally:
@@ -69,7 +69,7 @@ class SqliteJournal:
         path: the file; it and its folder are created if they are missing.
         cluster_name: the cluster that the messages belong to.
         address: host:port of this node.
-        observers: called after each commit.
+        on_commit: called in the writing thread with the duration of each transaction, including its flush, in seconds.
         draw: draws incarnations.
         clock: returns the time in seconds since 1970.
         short_s: the longest transaction, in seconds, after which `commit_now` commits in the thread of the event loop.
@@ -85,14 +85,14 @@ class SqliteJournal:
         cluster_name: str,
         address: str,
         *,
-        observers: Observers = NO_OBSERVERS,
+        on_commit: Callable[[float], object] = lambda _seconds: None,
         draw: Callable[[], int] = draw_incarnation,
         clock: Callable[[], float] = time.time,
         short_s: float = SHORT_S,
     ) -> None:
         self._path = path
         self._address = address
-        self._observers = observers
+        self._on_commit = on_commit
         self._draw = draw
         self._clock, self._short_s = clock, short_s
         self._flushed_ms = 0
@@ -262,7 +262,7 @@ class SqliteJournal:
         began_s, self._commit_s = time.perf_counter(), float("inf")
         result = in_transaction(connection, work)
         self._commit_s = time.perf_counter() - began_s
-        self._observers.committed(self._commit_s)
+        self._on_commit(self._commit_s)
         self._flushed_ms = ids.now_ms()
         return result
 

@@ -6,14 +6,13 @@ decides only when it has everything that the other members had when they adopted
 """
 
 import hashlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 from nodes.replication.core.effects import AppendOutcome, FindKey, FinishAppend, Forward, Token
 from nodes.replication.core.records import Records
 from nodes.replication.core.state import Phase, Replica, covers
 
-WAITING_KEYS = 10_000  # limit of appends that wait for a look-up, to bound memory; further ones are refused
+WAITING_KEYS = 10_000  # limit of appends that wait for a lookup, to bound memory; further ones are refused
 FAILED_KEYS = 10_000  # limit of keys remembered after failed commits, to bound memory; the oldest are dropped
 
 
@@ -41,22 +40,20 @@ class Claims:
     Args:
         replica: the state of this replica.
         records: accepts the messages.
-        digest: computes the digest of a text.
     """
 
-    def __init__(self, replica: Replica, records: Records, digest: Callable[[str], str]) -> None:
+    def __init__(self, replica: Replica, records: Records) -> None:
         self.replica = replica
         self._records = records
-        self._digest = digest
         self._waiting: dict[str, list[KeyedAppend]] = {}
-        self._finding: dict[str, int] = {}  # keys being looked up, and the term in which the look-up began
+        self._finding: dict[str, int] = {}  # keys being looked up, and the term in which the lookup began
         self._uncommitted: dict[str, tuple[int, str, str]] = {}  # accepted keys: sequence number, message id, digest
         self._failed: dict[str, tuple[str, str]] = {}  # keys whose commit failed: message id, digest; peers may have it
 
     def append(self, append: KeyedAppend) -> None:
         """Store a keyed message, under the id of the first message with its key if there is one."""
         if sum(map(len, self._waiting.values())) >= WAITING_KEYS:
-            self._finish(append, AppendOutcome.REFUSED, f"{WAITING_KEYS} messages wait for a look-up of their keys")
+            self._finish(append, AppendOutcome.REFUSED, f"{WAITING_KEYS} messages wait for a lookup of their keys")
             return
         self._waiting.setdefault(append.key, []).append(append)
         self._look_up(append.key)
@@ -93,7 +90,7 @@ class Claims:
             key: the idempotency key.
             message_id: the id of the stored message with this key; "" for none.
             digest: the digest of its text; "" for none.
-            failed: why the look-up failed; "" if it did not.
+            failed: why the lookup failed; "" if it did not.
         """
         if failed:
             self._finding.pop(key, None)

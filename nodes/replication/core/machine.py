@@ -26,7 +26,6 @@ from nodes.replication.core.membership import Membership
 from nodes.replication.core.records import Records
 from nodes.replication.core.sending import Sender
 from nodes.replication.core.state import Phase, Replica
-from nodes.storage.protocol import digest
 
 PeerRequest = Join | Heartbeat | Replicate
 DEFAULT = Settings()
@@ -53,7 +52,7 @@ class Core:
         self.records = Records(self.replica)
         self._sender = Sender(self.replica, self.records)
         self._membership = Membership(self.replica, self.records, configured)
-        self._claims = Claims(self.replica, self.records, digest)
+        self._claims = Claims(self.replica, self.records)
         self._committing: Commit | None = None
         self._retry_write_s = 0.0
 

@@ -17,7 +17,7 @@ from common.protocol.replication import Record
 from nodes.replication.core.effects import Range
 from nodes.storage import sqlite
 from nodes.storage.database import BUSY_MS
-from nodes.storage.protocol import KEY_S, Claim, Observers, digest
+from nodes.storage.protocol import KEY_S, Claim, digest
 from nodes.storage.sqlite import SqliteJournal, open_journal
 from tests.support.nodes.journals import ORIGIN, execute, numbered_entries, opened, range_of
 
@@ -91,7 +91,7 @@ def test_the_context_manager_closes_the_file(path: Path) -> None:
 
     async def run() -> None:
         commits_s: list[float] = []
-        async with open_journal(path, "test", "a:1", observers=Observers(commits_s.append)) as journal:
+        async with open_journal(path, "test", "a:1", on_commit=commits_s.append) as journal:
             await journal.commit([range_of(numbered_entries(3))], None)
             size = await journal.size()
             assert 1 == len(commits_s)
@@ -222,8 +222,8 @@ def test_a_short_commit_is_done_within_the_call(tmp_path: Path) -> None:
 
     async def run() -> None:
         gate = GateObserver()
-        path, observers = tmp_path / "x.sqlite", Observers(gate)
-        with closing(SqliteJournal(path, "test", "a:1", observers=observers, short_s=QUICK_S)) as journal:
+        path = tmp_path / "x.sqlite"
+        with closing(SqliteJournal(path, "test", "a:1", on_commit=gate, short_s=QUICK_S)) as journal:
             assert not journal.commit_now([range_of(numbered_entries(1))], None)  # no commit has been timed yet
             await journal.commit([range_of(numbered_entries(1))], None)
 
