@@ -95,7 +95,7 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
     detector, statistics, request_rate = FailureDetector(), NodeStatistics(), RequestRate()
     session = Session(reset_after_s=settings.storage.assemble_s)
     client = Client(scheduler, transport, registries, policy, detector=detector, statistics=statistics, session=session)
-    subscriptions = Subscriptions(scheduler, client, settle_ms=int(2_000 * policy.deadline_s))
+    subscriptions = Subscriptions(scheduler, client, max_store_ms=int(2_000 * policy.deadline_s))
     streams = StreamSemaphore(settings.facade.streams)
     metrics = FacadeMetrics(statistics, detector, request_rate)
     monitor = StatusMonitor(

@@ -32,7 +32,7 @@ from nodes.storage.sqlite import SqliteJournal, open_journal
 
 log = structlog.get_logger()
 
-Storage = AbstractAsyncContextManager["asyncio.Future[str]"]
+RunningMap = AbstractAsyncContextManager["asyncio.Future[str]"]
 
 LEAVE_S = 3.0  # limit for leaving the in-sync set; accepted records are confirmed within a fraction of it
 
@@ -161,9 +161,9 @@ async def _run_logging(settings: config.Config, options: Options) -> None:
         metrics.watch(node.report, lambda: server.refused)
         with metrics.served(options.metrics):
             async with replicator.running():
-                storage = _storage(settings, options, node, transport, metrics)
+                running_map = _running_map(settings, options, node, transport, metrics)
                 serving = _Serving(node, journal, replicator, settings.storage.retention_days)
-                await serving.run(server, options.address, storage, stopping)
+                await serving.run(server, options.address, running_map, stopping)
 
 
 @contextlib.asynccontextmanager
@@ -199,7 +199,7 @@ class _Serving:
     replicator: Replicator
     retention_days: float
 
-    async def run(self, server: Server, address: str, storage: Storage, stopping: "asyncio.Task[Any]") -> None:
+    async def run(self, server: Server, address: str, running_map: RunningMap, stopping: "asyncio.Task[Any]") -> None:
         """Serve until `stopping` ends, or the node cannot continue.
 
         Raises:
@@ -207,7 +207,7 @@ class _Serving:
         """
         stop = asyncio.Event()
         listening = asyncio.create_task(_serve(server, address, stop))
-        working = asyncio.create_task(self._serve_clients(storage, {stopping, listening}))
+        working = asyncio.create_task(self._serve_clients(running_map, {stopping, listening}))
         await asyncio.wait({stopping, listening, working}, return_when=asyncio.FIRST_COMPLETED)
         if not self.node.is_open:
             working.cancel()
@@ -218,9 +218,9 @@ class _Serving:
             stop.set()
             await listening
 
-    async def _serve_clients(self, storage: Storage, ends: "set[asyncio.Task[Any]]") -> None:
+    async def _serve_clients(self, running_map: RunningMap, ends: "set[asyncio.Task[Any]]") -> None:
         checking = asyncio.create_task(self.journal.check())  # while the member starts: each of them takes seconds
-        async with storage as lost:
+        async with running_map as lost:
             await checking
             self.node.opened()
             background = [
@@ -242,7 +242,7 @@ class _Serving:
 
 
 @contextlib.asynccontextmanager
-async def _storage(
+async def _running_map(
     settings: config.Config, options: Options, node: LoggingNode, transport: PipelinedTransport, metrics: NodeMetrics
 ) -> AsyncIterator["asyncio.Future[str]"]:
     """Run the Hazelcast map, unless the engine is embedded; yields a future of the reason why the map was lost."""
@@ -258,18 +258,20 @@ async def _storage(
         member=options.member,
     )
     port = config.split(options.address)[1]
-    hot = settings.storage
+    storage = settings.storage
     async with cluster.opened(
         membership,
         heap_mb=settings.hazelcast.heap_mb,
-        keep_s=int(60 * hot.hot_minutes),
+        keep_s=int(60 * storage.hot_minutes),
         log_path=options.directory / "logs" / f"hazelcast-{port}.log",
         forming=node.forming,
         observed=metrics.mapped,
     ) as (projection, lost):
         node.project_to(projection, own_member=membership.own or "")
         metrics.count_missed(lambda: projection.missed)
-        async with projection.kept(node.repairs_map, lambda: node.recent(hot.hot_minutes, hot.hot_messages)):
+        async with projection.repairing(
+            node.repairs_map, lambda: node.recent(storage.hot_minutes, storage.hot_messages)
+        ):
             yield lost
 
 

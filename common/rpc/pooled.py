@@ -60,7 +60,7 @@ class PooledTransport:
         """Take the last used connection, or make one; thread-safe because a list's pop and append are atomic."""
         key = self._server_key(address)
         with contextlib.suppress(IndexError):
-            while (connection := self._idle[address].pop()).given_up or connection.server_key != key:
+            while (connection := self._idle[address].pop()).handshake_refused or connection.server_key != key:
                 self._close(connection)
             return connection
         connection = Connection(self._context, address, self._reconnect_ms, self._keyring, key)

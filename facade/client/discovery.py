@@ -46,7 +46,7 @@ class Discovery:
         self._attempt = attempt
         self._detector = detector
         self._statistics = statistics
-        self._flights: dict[str, SingleFlight[tuple[str, ...]]] = {}
+        self._lookups: dict[str, SingleFlight[tuple[str, ...]]] = {}
 
     def addresses(self, service: str, timing: Timing) -> tuple[str, ...]:
         """The addresses of a service; requests that ask in the same turn of the loop share one lookup.
@@ -54,13 +54,13 @@ class Discovery:
         Raises:
             UnavailableError: no registry answers, and no earlier answer is known.
         """
-        if service not in self._flights:
-            self._flights[service] = SingleFlight(
+        if service not in self._lookups:
+            self._lookups[service] = SingleFlight(
                 self._scheduler, partial(self._look_up, service), clock=lambda: self._scheduler.turns
             )
         same_turn = 0 if self._scheduler.turning else -1  # outside of the loop there are no turns
         with timing.measured("registry"):
-            return self._flights[service].get(max_age=same_turn)
+            return self._lookups[service].get(max_age=same_turn)
 
     def _look_up(self, service: str) -> tuple[str, ...]:
         try:

@@ -10,7 +10,7 @@ from facade.api import problem
 TOO_MANY_REQUESTS = "too many requests wait already, nothing was done"
 TOO_MANY_CONNECTIONS = "too many connections are open already, nothing was done"
 # Health and status requests are answered under any load.
-QUICK = ("/livez", "/v1/limits", "/v1/history", "/metrics", "/readyz", "/v1/cluster")
+EXEMPT_PATHS = ("/livez", "/v1/limits", "/v1/history", "/metrics", "/readyz", "/v1/cluster")
 _PLACEHOLDERS = RequestContext("the request id", "the traceparent")  # stand for the real values in a template
 
 

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 CONNECTION_CLOSED = "threefold.connection_closed"  # WSGI key of an Event that is set when the connection closes
 TIMERS = 1_000  # size of the heap above which cancelled timers are removed
-RESTING = 64  # most idle greenlets that are kept for reuse
+IDLE_GREENLETS = 64  # most idle greenlets that are kept for reuse
 CALLBACKS = 32  # most in one turn, so that new requests are read, or refused, while a large batch is answered
 TURN_S = 0.1  # longest poll of one turn, so that a stop is noticed within it
 
@@ -92,7 +92,7 @@ class Scheduler:
         self.polled = Polled()
         self.turns = 0
         self._unfinished: set[greenlet] = set()
-        self._resting: list[greenlet] = []
+        self._idle_greenlets: list[greenlet] = []
         self._hub: greenlet | None = None  # the greenlet that runs the loop; None between turns
         self._ready: deque[tuple[Any, ...]] = deque()  # callbacks, each with its arguments
         self._when_idle: list[Callable[[], object]] = []
@@ -114,8 +114,8 @@ class Scheduler:
 
     def begin(self, work: Callable[..., object], *arguments: Any) -> None:
         """Run `work` in a greenlet of its own, which starts at once. Only for callbacks of the loop."""
-        if self._resting:
-            own = self._resting.pop()
+        if self._idle_greenlets:
+            own = self._idle_greenlets.pop()
             own.gr_context = Context()
         else:
             own = greenlet(self._run)
@@ -131,9 +131,9 @@ class Scheduler:
                 work, arguments = hub.switch()
                 self._guarded(work, *arguments)
                 del work, arguments  # else an idle greenlet would keep a connection or a page alive
-                if len(self._resting) == RESTING:
+                if len(self._idle_greenlets) == IDLE_GREENLETS:
                     break
-                self._resting.append(own)
+                self._idle_greenlets.append(own)
         finally:
             self._unfinished.discard(own)
 
@@ -243,7 +243,7 @@ class Scheduler:
         for unfinished in tuple(self._unfinished):
             with suppress(GreenletError):  # the greenlet belongs to a thread that has ended
                 unfinished.throw()
-        self._resting.clear()
+        self._idle_greenlets.clear()
 
     def when_idle(self, callback: Callable[[], object], at_most_s: float) -> None:
         """Call back once: after a turn that had nothing else to do, but at the latest after about `at_most_s`."""

@@ -13,7 +13,7 @@ from waitress.server import create_server
 
 from common.config import Limits
 from facade.server.connection import UNSENT_BYTES, Channel
-from facade.server.load_shedding import QUICK, TOO_MANY_CONNECTIONS, TOO_MANY_REQUESTS
+from facade.server.load_shedding import EXEMPT_PATHS, TOO_MANY_CONNECTIONS, TOO_MANY_REQUESTS
 from facade.server.parser import DEFAULT
 from facade.server.scheduler import TURN_S, Event, Scheduler
 from facade.server.validation import Rejection
@@ -54,7 +54,7 @@ class Dispatcher:
         """
         request = channel.requests[0]
         unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # every quick response is shorter
-        if not unread and (request.error or request.path in QUICK):
+        if not unread and (request.error or request.path in EXEMPT_PATHS):
             self._scheduler.spawn(channel.service)
         elif channel.spare or len(self.queue) >= self._queued:
             self.refused += 1

@@ -33,11 +33,11 @@ class StatusMonitor:
         self.request_rate = collector.request_rate
         self._events: deque[StatusEvent] = deque(maxlen=EVENTS)
         self._last: ClusterStatus | None = None
-        self._flight = SingleFlight(collector.scheduler, self._collect, clock=clock)
+        self._collection = SingleFlight(collector.scheduler, self._collect, clock=clock)
 
     def status(self, *, max_age_s: float = MAX_AGE_S) -> ClusterStatus:
         """The status with the latest events, at most `max_age_s` old."""
-        return self._flight.get(max_age=max_age_s)
+        return self._collection.get(max_age=max_age_s)
 
     def run(self, stop: Event) -> None:
         """Collect every INTERVAL_S until `stop` is set; for a greenlet of its own."""

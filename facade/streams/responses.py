@@ -156,7 +156,7 @@ def events(
         subscriptions: delivers new messages.
         after: the id after which to begin; None for new messages only.
         reconnected: the client was connected before. A message that took long to store may have a lower id than the
-            last one that the client received. So the messages of `subscriptions.settle_ms` before `after` are sent
+            last one that the client received. So the messages of `subscriptions.max_store_ms` before `after` are sent
             again.
         must_end: returns True if the client has left, or its token is not valid any more.
         closed: set when the client has left.
@@ -171,7 +171,7 @@ def events(
         sent: set[str] = set()
         if after is not None:
             overlap_ms = ids.now_ms() - OVERLAP_MS
-            begin = ids.last_id(max(ids.time_ms(after) - subscriptions.settle_ms, 1)) if reconnected else after
+            begin = ids.last_id(max(ids.time_ms(after) - subscriptions.max_store_ms, 1)) if reconnected else after
             for page in pages(client, Page(entries=(), next=begin, node="-"), Query(after=begin)):
                 if must_end():
                     return

@@ -74,8 +74,8 @@ class Subscriptions:
         scheduler: runs the subscribed requests.
         client: sends the long polls to the nodes.
         retry_s: seconds after a long poll that no node answered.
-        settle_ms: most milliseconds between making an id and its message being readable, which is twice the deadline
-            of a write.
+        max_store_ms: milliseconds within which a message can be read after its id was made: twice the deadline of a
+            write.
         ready_timeout_s: seconds for the first answer from a node.
         now_ms: milliseconds since 1970.
     """
@@ -86,14 +86,14 @@ class Subscriptions:
         client: Client,
         *,
         retry_s: float = RETRY_S,
-        settle_ms: int = 20_000,
+        max_store_ms: int = 20_000,
         ready_timeout_s: float = READY_TIMEOUT_S,
         now_ms: Callable[[], int] = ids.now_ms,
     ) -> None:
         self._scheduler = scheduler
         self._client = client
         self._retry_s = retry_s
-        self.settle_ms = settle_ms
+        self.max_store_ms = max_store_ms
         self._ready_timeout_s = ready_timeout_s
         self._now_ms = now_ms
         self._follower: JournalFollower | None = None
@@ -105,7 +105,7 @@ class Subscriptions:
         subscription = Subscription(self._scheduler.event())
         if self._follower is None:
             ready, pause = self._scheduler.event(), partial(self._scheduler.sleep, 0.0)
-            self._follower = JournalFollower(self._client, ready, pause, self.settle_ms, self._now_ms)
+            self._follower = JournalFollower(self._client, ready, pause, self.max_store_ms, self._now_ms)
             self._scheduler.spawn(self._run, self._follower)
         follower = self._follower
         follower.subscriptions.add(subscription)
@@ -144,23 +144,23 @@ class JournalFollower:
 
     A journal numbers messages in the order in which it received them, so that a message that was stored late is not
     missed. The journal of another node has another order. When the follower has to switch to it, it reads the messages
-    of the last `settle_ms` once by id, and skips those that it has already delivered.
+    of the last `max_store_ms` once by id, and skips those that it has already delivered.
 
     Args:
         client: sends the long polls to the nodes.
         ready: set after the first answer.
         pause: called between deliveries, so that other requests can run.
-        settle_ms, now_ms: as in Subscriptions.
+        max_store_ms, now_ms: as in Subscriptions.
     """
 
     def __init__(
-        self, client: Client, ready: Event, pause: Callable[[], None], settle_ms: int, now_ms: Callable[[], int]
+        self, client: Client, ready: Event, pause: Callable[[], None], max_store_ms: int, now_ms: Callable[[], int]
     ) -> None:
         self.subscriptions: set[Subscription] = set()
         self.ready = ready
         self._pause = pause
         self._client = client
-        self._settle_ms = settle_ms
+        self._max_store_ms = max_store_ms
         self._now_ms = now_ms
         self._journal, self._after, self._node = "", 0, ""
         self._polled_ms = now_ms()
@@ -180,7 +180,7 @@ class JournalFollower:
 
     def _read_gap(self) -> None:
         """Deliver the messages that were stored between the last answer of one node and the first of another."""
-        after: str | None = ids.last_id(self._polled_ms - self._settle_ms)
+        after: str | None = ids.last_id(self._polled_ms - self._max_store_ms)
         while after is not None:
             page = self._client.page(after)
             self.deliver([StreamedMessage(*entry) for entry in page.entries])
@@ -201,4 +201,4 @@ class JournalFollower:
 
     def _is_forgotten(self, delivered_ms: int, now_ms: int) -> bool:
         """True if the oldest remembered id is too old, or if too many are remembered."""
-        return delivered_ms < now_ms - 2 * self._settle_ms or len(self._seen) > SEEN_MESSAGES
+        return delivered_ms < now_ms - 2 * self._max_store_ms or len(self._seen) > SEEN_MESSAGES

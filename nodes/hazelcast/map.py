@@ -52,7 +52,7 @@ class Projection:
 
     Attributes:
         lost: set when no member could be reached for CONNECT_S.
-        missed, puts_under_way: messages that were not put when they were accepted; puts that have not ended.
+        missed, puts_in_flight: messages that were not put when they were accepted; puts that have not ended.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Projection:
         self._observed = observed
         self._answers = True
         self._needs_repair = True  # the map may lack recent messages
-        self.missed = self.puts_under_way = 0
+        self.missed = self.puts_in_flight = 0
         self._size = -1
         self._sized_s = float("-inf")
         self._members: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Projection:
         try:
             async with asyncio.timeout(connect_s + OPERATION_S):
                 client = await HazelcastClient.create_and_start(**settings)
-                read_text_alone(client)
+                read_text_only(client)
                 return cls(client, await client.get_map(MAP), lost, observed)
         except (HazelcastError, OSError) as error:  # OSError: also the TimeoutError of the deadline
             raise FatalError(
@@ -107,7 +107,7 @@ class Projection:
         recent = [entry for entry in entries if entry.id > oldest]
         if not recent:
             return None
-        if not self._answers or self.puts_under_way >= PUTS:
+        if not self._answers or self.puts_in_flight >= PUTS:
             self._miss(len(recent))
             return None
         answer = self._begin_put(recent, PUT_S)
@@ -115,13 +115,13 @@ class Projection:
         return answer
 
     def _begin_put(self, entries: Sequence[Entry], within_s: float) -> "asyncio.Future[Any]":
-        self.puts_under_way += 1
+        self.puts_in_flight += 1
         answer = self._send(self._map, {key_of(entry.id): Text(entry.msg) for entry in entries})
         late = asyncio.get_running_loop().call_later(within_s, answer.cancel)
 
         def ended(_answer: object) -> None:
             late.cancel()
-            self.puts_under_way -= 1
+            self.puts_in_flight -= 1
 
         answer.add_done_callback(ended)
         return answer
@@ -141,14 +141,14 @@ class Projection:
         self._needs_repair = True
 
     @asynccontextmanager
-    async def kept(
+    async def repairing(
         self, repairs: Callable[[], bool], recent: Callable[[], AsyncIterator[Entry]]
     ) -> AsyncIterator[None]:
         """While the block runs, put the recent messages again whenever the map may lack some.
 
         `repairs` returns True on the one replica that does this; `recent` yields the messages, the newest first.
         """
-        task = asyncio.create_task(self._keep(repairs, recent))
+        task = asyncio.create_task(self._run_repairs(repairs, recent))
         try:
             yield
         finally:
@@ -156,7 +156,7 @@ class Projection:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _keep(self, repairs: Callable[[], bool], recent: Callable[[], AsyncIterator[Entry]]) -> None:
+    async def _run_repairs(self, repairs: Callable[[], bool], recent: Callable[[], AsyncIterator[Entry]]) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PROBE_S)
@@ -166,7 +166,7 @@ class Projection:
             try:
                 if not self._answers:
                     async with asyncio.timeout(OPERATION_S):
-                        await _mapped(self._map.size())  # asks all partitions
+                        await _with_store_error(self._map.size())  # asks all partitions
                     self._answers = True
                 if self._needs_repair and loop.time() - self._changed_s > QUIET_S:
                     self._needs_repair = False
@@ -222,7 +222,7 @@ class Projection:
             self._sized_s = now_s
             try:
                 async with asyncio.timeout(PUT_S):
-                    self._size = int(await _mapped(self._map.size()))
+                    self._size = int(await _with_store_error(self._map.size()))
             except (StoreError, TimeoutError):
                 self._sized_s = float("-inf")  # the next call counts again
         return self._size
@@ -236,7 +236,7 @@ class Projection:
             log.warning("the Hazelcast client did not close", reason=_first_line(error))
 
 
-def read_text_alone(client: HazelcastClient) -> None:
+def read_text_only(client: HazelcastClient) -> None:
     """Restrict a client to reading null and text; any other value raises HazelcastSerializationError.
 
     By default the client unpickles values, also within lists, so anybody who can connect to a member could run code
@@ -288,7 +288,7 @@ def _listener(lost: asyncio.Event) -> Callable[[str], None]:
     return changed
 
 
-async def _mapped(call: Awaitable[T]) -> T:
+async def _with_store_error(call: Awaitable[T]) -> T:
     """Await a call of the client; raises StoreError for each error of the client."""
     try:
         return await call

@@ -77,7 +77,7 @@ class Disk:
     async def begin_incarnation(self) -> None:
         """Draw a new incarnation and store it; after a failure the core asks again."""
         with contextlib.suppress(StoreError):
-            self._core.reborn(await self._journal.new_incarnation(), self._loop.time())
+            self._core.begin_incarnation(await self._journal.new_incarnation(), self._loop.time())
 
     def give_up(self, reason: str) -> None:
         """Mark the journal as unusable, which ends the node; only the first reason is kept."""

@@ -296,7 +296,7 @@ MUTANTS = (
     Mutant(
         "who starts first does not wait for the others",
         Joining,
-        "_found",
+        "_bootstrap",
         _found_alone,
         EMPTY_DISK,
     ),

@@ -10,7 +10,7 @@ from common.errors import DisconnectedError, FailedError, TimedOutError, Unreach
 from common.protocol import messages
 from common.rpc.transport import left_ms
 from common.rpc.zmq import curve
-from common.rpc.zmq.sockets import DOWN, GIVEN_UP, UP, limited, prepare_client, readable
+from common.rpc.zmq.sockets import DOWN, HANDSHAKE_REFUSED, UP, limited, prepare_client, readable
 from common.security.keyring import Keyring
 
 CONNECT_WAIT_S = 0.25  # wait for the first connection; on a LAN it takes less than 5 ms
@@ -28,7 +28,7 @@ class Connection:
 
     Attributes:
         used_s: when the last call began, on the monotonic clock.
-        given_up: True after the server refused the handshake: libzmq does not reconnect, so a new Connection is needed.
+        handshake_refused: True after the server refused it: libzmq does not reconnect, so a new Connection is needed.
 
     Raises:
         UnreachableError: the address is invalid, or there are too many sockets.
@@ -45,7 +45,7 @@ class Connection:
         self._address = address
         self.server_key = server_key
         self.used_s = time.monotonic()
-        self.given_up = False
+        self.handshake_refused = False
         self._up: bool | None = None  # None: the first connection is still being made
         try:
             with contextlib.ExitStack() as undo:
@@ -119,5 +119,5 @@ class Connection:
             event = recv_monitor_message(self._monitor)["event"]
             self._up = event == UP
             lost = lost or not self._up
-            self.given_up = self.given_up or event in GIVEN_UP
+            self.handshake_refused = self.handshake_refused or event in HANDSHAKE_REFUSED
         return lost

@@ -17,7 +17,7 @@ from common.errors import DisconnectedError, PeerError, TimedOutError, Unreachab
 from common.protocol import messages
 from common.rpc.loop import Handle, Loop
 from common.rpc.zmq import curve
-from common.rpc.zmq.sockets import DOWN, GIVEN_UP, UP, limited, prepare_client, readable
+from common.rpc.zmq.sockets import DOWN, HANDSHAKE_REFUSED, UP, limited, prepare_client, readable
 from common.security.keyring import Keyring
 
 IN_FLIGHT = 64  # default limit on the unanswered requests of one connection
@@ -42,7 +42,7 @@ class Pipeline:
         in_flight: limit on unanswered requests; one more is refused at once.
 
     Attributes:
-        given_up: True after the server refused the handshake: libzmq does not reconnect, so a new Pipeline is needed.
+        handshake_refused: True after the server refused it: libzmq does not reconnect, so a new Pipeline is needed.
         up: True while there is a connection; None until the first attempt to connect has ended.
 
     Raises:
@@ -70,7 +70,7 @@ class Pipeline:
         self._loop = loop
         self._created_s = time.monotonic()
         self.server_key = keyring.key_of(address) if keyring else None
-        self.given_up = False
+        self.handshake_refused = False
         self.up: bool | None = None
         try:
             with contextlib.ExitStack() as undo:
@@ -168,7 +168,7 @@ class Pipeline:
     @property
     def outdated(self) -> bool:
         """True if libzmq will not reconnect, and the pause before a new connection is over."""
-        return self.given_up and time.monotonic() - self._created_s > REFUSED_RECONNECT_S
+        return self.handshake_refused and time.monotonic() - self._created_s > REFUSED_RECONNECT_S
 
     def _receive(self) -> None:
         """Receive the replies that have arrived, and complete their futures."""
@@ -185,13 +185,13 @@ class Pipeline:
         self._receive()
         while not self._monitor.closed and readable(self._monitor):
             event = recv_monitor_message(self._monitor)["event"]
-            self.given_up = self.given_up or event in GIVEN_UP
+            self.handshake_refused = self.handshake_refused or event in HANDSHAKE_REFUSED
             self._update_state(event == UP)
 
     def _update_state(self, up: bool) -> None:
         """Note that the connection is established or lost: send or fail the requests, and call `watch`."""
         was_up, self.up = self.up, up
-        if self.given_up:
+        if self.handshake_refused:
             self._loop.call_later(REFUSED_RECONNECT_S, self._reconnect, self._address)
         if up:
             self._transmit_unsent()

@@ -143,7 +143,7 @@ class AskRegistries:
 
 @dataclass(frozen=True, slots=True)
 class NewIncarnation:
-    """Draw an incarnation and commit it; then call `Core.reborn`."""
+    """Draw an incarnation and commit it; then call `Core.begin_incarnation`."""
 
 
 class AppendOutcome(enum.Enum):

@@ -79,7 +79,7 @@ class Joining:
 
     # This replica as a joiner
 
-    def seek(self) -> None:
+    def advance(self) -> None:
         """Take the next step: join the listed replicas, or found a set with others if no replica is listed."""
         replica = self.replica
         recent = replica.now_s - self._registry_s <= 2 * replica.settings.heartbeat_s
@@ -98,7 +98,7 @@ class Joining:
         else:
             for address in self._expected():
                 self._join(address, wants_records=True)
-            self._found()
+            self._bootstrap()
 
     def why_joining(self) -> str:
         """The reason why this replica is not in sync yet, as a sentence for operators."""
@@ -152,7 +152,7 @@ class Joining:
         last = [one.address for one in self.replica.last.members] if self.replica.last else []
         return [address for address in dict.fromkeys([*self._configured, *last]) if address != self.replica.own]
 
-    def _found(self) -> None:
+    def _bootstrap(self) -> None:
         """Found the next in-sync set if this is the lowest address of the replicas that have merged their records."""
         replica, now_s = self.replica, self.replica.now_s
         settings, registry = replica.settings, self._registry

@@ -138,9 +138,9 @@ class Core:
         self.replica.now_s = now_s
         match message:
             case Join():
-                self.replica.effects.append(AnswerPeer(token, self._membership.joining(message)))
+                self.replica.effects.append(AnswerPeer(token, self._membership.receive_join(message)))
             case Heartbeat():
-                self.replica.effects.append(AnswerPeer(token, self._membership.beats(message)))
+                self.replica.effects.append(AnswerPeer(token, self._membership.receive_heartbeat(message)))
             case Replicate() if self.replica.read_only:
                 self.replica.effects.append(AnswerPeer(token, failure(Code.STARTING, self.why_not_written())))
             case Replicate():
@@ -164,7 +164,7 @@ class Core:
                     self._membership.consider(reply.in_sync, peer.identity)
                 self.records.replicated(peer, message, reply)
             case ReplicaState() if isinstance(message, Join | Heartbeat):
-                self._membership.answered(message, reply, sent_s)
+                self._membership.receive_state(message, reply, sent_s)
             case _:
                 peer.resend()
                 peer.failed_s = now_s if peer.failed_s is None else peer.failed_s
@@ -199,12 +199,12 @@ class Core:
         self._claims.commit_failed()
         self._claims.fail(reason)
         if self.replica.members:
-            self._membership.retire()
+            self._membership.request_removal()
 
-    def reborn(self, incarnation: int, now_s: float) -> None:
+    def begin_incarnation(self, incarnation: int, now_s: float) -> None:
         """Handle a new, stored incarnation: the disk accepts writes again."""
         self.replica.now_s = now_s
-        if self._membership.reborn(incarnation):
+        if self._membership.begin_incarnation(incarnation):
             self.replica.read_only = ""
 
     def loaded(self, address: str, found: Range | None, now_s: float) -> None:
@@ -266,7 +266,7 @@ class Core:
             replica.effects.append(NewIncarnation())
         self._membership.tick()
         if replica.phase is Phase.LEAVING and self.records.idle:
-            self._membership.retire()
+            self._membership.request_removal()
 
     def due_s(self) -> float | None:
         """The latest time of the next call of `take`; None: not before the next event or tick."""

@@ -43,7 +43,7 @@ class Membership:
         self.renewed_s = replica.now_s
         self._suspected_s: dict[str, float] = {}  # since when the member at an address is suspect
         self._next_renewal_s = replica.now_s
-        self._cut_off = False  # no registry answered the last Fence
+        self._no_registry_answered = False  # no registry answered the last Fence
 
     def tick(self) -> None:
         """Do what is due: renewals, joining, fencing, admissions and heartbeats."""
@@ -52,7 +52,7 @@ class Membership:
             self.renew()
         if replica.phase is Phase.JOINING:
             if not replica.leaving:
-                self.joiner.seek()
+                self.joiner.advance()
         else:
             self._watch_members()
             self.joiner.admit_others()
@@ -69,7 +69,7 @@ class Membership:
         """
         replica = self.replica
         unanswered = replica.now_s - self._asked_s.get((Fence,), float("-inf")) < replica.settings.registry_s
-        if (Renew,) in self._asked_s or self._cut_off or unanswered:
+        if (Renew,) in self._asked_s or self._no_registry_answered or unanswered:
             return
         self._next_renewal_s = replica.now_s + replica.settings.heartbeat_s
         in_sync = replica.in_sync if replica.in_sync.members else replica.last or NO_SET
@@ -114,7 +114,7 @@ class Membership:
             for member in in_sync.members
             if member.address != replica.own
         ]
-        self._cut_off = False
+        self._no_registry_answered = False
         own = in_sync.find(replica.identity)
         if own and not own.listed and replica.phase is not Phase.JOINING:  # fenced, and admitted again meanwhile
             replica.phase = Phase.JOINING
@@ -144,7 +144,7 @@ class Membership:
         replica = self.replica
         replica.in_sync = InSyncSet(max(term, replica.term), ())
         replica.adopting, replica.members, replica.phase = None, [], Phase.JOINING
-        self._cut_off = False
+        self._no_registry_answered = False
         self.joiner.left()
         self._records.fail_appends(AppendOutcome.UNKNOWN, reason)
         for peer in replica.peers.values():
@@ -152,7 +152,7 @@ class Membership:
 
     # States of peers
 
-    def joining(self, request: Join) -> ReplicaState:
+    def receive_join(self, request: Join) -> ReplicaState:
         """Handle the Join of a peer that is not in sync; the answer has the whole vector of this replica."""
         peer = self.replica.sender(request)
         peer.join, peer.join_s = request, self.replica.now_s
@@ -162,7 +162,7 @@ class Membership:
         self.replica.compare(peer)
         return self.replica.report(complete=True)
 
-    def beats(self, request: Heartbeat) -> ReplicaState:
+    def receive_heartbeat(self, request: Heartbeat) -> ReplicaState:
         """Handle the heartbeat of a member."""
         peer = self.replica.sender(request)
         peer.complete = peer.complete or request.whole
@@ -171,7 +171,7 @@ class Membership:
             self._records.wants_watermark(peer, dict(request.pending))
         return self.replica.report()
 
-    def answered(self, request: Join | Heartbeat, state: ReplicaState, asked_s: float) -> None:
+    def receive_state(self, request: Join | Heartbeat, state: ReplicaState, asked_s: float) -> None:
         """Handle a peer's answer about its state to a request that was sent at `asked_s`."""
         peer = self.replica.sender(state)
         peer.complete = peer.complete or isinstance(request, Join)
@@ -209,11 +209,11 @@ class Membership:
         suspects = [peer for peer in replica.members if replica.suspects(peer)]
         self._suspected_s = {peer.address: since_s.get(peer.address, replica.now_s) for peer in suspects}
         if not suspects:
-            self._cut_off = False
+            self._no_registry_answered = False
             return
         identities = tuple(one.identity for one in replica.in_sync.members if replica.peer(one.address) in suspects)
         self._ask(Fence(node=replica.own, incarnation=replica.incarnation, targets=identities))
-        if self._cut_off and not replica.adopting:
+        if self._no_registry_answered and not replica.adopting:
             self._fence_alone(suspects)
 
     def _fence_alone(self, suspects: Sequence[Peer]) -> None:
@@ -229,7 +229,7 @@ class Membership:
             if len(rest) < len(replica.in_sync.members):
                 replica.adopting = InSyncSet(replica.in_sync.term + 1, rest)
 
-    def reborn(self, incarnation: int) -> bool:
+    def begin_incarnation(self, incarnation: int) -> bool:
         """Use a new, stored incarnation; False if a registry must first replace the listed incarnation by it."""
         replica = self.replica
         if replica.phase is Phase.READY:
@@ -237,10 +237,10 @@ class Membership:
             self._ask(Admit(node=replica.own, incarnation=replica.incarnation, joiner=joiner))
             return False
         replica.incarnation = incarnation
-        self._records.reborn()
+        self._records.begin_incarnation()
         return True
 
-    def retire(self) -> None:
+    def request_removal(self) -> None:
         """Ask the registries to remove this replica from the in-sync set."""
         own = self.replica.identity
         self._ask(Fence(node=own.address, incarnation=own.incarnation, targets=(own,)))
@@ -263,7 +263,7 @@ class Membership:
         self.renewed_s = replica.now_s if isinstance(message, Renew) and reply else max(renewed_s, self.renewed_s)
         if isinstance(message, Admit) and reply and self._is_renamed(message.joiner, reply):
             replica.incarnation = message.joiner.incarnation
-            self._records.reborn()
+            self._records.begin_incarnation()
         for one in (reply, *others) if reply else ():
             # Only the deciding registry may bring back a replica that has left; see DESIGN.md, Several registries.
             if one is reply or replica.member() or not one.in_sync.find(replica.identity):
@@ -272,7 +272,7 @@ class Membership:
             if reply is None or (replica.leaving and replica.own not in reply.live):  # the last one stays in the set
                 self.leave("this replica leaves")
         elif reply is None and isinstance(message, Fence) and replica.phase is not Phase.JOINING:  # else it has left
-            self._cut_off = True
+            self._no_registry_answered = True
 
     def _is_renamed(self, joiner: Identity, reply: Renewed) -> bool:
         """True if the registry has replaced the incarnation of this replica by a new one."""
@@ -283,7 +283,7 @@ class Membership:
         """Handle the answer of a registry to a request that was sent at `asked_s`."""
         replica = self.replica
         self.joiner.learn(reply)
-        self._cut_off = False
+        self._no_registry_answered = False
         if reply.standing is Standing.STARTING:
             return
         if asked_s >= replica.suspended_s:

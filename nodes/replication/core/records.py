@@ -124,7 +124,7 @@ class Records:
             self._answer(token, request)
         self._answers = []
 
-    def reborn(self) -> None:
+    def begin_incarnation(self) -> None:
         """Start numbering again: this replica has a new incarnation."""
         replica = self.replica
         replica.changed.add(replica.incarnation)

@@ -42,15 +42,15 @@ async def takes_messages(projection: Projection) -> None:
         yield Entry(ids.new_id(), "x")
         read.set()
 
-    async def puts_under_way() -> int:
-        return projection.puts_under_way
+    async def puts_in_flight() -> int:
+        return projection.puts_in_flight
 
     async def has_messages() -> bool:
         return await projection.entries() > 0
 
-    async with projection.kept(lambda: True, recent):
+    async with projection.repairing(lambda: True, recent):
         await asyncio.wait_for(read.wait(), 20.0)
-        await becomes(0, puts_under_way)
+        await becomes(0, puts_in_flight)
         await becomes(True, has_messages, timeout_s=2 * SIZE_S)  # the map is counted once in SIZE_S
 
 

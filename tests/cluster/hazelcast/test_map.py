@@ -24,7 +24,7 @@ from nodes.hazelcast.map import (
     Projection,
     key_of,
     quiet_abandoned_calls,
-    read_text_alone,
+    read_text_only,
 )
 from nodes.hazelcast.member import running_member
 from scripts.launcher.ports import free_addresses
@@ -47,7 +47,7 @@ class LoneMember:
         async def run() -> None:
             projection = await Projection.connect(CLUSTER, [self.address])
             async with self.client() as other:
-                read_text_alone(other)
+                read_text_only(other)
                 await steps(projection, await other.get_map(MAP))
             await projection.close()
 
@@ -119,7 +119,7 @@ async def becomes_filled(projection: Projection, other: "Map[Any, Any]", entries
         except HazelcastSerializationError:
             return False
 
-    async with projection.kept(lambda: True, recent):
+    async with projection.repairing(lambda: True, recent):
         await becomes(True, there, timeout_s=20.0)
 
 
@@ -232,7 +232,7 @@ def test_a_replica_that_does_not_repair_puts_nothing_again(member: LoneMember) -
         async def recent() -> AsyncIterator[Entry]:
             yield entry
 
-        async with projection.kept(repairs, recent), asyncio.timeout(20.0):
+        async with projection.repairing(repairs, recent), asyncio.timeout(20.0):
             await asked.wait()
         assert not await other.contains_key(entry.id)
 

@@ -284,7 +284,7 @@ class SimulatedNode:
                 self._after_reading(lambda core: core.key_found(key, claim.message_id, claim.digest, world.now_s))
             case NewIncarnation() if not self.disk.fails:
                 incarnation = self._draw()
-                self._after_reading(lambda core: core.reborn(incarnation, world.now_s))
+                self._after_reading(lambda core: core.begin_incarnation(incarnation, world.now_s))
 
     def _after_reading(self, action: Callable[[Core], object]) -> None:
         process = self.process

@@ -174,7 +174,7 @@ class DrivenCore:
     def takes_incarnation(self, incarnation: int, in_sync: InSyncSet) -> None:
         """Drop the waiting commits, begin a new incarnation, and let a registry put it into B's place in the set."""
         self.disk_waits, self.commits = False, []
-        self.core.reborn(incarnation, self.now_s)
+        self.core.begin_incarnation(incarnation, self.now_s)
         self.run()
         members = tuple(one._replace(incarnation=incarnation) if one.address == B else one for one in in_sync.members)
         newer = InSyncSet(in_sync.term + 1, members)

@@ -96,7 +96,7 @@ def test_other_requests_have_their_turn_while_many_subscriptions_are_served(syst
     """The delivery pauses after a number of subscriptions, and reaches all of them."""
     pauses: list[int] = []
     ready = system.scheduler.event()
-    follower = JournalFollower(system.client, ready, lambda: pauses.append(1), settle_ms=1, now_ms=ids.now_ms)
+    follower = JournalFollower(system.client, ready, lambda: pauses.append(1), max_store_ms=1, now_ms=ids.now_ms)
     follower.subscriptions = {Subscription(system.scheduler.event()) for _ in range(3 * DELIVERIES_PER_TURN)}
     message = StreamedMessage(ids.new_id(), "a")
     follower.deliver([message])

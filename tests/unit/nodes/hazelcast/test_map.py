@@ -64,7 +64,7 @@ async def becomes_idle(projection: Projection, *, missed: int) -> None:
     """Return when no put is under way, and this number of messages has been missed."""
 
     async def state() -> tuple[int, int]:
-        return projection.puts_under_way, projection.missed
+        return projection.puts_in_flight, projection.missed
 
     await becomes((0, missed), state)
 

@@ -336,7 +336,7 @@ def test_an_answer_to_the_former_incarnation_does_not_count_for_the_new_one() ->
     driven = DrivenCore(opened=Opened(INCARNATION[B], vector={DEAD: 3}))
     driven.registry_renews(set_of(5, A, joining=[B, C]))
     before = [send for send in driven.effects_of(Send) if send.address == C]
-    driven.core.reborn(NEW, driven.now_s)
+    driven.core.begin_incarnation(NEW, driven.now_s)
     for send in before:
         driven.answer(send)
     driven.clear_effects()
