@@ -47,11 +47,11 @@ FIRST ?= 0
 simulate: $(TESTABLE)
 	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --first $(FIRST)
 
-# Known holes in what is installed; a source of advisories that cannot be reached is told, and is no failure.
+# Known vulnerabilities of installed packages. A source of advisories that does not answer is reported, and is no failure.
 audit: $(TESTABLE)
 	$(BIN)/python -m tests.tools.advisories .ci/requirements.txt .ci/requirements-test.txt
 
-# What the product is made of, in the form of CycloneDX.
+# The software bill of materials (CycloneDX).
 sbom: $(TESTABLE)
 	mkdir -p build
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json .ci/requirements.txt
@@ -65,12 +65,12 @@ MINUTES ?= 60
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES) --report data/soak.json --plot data/soak.svg
 
-# What nobody expects, over HTTP and the wire, in one run of about 20 minutes; what it finds becomes a test.
+# Fuzzing over HTTP and the wire, about 20 minutes; each finding becomes a test.
 SEED ?= 1
 fuzz: $(TESTABLE)
 	$(BIN)/python -m tests.fuzz.run --http 200000 --frames 1000000 --seconds-of-coverage 300 --seed $(SEED)
 
-# Two and five times what a facade can; draws docs/overload.svg.
+# A facade under up to five times its peak load; draws docs/overload.svg.
 overload: $(TESTABLE)
 	$(BIN)/python -m tests.bench.overload
 
@@ -84,7 +84,7 @@ lock: $(TESTABLE)
 	$(LOCK) --upgrade --all-extras --output-file .ci/requirements-test.txt pyproject.toml
 	$(LOCK) --constraint .ci/requirements-test.txt --extra cluster --output-file .ci/requirements.txt pyproject.toml
 
-# What is generated from the code.
+# Documents that are generated from the code.
 docs: $(INSTALLED)
 	$(BIN)/python -m tests.tools.reference
 

@@ -12,6 +12,7 @@ ThreefoldError
 │       ├── DisconnectedError   the connection broke before the reply
 │       └── FailedError         the peer failed while it handled the request
 ├── StoreError                  the local store failed, or did not finish in time
+│   └── UnusableError           the file of a journal cannot be trusted any more (nodes.storage.database)
 ├── RequestError                the client's request is wrong; it must be changed before it is sent again
 │   ├── MediaTypeError          the Content-Type of the body is not supported
 │   ├── UnauthenticatedError    the bearer token is missing or unknown

@@ -28,7 +28,8 @@ P = ParamSpec("P")
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 # Thresholds of the cyclic garbage collector. Python's defaults (700, 10, 10) make it scan the thousands of short-lived
-# objects of a batch repeatedly, which took 2 to 8 % of the CPU time of a batch of 100 messages (docs/measurements.md).
+# objects of a batch repeatedly, which took 2 to 8 % of the CPU time of a batch of 100 messages
+# (docs/history/measurements-2026-11.md).
 _GC_THRESHOLDS = (20_000, 20, 50)
 
 

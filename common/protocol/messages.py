@@ -15,7 +15,7 @@ from common.protocol.vectors import Incarnation, Sequence, Vector
 from common.telemetry.request_context import RequestContext
 
 MESSAGE_BYTES = 65_536  # limit on one text in UTF-8; a log line with a long stack trace is below 10 kB
-PAGE_MESSAGES = 1_000  # limit on the messages of one page; 6 ms at the members (docs/measurements.md)
+PAGE_MESSAGES = 1_000  # limit on the messages of one page; facades serve other requests after each page
 TAIL_S = 1.0  # duration of the long poll of a Tail when there are no new messages
 PAGE_BYTES = 1_048_576  # limit on the text of one page; a page ends after the message that reaches it
 REQUEST_BYTES = 1_048_576  # limit on one frame to a server; fits a batch of PAGE_MESSAGES

@@ -29,7 +29,7 @@ class Discovery:
         scheduler: runs the requests.
         registries: host:port of each registry.
         attempt: sends one request to one registry.
-        detector: the failure detector; suspected registries are asked last.
+        detector: the failure detector; suspected registries are skipped while an earlier answer can be used.
         statistics: counts the lookups.
     """
 

@@ -34,7 +34,7 @@ from nodes.storage.tables import Change, Contents
 log = structlog.get_logger()
 
 # Limits of a commit in the event loop's thread: its records, their characters, and the duration of the transaction
-# before it. Handing each commit to another thread cost 0.5 ms of CPU per POST on three nodes (docs/measurements.md).
+# before it. A commit in another thread cost 0.5 ms of CPU more per POST (docs/history/measurements-2026-11.md).
 SHORT_RECORDS = 64
 SHORT_CHARACTERS = 65_536
 SHORT_S = 0.002

@@ -69,7 +69,7 @@ def test_a_stop_ends_all_workers(facade: tuple[psutil.Process, str]) -> None:
 
 
 def test_workers_die_with_their_parent(facade: tuple[psutil.Process, str]) -> None:
-    """Also if it is killed."""
+    """All workers end when the parent is killed."""
     process, _ = facade
     workers = process.children()
     process.kill()

@@ -19,7 +19,7 @@ SAMPLE_EVERY_S = 5.0
 MB = 1_000_000  # bytes
 MEASURES = ("memory_mb", "descriptors", "threads")  # fields of Reading
 LEAK_MIN = 20.0  # minutes; a process that runs for less is not checked for leaks, because it may still warm up
-LEAK_RATIO = 1.5  # of usage, above which a process leaks; an hour of faults gives 1.1 (docs/measurements.md)
+LEAK_RATIO = 1.5  # above this a process leaks; an hour of faults gives 1.1 (docs/history/measurements-2026-11.md)
 
 
 @dataclass(frozen=True, slots=True)

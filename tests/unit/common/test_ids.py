@@ -24,7 +24,7 @@ def test_the_time_of_an_id_is_when_it_was_made() -> None:
 
 
 def test_last_id_is_above_all_ids_of_its_millisecond_and_below_the_next() -> None:
-    """So it separates one window of time from the next one."""
+    """The last id of a millisecond separates one window of time from the next one."""
     bound = ids.last_id(1_700_000_000_123)
 
     assert 1_700_000_000_123 == ids.time_ms(bound)

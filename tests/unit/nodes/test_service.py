@@ -487,7 +487,7 @@ def test_a_follower_gets_a_message_as_soon_as_it_is_stored() -> None:
 
 
 def test_a_long_poll_without_a_message_ends_after_a_second() -> None:
-    """So both sides learn that the other one is alive, and the follower continues from the same number."""
+    """Both sides learn that the other one is alive, and the follower continues from the same number."""
 
     async def steps(one: RunningNode) -> None:
         await appended(one, "a")

@@ -35,7 +35,7 @@ def test_all_configured_processes_get_keys(tmp_path: Path) -> None:
 
 
 def test_one_key_is_made_replaced_and_removed(tmp_path: Path) -> None:
-    """By its name; an unknown or invalid name is refused."""
+    """One key is made, replaced and removed by its name; an unknown or invalid name is refused."""
     write_config(tmp_path / "config.toml")
     config, public = tmp_path / "config.toml", tmp_path / "keys" / f"{OPERATOR}.pub"
     assert 0 == run("make", OPERATOR, config=config)[0]

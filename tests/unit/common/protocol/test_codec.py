@@ -153,14 +153,14 @@ replies: st.SearchStrategy[Reply] = st.one_of(
 
 @given(requests)
 def test_a_decoded_request_equals_the_encoded_one(request: Request) -> None:
-    """Also with the context of a client request."""
+    """Encoding and decoding change nothing, with and without a request context."""
     assert (request, None) == codec.decode_request(codec.encode(request))
     assert (request, CONTEXT) == codec.decode_request(codec.encode(request, CONTEXT))
 
 
 @given(replies)
 def test_a_decoded_reply_equals_the_encoded_one(reply: Reply) -> None:
-    """For every type of reply."""
+    """Encoding and decoding change no reply of any type."""
     assert reply == codec.decode_reply(codec.encode(reply))
 
 

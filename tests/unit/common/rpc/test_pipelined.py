@@ -228,7 +228,7 @@ def test_an_invalid_reply_is_a_failure_of_the_peer() -> None:
 
 
 def test_an_address_without_a_server_is_unreachable_before_the_request_is_sent() -> None:
-    """So another node may be asked at once; the same holds for an invalid address."""
+    """The caller may ask another node at once; an invalid address is unreachable, too."""
 
     async def run() -> None:
         (free,) = free_addresses(1)
@@ -300,7 +300,7 @@ def test_with_keys_only_a_known_server_is_asked(folder: Path) -> None:
 
 
 def test_with_keys_an_unknown_client_is_refused(folder: Path, tmp_path: Path) -> None:
-    """Also one without keys; a client whose key is added is admitted without a restart."""
+    """A client without keys is refused, too; a client whose key is added is admitted without a restart."""
 
     async def run() -> None:
         (address,) = free_addresses(1)

@@ -7,7 +7,7 @@ from common.security.versions import FLOORS, Floor, refuse_known_bad
 
 
 def test_the_installed_libraries_are_accepted() -> None:
-    """So every process starts."""
+    """A process starts with the libraries that are installed here."""
     refuse_known_bad("4.3.5")
 
 

@@ -48,7 +48,7 @@ def output_of(script: str) -> str:
 
 
 def test_without_a_terminal_each_line_is_a_json_object() -> None:
-    """Also a line of a library, one with a traceback, or one with a value that JSON does not have."""
+    """Lines of a library, with a traceback, or with a value that JSON lacks are JSON objects, too."""
     script = LOGGING + 'log.info("odd", text="\\ud800", path=sys)'
     stored, library, broke, odd = map(json.loads, output_of(script).splitlines())
 

@@ -208,7 +208,7 @@ def test_a_message_with_the_same_key_is_stored_once(http: testing.TestClient) ->
 
 
 def test_the_links_of_pages_lead_through_the_whole_log(system: MemorySystem, http: testing.TestClient) -> None:
-    """From either end, by the links alone."""
+    """The links lead from either end to every message, once."""
     entries = store_messages(system, 25)
     for order in ("asc", "desc"):
         found, link = [], f"/v1/messages?limit=10&order={order}"

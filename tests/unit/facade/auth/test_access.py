@@ -120,7 +120,7 @@ def test_a_client_that_waits_as_long_as_it_is_told_is_allowed_again() -> None:
 def test_refused_requests_count_for_the_rate_of_their_address(
     file: Path, header: str, refusal: type[Exception]
 ) -> None:
-    """So tokens cannot be tried without end; a client with a valid token at the same address is not affected."""
+    """Clients cannot try tokens without end; a client with a valid token at the same address is not affected."""
     access = Access(Tokens(file), "2/hour")
     for expected in (refusal, refusal, RateError):
         with pytest.raises(expected):

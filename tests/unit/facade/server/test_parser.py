@@ -236,7 +236,7 @@ UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
     ],
 )
 def test_the_bytes_after_a_request_are_left_for_the_next_one(sent: bytes, body: bytes, piece_bytes: int) -> None:
-    """Also if the request arrives in pieces of any size."""
+    """The next request begins at the same byte, whatever pieces the request arrives in."""
     parser = Parser(Adjustments())
     taken = parse(parser, sent + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", piece_bytes=piece_bytes)
 

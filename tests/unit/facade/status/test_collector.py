@@ -197,7 +197,7 @@ def test_the_status_combines_the_reports_of_nodes_and_registries() -> None:
 
 
 def test_the_status_takes_at_most_half_a_second() -> None:
-    """Also while a registry and several nodes accept requests and never answer."""
+    """A collection ends in time while a registry and several nodes accept requests and never answer."""
     hanging = threading.Event()
 
     async def hang(_request: Request) -> Reply:

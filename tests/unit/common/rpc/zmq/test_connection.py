@@ -9,7 +9,7 @@ from common.rpc.zmq.sockets import new_context
 
 
 def test_a_connection_without_free_sockets_is_unreachable() -> None:
-    """Also if only its monitor lacks a socket; none stays open, because then the context could not terminate."""
+    """The socket and its monitor each need one; after the error none stays open, or the context could not terminate."""
     for sockets in (1, 2):
         context = new_context()
         context.set(zmq.MAX_SOCKETS, sockets)

@@ -189,7 +189,7 @@ def test_a_restarted_member_is_fenced() -> None:
 
 
 def test_without_a_registry_a_short_interruption_does_not_shrink_the_set() -> None:
-    """Even if no registry has answered for long, a suspect has the time of a whole lease to return."""
+    """A suspect has a whole lease to return, however long no registry has answered."""
     driven = DrivenCore.in_sync()
     driven.now_s += 60.0
     driven.core.stood_still(0.0, driven.now_s)

@@ -97,7 +97,7 @@ def test_a_member_whose_readers_wait_gets_a_confirmation_at_once() -> None:
 
 
 def test_all_members_get_a_confirmation_at_the_next_tick() -> None:
-    """So they may show the record even if this replica dies, without waiting for a fence."""
+    """The members may then show the record even if this replica dies."""
     driven = DrivenCore.in_sync()
     driven.append()
     driven.confirms(A)
