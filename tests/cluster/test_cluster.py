@@ -18,8 +18,7 @@ from scripts.client.connection import HttpClient, client
 from scripts.client.writers import Writers
 from scripts.launcher.cluster import Cluster
 from scripts.launcher.ports import free_addresses
-from tests.chaos.faults.stage import quiet
-from tests.support.clusters import alive, fill
+from tests.support.clusters import alive, fill, quiet
 from tests.support.processes import started, wait_for
 from tests.support.waiting import eventually
 

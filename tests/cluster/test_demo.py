@@ -25,15 +25,15 @@ def test_the_demo_without_java_uses_the_embedded_engine(tmp_path: Path) -> None:
     assert "0 lost" in demo.stdout
 
 
-def test_the_demo_reports_no_loss_and_leaves_no_process(cluster: Cluster) -> None:
+def test_the_demo_reports_no_loss_and_leaves_no_process(cluster: Cluster, tmp_path: Path) -> None:
     """`python -m scripts.demo` runs beside another cluster, exits with 0, and ends all of its processes."""
     del cluster
-    ended = run_program("scripts.demo", COLUMNS="140")
+    ended = run_program("scripts.demo", COLUMNS="140", TMPDIR=str(tmp_path))  # other tests run demos, too
 
     assert 0 == ended.returncode, ended.stdout + ended.stderr
     assert re.search(r"longest gap that a client saw at the kill: \d+ ms", ended.stdout)
     assert re.search(r"\d+ acknowledged, \d+ read, 0 lost, 0 doubled, with two of three nodes dead", ended.stdout)
-    assert [] == [one.pid for one in psutil.process_iter(["cmdline"]) if "threefold-demo" in str(one.info["cmdline"])]
+    assert [] == [one.pid for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(one.info["cmdline"])]
 
 
 def test_the_cluster_of_the_demo_can_be_kept() -> None:

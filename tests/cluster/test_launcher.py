@@ -10,7 +10,7 @@ import pytest
 from common.config import split
 from common.errors import FatalError
 from scripts.launcher.cluster import Cluster
-from tests.chaos.faults.stage import quiet
+from tests.support.clusters import quiet
 from tests.support.processes import run_on_cluster
 from tests.support.waiting import eventually
 

@@ -12,8 +12,7 @@ from common.rpc.pooled import PooledTransport
 from common.rpc.transport import ask
 from scripts.client.connection import client
 from scripts.launcher.cluster import Cluster
-from tests.chaos.faults.stage import quiet
-from tests.support.clusters import fill
+from tests.support.clusters import fill, quiet
 from tests.support.processes import run_on_cluster
 from tests.support.waiting import eventually
 

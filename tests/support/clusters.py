@@ -22,6 +22,10 @@ FILL_TRIES = 30  # of one message, at all nodes in turn
 FILL_THREADS = 32
 
 
+def quiet(_line: str) -> None:
+    """Ignore a progress line."""
+
+
 @contextmanager
 def running_cluster(
     folder: Path, *, engine: str, keyed: bool = False, everywhere: bool = False, more: str = "", **kwargs: Any
@@ -45,7 +49,7 @@ def running_cluster(
             keys.write_pair(folder / "keys", name)
     cluster = Cluster(folder / "config.toml", engine=engine, **kwargs)
     try:
-        cluster.up(lambda _line: None)
+        cluster.up(quiet)
         yield cluster
     finally:
         tree = [process for status in cluster.status() if status.pid for process in _tree(status.pid)]

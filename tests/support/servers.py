@@ -7,7 +7,7 @@ import socket
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ from common.errors import PeerError, StoreError
 from common.protocol.codec import Reply, Request
 from common.protocol.messages import Code, Description, Failure, Lookup, Ping, State, Status
 from common.rpc.handler import Handler
+from common.rpc.pooled import PooledTransport
 from common.rpc.server import Server
 from common.rpc.transport import Transport
+from common.security.keyring import Keyring
 from facade import workers
 from facade.server import server as http_server
 from facade.server.parser import DEFAULT
@@ -51,6 +53,13 @@ def reply_or_none(transport: Transport, address: str) -> Reply | None:
         return transport.call(address, Ping(), timeout_s=1.0)
     except PeerError:
         return None
+
+
+@contextmanager
+def pooled(ring: Keyring | None) -> Iterator[PooledTransport]:
+    """A transport with the keys of a keyring, closed at the end."""
+    with closing(PooledTransport(ring)) as transport:
+        yield transport
 
 
 @contextmanager

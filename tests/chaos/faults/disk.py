@@ -14,7 +14,8 @@ import psutil
 from common.errors import FatalError
 from scripts.launcher import processes
 from scripts.launcher.processes import run_command
-from tests.chaos.faults.stage import DEAD_S, NODES, Stage, quiet
+from tests.chaos.faults.stage import DEAD_S, NODES, Stage
+from tests.support.clusters import quiet
 
 WIPED_S = 5.0  # between the loss of one disk and the death of all nodes
 SAFE_S = 2.0  # this long after its acknowledgement a message is on the disk of every live node

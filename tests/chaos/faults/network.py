@@ -10,7 +10,8 @@ from common.errors import FatalError
 from scripts.client.connection import client
 from scripts.launcher.processes import POLL_S
 from tests.chaos.faults.hosts import Hosts
-from tests.chaos.faults.stage import NODES, REGISTRY_HOST, Stage, node_port, quiet
+from tests.chaos.faults.stage import NODES, REGISTRY_HOST, Stage, node_port
+from tests.support.clusters import quiet
 
 SLOW_KBIT_PER_S = 64  # less than one node needs under load
 REPORTED_S = 2 * LEASE_S  # within which /v1/cluster must show that a node is not in sync: one lease and a margin

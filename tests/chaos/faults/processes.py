@@ -9,7 +9,8 @@ from common.errors import FatalError
 from scripts.client.connection import HttpClient
 from scripts.launcher import processes
 from tests.chaos.checker import WriteOutcome
-from tests.chaos.faults.stage import DEAD_S, NODES, Stage, quiet, stopped
+from tests.chaos.faults.stage import DEAD_S, NODES, Stage, stopped
+from tests.support.clusters import quiet
 
 RESTARTS = 10  # in one rolling restart
 ACCEPTED = 8  # requests that the facade has accepted when it gets SIGTERM: half of its threads

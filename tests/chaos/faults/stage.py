@@ -17,6 +17,7 @@ from scripts.launcher.parts import Part
 from scripts.launcher.ports import write_config
 from tests.chaos.faults.hosts import Hosts
 from tests.chaos.recorder import FULL, ONE_SLOW_WRITER, LoadProfile, Recorder
+from tests.support.clusters import quiet
 
 DEAD_S = 3.0  # how long a killed process stays dead: one lease
 NODES = (1, 2, 3)
@@ -132,10 +133,6 @@ def on_hosts(folder: Path, chance: random.Random, hang_s: float, load: LoadProfi
         )
         recorder = Recorder(cluster.settings.facade.address, load=load)
         yield Stage(cluster, recorder, chance, hang_s, stack, hosts, recorders)
-
-
-def quiet(_line: str) -> None:
-    """Ignore a progress line."""
 
 
 def _write_configs(folder: Path, hosts: Hosts) -> None:

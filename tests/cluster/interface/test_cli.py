@@ -19,7 +19,7 @@ from scripts.client.writers import Writers
 from scripts.launcher import processes
 from scripts.launcher.cluster import Cluster
 from scripts.launcher.processes import ROOT
-from tests.chaos.faults.stage import quiet
+from tests.support.clusters import quiet
 from tests.support.waiting import eventually
 
 NOWHERE = "00000000-0000-0000-0000-000000000000"

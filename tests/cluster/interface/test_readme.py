@@ -1,4 +1,4 @@
-"""Runs the walk-through of README.md on a cluster of its own; tests/unit/test_readme.py tests the rest."""
+"""Runs the walk-through of README.md on a cluster of its own; tests/unit/test_documents.py tests the rest."""
 
 import os
 import re

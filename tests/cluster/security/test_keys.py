@@ -1,7 +1,5 @@
 """Tests of keys on a real cluster."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,21 +7,13 @@ import pytest
 from common import process
 from common.errors import RefusedError, UnreachableError
 from common.protocol.messages import Lookup, LookupResult, Ping
-from common.rpc.pooled import PooledTransport
 from common.rpc.transport import ask
 from common.security import keyring
-from common.security.keyring import Keyring
 from scripts.client.connection import client
 from scripts.launcher.cluster import Cluster
 from tests.support.clusters import running_cluster
+from tests.support.servers import pooled
 from tests.support.waiting import eventually
-
-
-@contextlib.contextmanager
-def pooled(ring: Keyring | None) -> Iterator[PooledTransport]:
-    """A transport with the keys of a keyring, closed at the end."""
-    with contextlib.closing(PooledTransport(ring)) as transport:
-        yield transport
 
 
 def test_a_cluster_with_keys_answers_only_its_own_processes(runtime: object, tmp_path: Path) -> None:

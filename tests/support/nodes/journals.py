@@ -24,10 +24,10 @@ def numbered_entries(count: int, text: str = "text") -> list[Entry]:
     return [Entry(new_id(), f"{number} {text}") for number in range(count)]
 
 
-def range_of(entries: Sequence[Entry], *, after: int = 0, key: str | None = None) -> Range:
-    """The messages as records of ORIGIN, numbered from `after` + 1 on."""
+def range_of(entries: Sequence[Entry], *, origin: int = ORIGIN, after: int = 0, key: str | None = None) -> Range:
+    """The messages as records of an origin, numbered from `after` + 1 on."""
     records = tuple(Record(number, *entry, key) for number, entry in enumerate(entries, after + 1))
-    return Range(ORIGIN, after, after + len(records), records)
+    return Range(origin, after, after + len(records), records)
 
 
 def execute(path: Path, *statements: str) -> None:

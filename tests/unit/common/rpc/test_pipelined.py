@@ -13,7 +13,7 @@ import zmq.asyncio
 from common.errors import DisconnectedError, FailedError, StoreError, TimedOutError, UnreachableError
 from common.protocol import codec
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import Code, Failure, Lookup, LookupResult, Ping, State, Status
+from common.protocol.messages import Code, Failure, Lookup, LookupResult, Ping
 from common.rpc.pipelined import PipelinedTransport
 from common.rpc.zmq.pipeline import IN_FLIGHT
 from common.rpc.zmq.sockets import PEER_IN_FLIGHT
@@ -22,10 +22,9 @@ from common.telemetry import request_context
 from common.telemetry.request_context import RequestContext
 from scripts import keys
 from scripts.launcher.ports import free_addresses
-from tests.support.servers import serving_in_loop
+from tests.support.servers import READY, serving_in_loop
 from tests.support.waiting import becomes
 
-READY = Status(service="test", state=State.READY)
 CLIENT = "127.0.0.1:1"
 
 

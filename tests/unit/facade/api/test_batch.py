@@ -10,18 +10,6 @@ from facade.api import body
 from tests.support.facade import NODES, MemorySystem
 
 
-@pytest.fixture
-def system() -> MemorySystem:
-    """A whole system in memory."""
-    return MemorySystem()
-
-
-@pytest.fixture
-def http(system: MemorySystem) -> testing.TestClient:
-    """An HTTP client of a facade in front of it."""
-    return system.http()
-
-
 @pytest.mark.parametrize("content_type", [body.JSON, body.NDJSON])
 def test_each_message_of_a_batch_has_its_own_result(http: testing.TestClient, content_type: str) -> None:
     """Results are in order; an invalid message is named by its index and the reason, and the others are stored."""

@@ -1,15 +1,8 @@
 """Tests of facade.api.documents: health, readiness and limits over HTTP."""
 
-import pytest
 from falcon import testing
 
 from tests.support.facade import NODES, OTHER_REGISTRY, REGISTRY, MemorySystem
-
-
-@pytest.fixture
-def system() -> MemorySystem:
-    """A whole system in memory."""
-    return MemorySystem()
 
 
 def probe(system: MemorySystem, path: str, *, draining: bool = False) -> testing.Result:

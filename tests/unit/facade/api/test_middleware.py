@@ -16,18 +16,6 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 @pytest.fixture
-def system() -> MemorySystem:
-    """A whole system in memory."""
-    return MemorySystem()
-
-
-@pytest.fixture
-def http(system: MemorySystem) -> testing.TestClient:
-    """An HTTP client of a facade in front of it."""
-    return system.http()
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A file with a token that may only read."""
     made = tmp_path / "tokens.toml"

@@ -18,12 +18,6 @@ UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
 
 
 @pytest.fixture
-def system() -> MemorySystem:
-    """A whole system in memory."""
-    return MemorySystem()
-
-
-@pytest.fixture
 def streams() -> StreamSemaphore:
     """A semaphore for two streams."""
     return StreamSemaphore(2)

@@ -10,12 +10,6 @@ from tests.support.facade import NODES, MemorySystem
 from tests.support.memory_node import MemoryNode
 
 
-@pytest.fixture
-def system() -> MemorySystem:
-    """A whole system in memory."""
-    return MemorySystem()
-
-
 def test_a_retry_after_an_unknown_outcome_stores_the_message_once(system: MemorySystem) -> None:
     """A node that stored the message and did not answer leads to no second copy."""
     system.transport.cut(NODES[0])

@@ -23,12 +23,6 @@ from tests.support.facade import MESSAGES, NODES, OTHER_REGISTRY, REGISTRY, Inst
 from tests.support.memory_node import MemoryNode, SharedTables, incarnation_of
 
 
-@pytest.fixture
-def system() -> MemorySystem:
-    """A whole system in memory."""
-    return MemorySystem()
-
-
 def test_the_registry_is_asked_before_every_access(system: MemorySystem) -> None:
     """Each request begins with a lookup of its service."""
     system.client.append(ids.new_id(), "a")

@@ -1,17 +1,9 @@
 """Tests of facade.client.failure_detector."""
 
-import pytest
-
 from common import ids
 from facade.client import failure_detector
 from facade.client.failure_detector import FailureDetector
 from tests.support.facade import NODES, MemorySystem
-
-
-@pytest.fixture
-def system() -> MemorySystem:
-    """A whole system in memory."""
-    return MemorySystem()
 
 
 def test_suspects_are_tried_last_until_they_answer() -> None:

@@ -10,30 +10,14 @@ from facade.status.schema import (
     ClusterStatus,
     HazelcastStatus,
     MemberStatus,
-    NodeStatus,
     RequestRateSample,
     ServerStatus,
     StatusEvent,
 )
+from tests.support.status import FENCED, NODES, TIME, WELL, WITHOUT_FENCED, A, B, C, node_status
 
-NODES = A, B, C = ("127.0.0.1:5002", "127.0.0.1:5003", "127.0.0.1:5004")
 REGISTRY = "127.0.0.1:5005"
-TERM = 12
-TIME = "2026-11-24T08:00:00.000Z"
 MEMBERS = ("m:1", "m:2", "m:3")
-
-
-def node_status(address: str, **fields: Any) -> NodeStatus:
-    """The status of a node that is well, except for the given fields."""
-    well: dict[str, Any] = {
-        "status": "up",
-        "state": "ready",
-        "listed": True,
-        "since": TIME,
-        "term": TERM,
-        "in_sync": list(NODES),
-    }
-    return NodeStatus(address=address, **well | fields)
 
 
 def member_status(address: str, *seen_by: str, partitions: int = 90) -> MemberStatus:
@@ -41,7 +25,6 @@ def member_status(address: str, *seen_by: str, partitions: int = 90) -> MemberSt
     return MemberStatus(address=address, uuid=address, node="", partitions=partitions, seen_by=list(seen_by))
 
 
-WELL = [node_status(address) for address in NODES]
 HAZELCAST = HazelcastStatus(partitions=271, entries=0, members=[member_status(address, *NODES) for address in MEMBERS])
 
 
@@ -69,8 +52,6 @@ def hazelcast_status(*members: MemberStatus) -> HazelcastStatus:
     return HazelcastStatus(partitions=271, entries=0, members=list(members))
 
 
-FENCED = node_status(C, state="joining", reason="this replica was fenced", listed=False, in_sync=[], term=13)
-WITHOUT_FENCED = [node_status(address, in_sync=[A, B], term=13) for address in (A, B)]
 ALL_JOINING = [
     node_status(address, state="joining", in_sync=[], term=13) for address in NODES
 ]  # no node is in an in-sync set

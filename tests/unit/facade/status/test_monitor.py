@@ -1,15 +1,7 @@
 """Tests of facade.status.monitor."""
 
-import pytest
-
 from facade.status.monitor import EVENTS, StatusMonitor
 from tests.support.facade import NODES, MemorySystem
-
-
-@pytest.fixture
-def system() -> MemorySystem:
-    """A whole system in memory."""
-    return MemorySystem()
 
 
 def test_a_status_is_kept_for_a_while(system: MemorySystem) -> None:

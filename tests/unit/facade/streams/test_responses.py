@@ -24,12 +24,6 @@ def system() -> MemorySystem:
     return MemorySystem(partial(MemoryNode, tail_s=0.05), threaded=True)
 
 
-@pytest.fixture
-def subscriptions(system: MemorySystem) -> Subscriptions:
-    """The subscriptions of a facade."""
-    return Subscriptions(system.scheduler, system.client, retry_s=0.005)
-
-
 def test_events_after_an_id_are_history_and_then_new_messages(
     system: MemorySystem, subscriptions: Subscriptions
 ) -> None:

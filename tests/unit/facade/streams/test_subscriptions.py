@@ -33,12 +33,6 @@ def system() -> MemorySystem:
     return MemorySystem(partial(MemoryNode, tail_s=TAIL_S), threaded=True)
 
 
-@pytest.fixture
-def subscriptions(system: MemorySystem) -> Subscriptions:
-    """The subscriptions of a facade."""
-    return Subscriptions(system.scheduler, system.client, retry_s=0.005)
-
-
 def take(subscription: Subscription, count: int) -> list[Entry]:
     """Take messages until there are at least so many."""
     found: list[Entry] = []

@@ -16,6 +16,7 @@ from nodes.storage.digests import HOUR_MS, checksum
 from nodes.storage.memory import MemoryJournal, MemoryTables
 from nodes.storage.protocol import Claim, Journal, digest
 from nodes.storage.sqlite import SqliteJournal
+from tests.support.nodes.journals import range_of
 
 Opening = Callable[[], AbstractContextManager[Journal]]
 
@@ -55,12 +56,6 @@ def entries_of(numbers: Sequence[int], *, hour: int = 5, text: str = TEXT) -> li
     return [Entry(id_in_hour(hour, number), f"{number} {text}") for number in numbers]
 
 
-def range_of(origin: int, entries: Sequence[Entry], *, after: int = 0, key: str | None = None) -> Range:
-    """The messages as records of an origin, numbered from `after` + 1 on."""
-    records = tuple(Record(number, *entry, key) for number, entry in enumerate(entries, after + 1))
-    return Range(origin, after, after + len(records), records)
-
-
 def run_on(opening: Opening, steps: Callable[[Journal], Awaitable[None]]) -> None:
     """Run the steps on an open journal."""
 
@@ -76,7 +71,7 @@ def test_messages_are_read_in_id_order(opening: Opening) -> None:
 
     async def steps(journal: Journal) -> None:
         entries = entries_of(range(50))
-        await journal.commit([range_of(ONE, entries[::-1])], None)
+        await journal.commit([range_of(entries[::-1], origin=ONE)], None)
         assert entries == await journal.read("", 100)
         assert entries[8:20] == await journal.read(entries[7].id, 12)
         assert entries[8:20] == await journal.read(entries[7].id, 100, before=entries[20].id)
@@ -91,7 +86,7 @@ def test_messages_between_two_ids_are_read(opening: Opening) -> None:
 
     async def steps(journal: Journal) -> None:
         entries = entries_of(range(1_005))
-        await journal.commit([range_of(ONE, entries)], None)
+        await journal.commit([range_of(entries, origin=ONE)], None)
         assert entries[3:8] == await journal.between(entries[2].id, entries[7].id)
         assert entries[:1_000] == await journal.between("", entries[-1].id)
 
@@ -102,7 +97,7 @@ def test_records_are_loaded_by_origin_and_sequence(opening: Opening) -> None:
     """Each origin has its own sequence, and an unknown origin has no records."""
 
     async def steps(journal: Journal) -> None:
-        one, two = range_of(ONE, entries_of(range(5)), key="k"), range_of(TWO, entries_of(range(5, 8)))
+        one, two = range_of(entries_of(range(5)), origin=ONE, key="k"), range_of(entries_of(range(5, 8)), origin=TWO)
         await journal.commit([one, two], None)
         assert one == await journal.load(ONE, 0, 5)
         assert two == await journal.load(TWO, 0, 3)
@@ -116,7 +111,7 @@ def test_a_load_returns_at_most_1000_records(opening: Opening) -> None:
     """The range ends with its last record, and the next load continues up to the requested end."""
 
     async def steps(journal: Journal) -> None:
-        whole = range_of(ONE, entries_of(range(1_500)))
+        whole = range_of(entries_of(range(1_500)), origin=ONE)
         await journal.commit([whole], None)
         assert Range(ONE, 0, 1_000, whole.records[:1_000]) == await journal.load(ONE, 0, 1_500)
         assert Range(ONE, 1_000, 1_500, whole.records[1_000:]) == await journal.load(ONE, 1_000, 1_500)
@@ -128,7 +123,7 @@ def test_the_bytes_of_a_load_are_limited(opening: Opening) -> None:
     """A load of long texts is shorter, so that it fits into a frame."""
 
     async def steps(journal: Journal) -> None:
-        whole = range_of(ONE, entries_of(range(20), text="é" * 30_000))
+        whole = range_of(entries_of(range(20), text="é" * 30_000), origin=ONE)
         await journal.commit([whole], None)
         assert Range(ONE, 0, 8, whole.records[:8]) == await journal.load(ONE, 0, 20)
 
@@ -141,10 +136,10 @@ def test_a_message_under_two_origins_is_stored_once(opening: Opening) -> None:
     async def steps(journal: Journal) -> None:
         entries = entries_of(range(4))
         others = [Entry(entry.id, "another text") for entry in entries[1:3]] + entries_of([9])
-        await journal.commit([range_of(ONE, entries)], None)
-        await journal.commit([range_of(TWO, others)], None)
+        await journal.commit([range_of(entries, origin=ONE)], None)
+        await journal.commit([range_of(others, origin=TWO)], None)
         assert entries + others[-1:] == await journal.read("", 10)
-        assert range_of(TWO, [*entries[1:3], others[-1]]) == await journal.load(TWO, 0, 3)
+        assert range_of([*entries[1:3], others[-1]], origin=TWO) == await journal.load(TWO, 0, 3)
         assert 5 == (await journal.size()).messages
 
     run_on(opening, steps)
@@ -154,7 +149,7 @@ def test_a_message_may_be_in_one_commit_under_two_origins(opening: Opening) -> N
     """Two peers may send the same message at once."""
 
     async def steps(journal: Journal) -> None:
-        one, two = range_of(ONE, entries_of([1, 2])), range_of(TWO, entries_of([2, 3]))
+        one, two = range_of(entries_of([1, 2]), origin=ONE), range_of(entries_of([2, 3]), origin=TWO)
         await journal.commit([one, two], None)
         assert entries_of([1, 2, 3]) == await journal.read("", 10)
         assert [one, two] == [await journal.load(ONE, 0, 2), await journal.load(TWO, 0, 2)]
@@ -166,11 +161,11 @@ def test_a_repeated_commit_changes_nothing(opening: Opening) -> None:
     """Records up to the version vector are already stored, and are ignored."""
 
     async def steps(journal: Journal) -> None:
-        whole = range_of(ONE, entries_of(range(4)))
+        whole = range_of(entries_of(range(4)), origin=ONE)
         await journal.commit([whole], None)
-        await journal.commit([whole, range_of(ONE, entries_of([2, 3, 4]), after=2)], None)
+        await journal.commit([whole, range_of(entries_of([2, 3, 4]), origin=ONE, after=2)], None)
         assert entries_of(range(5)) == await journal.read("", 10)
-        assert range_of(ONE, entries_of(range(5))) == await journal.load(ONE, 0, 5)
+        assert range_of(entries_of(range(5)), origin=ONE) == await journal.load(ONE, 0, 5)
 
     run_on(opening, steps)
 
@@ -181,12 +176,12 @@ def test_a_reopened_journal_has_what_was_committed(opening: Opening) -> None:
     async def first(journal: Journal) -> None:
         assert Opened(101, {}, None) == journal.opened
         assert 102 == await journal.new_incarnation()
-        await journal.commit([range_of(ONE, entries_of(range(3))), Range(TWO, 0, 7, ())], IN_SYNC)
+        await journal.commit([range_of(entries_of(range(3)), origin=ONE), Range(TWO, 0, 7, ())], IN_SYNC)
 
     async def second(journal: Journal) -> None:
         assert Opened(103, {ONE: 3, TWO: 7}, IN_SYNC) == journal.opened
         assert 3 == journal.last_arrival()
-        await journal.commit([range_of(ONE, entries_of([3]), after=3)], NO_SET._replace(term=4))
+        await journal.commit([range_of(entries_of([3]), origin=ONE, after=3)], NO_SET._replace(term=4))
 
     async def third(journal: Journal) -> None:
         assert Opened(104, {ONE: 4, TWO: 7}, NO_SET._replace(term=4)) == journal.opened
@@ -201,8 +196,8 @@ def test_an_idempotency_key_belongs_to_its_first_message(opening: Opening) -> No
 
     async def steps(journal: Journal) -> None:
         now, other = (Entry(last_id(4_102_444_800_000 + number), str(number)) for number in range(2))
-        await journal.commit([range_of(ONE, [now], key="key")], None)
-        await journal.commit([range_of(TWO, [other], key="key")], None)
+        await journal.commit([range_of([now], origin=ONE, key="key")], None)
+        await journal.commit([range_of([other], origin=TWO, key="key")], None)
         assert Claim(now.id, digest("0")) == await journal.find_key("key")
         assert await journal.find_key("another") is None
         assert ["key"] == [record.key for record in (await journal.load(ONE, 0, 1)).records]
@@ -255,8 +250,8 @@ def test_arrivals_are_in_the_order_of_the_commits(opening: Opening) -> None:
 
     async def steps(journal: Journal) -> None:
         assert 0 == journal.last_arrival()
-        await journal.commit([range_of(ONE, entries_of([3, 1]))], IN_SYNC)
-        await journal.commit([range_of(TWO, entries_of([2]))], None)
+        await journal.commit([range_of(entries_of([3, 1]), origin=ONE)], IN_SYNC)
+        await journal.commit([range_of(entries_of([2]), origin=TWO)], None)
         await journal.repair(entries_of([0]))
         assert 4 == journal.last_arrival()
         found = await journal.arrivals(0, 4)
@@ -271,7 +266,7 @@ def test_a_page_of_arrivals_is_limited(opening: Opening) -> None:
     """A follower that is far behind gets 1,000 arrivals at a time."""
 
     async def steps(journal: Journal) -> None:
-        await journal.commit([range_of(ONE, entries_of(range(1_100)))], None)
+        await journal.commit([range_of(entries_of(range(1_100)), origin=ONE)], None)
         assert list(range(1, 1_001)) == [one.number for one in await journal.arrivals(0, 1_100)]
 
     run_on(opening, steps)
@@ -287,7 +282,7 @@ def test_hours_have_a_count_and_a_checksum(opening: Opening) -> None:
 
     async def steps(journal: Journal) -> None:
         five, six = entries_of(range(40), hour=5), entries_of(range(30), hour=6)
-        await journal.commit([range_of(ONE, five + six), range_of(TWO, six)], None)
+        await journal.commit([range_of(five + six, origin=ONE), range_of(six, origin=TWO)], None)
         assert digests_of(5, five) | digests_of(6, six) == await journal.hours(0, id_in_hour(9))
         assert digests_of(6, six) == await journal.hours(6, id_in_hour(9))
         assert digests_of(5, five) | digests_of(6, six[:11]) == await journal.hours(0, six[10].id)
@@ -301,8 +296,8 @@ def test_a_repair_stores_messages_that_are_missing(opening: Opening) -> None:
     """A repair counts only missing messages, which have no origin; a later record of one is an alias."""
 
     async def steps(journal: Journal) -> None:
-        one = range_of(ONE, entries_of(range(4)), key="key")
-        await journal.commit([range_of(TWO, entries_of([0]))], None)
+        one = range_of(entries_of(range(4)), origin=ONE, key="key")
+        await journal.commit([range_of(entries_of([0]), origin=TWO)], None)
         assert 3 == await journal.repair(entries_of([0, 1, 2, 3]))
         assert 0 == await journal.repair(entries_of([0, 1, 2, 3]))
         assert digests_of(5, entries_of(range(4))) == await journal.hours(0, id_in_hour(9))
@@ -318,13 +313,13 @@ def test_expired_messages_are_gone_for_good(opening: Opening) -> None:
 
     async def steps(journal: Journal) -> None:
         old, new = entries_of(range(1_500)), entries_of([1, 2], hour=6)
-        await journal.commit([range_of(ONE, old + new), range_of(TWO, old[:3])], None)
+        await journal.commit([range_of(old + new, origin=ONE), range_of(old[:3], origin=TWO)], None)
         assert 1_500 == await journal.expire(last_id(6 * HOUR_MS - 1))
         assert 0 == await journal.expire(last_id(6 * HOUR_MS - 1))
-        await journal.commit([range_of(TWO, old[3:5], after=3)], None)
+        await journal.commit([range_of(old[3:5], origin=TWO, after=3)], None)
         assert 0 == await journal.repair(old[5:7])
         assert new == await journal.read("", 10)
-        assert Range(ONE, 0, 1_502, range_of(ONE, new, after=1_500).records) == await journal.load(ONE, 0, 1_502)
+        assert Range(ONE, 0, 1_502, range_of(new, origin=ONE, after=1_500).records) == await journal.load(ONE, 0, 1_502)
         assert Range(TWO, 0, 5, ()) == await journal.load(TWO, 0, 5)
         assert [1_501, 1_502] == [one.number for one in await journal.arrivals(0, 2_000)]
         assert 2 == (await journal.size()).messages
@@ -332,7 +327,7 @@ def test_expired_messages_are_gone_for_good(opening: Opening) -> None:
     async def again(journal: Journal) -> None:
         assert {ONE: 1_502, TWO: 5} == journal.opened.vector
         await journal.expire(id_in_hour(7))
-        await journal.commit([range_of(TWO, [*entries_of([1]), *entries_of([3], hour=8)], after=5)], None)
+        await journal.commit([range_of([*entries_of([1]), *entries_of([3], hour=8)], origin=TWO, after=5)], None)
         (arrival,) = await journal.arrivals(0, 2_000)  # numbers may be left out, and are never used again
         assert 1_502 < arrival.number == journal.last_arrival()
 
@@ -345,7 +340,7 @@ def test_hours_that_retention_has_reached_have_no_digest(opening: Opening) -> No
 
     async def steps(journal: Journal) -> None:
         five, six = entries_of(range(4), hour=5), entries_of(range(3), hour=6)
-        await journal.commit([range_of(ONE, five + six)], None)
+        await journal.commit([range_of(five + six, origin=ONE)], None)
         assert 2 == await journal.expire(five[1].id)
         assert digests_of(6, six) == await journal.hours(0, id_in_hour(9))
         assert five[2:] + six == await journal.read("", 10)

@@ -11,18 +11,17 @@ from structlog.typing import EventDict
 from common.errors import PeerError, RefusedError, UnreachableError
 from common.protocol import codec
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import Code, Ping, State, Status
+from common.protocol.messages import Code, Ping, Status
 from common.rpc.pooled import PooledTransport
 from common.rpc.server import Server
 from common.rpc.transport import ask
 from common.security.keyring import Keyring
 from scripts import keys
 from scripts.launcher.ports import free_addresses
-from tests.support.servers import running_in_thread
+from tests.support.servers import READY, pooled, running_in_thread
 from tests.support.waiting import eventually
 
 CLIENT, OTHER = "127.0.0.1:1", "127.0.0.1:2"
-READY = Status(service="test", state=State.READY)
 
 
 async def handle(_request: Request) -> Reply:
@@ -62,13 +61,6 @@ def encrypted(tmp_path: Path) -> Iterator[EncryptedServer]:
     made = EncryptedServer(tmp_path)
     with running_in_thread(made.server):
         yield made
-
-
-@contextlib.contextmanager
-def pooled(ring: Keyring | None) -> Iterator[PooledTransport]:
-    """A transport with the keys of a keyring, closed at the end."""
-    with contextlib.closing(PooledTransport(ring)) as transport:
-        yield transport
 
 
 def is_refused(encrypted: EncryptedServer, transport: PooledTransport, reason: str) -> bool:

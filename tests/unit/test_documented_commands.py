@@ -1,4 +1,4 @@
-"""Tests of the commands in README.md, docs/cli.md and docs/security.md; tests/cluster runs the walk-through."""
+"""Tests of the commands for keys and tokens in docs/cli.md and docs/security.md."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,6 @@ from facade.auth.tokens import Tokens
 from scripts.launcher.ports import write_config
 from scripts.launcher.processes import ROOT
 from tests.support.processes import run_program
-
-README = (ROOT / "README.md").read_text()
 
 
 def test_the_documented_commands_for_keys_and_tokens_work(tmp_path: Path) -> None:
@@ -31,11 +29,3 @@ def test_the_documented_commands_for_keys_and_tokens_work(tmp_path: Path) -> Non
         assert Keyring(config.parent / settings.security.keys, OPERATOR).has_key_of(settings.facade.address)
         assert Tokens(config.parent / settings.security.tokens).find("not a token") is None
     assert 10 == ran
-
-
-def test_the_make_targets_in_the_readme_exist() -> None:
-    """Each `make` command in README.md names a target of the Makefile."""
-    makefile = (ROOT / "Makefile").read_text()
-
-    for target in re.findall(r"^\$ make (\w+)$", README, re.MULTILINE):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
