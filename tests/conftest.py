@@ -1,8 +1,8 @@
 """Fixtures: the Java that members run on, and real clusters. And how tests are spread over processes (pytest-xdist)."""
 
+import os
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import greenlet
@@ -14,12 +14,33 @@ from common.rpc.pooled import PooledTransport
 from nodes.hazelcast.java import JavaRuntime
 from scripts.launcher.cluster import Cluster
 from scripts.prepare import prepare
-from tests.support.clusters import running_cluster
+from tests.support.clusters import restore, running_cluster
 from tests.support.requirements import MissingRequirements
 
-# Tests of one group run one after the other, in one process: so that the shared cluster is started once, and that
-# there are never more clusters at a time than two cores can take.
-GROUPS = (("tests/cluster/chaos/", "chaos"), ("tests/cluster/", "own clusters"), ("tests/fuzz/", "own clusters"))
+# (start of a path, group), the longest group first. Tests of one group run one after the other, in one process: so that
+# they share a cluster, and that there are never more clusters at a time than two cores can take.
+GROUPS = (
+    ("tests/cluster/test_", "nodes"),
+    ("tests/cluster/interface/", "interface"),
+    ("tests/cluster/telemetry/", "interface"),
+    ("tests/cluster/chaos/test_torture.py", "torture"),
+    ("tests/cluster/", "others"),
+    ("tests/fuzz/", "others"),
+)
+ORDER = list(dict.fromkeys(group for _, group in GROUPS))
+# Tests whose processes do not count for coverage: measuring takes a third of their CPU time, and shows nothing new.
+UNMEASURED = (
+    "tests/cluster/chaos/",
+    "tests/cluster/hazelcast/",
+    "tests/cluster/interface/test_page.py",
+    "tests/cluster/interface/test_openapi.py",
+    "tests/cluster/interface/test_readme.py",
+    "tests/cluster/interface/test_scripts.py",
+    "tests/cluster/test_hostile.py",
+    "tests/cluster/test_recovery.py",
+    "tests/fuzz/",
+    "tests/simulation/",
+)
 
 missing = MissingRequirements()
 
@@ -33,12 +54,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if group := _group(item):
             item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (_group(item) is None, "browser" in getattr(item, "fixturenames", ())))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[int, bool]:
+    """Groups come first, in their order; the tests of a browser, whose greenlets stay, are the last of their group."""
+    group = _group(item)
+    return ORDER.index(group) if group else len(ORDER), "browser" in getattr(item, "fixturenames", ())
 
 
 def _group(item: pytest.Item) -> str | None:
-    if "cluster" in getattr(item, "fixturenames", ()):
-        return "shared cluster"
     return next((group for folder, group in GROUPS if item.nodeid.startswith(folder)), None)
 
 
@@ -52,6 +77,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in one line what was not tested."""
     if sentence := missing.sentence():
         terminalreporter.write_line(sentence, yellow=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _processes_that_do_not_count(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start the processes of the tests in UNMEASURED without coverage."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.nodeid.startswith(UNMEASURED):
+            for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture
@@ -76,18 +111,24 @@ def cluster(runtime: JavaRuntime, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def own_cluster(runtime: JavaRuntime, tmp_path: Path) -> Iterator[Cluster]:
-    """A real cluster for one test that kills parts of it."""
-    del runtime
-    with running_cluster(tmp_path, engine="hazelcast") as running:
+def restored_cluster(cluster: Cluster) -> Iterator[Cluster]:
+    """The shared cluster for a test that ends parts of it; what is missing after the test is started again."""
+    yield cluster
+    restore(cluster)
+
+
+@pytest.fixture(scope="module")
+def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster on the embedded engine for the tests of one file."""
+    with running_cluster(tmp_path_factory.mktemp("embedded"), engine="embedded") as running:
         yield running
 
 
 @pytest.fixture
-def embedded_cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster on the embedded engine for one test."""
-    with running_cluster(tmp_path, engine="embedded") as running:
-        yield running
+def embedded_cluster(module_cluster: Cluster) -> Iterator[Cluster]:
+    """The embedded cluster of the file; tests may end parts of it, and expect messages of others in it."""
+    yield module_cluster
+    restore(module_cluster)
 
 
 @pytest.fixture

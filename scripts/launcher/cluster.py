@@ -39,6 +39,13 @@ class Cluster:
         engine: overrides `[storage] engine`; a running cluster keeps its engine.
         more: parts in addition to those in the file.
         within: returns a command prefix for a part, for example to run it in a network namespace.
+
+    Attributes:
+        path: the config.toml, absolute.
+        settings: its content.
+        engine: "hazelcast" or "embedded".
+        parts: all processes, also those that do not run.
+        transport: asks them, as an operator.
     """
 
     def __init__(
@@ -50,12 +57,12 @@ class Cluster:
         within: Callable[[Part], tuple[str, ...]] = lambda _part: (),
     ) -> None:
         self._within = within
-        self._path = path.resolve()
-        self.settings = config.load(self._path)
-        self._processes = processes.Processes(self._path.parent / self.settings.storage.directory)
+        self.path = path.resolve()
+        self.settings = config.load(self.path)
+        self._processes = processes.Processes(self.path.parent / self.settings.storage.directory)
         self.engine = self._processes.engine() or engine or self.settings.storage.engine
         self.parts = (*self._all_parts(), *more)
-        self.transport = PooledTransport(process.keyring_of(self.settings, self._path.parent, keyring.OPERATOR))
+        self.transport = PooledTransport(process.keyring_of(self.settings, self.path.parent, keyring.OPERATOR))
 
     def up(self, progress: Progress) -> None:
         """Start all parts that do not run, and wait until all are ready.
@@ -159,7 +166,7 @@ class Cluster:
     @property
     def folder(self) -> Path:
         """The folder of journals and logs."""
-        return self._path.parent / self.settings.storage.directory
+        return self.path.parent / self.settings.storage.directory
 
     def journal(self, number: int) -> Path:
         """The path of the journal of a logging node, 1 to N."""
@@ -171,7 +178,7 @@ class Cluster:
         self.transport.close()
 
     def _all_parts(self) -> Iterable[Part]:
-        settings, file = self.settings, ("--config", str(self._path))
+        settings, file = self.settings, ("--config", str(self.path))
         for number, address in enumerate(settings.registry.addresses, 1):
             yield Part(f"registry-{number}", address, ("registry", *_at(address), *file))
         for number, address in enumerate(settings.service_ips.messages_service, 1):

@@ -55,29 +55,29 @@ FAULTS: dict[str, Callable[[Stage], None]] = {
     "closed": network.closed,
     "slow-link": network.slow_link,
 }
-ONE_NODE = ("apart", "closed", "slow-link")
-NETWORK_FAULTS = ("split", "merge-kill", *ONE_NODE)
+NETWORK_FAULTS = ("split", "merge-kill", "apart", "closed", "slow-link")
 
 
 @dataclass(frozen=True, slots=True)
 class TortureResult:
-    """The result of one fault on one cluster.
+    """The result of one run: one cluster, and one or more faults one after another.
 
     Attributes:
+        faults: their names in FAULTS, joined by "+".
         verdict: the checker's verdict on the history.
         reads: reads of the whole log.
         differing: nodes that at the end did not hold exactly the messages of the last read.
         missing: reads of one message, or of the newest page, that did not show an acknowledged message.
-        errors: failed requests, without those through facades that the fault cuts off from the cluster.
+        errors: failed requests, without those through facades that may fail (`Stage.excused`).
         first_error: the first of these errors, or "".
         outage_ms: by the name of each mark (`Recorder.mark`), the longest time after it in which a facade acknowledged
-            nothing; without the facades that the fault cuts off (`Stage.cut_off`).
+            nothing; without the facades that a fault cuts off (`Stage.cut_off`).
         page_outage_ms, message_outage_ms: the same for successful reads of the newest page, and of one message.
         slowest_read_ms: by mark, the longest successful read of the whole log.
-        converged_s: from the heal until all nodes were in sync again, and stayed so.
+        converged_s: from the heal until all nodes were in sync again, and stayed so; the longest of all faults.
     """
 
-    fault: str
+    faults: str
     seed: int
     verdict: Verdict
     reads: int
@@ -93,18 +93,19 @@ class TortureResult:
 
     @property
     def violations(self) -> int:
-        """How often promises were broken; an error counts unless the fault is in UNREACHABLE."""
+        """How often promises were broken; an error counts unless a fault is in UNREACHABLE."""
         broken: dict[str, int] = asdict(self.verdict.broken)
-        return sum(broken.values()) + self.differing + self.missing + (0 if self.fault in UNREACHABLE else self.errors)
+        excused = not set(UNREACHABLE).isdisjoint(self.faults.split("+"))
+        return sum(broken.values()) + self.differing + self.missing + (0 if excused else self.errors)
 
 
 def torture(
-    fault: str, seed: int, *, hang_s: float, least: int, load: LoadProfile = FULL, folder: Path | None = None
+    faults: str, seed: int, *, hang_s: float, least: int, load: LoadProfile = FULL, folder: Path | None = None
 ) -> TortureResult:
-    """Start a cluster, load it, inject a fault, wait for recovery, and check what clients saw.
+    """Start a cluster, load it, inject faults, wait for recovery after each, and check what clients saw.
 
     Args:
-        fault: a name in FAULTS.
+        faults: names in FAULTS, joined by "+"; with a network fault among them, the cluster runs on simulated hosts.
         seed: of the random choices.
         hang_s: how long a paused process stays paused.
         least: how many writes to wait for, for at most LOAD_S.
@@ -114,7 +115,8 @@ def torture(
     Raises:
         FatalError: the cluster did not heal.
     """
-    staged = on_hosts if fault in NETWORK_FAULTS else on_this_machine
+    names = faults.split("+")
+    staged = on_this_machine if set(NETWORK_FAULTS).isdisjoint(names) else on_hosts
     with (
         tempfile.TemporaryDirectory(prefix="threefold-torture-") as home,
         staged(Path(home), random.Random(seed), hang_s, load) as stage,
@@ -124,9 +126,7 @@ def torture(
             with ExitStack() as stack:
                 for host_recorder in stage.host_recorders:
                     stack.enter_context(host_recorder.running())
-                time.sleep(BEFORE_S)
-                FAULTS[fault](stage)
-                converged_s = convergence.converge(stage.cluster)
+                converged_s = max(_inject(stage, name) for name in names)
             visible_s, ends = time.monotonic(), time.monotonic() + LOAD_S
             while len(recorder.writes) < least and time.monotonic() < ends:
                 time.sleep(LOOK_S)
@@ -138,12 +138,12 @@ def torture(
         differing = convergence.differing(stage.cluster, set(recorder.reads[-1].texts))
     writes, reads = recorder.history()
     writes = [*writes, *(replace(write, visible_s=visible_s) for one in stage.host_recorders for write in one.writes)]
-    excused = stage.cut_off if fault in ONE_NODE else ()  # a facade on the host of the broken node may fail with it
-    errors = [*recorder.errors, *(error for one in stage.host_recorders if one not in excused for error in one.errors)]
+    counted = [recorder, *(one for one in stage.host_recorders if one not in stage.excused)]
+    errors = [error for one in counted for error in one.errors]
     if folder:
-        history.save(folder / f"{fault}-{seed}.jsonl", writes, reads)
+        history.save(folder / f"{faults}-{seed}.jsonl", writes, reads)
     return TortureResult(
-        fault=fault,
+        faults=faults,
         seed=seed,
         verdict=checker.check(writes, reads),
         reads=len(reads),
@@ -159,9 +159,20 @@ def torture(
     )
 
 
+def _inject(stage: Stage, name: str) -> float:
+    """Inject a fault after BEFORE_S, and wait for recovery; the seconds that this took."""
+    time.sleep(BEFORE_S)
+    FAULTS[name](stage)
+    return convergence.converge(stage.cluster)
+
+
 @click.command()
 @click.option(
-    "--faults", "wanted", default=",".join(FAULTS), show_default=True, help="Faults to inject, separated by commas."
+    "--faults",
+    "wanted",
+    default=",".join(FAULTS),
+    show_default=True,
+    help="Faults to inject, separated by commas: each into its own cluster. Those joined by + share a cluster.",
 )
 @click.option("--seed", default=1, show_default=True, help="Seed of the first run; each further run adds 1.")
 @click.option("--runs", default=1, show_default=True, help="Runs of each fault.")
@@ -187,20 +198,19 @@ def main(
     folder: Path | None,
 ) -> None:
     """Inject faults into real clusters under load; exit with 1 if a promise was broken or a run failed."""
-    names = wanted.split(",")
-    if unknown := [name for name in names if name not in FAULTS]:
+    if unknown := [name for name in wanted.replace("+", ",").split(",") if name not in FAULTS]:
         raise click.BadParameter(f"unknown fault {unknown[0]!r}; known: {', '.join(FAULTS)}", param_hint="--faults")
     process.exit_on_signal("torture")
     prepare(click.echo)
     load = replace(FULL, write_every_s=pause_s, look_pause_s=max(pause_s, FULL.look_pause_s or 0.0))
     results: list[TortureResult] = []
     failed: list[str] = []
-    for name, run in itertools.product(names, range(runs)):
+    for faults, run in itertools.product(wanted.split(","), range(runs)):
         try:
-            results.append(torture(name, seed + run, hang_s=hang_s, least=least, load=load, folder=folder))
+            results.append(torture(faults, seed + run, hang_s=hang_s, least=least, load=load, folder=folder))
             click.echo(_line(results[-1]))
         except convergence.FAILURES as error:
-            failed.append(f"{name} seed {seed + run}: {error}")
+            failed.append(f"{faults} seed {seed + run}: {error}")
             click.echo(failed[-1])
         if report:  # after each run, because a long series may be interrupted
             report.write_text(json.dumps({"results": [asdict(one) for one in results], "failed": failed}, indent=1))
@@ -223,7 +233,7 @@ def _line(result: TortureResult) -> str:
         f"slowest write {result.verdict.latency.most:.0f} ms",
         f"converged {result.converged_s:.1f} s",
     )
-    return f"{result.fault} seed {result.seed}: {', '.join(fields)} {result.first_error}"
+    return f"{result.faults} seed {result.seed}: {', '.join(fields)} {result.first_error}"
 
 
 def _shown(outages_ms: dict[str, float]) -> str:
@@ -231,12 +241,12 @@ def _shown(outages_ms: dict[str, float]) -> str:
 
 
 def _table(results: list[TortureResult]) -> Table:
-    """A table with one column for each fault: sums of counts, and maxima of times."""
-    by_fault: dict[str, list[TortureResult]] = {}
+    """A table with one column for each value of `faults`: sums of counts, and maxima of times."""
+    by_faults: dict[str, list[TortureResult]] = {}
     for result in results:
-        by_fault.setdefault(result.fault, []).append(result)
-    columns = [_figures(group) for group in by_fault.values()]
-    table = Table("", *by_fault)
+        by_faults.setdefault(result.faults, []).append(result)
+    columns = [_figures(group) for group in by_faults.values()]
+    table = Table("", *by_faults)
     for name in dict.fromkeys(name for column in columns for name in column):
         table.add_row(name, *(column.get(name, "") for column in columns))
     return table

@@ -12,17 +12,13 @@ from scripts.launcher.ports import write_config
 from tests.support.processes import run_program
 
 
-def test_the_demo_without_java_uses_the_embedded_engine(tmp_path: Path) -> None:
-    """A launcher without a jar exits with the reason, and the demo says which engine it uses instead."""
+def test_the_launcher_without_a_jar_exits_with_the_reason(tmp_path: Path) -> None:
+    """It names the file that the environment names."""
     missing = str(tmp_path / "none.jar")
     write_config(tmp_path / "config.toml")
     up = run_program("scripts.cluster", "--config", str(tmp_path / "config.toml"), "up", HAZELCAST_JAR=missing)
-    demo = run_program("scripts.demo", HAZELCAST_JAR=missing)
 
     assert (1, f"cluster: HAZELCAST_JAR names {missing}, which is not a file\n") == (up.returncode, up.stderr)
-    assert 0 == demo.returncode, demo.stdout + demo.stderr
-    assert "using the embedded engine instead" in demo.stdout
-    assert "0 lost" in demo.stdout
 
 
 def test_the_demo_reports_no_loss_and_leaves_no_process(cluster: Cluster, tmp_path: Path) -> None:
@@ -36,13 +32,15 @@ def test_the_demo_reports_no_loss_and_leaves_no_process(cluster: Cluster, tmp_pa
     assert [] == [one.pid for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(one.info["cmdline"])]
 
 
-def test_the_cluster_of_the_demo_can_be_kept() -> None:
-    """--keep leaves the cluster up, and prints the commands that use it and end it."""
-    ended = run_program("scripts.demo", "--keep", "--engine", "embedded", COLUMNS="140")
+def test_the_demo_without_java_uses_the_embedded_engine_and_its_cluster_can_be_kept(tmp_path: Path) -> None:
+    """It says which engine it uses; --keep leaves the cluster up, and prints the commands that use it and end it."""
+    ended = run_program("scripts.demo", "--keep", HAZELCAST_JAR=str(tmp_path / "none.jar"), COLUMNS="140")
     (path,) = re.findall(r"\S+python\S* -m scripts\.cluster --config (\S+) down", ended.stdout)
     kept = Cluster(Path(path))
     try:
-        assert 0 == ended.returncode
+        assert 0 == ended.returncode, ended.stdout + ended.stderr
+        assert "using the embedded engine instead" in ended.stdout
+        assert "0 lost" in ended.stdout
         (url,) = re.findall(r"^curl (http://\S+)$", ended.stdout, re.MULTILINE)
         assert f"http://{kept.settings.facade.address}/facade" == url
         with client(kept.settings.facade.address) as reader:

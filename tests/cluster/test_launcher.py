@@ -3,7 +3,6 @@
 import re
 import socket
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -55,11 +54,12 @@ def test_a_node_that_cannot_start_is_named_with_the_reason(embedded_cluster: Clu
         FatalError, match=r"logging-1 ended: nodes: cannot use .*file is not a database \(exit status 1, see .*log\)"
     ):
         embedded_cluster.up(quiet)
+    embedded_cluster.wipe([1])
 
 
-def test_a_damaged_record_of_processes_is_a_fatal_error(embedded_cluster: Cluster, tmp_path: Path) -> None:
+def test_a_damaged_record_of_processes_is_a_fatal_error(embedded_cluster: Cluster) -> None:
     """The launcher does not guess which processes are its own."""
-    record = tmp_path / "data" / "processes.json"
+    record = embedded_cluster.folder / "processes.json"
     whole = record.read_bytes()
     record.write_bytes(b"{")
     with pytest.raises(FatalError, match=r"processes\.json is damaged"):
@@ -67,15 +67,15 @@ def test_a_damaged_record_of_processes_is_a_fatal_error(embedded_cluster: Cluste
     record.write_bytes(whole)
 
 
-def test_the_commands_report_what_they_did(embedded_cluster: Cluster, tmp_path: Path) -> None:
+def test_the_commands_report_what_they_did(embedded_cluster: Cluster) -> None:
     """`status` exits with 1 while a node is down, and errors are one sentence."""
-    assert 0 == run_on_cluster(tmp_path, "scripts.cluster", "status").returncode
-    killed = run_on_cluster(tmp_path, "scripts.cluster", "kill", "2")
-    shown = run_on_cluster(tmp_path, "scripts.cluster", "status")
-    started = run_on_cluster(tmp_path, "scripts.cluster", "start", "2")
-    refused = run_on_cluster(tmp_path, "scripts.cluster", "kill", "7")
-    up = run_on_cluster(tmp_path, "scripts.cluster", "up")
-    down = run_on_cluster(tmp_path, "scripts.cluster", "down")
+    assert 0 == run_on_cluster(embedded_cluster, "scripts.cluster", "status").returncode
+    killed = run_on_cluster(embedded_cluster, "scripts.cluster", "kill", "2")
+    shown = run_on_cluster(embedded_cluster, "scripts.cluster", "status")
+    started = run_on_cluster(embedded_cluster, "scripts.cluster", "start", "2")
+    refused = run_on_cluster(embedded_cluster, "scripts.cluster", "kill", "7")
+    up = run_on_cluster(embedded_cluster, "scripts.cluster", "up")
+    down = run_on_cluster(embedded_cluster, "scripts.cluster", "down")
 
     assert re.match(r"killed logging node 2 \(processes \d+\)\n", killed.stdout)
     assert 1 == shown.returncode

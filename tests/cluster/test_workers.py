@@ -22,7 +22,7 @@ from tests.support.waiting import eventually
 def facade(embedded_cluster: Cluster) -> Iterator[tuple[psutil.Process, str]]:
     """A second facade of a cluster, with three workers, and its address."""
     (address,) = free_addresses(1)
-    command = [sys.executable, "-m", "facade", "--config", str(embedded_cluster.folder.parent / "config.toml")]
+    command = [sys.executable, "-m", "facade", "--config", str(embedded_cluster.path)]
     with subprocess.Popen([*command, "--port", str(split(address)[1]), "--workers", "3"], cwd=ROOT) as started:
         process = psutil.Process(started.pid)
         eventually(lambda: len(process.children()) == 3 and answers(address))

@@ -58,6 +58,12 @@ def running_cluster(
         assert [] == [process for process in tree if alive(process)]
 
 
+def restore(cluster: Cluster) -> None:
+    """Start the parts of a cluster that do not run."""
+    if any(status.pid is None for status in cluster.status()):
+        cluster.up(quiet)
+
+
 def fill(cluster: Cluster, texts: list[str]) -> None:
     """Store texts in their order, with many requests at once, directly at the logging nodes."""
     transport = PooledTransport()

@@ -6,27 +6,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from common.errors import PeerError
 from common.protocol.messages import Ping, State, Status
 from common.rpc.pooled import PooledTransport
 from common.rpc.transport import ask
+from scripts.launcher.cluster import Cluster
 from scripts.launcher.processes import ROOT
 from tests.support.waiting import eventually
 
 LONGEST_RUN_S = 120
 
 
-def environment_without_coverage() -> dict[str, str]:
-    """The environment of a process, and of all that it starts, without the cost of measuring their coverage."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-
-
 def run_program(
     *arguments: str,
     stdin: str | None = None,
-    measured: bool = True,
     timeout_s: float = LONGEST_RUN_S,
     **environ: str,
 ) -> subprocess.CompletedProcess[str]:
@@ -35,7 +29,6 @@ def run_program(
     Args:
         arguments: the module and its arguments.
         stdin: its standard input.
-        measured: whether its coverage is measured, if that of the tests is.
         timeout_s: after how many seconds it is killed, which fails the test.
         environ: variables that are added to the environment.
     """
@@ -46,14 +39,16 @@ def run_program(
         capture_output=True,
         text=True,
         timeout=timeout_s,
-        env=(dict(os.environ) if measured else environment_without_coverage()) | environ,
+        env=os.environ | environ,
         check=False,
     )
 
 
-def run_on_cluster(folder: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program of an operator on the cluster whose configuration is in a folder."""
-    return run_program(*arguments, stdin=stdin, THREEFOLD_CONFIG=str(folder / "config.toml"), COLUMNS="140")
+def run_on_cluster(
+    cluster: Cluster, program: str, *arguments: str, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of an operator on a cluster."""
+    return run_program(program, "--config", str(cluster.path), *arguments, stdin=stdin, COLUMNS="140")
 
 
 @contextmanager

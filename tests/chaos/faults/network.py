@@ -113,7 +113,9 @@ def _require_reported(stage: Stage, number: int) -> None:
         FatalError: all nodes stayed listed, an unlisted node gave no reason, or the cluster was still reported safe.
     """
     ends_s = time.monotonic() + SPLIT_S
-    stage.cut_off.append(stage.host_recorders[number - 1])
+    beside = stage.host_recorders[number - 1]
+    stage.cut_off.append(beside)
+    stage.excused.append(beside)
     with client(stage.cluster.settings.facade.address) as http_client:
         while not _reports_fault(document := http_client.call("GET", "/v1/cluster").document):
             if time.monotonic() > ends_s - SPLIT_S + REPORTED_S:

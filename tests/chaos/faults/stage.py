@@ -39,6 +39,7 @@ class Stage:
         host_recorders: on hosts, recorders of the facades that share a host with a node, in the order of the nodes.
         cut_off: recorders whose facade is on a smaller side of a split, or on the host of a faulty node; their outages
             are not reported.
+        excused: recorders whose facade is on the host of a faulty node and may fail with it; their errors do not count.
     """
 
     cluster: Cluster
@@ -49,6 +50,7 @@ class Stage:
     hosts: Hosts | None = None
     host_recorders: tuple[Recorder, ...] = ()
     cut_off: list[Recorder] = field(default_factory=list)
+    excused: list[Recorder] = field(default_factory=list)
 
     def node(self, number: int) -> psutil.Process:
         """The process of a logging node."""

@@ -39,7 +39,7 @@ def test_a_cluster_with_keys_answers_only_its_own_processes(runtime: object, tmp
 
 def listed_nodes(cluster: Cluster) -> set[str]:
     """The logging nodes that the registry lists; none while it waits for the first renewals."""
-    ring = process.keyring_of(cluster.settings, cluster.folder.parent, keyring.OPERATOR)
+    ring = process.keyring_of(cluster.settings, cluster.path.parent, keyring.OPERATOR)
     with pooled(ring) as transport:
         registry = cluster.settings.registry.addresses[0]
         try:

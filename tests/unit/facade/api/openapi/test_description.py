@@ -1,10 +1,11 @@
 """Tests of facade.api.openapi.description: the OpenAPI document is valid and complete."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from facade.api.openapi import description
 from facade.api.page import files
@@ -20,7 +21,9 @@ def document() -> dict[str, Any]:
 
 def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     """It is valid OpenAPI 3.1."""
-    assert [] == list(OpenAPIV31SpecValidator(document).iter_errors())
+    command = [sys.executable, "-m", "openapi_spec_validator", "--schema", "3.1", "-"]  # importing it takes seconds
+    ended = subprocess.run(command, input=json.dumps(document), capture_output=True, text=True, timeout=60, check=False)
+    assert (0, "stdin: OK\n") == (ended.returncode, ended.stdout), ended.stdout + ended.stderr
     assert "3.1.0" == document["openapi"]
 
 
