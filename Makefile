@@ -26,16 +26,16 @@ demo: $(INSTALLED)
 	$(BIN)/python -m scripts.demo
 
 # All that CI checks. Tests run in several processes: clusters wait in some of them while others compute.
-PROCESSES ?= 4
+PROCESSES ?= 5
 test: $(TESTABLE) static audit
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(PROCESSES) --dist loadgroup
+	$(BIN)/coverage run -m pytest --numprocesses $(PROCESSES)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 # What to run while working: format, lint, types and unit tests, in a minute.
 check: $(TESTABLE) static
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup tests/unit tests/simulation/test_schedules.py
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) tests/unit tests/simulation/test_schedules.py
 
 static: $(TESTABLE)
 	$(BIN)/ruff format --check .

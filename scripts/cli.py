@@ -138,8 +138,8 @@ def status(terminal: Terminal) -> None:
 @click.pass_obj
 def top(terminal: Terminal, seconds: float | None) -> None:
     """Show load, errors and latency of each node, every second. Exit codes are those of `status`."""
-    ends = time.monotonic() + (seconds or float("inf"))
     before, at = terminal.api.cluster(), time.monotonic()
+    ends = at + (seconds or float("inf"))  # after the first answer: a table is shown at least once
     with contextlib.suppress(KeyboardInterrupt), _updating() as update:
         while (left_s := ends - time.monotonic()) > 0:
             time.sleep(min(REFRESH_S, left_s))

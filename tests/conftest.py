@@ -15,19 +15,9 @@ from nodes.hazelcast.java import JavaRuntime
 from scripts.launcher.cluster import Cluster
 from scripts.prepare import prepare
 from tests.support.clusters import restore, running_cluster
-from tests.support.requirements import MissingRequirements
+from tests.support.selection.groups import GroupScheduling, turn
+from tests.support.selection.requirements import MissingRequirements
 
-# (start of a path, group), the longest group first. Tests of one group run one after the other, in one process: so that
-# they share a cluster, and that there are never more clusters at a time than two cores can take.
-GROUPS = (
-    ("tests/cluster/test_", "nodes"),
-    ("tests/cluster/interface/", "interface"),
-    ("tests/cluster/telemetry/", "interface"),
-    ("tests/cluster/chaos/test_torture.py", "torture"),
-    ("tests/cluster/", "others"),
-    ("tests/fuzz/", "others"),
-)
-ORDER = list(dict.fromkeys(group for _, group in GROUPS))
 # Tests whose processes do not count for coverage: measuring takes a third of their CPU time, and shows nothing new.
 UNMEASURED = (
     "tests/cluster/chaos/",
@@ -45,26 +35,18 @@ UNMEASURED = (
 missing = MissingRequirements()
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups afterwards
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests that this machine cannot run; put the longest groups first, and each group into one process."""
+    """Leave out tests that this machine cannot run, and put the longest groups first."""
     items[:] = missing.select(items)
     if hasattr(config, "workeroutput"):
         config.workeroutput["missing"] = dict(missing.left_out)
-    for item in items:
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_turn)
+    items.sort(key=turn)
 
 
-def _turn(item: pytest.Item) -> tuple[int, bool]:
-    """Groups come first, in their order; the tests of a browser, whose greenlets stay, are the last of their group."""
-    group = _group(item)
-    return ORDER.index(group) if group else len(ORDER), "browser" in getattr(item, "fixturenames", ())
-
-
-def _group(item: pytest.Item) -> str | None:
-    return next((group for folder, group in GROUPS if item.nodeid.startswith(folder)), None)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Run each group in one process."""
+    return GroupScheduling(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)
