@@ -29,7 +29,7 @@ from nodes.hazelcast.map import (
 from nodes.hazelcast.member import running_member
 from scripts.launcher.ports import free_addresses
 from tests.support.nodes.projection import LARGE_TEXT, new_entries, put
-from tests.support.waiting import becomes
+from tests.support.waiting import becomes, eventually
 
 CLUSTER = "map-test"
 
@@ -191,6 +191,7 @@ def test_a_member_that_hangs_delays_one_put_and_is_filled_later(member: LoneMemb
         process = member.process()
         process.send_signal(signal.SIGSTOP)
         try:
+            eventually(lambda: process.status() == psutil.STATUS_STOPPED)
             began_s = loop.time()
             await put(projection, others[:1])
             assert loop.time() - began_s < PUT_S + 0.2
