@@ -36,7 +36,7 @@ def of_member(address: str) -> tuple[str, ...]:
     """Warnings about a Hazelcast member that listens at host:port."""
     if not is_public(address):
         return ()
-    return (f"the Hazelcast member at {address} has neither TLS nor authentication: see docs/security.md",)
+    return (f"the Hazelcast member at {address} has neither TLS nor authentication: see docs/hardening.md",)
 
 
 def of_facade(address: str, *, tokens: bool) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from facade.status.schema import ClusterStatus, MemberStatus, NodeStatus, StatusEvent
 
-BURST = 5  # failed attempts at one node between two statuses that make a `fallback-burst` event
+BURST = 5  # failed attempts at one node between two statuses that make a `retry-burst` event
 
 
 def changes(before: ClusterStatus, after: ClusterStatus) -> Iterator[StatusEvent]:
@@ -24,7 +24,7 @@ def _registries(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]
         if "down" in (server.status, was.get(server.address)) and server.status != was.get(server.address):
             down = server.status == "down"
             yield (
-                "registry-silent" if down else "registry-up",
+                "registry-down" if down else "registry-up",
                 server.address,
                 f"registry {server.address} {'does not answer' if down else 'answers'}",
             )
@@ -38,7 +38,7 @@ def _nodes(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:
         yield from _node(last, node)
         if last and node.errors - last.errors >= BURST:
             failed = node.errors - last.errors
-            yield "fallback-burst", node.address, f"{failed} requests to {node.address} went to another node instead"
+            yield "retry-burst", node.address, f"{failed} requests to {node.address} went to another node instead"
     for address in was.keys() - {node.address for node in after.logging_nodes}:
         yield "node-down", address, f"node {address} has left"
 
@@ -55,7 +55,7 @@ def _node(last: NodeStatus | None, node: NodeStatus) -> Iterator[Change]:
     elif node.state != "ready":
         yield "node-changed", node.address, f"node {node.address} is {node.state}"
     else:
-        yield "node-suspect", node.address, f"node {node.address} did not answer a request lately"
+        yield "node-suspect", node.address, f"node {node.address} did not answer its last request"
 
 
 def _replicas(before: ClusterStatus, after: ClusterStatus) -> Iterator[Change]:

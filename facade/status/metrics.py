@@ -121,6 +121,6 @@ class _ClientCollector(Collector):
         yield from (answered, failed, lookups)
         yield GaugeMetricFamily(
             "threefold_suspected_addresses",
-            "Addresses that did not answer lately, and are tried last",
+            "Addresses that did not answer their last request, and are tried last",
             len(self._detector.suspects()),
         )

@@ -1,8 +1,10 @@
 """Tests of the structure: who may import whom, and how large a folder and a file may be."""
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from scripts.launcher.processes import ROOT
 
@@ -13,6 +15,7 @@ ROOMS = {  # the one room that imports each library of the outside
     "hazelcast": ("nodes/hazelcast/",),
     "waitress": ("facade/server/",),
 }
+OF_NO_MODULE = ("chaos/test_broken_services.py", "scripts/test_shell_scripts.py")
 MOST_IN_A_ROOM = 8  # files, and folders: as many as one sees at a glance
 
 
@@ -77,6 +80,38 @@ def test_what_decides_has_neither_io_nor_clock_nor_chance() -> None:
     outside = {"asyncio", "os", "random", "secrets", "socket", "structlog", "threading", "time", "uuid"}
 
     assert [] == [(file, name) for file, name in imports() if file.startswith(pure) and name in outside]
+
+
+def test_no_test_imports_a_test() -> None:
+    """Tests share code through tests.support."""
+    found = [
+        (path.relative_to(ROOT).as_posix(), node.module)
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and re.search(r"\.(test_\w+|conftest)$", str(node.module))
+    ]
+
+    assert [] == found
+
+
+def test_unit_tests_mirror_the_packages() -> None:
+    """tests/unit/<package>/test_<module>.py tests that module of the product, or of the tests' own tools."""
+    unit = ROOT / "tests" / "unit"
+    strangers = {
+        file.as_posix()
+        for path in unit.rglob("test_*.py")
+        if len((file := path.relative_to(unit)).parts) > 1 and not any(map(Path.exists, modules_of(file)))
+    }
+
+    assert set(OF_NO_MODULE) == strangers
+
+
+def modules_of(file: Path) -> Iterator[Path]:
+    """Where the module may be that a file of tests/unit tests."""
+    name = file.stem.removeprefix("test_")
+    for root in (ROOT, ROOT / "tests"):
+        yield root / file.parent / f"{name}.py"
+        yield root / file.parent / f"__{name}__.py"
 
 
 def test_the_top_level_is_what_was_agreed() -> None:

@@ -1,4 +1,4 @@
-"""Tests of the commands for keys and tokens in docs/cli.md and docs/security.md."""
+"""Tests of the commands for keys and tokens in docs/cli.md and docs/hardening.md."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.processes import run_program
 
 def test_the_documented_commands_for_keys_and_tokens_work(tmp_path: Path) -> None:
     """The commands run, and the documented lines of config.toml find the files that they make."""
-    texts = [(ROOT / "docs" / name).read_text() for name in ("cli.md", "security.md")]
+    texts = [(ROOT / "docs" / name).read_text() for name in ("cli.md", "hardening.md")]
     ran = 0
     for number, text in enumerate(texts):
         config = tmp_path / str(number) / "config.toml"

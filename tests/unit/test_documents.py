@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import click
 import pytest
@@ -15,6 +16,7 @@ from common.telemetry.request_context import REQUEST_ID_CHARACTERS, RequestConte
 from facade.api import problem
 from facade.api.openapi.operations import OPERATIONS
 from facade.api.schema import Problem
+from facade.status.schema import StatusEvent
 from scripts import cli, cluster
 from scripts.launcher.processes import ROOT
 from tests.tools import reference
@@ -133,6 +135,14 @@ def test_every_parameter_and_header_is_documented() -> None:
     said = set(re.findall(r"`\??([\w-]+)(?:=\w+)?`|\?(verbose)`", HTTP))
 
     assert set() == named - {name for names in said for name in names}
+
+
+def test_every_kind_of_event_is_documented() -> None:
+    """The table in docs/http.md has the kinds of events that /v1/cluster may show, and no others."""
+    (table,) = re.findall(r"\| kind of event \|.*\n((?:\|.*\n)+)", HTTP)
+    kinds = get_args(get_args(get_type_hints(StatusEvent, include_extras=True)["kind"])[0])
+
+    assert {*kinds} == {*re.findall(r"`([a-z-]+)`", "\n".join(row.split("|")[1] for row in table.splitlines()))}
 
 
 def test_every_status_is_documented() -> None:

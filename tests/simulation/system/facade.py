@@ -12,7 +12,7 @@ from tests.simulation.system.world import Network, World
 
 ATTEMPT_S = 1.0  # time-out of one attempt
 DEADLINE_S = 10.0  # of a whole request
-LOOK_UP_S = 0.5  # time-out of a look-up at one registry
+LOOK_UP_S = 0.5  # time-out of a lookup at one registry
 PAUSE_S = 0.05  # between two rounds of attempts
 REFUSED = FinishAppend(0, AppendOutcome.REFUSED)
 LOWER_S = 10.0  # without a replica that has the session vector, until records of it are regarded as lost
@@ -38,7 +38,7 @@ class History:
 
 
 class SimulatedFacade:
-    """A facade that looks up replicas and retries with fallback, as the real one does.
+    """A facade that looks up replicas and retries at other replicas, as the real one does.
 
     Args:
         world: the clock and the random choices.

@@ -66,7 +66,7 @@ IN_SYNC_TEXT = "replica {} is in sync: no record is acknowledged without it"
         (
             cluster_status(),
             cluster_status(registries=[ServerStatus(address=REGISTRY, status="down", since=TIME)]),
-            [("registry-silent", REGISTRY, f"registry {REGISTRY} does not answer")],
+            [("registry-down", REGISTRY, f"registry {REGISTRY} does not answer")],
         ),
         (
             cluster_status(registries=[ServerStatus(address=REGISTRY, status="down", since=TIME)]),
@@ -97,7 +97,7 @@ IN_SYNC_TEXT = "replica {} is in sync: no record is acknowledged without it"
         (
             cluster_status(),
             cluster_status(logging_nodes=[node_status(NODES[0], status="suspect"), *WELL[1:]]),
-            [("node-suspect", NODES[0], f"node {NODES[0]} did not answer a request lately")],
+            [("node-suspect", NODES[0], f"node {NODES[0]} did not answer its last request")],
         ),
         (
             cluster_status(),
@@ -112,7 +112,7 @@ IN_SYNC_TEXT = "replica {} is in sync: no record is acknowledged without it"
         (
             cluster_status(),
             cluster_status(logging_nodes=[node_status(NODES[0], errors=BURST), *WELL[1:]]),
-            [("fallback-burst", NODES[0], f"5 requests to {NODES[0]} went to another node instead")],
+            [("retry-burst", NODES[0], f"5 requests to {NODES[0]} went to another node instead")],
         ),
         (cluster_status(), cluster_status(logging_nodes=[node_status(NODES[0], errors=BURST - 1), *WELL[1:]]), []),
         (
