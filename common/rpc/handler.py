@@ -73,5 +73,5 @@ async def _answer(handler: Handler, request: Request) -> Reply:
 
 def defect() -> Failure:
     """Log the exception that is being handled, a defect in our code; the reply does not contain the traceback."""
-    log.exception("a handler broke")  # noqa: LOG004 (its callers handle an exception)
+    log.exception("unexpected exception in a handler")  # noqa: LOG004 (its callers handle an exception)
     return Failure(code=Code.FAILED, reason="internal error")

@@ -247,7 +247,7 @@ class Replicator:
 
     def _break(self, error: Exception) -> None:
         """End the node after an internal error: the core's state cannot be trusted, and other replicas continue."""
-        log.error("replication broke", exc_info=error)
+        log.error("unexpected exception in replication", exc_info=error)
         self._disk.give_up(f"replication broke: {error!r}")
 
     def _done(self, task: asyncio.Task[None]) -> None:

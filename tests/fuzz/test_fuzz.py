@@ -224,4 +224,4 @@ def test_a_handler_that_raises_is_found(logged: list[EventDict]) -> None:
         outcome = frame_phase.run([address], [PING], count=40, seed=SEED)
 
     assert "internal error: the log has the traceback" in {found.problem for found in outcome.findings}
-    assert {"a handler broke"} == {line["event"] for line in logged}
+    assert {"unexpected exception in a handler"} == {line["event"] for line in logged}

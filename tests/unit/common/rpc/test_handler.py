@@ -52,4 +52,4 @@ def test_an_error_of_a_handler_is_a_failure(logged: list[EventDict], error: Exce
 
     assert isinstance(reply, Failure)
     assert (code, reason) == (reply.code, reply.reason)
-    assert (["a handler broke"] if isinstance(error, KeyError) else []) == [line["event"] for line in logged]
+    assert (["unexpected exception in a handler"] if isinstance(error, KeyError) else []) == [line["event"] for line in logged]
