@@ -27,11 +27,8 @@ from common.protocol.messages import (
 from common.protocol.replication import (
     Fence,
     Identity,
-    InSyncSet,
-    Join,
     Standing,
 )
-from common.protocol.vectors import VECTOR_ENTRIES, VectorEntry
 from scripts.launcher.processes import ROOT
 
 KINDS = (*get_args(Request), *get_args(Reply))
@@ -54,8 +51,6 @@ def test_an_invalid_message_is_refused() -> None:
         lambda: Read(after="x", limit=1),
         lambda: Append(entries=(Entry(ID, ""),) * (messages.PAGE_MESSAGES + 1)),
         lambda: Lookup(name=""),
-        lambda: Read(after="", limit=1, session=((-1, 1),)),  # type: ignore[arg-type]
-        lambda: Read(after="", limit=1, session=(VectorEntry(2**63, 1),)),
         lambda: Fence(node="a:1", incarnation=1, targets=(Identity("a:1", "1"),)),  # type: ignore[arg-type]
     )
     for build in builds:
@@ -69,16 +64,6 @@ def test_a_page_at_its_limits_fits_a_frame() -> None:
     entries = (Entry(ID, "x" * messages.MESSAGE_BYTES), *[Entry(ID, text)] * (messages.PAGE_MESSAGES - 1))
 
     assert len(codec.encode(Page(entries=entries, next=ID, node="n" * 64))) < messages.REPLY_BYTES
-
-
-def test_a_vector_at_its_limit_fits_a_frame() -> None:
-    """A node that was started VECTOR_ENTRIES times can still send its version vector."""
-    vector = (VectorEntry(2**63 - 1, 2**63 - 1),) * VECTOR_ENTRIES
-    join = Join(node="a:1", incarnation=1, in_sync=InSyncSet(0, ()), vector=vector, wants_records=True, can_serve=True)
-
-    frame = codec.encode(join)
-    assert len(frame) < messages.REQUEST_BYTES / 4
-    assert (join, None) == codec.decode_request(frame)
 
 
 def test_the_largest_text_fits_a_request() -> None:

@@ -52,4 +52,5 @@ def test_an_error_of_a_handler_is_a_failure(logged: list[EventDict], error: Exce
 
     assert isinstance(reply, Failure)
     assert (code, reason) == (reply.code, reply.reason)
-    assert (["unexpected exception in a handler"] if isinstance(error, KeyError) else []) == [line["event"] for line in logged]
+    defects = ["unexpected exception in a handler"] if isinstance(error, KeyError) else []
+    assert defects == [line["event"] for line in logged]
