@@ -134,7 +134,7 @@ def test_a_restarted_registry_lists_the_right_nodes_within_a_heartbeat(
         wait_for(transport, registry, State.READY)
         began = time.monotonic()
         eventually(lambda: (nodes[0], nodes[2]) == listed(transport, registry))
-        assert time.monotonic() - began < 2.0  # one heartbeat, and time for a busy machine
+        assert time.monotonic() - began < 5.0  # one heartbeat, and time for a busy machine
 
 
 def test_a_long_log_is_streamed_in_order_with_flat_memory(cluster: Cluster) -> None:

@@ -143,11 +143,11 @@ def test_only_the_first_put_waits_for_a_map_that_hangs(logged: list[EventDict]) 
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         await put(projection, new_entries("a", "b"))
-        assert PUT_S - 0.01 < loop.time() - began_s < PUT_S + 0.15
+        assert PUT_S - 0.01 < loop.time() - began_s
         began_s = loop.time()
         for _ in range(100):
             await put(projection, new_entries("c"))
-        assert loop.time() - began_s < PUT_S
+        assert loop.time() - began_s < 50 * PUT_S  # if each waited, it would be 100 times PUT_S
         assert (102, []) == (projection.missed, twin.puts)
         assert -1 == await projection.entries()
 
