@@ -1,25 +1,57 @@
 """Free ports, and configurations for clusters that must not disturb each other."""
 
 import errno
+import fcntl
+import itertools
+import os
+import re
 import socket
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.config import split
+from common.errors import FatalError
 
 _FREE_PORTS = range(10_000, 32_000)  # below the ports that the kernel uses for outgoing connections
+RESERVED_S = 60.0  # within which a process must listen at a port that it was given
 
 
 def free_addresses(count: int) -> list[str]:
-    """Loopback addresses on which nothing listens at present."""
-    found: list[str] = []
-    port = _FREE_PORTS.start + time.time_ns() // 1_000 % len(_FREE_PORTS)
-    while len(found) < count:
-        port = port + 1 if port + 1 in _FREE_PORTS else _FREE_PORTS.start
-        if not taken(address := f"127.0.0.1:{port}"):
-            found.append(address)
-    return found
+    """Loopback addresses on which nothing listens; no other process of this user gets them within RESERVED_S.
+
+    Raises:
+        FatalError: there are not so many.
+    """
+    first = time.time_ns() // 1_000
+    with _reservations() as reserved:
+        ports = (_FREE_PORTS[(first + number) % len(_FREE_PORTS)] for number in range(len(_FREE_PORTS)))
+        free = (port for port in ports if port not in reserved and not taken(_loopback(port)))
+        found = list(itertools.islice(free, count))
+        reserved.update(dict.fromkeys(found, time.time()))
+    if len(found) < count:
+        raise FatalError(f"only {len(found)} ports from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} are free")
+    return [_loopback(port) for port in found]
+
+
+@contextmanager
+def _reservations() -> Iterator[dict[int, float]]:
+    """The ports that were given away, and when (seconds since 1970), under a lock of all processes of this user."""
+    path = Path(tempfile.gettempdir()) / f"threefold-ports-{os.getuid()}"
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        given = re.findall(r"^(\d+) ([\d.]+)$", file.read(), re.MULTILINE)  # a kill may have cut the last line
+        reserved = {int(port): float(at) for port, at in given if float(at) > time.time() - RESERVED_S}
+        yield reserved
+        file.truncate(0)
+        file.writelines(f"{port} {at}\n" for port, at in reserved.items())
+
+
+def _loopback(port: int) -> str:
+    return f"127.0.0.1:{port}"
 
 
 def write_config(path: Path, *, nodes: int = 3, registries: int = 1, more: str = "") -> None:

@@ -15,6 +15,13 @@ def test_a_port_is_taken_while_a_socket_listens_there() -> None:
     assert not taken(address)
 
 
+def test_a_port_is_given_away_once() -> None:
+    """Even if nothing listens there yet: the next caller may be another process."""
+    given = [address for _ in range(200) for address in free_addresses(10)]
+
+    assert len(given) == len({*given})
+
+
 def test_free_addresses_differ() -> None:
     """All of them can be used at once."""
     found = free_addresses(20)
