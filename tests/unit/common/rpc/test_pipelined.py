@@ -2,20 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import zmq
-import zmq.asyncio
 
-from common.errors import DisconnectedError, FailedError, StoreError, TimedOutError, UnreachableError
-from common.protocol import codec
+from common.errors import StoreError, TimedOutError, UnreachableError
 from common.protocol.codec import Reply, Request
 from common.protocol.messages import Code, Failure, Lookup, LookupResult, Ping
 from common.rpc.pipelined import PipelinedTransport
-from common.rpc.zmq.pipeline import IN_FLIGHT
 from common.rpc.zmq.sockets import PEER_IN_FLIGHT
 from common.security.keyring import Keyring
 from common.telemetry import request_context
@@ -37,16 +32,6 @@ async def echo(request: Request) -> Reply:
     """Answer a Lookup with its own name."""
     assert isinstance(request, Lookup)
     return LookupResult(name=request.name, values=())
-
-
-@asynccontextmanager
-async def raw_server() -> AsyncIterator[tuple[str, "zmq.asyncio.Socket"]]:
-    """An address, and the ROUTER socket that is bound to it, which a test reads and answers."""
-    (address,) = free_addresses(1)
-    with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as socket:
-        socket.linger = 0
-        socket.bind(f"tcp://{address}")
-        yield address, socket
 
 
 @contextlib.contextmanager
@@ -184,44 +169,26 @@ def test_a_late_reply_is_dropped_after_the_timeout() -> None:
     asyncio.run(run())
 
 
-def test_requests_in_flight_fail_at_once_when_the_server_dies() -> None:
-    """Their outcome is unknown; later requests are certainly not sent, until there is a server again."""
+def test_a_watcher_learns_of_each_connection() -> None:
+    """It is called when the connection is established, when it is lost, and when there is a server again."""
 
     async def run() -> None:
         changes: list[tuple[str, bool]] = []
+        (address,) = free_addresses(1)
         with pipelined() as transport:
-            async with raw_server() as (address, socket):
-                transport.watch(address, lambda *event: changes.append(event))
-                calls = [asyncio.create_task(transport.call(address, Ping(), timeout_s=10.0)) for _ in range(3)]
-                for _ in calls:
-                    await socket.recv_multipart()
-            for call in calls:
-                with pytest.raises(DisconnectedError, match="the connection broke before the reply"):
-                    await call
-            assert [(address, True), (address, False)] == changes
-            with pytest.raises(UnreachableError, match="no connection"):
-                transport.send(address, Ping(), timeout_s=1.0)
             async with serving_in_loop(ready, address):
-                await until_connected(transport, address)
-            assert (address, True) == changes[2]
+                transport.watch(address, lambda *change: changes.append(change))
+                assert READY == await transport.call(address, Ping(), timeout_s=1.0)
+                assert transport.is_up(address)
 
-    asyncio.run(run())
+            async def is_up() -> bool:
+                return transport.is_up(address)
 
-
-def test_an_invalid_reply_is_a_failure_of_the_peer() -> None:
-    """Replies with an unknown number, or of another shape, are ignored."""
-
-    async def run() -> None:
-        async with raw_server() as (address, socket):
-            with pipelined() as transport:
-                call = asyncio.create_task(transport.call(address, Ping(), timeout_s=5.0))
-                peer, number, empty, _ = await socket.recv_multipart()
-                valid = codec.encode(READY)
-                for frames in ([b"\xff\xff\xff\xff", empty, valid], [b"short", empty, valid], [valid], [number, valid]):
-                    await socket.send_multipart([peer, *frames])
-                await socket.send_multipart([peer, number, empty, b"\xc1 garbage"])
-                with pytest.raises(FailedError, match=r"answered with an invalid frame: .*not msgpack"):
-                    await call
+            await becomes(False, is_up)
+            assert [(address, True), (address, False)] == changes
+            async with serving_in_loop(ready, address):
+                await becomes(True, is_up)
+                assert (address, True) == changes[2]
 
     asyncio.run(run())
 
@@ -238,40 +205,6 @@ def test_an_address_without_a_server_is_unreachable_before_the_request_is_sent()
                 transport.send(free, Ping(), timeout_s=1.0)
             with pytest.raises(UnreachableError, match="no connection can be made"):
                 await transport.call("nowhere", Ping(), timeout_s=1.0)
-
-    asyncio.run(run())
-
-
-def test_the_requests_in_flight_are_limited() -> None:
-    """One more is not sent; when a reply arrives, there is room again."""
-
-    async def run() -> None:
-        async with raw_server() as (address, socket):
-            with pipelined() as transport:
-                calls = [asyncio.create_task(transport.call(address, Ping(), timeout_s=10.0)) for _ in range(IN_FLIGHT)]
-                envelopes = [(await socket.recv_multipart())[:3] for _ in calls]
-                with pytest.raises(UnreachableError, match=f"{IN_FLIGHT} requests are unanswered"):
-                    await transport.call(address, Ping(), timeout_s=1.0)
-                for envelope in envelopes:
-                    await socket.send_multipart([*envelope, codec.encode(READY)])
-                assert [READY] * IN_FLIGHT == await asyncio.gather(*calls)
-                more = asyncio.create_task(transport.call(address, Ping(), timeout_s=10.0))
-                await socket.send_multipart([*(await socket.recv_multipart())[:3], codec.encode(READY)])
-                assert READY == await more
-
-    asyncio.run(run())
-
-
-def test_closing_a_transport_fails_the_requests_in_flight() -> None:
-    """No caller waits for a reply that cannot arrive."""
-
-    async def run() -> None:
-        async with raw_server() as (address, socket):
-            with pipelined() as transport:
-                call = asyncio.create_task(transport.call(address, Ping(), timeout_s=10.0))
-                await socket.recv_multipart()
-            with pytest.raises(DisconnectedError, match="the connection was closed"):
-                await call
 
     asyncio.run(run())
 

@@ -10,7 +10,7 @@ from common.errors import FailedError, RefusedError, UnreachableError
 from common.protocol.messages import Describe, Description, Lookup, Ping, Status
 from common.rpc.memory import MemoryTransport
 from common.rpc.pooled import PooledTransport
-from common.rpc.transport import Transport, ask
+from common.rpc.transport import Transport, ask, decoded
 from scripts.launcher.ports import free_addresses
 from tests.support.servers import READY, handle, serving
 
@@ -61,6 +61,12 @@ def test_each_failure_of_a_handler_has_its_own_error(endpoint: tuple[Transport, 
     with pytest.raises(FailedError, match="answered Description where Status belongs"):
         ask(transport, address, Describe(), Status, timeout_s=1.0)
     assert READY == ask(transport, address, Ping(), Status, timeout_s=1.0)
+
+
+def test_a_frame_that_is_no_reply_is_a_failure_of_the_peer() -> None:
+    """The request was sent, so its outcome is unknown."""
+    with pytest.raises(FailedError, match=r"a:1: answered with an invalid frame: .*not msgpack"):
+        decoded("a:1", b"\xc1 garbage")
 
 
 def test_an_address_without_a_server_is_unreachable_at_once(endpoint: tuple[Transport, str]) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from facade.api.openapi import description
-from facade.api.page import files
-from tests.support.facade import MemorySystem
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +23,6 @@ def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     ended = subprocess.run(command, input=json.dumps(document), capture_output=True, text=True, timeout=60, check=False)
     assert (0, "stdin: OK\n") == (ended.returncode, ended.stdout), ended.stdout + ended.stderr
     assert "3.1.0" == document["openapi"]
-
-
-def test_every_path_is_described(document: dict[str, Any]) -> None:
-    """The document has every path of a facade, except the pages for people."""
-    pages = {*files.PAGES, "/assets/{name}"}
-    served = {"/facade", "/v1/messages", "/v1/messages/{message_id}", *MemorySystem().documents} | pages
-
-    assert served - pages == set(document["paths"])
 
 
 def test_operations_that_may_need_a_token_say_so(document: dict[str, Any]) -> None:
