@@ -19,7 +19,7 @@ from common.telemetry.request_context import RequestContext
 
 log = structlog.get_logger()
 
-IN_FLIGHT = 1_024  # concurrent requests of a server: two facades with 512 each
+IN_FLIGHT = 1_024  # concurrent requests of a server; a logging node keeps a quarter of it for replication
 DRAIN_S = 5.0  # time to finish the requests in flight when a server stops
 DRAIN_PAUSE_S = 0.01  # interval between two checks whether all requests are answered
 RECEIVE_FRAMES = 64  # requests received in a row, before other tasks of the event loop run
