@@ -181,7 +181,7 @@ def _updating() -> Iterator[Callable[[Any], None] | None]:
     if not sys.stdout.isatty():
         yield None
         return
-    with Live(console=Console(), auto_refresh=False) as live:
+    with Live(console=Console(markup=False, emoji=False), auto_refresh=False) as live:
         yield lambda table: live.update(table, refresh=True)
 
 

@@ -100,7 +100,7 @@ def verify(cluster: Cluster) -> None:
     found = cluster.verify()
     for row in found:
         table.add_row(row.node, str(row.messages), f"{row.digest:x}", str(row.repaired))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
     click.echo("messages of the last 30 s are not compared: they may still be in flight")
     if len({(row.messages, row.digest) for row in found}) > 1:
         raise FatalError("the journals differ: run `verify` again; if they still differ, wipe the node that is wrong")

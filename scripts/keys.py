@@ -59,7 +59,7 @@ def list_keys(path: Path) -> None:
     for file in sorted(folder.glob(f"*{PUBLIC}")):
         name = file.name.removesuffix(PUBLIC)
         table.add_row(name, file.read_text().strip(), "yes" if (folder / f"{name}{SECRET}").exists() else "no")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # a key may contain what looks like markup, such as [/x]
 
 
 @main.command()

@@ -61,7 +61,7 @@ def list_tokens(path: Path) -> None:
     table = Table("name", "scopes")
     for token in _known(path)[1]:
         table.add_row(token.name, ", ".join(token.scopes))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 @main.command()

@@ -86,7 +86,7 @@ def record(found: dict[str, Any], form: Format) -> None:
 def rows(columns: Iterable[str], cells: list[list[str]]) -> None:
     """Print a table: drawn on a terminal, separated by tabs elsewhere."""
     if sys.stdout.isatty():
-        Console().print(_table(columns, cells))
+        Console(markup=False, emoji=False).print(_table(columns, cells))
     else:
         for line in (columns, *cells):
             click.echo("\t".join(line))

@@ -34,6 +34,16 @@ def test_all_configured_processes_get_keys(tmp_path: Path) -> None:
     assert 7 == run("list", config=tmp_path / "config.toml")[1].count("yes")
 
 
+def test_a_key_that_looks_like_markup_is_listed_as_it_is(tmp_path: Path) -> None:
+    """The alphabet of keys has brackets and slashes."""
+    write_config(tmp_path / "config.toml")
+    assert 0 == run("make", OPERATOR, config=tmp_path / "config.toml")[0]
+    (tmp_path / "keys" / f"{OPERATOR}.pub").write_text("ab[/x]cd[red]:smile:\n")
+
+    code, output = run("list", config=tmp_path / "config.toml")
+    assert (0, True) == (code, "ab[/x]cd[red]:smile:" in output), output
+
+
 def test_one_key_is_made_replaced_and_removed(tmp_path: Path) -> None:
     """One key is made, replaced and removed by its name; an unknown or invalid name is refused."""
     write_config(tmp_path / "config.toml")
