@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 from hazelcast.asyncio import HazelcastClient, Map
-from hazelcast.errors import ClientOfflineError, TargetDisconnectedError
+from hazelcast.errors import TargetDisconnectedError
 from structlog.typing import EventDict
 
 from common import ids
@@ -165,26 +165,6 @@ def test_an_error_of_the_map_does_not_fail_the_append() -> None:
             projection = projection_of(twin)
             await put(projection, new_entries("a"))
             assert 1 == projection.missed
-
-    asyncio.run(run())
-
-
-class OfflineMap:
-    """A map whose client has not reached any member."""
-
-    @property
-    def _partition_service(self) -> object:
-        raise ClientOfflineError
-
-
-def test_a_client_without_members_does_not_fail_the_append() -> None:
-    """A client that knows no partitions yet raises within the call, which counts as a missed message only."""
-
-    async def run() -> None:
-        messages = cast("Map[Text, Text]", OfflineMap())
-        projection = Projection(cast(HazelcastClient, None), messages, asyncio.Event(), lambda _seconds: None)
-        await put(projection, new_entries("a"))
-        await becomes_idle(projection, missed=1)
 
     asyncio.run(run())
 

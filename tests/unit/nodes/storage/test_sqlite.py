@@ -12,12 +12,10 @@ from structlog.typing import EventDict
 
 from common.errors import FatalError, StoreError
 from common.ids import new_id
-from common.protocol.messages import Entry
 from common.protocol.replication import Record
 from nodes.replication.core.effects import Range
 from nodes.storage import sqlite
 from nodes.storage.database import BUSY_MS
-from nodes.storage.protocol import KEY_S, Claim, digest
 from nodes.storage.sqlite import SqliteJournal, open_journal
 from tests.support.nodes.journals import ORIGIN, execute, numbered_entries, opened, range_of
 
@@ -100,26 +98,6 @@ def test_the_context_manager_closes_the_file(path: Path) -> None:
             assert size.flushed_ms > 1_700_000_000_000
         async with open_journal(path, "test", "a:1") as journal:
             assert 0 == (await journal.size()).flushed_ms
-
-    asyncio.run(run())
-
-
-def test_a_key_can_be_used_again_after_a_day(path: Path) -> None:
-    """The age of a key counts from the time in the id of its message."""
-    now_s = 1_000_000.0
-    first, second = f"{int(now_s * 1_000):012x}", f"{int((now_s + KEY_S + 1) * 1_000):012x}"
-    made = [f"{stamp[:8]}-{stamp[8:]}-7000-8000-000000000000" for stamp in (first, second)]
-
-    async def run() -> None:
-        time_s = [now_s]
-        with closing(SqliteJournal(path, "test", "a:1", clock=lambda: time_s[0])) as journal:
-            await journal.commit([range_of([Entry(made[0], "x")], key="key")], None)
-            time_s[0] += KEY_S
-            assert Claim(made[0], digest("x")) == await journal.find_key("key")
-            time_s[0] += 1
-            assert await journal.find_key("key") is None
-            await journal.commit([range_of([Entry(made[1], "y")], after=1, key="key")], None)
-            assert Claim(made[1], digest("y")) == await journal.find_key("key")
 
     asyncio.run(run())
 

@@ -158,17 +158,6 @@ def test_without_a_registry_a_process_that_has_ended_is_not_waited_for() -> None
     assert {B, C} == {one.address for one in driven.core.in_sync.members}
 
 
-def test_a_process_that_stood_still_fences_nobody_for_its_own_pause() -> None:
-    """Confirmations that lie in its sockets are received first, before a timeout of this process counts."""
-    driven = DrivenCore.in_sync()
-    driven.append()
-    driven.now_s += LATE_S
-    driven.core.stood_still(LATE_S, driven.now_s)
-    driven.after(0.0)
-
-    assert [] == driven.asked_registries(Fence)
-
-
 def test_idle_members_exchange_a_heartbeat_each_second() -> None:
     """Each other member gets exactly one heartbeat per interval."""
     driven = DrivenCore.in_sync()

@@ -1,7 +1,7 @@
 """Tests of nodes.replication.core.records: what is stored, confirmed, acknowledged and shown."""
 
 from common.protocol.replication import Heartbeat, Replicate, Replicated
-from nodes.replication.core.effects import AppendOutcome, Send, Settings
+from nodes.replication.core.effects import AppendOutcome, Send
 from nodes.replication.core.machine import DEFAULT
 from tests.support.nodes.driven_core import INCARNATION, A, B, C, DrivenCore, set_of
 
@@ -130,13 +130,3 @@ def test_the_origin_of_an_unconfirmed_record_is_asked_once_per_tick() -> None:
     driven.after(0.05)
 
     assert driven.core.ask_whether_confirmed(shown, driven.now_s)
-
-
-def test_the_bytes_of_unconfirmed_records_are_limited() -> None:
-    """Beyond `pending_bytes` appends are refused, and nothing of them is stored."""
-    driven = DrivenCore.in_sync(settings=Settings(pending_bytes=10))
-    driven.append("eleven byte")
-    driven.append("one more")
-
-    assert [AppendOutcome.REFUSED] == driven.outcomes()
-    assert 1 == driven.core.replica.pending[INCARNATION[B]]
