@@ -89,7 +89,7 @@ def wipe(cluster: Cluster, numbers: tuple[int, ...], yes: bool) -> None:
     if not yes:
         click.confirm(f"Remove every message {whose} on this machine?", abort=True)
     removed = cluster.wipe(numbers)
-    click.echo(f"removed {len(removed)} files")
+    click.echo(f"removed {len(removed)} file{'' if len(removed) == 1 else 's'}")
 
 
 @main.command()

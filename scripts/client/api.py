@@ -56,7 +56,7 @@ class Api:
         try:
             for line in self._http.lines(f"/v1/messages?{urlencode(query)}", {"Accept": "application/x-ndjson"}):
                 yield json.loads(line)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise ApiError(f"{self.address}: {error}") from error
 
     def follow(self, after: str, *, shown: Iterable[str] = ()) -> Iterator[Message]:

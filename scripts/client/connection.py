@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from common.config import split
 
 TIMEOUT_S = 15.0  # timeout of a request; above the facade's own deadline of 10 s
@@ -34,6 +36,7 @@ class HttpClient:
 
     Raises:
         OSError, http.client.HTTPException: each method raises these if it gets no complete reply.
+        ValueError: the token is no valid header, or the reply is not a JSON object, as that of a proxy may be.
     """
 
     def __init__(self, address: str, token: str = "") -> None:
@@ -64,7 +67,7 @@ class HttpClient:
         try:
             self._connection.request(method, path, body, self._always | (headers or {}))
             response = self._connection.getresponse()
-            document = json.loads(response.read())
+            document = _document(response.read())
         except (OSError, http.client.HTTPException, ValueError):
             self._connection.close()  # the next call opens a new one
             raise
@@ -76,11 +79,18 @@ class HttpClient:
             self._connection.request("GET", path, headers=self._always | headers)
             response = self._connection.getresponse()
             if response.status != http.client.OK:
-                raise HttpStatusError(response.status, str(json.loads(response.read()).get("message")))
+                raise HttpStatusError(response.status, str(_document(response.read()).get("message")))
             while line := response.readline():
                 yield line.decode().rstrip("\r\n")
         finally:
             self._connection.close()
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError as error:  # a ValueError
+        raise ValueError(f"the reply is not a JSON object: {body[:80].decode(errors='replace')!r}") from error
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def test_a_wipe_needs_a_yes(config: Path, journal: Path) -> None:
     assert "Remove every message of logging node 1 on this machine?" in refused.output
     assert "Remove every message of this cluster on this machine?" in run(config, "wipe", answer="n\n").output
 
-    assert "removed 1 files" in run(config, "wipe", "1", answer="y\n").output
+    assert "removed 1 file" in run(config, "wipe", "1", answer="y\n").output
     assert not journal.exists()
 
 
@@ -75,7 +75,7 @@ def test_a_wipe_asks_nothing_with_yes(config: Path, journal: Path) -> None:
     """Scripts have nobody to answer."""
     ended = run(config, "wipe", "--yes")
 
-    assert (0, "removed 1 files\n") == (ended.exit_code, ended.output)
+    assert (0, "removed 1 file\n") == (ended.exit_code, ended.output)
     assert not journal.exists()
 
 

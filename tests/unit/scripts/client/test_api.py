@@ -1,9 +1,13 @@
 """Tests of scripts.client.api."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from common.errors import FatalError
 from scripts.client.api import Api, ApiError
+from tests.support.servers import Application
 
 NOWHERE = "00000000-0000-0000-0000-000000000000"
 
@@ -13,3 +17,41 @@ def test_following_ends_with_an_error_when_the_facade_stays_away() -> None:
     with pytest.raises(ApiError, match=r"127\.0\.0\.1:9: .*refused"):
         next(Api("127.0.0.1:9", pause_s=0.0).follow(NOWHERE))
     assert issubclass(ApiError, FatalError)
+
+
+def answering(status: str, body: bytes) -> Application:
+    """A facade, or a proxy in front of it, that answers everything with one body."""
+
+    def application(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response(status, [("Content-Length", str(len(body)))])
+        return [body]
+
+    return application
+
+
+@pytest.mark.parametrize("body", [b"<html>502</html>", b"[]", b""])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda api: api.page({}),
+        lambda api: list(api.everything({})),
+        lambda api: next(api.follow(NOWHERE)),
+        lambda api: api.cluster(),
+    ],
+    ids=["page", "everything", "follow", "cluster"],
+)
+def test_an_error_of_a_proxy_is_one_sentence(
+    serve: Callable[[Application], str], use: Callable[[Api], object], body: bytes
+) -> None:
+    """Its body need not be a JSON object."""
+    api = Api(f"http://{serve(answering('502 Bad Gateway', body))}", pause_s=0.0)
+
+    with pytest.raises(ApiError, match="the reply is not a JSON object"):
+        use(api)
+    api.close()
+
+
+def test_a_token_that_is_no_header_is_one_sentence() -> None:
+    """For reads of everything, too."""
+    with pytest.raises(ApiError, match="Invalid header value"):
+        list(Api("http://127.0.0.1:9", "a\nb").everything({}))

@@ -70,7 +70,7 @@ def test_a_reply_that_is_no_document_does_not_spoil_the_next_one(serve: Serve) -
     """The connection is closed after it, so that the next call opens another one."""
     facade = Facade(("200 OK", "<html>"), ("200 OK", '{"logs": []}'))
     with client(serve(facade)) as one:
-        with pytest.raises(json.JSONDecodeError):
+        with pytest.raises(ValueError, match="the reply is not a JSON object"):
             one.read()
         assert [] == one.read()
 
