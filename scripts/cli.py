@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 
 from common import ids, process
@@ -181,7 +180,7 @@ def _updating() -> Iterator[Callable[[Any], None] | None]:
     if not sys.stdout.isatty():
         yield None
         return
-    with Live(console=Console(markup=False, emoji=False), auto_refresh=False) as live:
+    with Live(console=output.plain_console(), auto_refresh=False) as live:
         yield lambda table: live.update(table, refresh=True)
 
 

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from common import config, process
 from common.errors import FatalError
+from scripts.client import output
 from scripts.launcher.cluster import Cluster
 from scripts.prepare import prepare
 
@@ -56,7 +56,7 @@ def status(cluster: Cluster) -> None:
         state = row.state or ("no answer" if row.pid else "down")
         seen = str(row.members) if row.part.member else ""
         table.add_row(row.part.name, row.part.address, str(row.pid or ""), state, row.part.member or "", seen)
-    console = Console()
+    console = output.plain_console()
     console.width = max(console.width, TABLE_COLUMNS)  # so that addresses are never truncated, even in a file
     console.print(table)
     sys.exit(0 if all(row.ready for row in found) else 1)
@@ -100,7 +100,7 @@ def verify(cluster: Cluster) -> None:
     found = cluster.verify()
     for row in found:
         table.add_row(row.node, str(row.messages), f"{row.digest:x}", str(row.repaired))
-    Console(markup=False, emoji=False).print(table)
+    output.plain_console().print(table)
     click.echo("messages of the last 30 s are not compared: they may still be in flight")
     if len({(row.messages, row.digest) for row in found}) > 1:
         raise FatalError("the journals differ: run `verify` again; if they still differ, wipe the node that is wrong")

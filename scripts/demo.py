@@ -14,7 +14,7 @@ from rich.table import Table
 
 from common import process
 from common.errors import FatalError
-from scripts.client.connection import HttpClient, client
+from scripts.client.connection import CLIENT_ERRORS, HttpClient, client
 from scripts.client.writers import Writers
 from scripts.launcher.cluster import Cluster
 from scripts.launcher.ports import write_config
@@ -46,7 +46,7 @@ def main(keep: bool, engine: str | None) -> None:
         stack.callback(cluster.down)
         try:
             lost = run_demo(cluster, console)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except CLIENT_ERRORS as error:
             raise FatalError(f"the cluster did not answer: {error!r}") from error
         if keep and not lost:
             stack.pop_all()
@@ -116,7 +116,8 @@ def _engine(console: Console) -> str:
     try:
         prepare(console.print)
     except FatalError as error:
-        console.print(f"[yellow]no Hazelcast cluster here, using the embedded engine instead: {error}[/yellow]")
+        reason = f"no Hazelcast cluster here, using the embedded engine instead: {error}"
+        console.print(reason, style="yellow", markup=False)
         return "embedded"
     return "hazelcast"
 

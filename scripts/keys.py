@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from common import config, process
 from common.errors import FatalError
 from common.rpc.zmq import curve
 from common.security.keyring import OPERATOR, PUBLIC, SECRET
+from scripts.client import output
 
 FOLDER = "keys"  # beside config.toml, unless [security] keys names another folder
 
@@ -59,7 +59,7 @@ def list_keys(path: Path) -> None:
     for file in sorted(folder.glob(f"*{PUBLIC}")):
         name = file.name.removesuffix(PUBLIC)
         table.add_row(name, file.read_text().strip(), "yes" if (folder / f"{name}{SECRET}").exists() else "no")
-    Console(markup=False, emoji=False).print(table)  # a key may contain what looks like markup, such as [/x]
+    output.plain_console().print(table)
 
 
 @main.command()

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from common import config, process
 from common.errors import FatalError
 from facade.auth.tokens import TOKEN_BYTES, Scope, Token, digest_of, read
+from scripts.client import output
 
 FILE = "tokens.toml"  # beside config.toml, unless [security] tokens names another file
 
@@ -61,7 +61,7 @@ def list_tokens(path: Path) -> None:
     table = Table("name", "scopes")
     for token in _known(path)[1]:
         table.add_row(token.name, ", ".join(token.scopes))
-    Console(markup=False, emoji=False).print(table)
+    output.plain_console().print(table)
 
 
 @main.command()

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from common import ids
 from common.errors import FatalError
-from scripts.client.connection import HttpClient, HttpReply, HttpStatusError
+from scripts.client.connection import CLIENT_ERRORS, HttpClient, HttpReply, HttpStatusError
 
 BATCH_MESSAGES = 1_000  # limit of one request: 100 kB of log lines
 TRIES, PAUSE_S = 20, 0.5  # reconnects of `follow`: 10 s, as long as a restart of the facade may take
@@ -56,7 +56,7 @@ class Api:
         try:
             for line in self._http.lines(f"/v1/messages?{urlencode(query)}", {"Accept": "application/x-ndjson"}):
                 yield json.loads(line)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except CLIENT_ERRORS as error:
             raise ApiError(f"{self.address}: {error}") from error
 
     def follow(self, after: str, *, shown: Iterable[str] = ()) -> Iterator[Message]:
@@ -81,7 +81,7 @@ class Api:
                     if len(seen) % KNOWN_IDS == 0:
                         oldest = ids.last_id(ids.time_ms(last) - AGAIN_MS)
                         seen = dict.fromkeys(one for one in seen if one > oldest)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except CLIENT_ERRORS as error:
                 failures += 1
                 definite = isinstance(error, HttpStatusError) and error.status < http.client.INTERNAL_SERVER_ERROR
                 if definite or failures == TRIES:
@@ -110,7 +110,7 @@ class Api:
         self._used_s = time.monotonic()
         try:
             return self._http.call(method, path, body, headers)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except CLIENT_ERRORS as error:
             raise ApiError(f"{self.address}: {error}") from error
 
 

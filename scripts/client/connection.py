@@ -12,6 +12,9 @@ import msgspec
 from common.config import split
 
 TIMEOUT_S = 15.0  # timeout of a request; above the facade's own deadline of 10 s
+# What each method of HttpClient may raise: there is no complete reply, the reply is not a JSON object (a proxy may send
+# HTML), or the token is not a valid header value (the last two as ValueError).
+CLIENT_ERRORS = (OSError, http.client.HTTPException, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,7 @@ class HttpClient:
     """One persistent connection to the facade at host:port; sends `token` as bearer token if it is set.
 
     Raises:
-        OSError, http.client.HTTPException: each method raises these if it gets no complete reply.
-        ValueError: the token is no valid header, or the reply is not a JSON object, as that of a proxy may be.
+        CLIENT_ERRORS: from each method.
     """
 
     def __init__(self, address: str, token: str = "") -> None:
@@ -68,7 +70,7 @@ class HttpClient:
             self._connection.request(method, path, body, self._always | (headers or {}))
             response = self._connection.getresponse()
             document = _document(response.read())
-        except (OSError, http.client.HTTPException, ValueError):
+        except CLIENT_ERRORS:
             self._connection.close()  # the next call opens a new one
             raise
         return HttpReply(response.status, {name.lower(): value for name, value in response.getheaders()}, document)
@@ -89,7 +91,7 @@ class HttpClient:
 def _document(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError as error:  # a ValueError
+    except msgspec.DecodeError as error:
         raise ValueError(f"the reply is not a JSON object: {body[:80].decode(errors='replace')!r}") from error
 
 

@@ -1,4 +1,4 @@
-"""The output of `scripts.cli`: tables for people; JSON, or one JSON object per line, for programs."""
+"""The output of `scripts.cli` (tables, JSON, one JSON object per line), and the console of the other commands."""
 
 import json
 import sys
@@ -83,10 +83,15 @@ def record(found: dict[str, Any], form: Format) -> None:
         _document(found)
 
 
+def plain_console() -> Console:
+    """A console that prints texts as they are: a key or an error may contain what rich takes for markup, as `[/x]`."""
+    return Console(markup=False, emoji=False)
+
+
 def rows(columns: Iterable[str], cells: list[list[str]]) -> None:
     """Print a table: drawn on a terminal, separated by tabs elsewhere."""
     if sys.stdout.isatty():
-        Console(markup=False, emoji=False).print(_table(columns, cells))
+        plain_console().print(_table(columns, cells))
     else:
         for line in (columns, *cells):
             click.echo("\t".join(line))

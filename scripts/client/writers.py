@@ -10,7 +10,7 @@ from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
-from scripts.client.connection import client
+from scripts.client.connection import CLIENT_ERRORS, client
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class Writers:
                 counter += 1
                 try:
                     reply = own.post(text)
-                except (OSError, http.client.HTTPException, ValueError) as error:
+                except CLIENT_ERRORS as error:
                     self.failures.append(f"{text}: {error!r}")
                 else:
                     if reply.status == http.HTTPStatus.OK:

@@ -1,7 +1,6 @@
 """`python -m tests.bench.limits`: measures an idle cluster, a flood of large messages, and the catch-up of a node."""
 
 import contextlib
-import http.client
 import json
 import threading
 import time
@@ -12,7 +11,7 @@ import psutil
 
 from common import ids
 from scripts.client import transfer
-from scripts.client.connection import HttpClient, client
+from scripts.client.connection import CLIENT_ERRORS, HttpClient, client
 from scripts.launcher.cluster import VERIFIED_AGE_MS, Cluster
 from scripts.launcher.processes import gone
 from tests.bench.load.wrk import cpu_s, processes_of
@@ -102,7 +101,7 @@ def _stored(http_client: HttpClient, body: bytes, headers: dict[str, str]) -> in
     """Post one batch, and print what went wrong; how many of its messages were stored."""
     try:
         reply = http_client.call("POST", "/v1/messages", body, headers)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except CLIENT_ERRORS as error:
         click.echo(f"no answer: {error!r}")
         time.sleep(LOOK_S)
         return 0

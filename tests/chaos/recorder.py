@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from scripts.client.connection import TIMEOUT_S, HttpClient, HttpReply, client
+from scripts.client.connection import CLIENT_ERRORS, TIMEOUT_S, HttpClient, HttpReply, client
 from tests.chaos.checker import FullRead, Write, WriteOutcome
 
 CURL_PAUSE_S = 0.2  # between two requests of curl, which is what users run; each request starts a process
@@ -21,7 +21,6 @@ ERROR_PAUSE_S = 0.05  # after a request without an answer
 PAGE_MESSAGES = 20  # messages in the newest page
 KEPT_CHARACTERS = 500  # of a wrong answer, so that the list of errors stays small
 VOLLEY = 100  # concurrent requests with one idempotency key
-_ERRORS = (OSError, http.client.HTTPException, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +192,7 @@ class Recorder:
                 if newest := next((write for write in reversed(self.writes) if write.outcome is WriteOutcome.OK), None):
                     try:
                         look(http_client, newest)
-                    except (*_ERRORS, KeyError) as error:
+                    except (*CLIENT_ERRORS, KeyError) as error:
                         self.errors.append(f"look for {newest.text}: {error!r}")
 
     def _read_message(self, http_client: HttpClient, write: Write) -> None:
@@ -256,7 +255,7 @@ class Recorder:
         began = time.monotonic()
         try:
             texts = read()
-        except (*_ERRORS, KeyError) as error:
+        except (*CLIENT_ERRORS, KeyError) as error:
             self.errors.append(f"read: {error!r}")
         else:
             ended = time.monotonic()
@@ -266,7 +265,7 @@ class Recorder:
         """Send a post; return its outcome, and the uuid of an acknowledgement or ""."""
         try:
             reply = send()
-        except _ERRORS as error:
+        except CLIENT_ERRORS as error:
             self.errors.append(f"{text}: {error!r}")
             self._stop.wait(ERROR_PAUSE_S)
             return (WriteOutcome.FAIL if isinstance(error, ConnectionRefusedError) else WriteOutcome.INFO), ""
