@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import StoreError, TimedOutError, UnreachableError
+from common.errors import PeerError, StoreError, TimedOutError, UnreachableError
 from common.protocol.codec import Reply, Request
 from common.protocol.messages import Code, Failure, Lookup, LookupResult, Ping
 from common.rpc.pipelined import PipelinedTransport
@@ -47,7 +47,7 @@ async def until_connected(transport: PipelinedTransport, address: str) -> None:
     async def answers() -> bool:
         try:
             return READY == await transport.call(address, Ping(), timeout_s=1.0)
-        except UnreachableError:
+        except PeerError:  # also the connection to a former server, which breaks only now
             return False
 
     await becomes(True, answers)
