@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 TESTABLE := .venv/testable
-# Some images forbid Python to keep what it has compiled; then each process of a cluster compiles the project again.
+# Some images set this variable. Python then caches no bytecode, and each process of a cluster compiles the project.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: install demo test check static simulate audit sbom torture soak fuzz overload bench docs screenshots lock clean

@@ -15,7 +15,7 @@ from nodes.hazelcast.java import JavaRuntime
 from scripts.launcher.cluster import Cluster
 from scripts.prepare import prepare
 from tests.support.clusters import restore, running_cluster
-from tests.support.selection.groups import GroupScheduling, turn
+from tests.support.selection.groups import GroupScheduling, sort_key
 from tests.support.selection.requirements import MissingRequirements
 
 # Tests whose processes do not count for coverage: measuring takes a third of their CPU time, and shows nothing new.
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = missing.select(items)
     if hasattr(config, "workeroutput"):
         config.workeroutput["missing"] = dict(missing.left_out)
-    items.sort(key=turn)
+    items.sort(key=sort_key)
 
 
 @pytest.hookimpl(optionalhook=True)

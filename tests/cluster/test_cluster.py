@@ -92,7 +92,7 @@ def test_nodes_outside_the_configuration_join_and_leave(cluster: Cluster) -> Non
 
 
 def first_message(transport: PooledTransport, node: str) -> str | None:
-    """The first message that a node returns; None while it joins, which a busy machine may make it do twice."""
+    """The first message that a node returns; None while it joins: on a busy machine it may be fenced and join again."""
     try:
         return ask(transport, node, Read(after="", limit=1), Page, timeout_s=2.0).entries[0].msg
     except RefusedError:

@@ -29,6 +29,7 @@ from scripts.launcher.ports import free_addresses
 READY = Status(service="test", state=State.READY)
 
 Application = Callable[..., Any]
+Serve = Callable[[Application], str]  # of the fixture `serve`: answers with an application; returns its host:port
 
 
 async def handle(request: Request) -> Reply:
@@ -121,10 +122,15 @@ class HttpServer:
     server: Any
 
 
+def respond(start_response: Callable[..., Any], status: str, body: bytes, *headers: tuple[str, str]) -> list[bytes]:
+    """Answer a request of a WSGI application."""
+    start_response(status, [*headers, ("Content-Length", str(len(body)))])
+    return [body]
+
+
 def hello(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     """Answer every request with the same five bytes."""
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
-    return [b"hello"]
+    return respond(start_response, "200 OK", b"hello", ("Content-Type", "text/plain"))
 
 
 @contextmanager

@@ -9,14 +9,17 @@ from pathlib import Path
 from scripts.launcher.processes import ROOT
 
 PACKAGES = ("common", "facade", "nodes", "registry", "scripts")
-ROOMS = {  # the one room that imports each library of the outside
+HOME_OF = {  # the one subpackage that imports each of these libraries
     "zmq": ("common/rpc/zmq/",),
     "falcon": ("facade/api/", "facade/app.py"),
     "hazelcast": ("nodes/hazelcast/",),
     "waitress": ("facade/server/",),
 }
-OF_NO_MODULE = ("chaos/test_broken_services.py", "scripts/test_shell_scripts.py")
-MOST_IN_A_ROOM = 8  # files, and folders: as many as one sees at a glance
+WITHOUT_MODULE = (  # files of tests/unit that test no single module
+    "chaos/test_broken_services.py",
+    "scripts/test_shell_scripts.py",
+)
+MOST_IN_A_FOLDER = 8  # files, and folders: as many as one sees at a glance
 
 
 def imports() -> Iterator[tuple[str, str]]:
@@ -31,26 +34,26 @@ def imports() -> Iterator[tuple[str, str]]:
                 yield from ((path.relative_to(ROOT).as_posix(), name) for name in names)
 
 
-def test_each_library_of_the_outside_has_one_room() -> None:
-    """ZeroMQ, Falcon, Hazelcast and waitress are imported in one room each."""
-    strangers = [
-        (file, name) for file, name in imports() if not file.startswith(ROOMS.get(name.partition(".")[0], ("",)))
+def test_each_library_is_imported_in_one_subpackage() -> None:
+    """ZeroMQ, Falcon, Hazelcast and waitress are imported in one subpackage each."""
+    elsewhere = [
+        (file, name) for file, name in imports() if not file.startswith(HOME_OF.get(name.partition(".")[0], ("",)))
     ]
 
-    assert [] == strangers
+    assert [] == elsewhere
 
 
-def test_no_room_is_crowded() -> None:
+def test_no_folder_has_too_many_files() -> None:
     """At most eight modules and eight folders are in a folder, so that a newcomer finds the way."""
-    crowded = {}
+    too_many = {}
     for package in (*PACKAGES, "tests"):
         for folder in [ROOT / package, *(path for path in (ROOT / package).rglob("*") if path.is_dir())]:
             modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
             folders = [path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.py"))]
-            if len(modules) > MOST_IN_A_ROOM or len(folders) > MOST_IN_A_ROOM:
-                crowded[folder.relative_to(ROOT).as_posix()] = (len(modules), len(folders))
+            if len(modules) > MOST_IN_A_FOLDER or len(folders) > MOST_IN_A_FOLDER:
+                too_many[folder.relative_to(ROOT).as_posix()] = (len(modules), len(folders))
 
-    assert {} == crowded
+    assert {} == too_many
 
 
 def test_no_class_name_stands_twice() -> None:
@@ -97,13 +100,13 @@ def test_no_test_imports_a_test() -> None:
 def test_unit_tests_mirror_the_packages() -> None:
     """tests/unit/<package>/test_<module>.py tests that module of the product, or of the tests' own tools."""
     unit = ROOT / "tests" / "unit"
-    strangers = {
+    unmatched = {
         file.as_posix()
         for path in unit.rglob("test_*.py")
         if len((file := path.relative_to(unit)).parts) > 1 and not any(map(Path.exists, modules_of(file)))
     }
 
-    assert set(OF_NO_MODULE) == strangers
+    assert set(WITHOUT_MODULE) == unmatched
 
 
 def modules_of(file: Path) -> Iterator[Path]:

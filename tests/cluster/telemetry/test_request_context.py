@@ -13,7 +13,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 def lines_of(log: Path) -> list[dict[str, Any]]:
-    """The JSON objects in the lines of a log file; only the last words of a process that cannot start are none."""
+    """The JSON lines of a log file; the last line of a process that could not start is plain text."""
     return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
 

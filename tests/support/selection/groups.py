@@ -17,8 +17,8 @@ GROUPS = (
 ORDER = list(dict.fromkeys(group for _, group in GROUPS))
 
 
-def turn(item: pytest.Item) -> tuple[int, bool]:
-    """A key to sort by: groups in their order, then the rest; of a group, the tests of a browser are the last.
+def sort_key(item: pytest.Item) -> tuple[int, bool]:
+    """Sorts tests: groups in their order, then the rest; in a group, the tests that use a browser are the last.
 
     The greenlets of a browser stay until its process ends.
     """

@@ -24,8 +24,8 @@ def test_an_id_from_the_future_is_refused(by_ms: int, refused: bool) -> None:
         assert all(part in failure.reason for part in (entries[1].id, NODE, "60 s"))
 
 
-def test_nothing_is_not_ahead() -> None:
-    """A batch may be empty."""
+def test_an_empty_batch_is_not_ahead() -> None:
+    """There is no id that could be refused."""
     assert ahead([], NOW_MS, NODE) is None
 
 

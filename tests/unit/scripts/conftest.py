@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.servers import Application, serving_http
+from tests.support.servers import Application, Serve, serving_http
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Callable[[Application], str]]:
+def serve() -> Iterator[Serve]:
     """Lets one HTTP server answer with an application from then on; returns its host:port.
 
     The tests of a file share the server, because it takes 0.2 s to stop.

@@ -10,9 +10,7 @@ from click.testing import CliRunner, Result
 
 from scripts import cli
 from scripts.client.api import ApiError
-from tests.support.servers import Application
-
-Serve = Callable[[Application], str]
+from tests.support.servers import Serve, respond
 
 TOKEN = "one"  # noqa: S105 - no secret, but the text that the facade is to receive
 SAFE = {"safe": True, "reason": "all is well", "logging_nodes": []}
@@ -33,8 +31,7 @@ class Facade:
         """Answer a request."""
         query = dict(parse_qsl(environ["QUERY_STRING"]))
         self.asked.append((environ["PATH_INFO"], query, environ.get("HTTP_AUTHORIZATION", "")))
-        start_response("200 OK", [("Content-Length", str(len(self._body)))])
-        return [self._body]
+        return respond(start_response, "200 OK", self._body)
 
 
 def run(*arguments: str, url: str | None = None, token: str | None = None) -> Result:

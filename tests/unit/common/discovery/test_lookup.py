@@ -72,7 +72,7 @@ def test_a_suspected_registry_is_asked_only_without_an_earlier_answer() -> None:
 
 
 def test_the_steps_run_in_an_event_loop_too() -> None:
-    """With the same result."""
+    """The first registry that answers ends the lookup there as well."""
     ask = answering({FIRST: GONE, SECOND: ANSWER}, [])
 
     async def ask_async(registry: str) -> LookupResult:

@@ -1,4 +1,4 @@
-"""Tests of facade.server.validation: which requests are ambiguous, and what the client is told."""
+"""Tests of facade.server.validation: which requests are ambiguous, and the message for the client."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from facade.server.validation import Rejection, ambiguity, rejection_message
 
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"POST /v1/messages?x=1 HTTP/1.1", b"M-SEARCH * HTTP/1.1"])
 def test_a_plain_request_is_not_ambiguous(line: bytes) -> None:
-    """With one host."""
+    """A request with a valid first line and one Host header is accepted."""
     assert ambiguity(line, {"HOST": "x"}, 1) is None
 
 
@@ -29,7 +29,7 @@ def test_a_plain_request_is_not_ambiguous(line: bytes) -> None:
 def test_what_other_servers_read_differently_is_rejected(
     line: bytes, headers: dict[str, str], hosts: int, reason: str
 ) -> None:
-    """With the first reason."""
+    """The reason of the first rule that the request breaks is returned."""
     assert str(ambiguity(line, headers, hosts)).startswith(reason)
 
 
@@ -44,12 +44,12 @@ def test_what_other_servers_read_differently_is_rejected(
     ],
 )
 def test_a_message_names_the_limit(status: int, message: str) -> None:
-    """Or what is wrong."""
+    """Statuses without a limit have the details of the error."""
     limits = Limits(url_bytes=10, header_bytes=11, batch_bytes=12)
 
     assert message == rejection_message(status, "details", limits)
 
 
 def test_a_rejection_has_the_reason_phrase_of_its_status() -> None:
-    """It stands in the status line."""
+    """The status line of the response has it."""
     assert "Request Header Fields Too Large" == Rejection(431).reason

@@ -22,8 +22,7 @@ from nodes.hazelcast.map import (
     quiet_abandoned_calls,
 )
 from nodes.hazelcast.text import Text
-from tests.support.nodes.projection import LARGE_TEXT, new_entries, put
-from tests.support.waiting import becomes
+from tests.support.nodes.projection import LARGE_TEXT, becomes_idle, new_entries, put
 
 
 class Twin:
@@ -58,15 +57,6 @@ def projection_of(twin: Twin, *, observed: Callable[[float], object] = lambda _s
     """A projection that fills the twin."""
     messages = cast("Map[Text, Text]", twin)
     return Projection(cast(HazelcastClient, None), messages, asyncio.Event(), observed, twin.send)
-
-
-async def becomes_idle(projection: Projection, *, missed: int) -> None:
-    """Return when no put is under way, and this number of messages has been missed."""
-
-    async def state() -> tuple[int, int]:
-        return projection.puts_in_flight, projection.missed
-
-    await becomes((0, missed), state)
 
 
 def test_the_map_gets_each_text_under_its_id() -> None:

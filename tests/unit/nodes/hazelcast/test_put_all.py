@@ -11,8 +11,7 @@ from hazelcast.errors import ClientOfflineError
 from nodes.hazelcast import put_all
 from nodes.hazelcast.map import Projection
 from nodes.hazelcast.text import Text
-from tests.support.nodes.projection import new_entries, put
-from tests.support.waiting import becomes
+from tests.support.nodes.projection import becomes_idle, new_entries, put
 
 
 class OfflineMap:
@@ -110,10 +109,6 @@ def test_a_client_without_members_does_not_fail_the_append() -> None:
         messages = cast("Map[Text, Text]", OfflineMap())
         projection = Projection(cast(HazelcastClient, None), messages, asyncio.Event(), lambda _seconds: None)
         await put(projection, new_entries("a"))
-
-        async def state() -> tuple[int, int]:
-            return projection.puts_in_flight, projection.missed
-
-        await becomes((0, 1), state)
+        await becomes_idle(projection, missed=1)
 
     asyncio.run(run())

@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import FatalError
 from scripts.client.api import Api, ApiError
-from tests.support.servers import Application
+from tests.support.servers import Application, Serve, respond
 
 NOWHERE = "00000000-0000-0000-0000-000000000000"
 
@@ -23,8 +23,7 @@ def answering(status: str, body: bytes) -> Application:
     """A facade, or a proxy in front of it, that answers everything with one body."""
 
     def application(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        start_response(status, [("Content-Length", str(len(body)))])
-        return [body]
+        return respond(start_response, status, body)
 
     return application
 
@@ -40,10 +39,10 @@ def answering(status: str, body: bytes) -> Application:
     ],
     ids=["page", "everything", "follow", "cluster"],
 )
-def test_an_error_of_a_proxy_is_one_sentence(
-    serve: Callable[[Application], str], use: Callable[[Api], object], body: bytes
+def test_an_answer_of_a_proxy_is_an_error_of_one_sentence(
+    serve: Serve, use: Callable[[Api], object], body: bytes
 ) -> None:
-    """Its body need not be a JSON object."""
+    """The facade answers with JSON objects, but a proxy in front of it may answer with anything."""
     api = Api(f"http://{serve(answering('502 Bad Gateway', body))}", pause_s=0.0)
 
     with pytest.raises(ApiError, match="the reply is not a JSON object"):
@@ -51,7 +50,7 @@ def test_an_error_of_a_proxy_is_one_sentence(
     api.close()
 
 
-def test_a_token_that_is_no_header_is_one_sentence() -> None:
-    """For reads of everything, too."""
+def test_a_token_with_a_line_break_is_an_error_of_one_sentence() -> None:
+    """No header can have it, so the request is not sent."""
     with pytest.raises(ApiError, match="Invalid header value"):
         list(Api("http://127.0.0.1:9", "a\nb").everything({}))

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from scripts.client.connection import HttpClient, HttpStatusError, client
-from tests.support.servers import Application
-
-Serve = Callable[[Application], str]
+from tests.support.servers import Serve, respond
 
 
 class Facade:
@@ -36,9 +34,7 @@ class Facade:
         body = environ["wsgi.input"].read().decode()
         self.seen.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], *headers, body))
         self.ports.append(environ["REMOTE_PORT"])
-        encoded = text.encode()
-        start_response(status, [("X-Node", "n:1"), ("Content-Length", str(len(encoded)))])
-        return [encoded]
+        return respond(start_response, status, text.encode(), ("X-Node", "n:1"))
 
 
 def test_a_message_is_posted_with_its_key_and_the_token(serve: Serve) -> None:

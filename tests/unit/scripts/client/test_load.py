@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from scripts.client import load
-from tests.support.servers import Application
-
-Serve = Callable[[Application], str]
+from tests.support.servers import Serve, respond
 
 SECONDS = 0.15  # of a run; long enough for a thread to start on a busy machine
 
@@ -42,9 +40,7 @@ class Facade:
         if self._refusal:
             results[-1] = {"message": self._refusal}
         document = {"results": results} if self._status == "200 OK" else {"message": self._refusal}
-        encoded = json.dumps(document).encode()
-        start_response(self._status, [("Content-Length", str(len(encoded)))])
-        return [encoded]
+        return respond(start_response, self._status, json.dumps(document).encode())
 
 
 def test_the_stored_messages_and_the_latency_are_reported(serve: Serve) -> None:

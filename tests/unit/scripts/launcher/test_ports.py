@@ -8,7 +8,7 @@ from scripts.launcher.ports import free_addresses, taken, write_config
 
 
 def test_a_port_is_taken_while_a_socket_listens_there() -> None:
-    """And free afterwards."""
+    """Once the socket is closed the port is free."""
     (address,) = free_addresses(1)
     with socket.create_server(config.split(address)):
         assert taken(address)
@@ -16,7 +16,7 @@ def test_a_port_is_taken_while_a_socket_listens_there() -> None:
 
 
 def test_a_port_is_given_away_once() -> None:
-    """Even if nothing listens there yet: the next caller may be another process."""
+    """Until RESERVED_S have passed no caller gets it again, even if nothing listens there yet."""
     given = [address for _ in range(200) for address in free_addresses(10)]
 
     assert len(given) == len({*given})
