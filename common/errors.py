@@ -2,7 +2,8 @@
 
 ThreefoldError
 ├── FatalError                  this process cannot start or continue; the text is one sentence for an operator
-│   └── ConfigError             config.toml or a command line option is wrong
+│   ├── ConfigError             config.toml or a command line option is wrong
+│   └── ApiError                the command line: the facade cannot be reached or refuses (scripts.client.api)
 ├── InvalidMessageError         bytes or values are not a valid wire message
 ├── PeerError                   one attempt at one address failed
 │   ├── UnreachableError        no connection: the request was not sent, so nothing was done
@@ -20,6 +21,7 @@ ThreefoldError
 │   ├── MissingError            the requested message does not exist
 │   ├── TooLargeError           the body or a message is over its size limit
 │   └── KeyConflictError        the idempotency key was used before with another text
+├── HttpStatusError             a client of the facade: the facade answered with an error (scripts.client.connection)
 └── ServiceError                all attempts failed; the same request may be sent again
     ├── UnavailableError        no server carried out the request: nothing was done
     ├── OverloadError           a concurrency limit was reached: nothing was done

@@ -84,7 +84,7 @@ def stop_on_signal() -> asyncio.Event:
 def exit_on_signal(name: str) -> None:
     """Make SIGTERM and SIGHUP raise SystemExit, so that `finally` blocks stop the processes that this one started."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(f"{name}: told to stop"))
+        signal.signal(number, lambda *_: sys.exit(f"{name}: stopped by a signal"))
 
 
 def dying_with_this() -> Callable[[], None] | None:

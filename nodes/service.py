@@ -220,7 +220,7 @@ class LoggingNode:
         return finish
 
     def _send_to_map(self, entries: Sequence[Entry]) -> "asyncio.Future[Any] | None":
-        return self._projection.send(entries) if self._projection else None
+        return self._projection.send(entries, self._now_ms()) if self._projection else None
 
     def _log_stored(self, request: Append, stored_as: str) -> None:
         """Log each message; for several without request contexts, such as an import, log only their number."""

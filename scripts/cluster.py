@@ -39,11 +39,11 @@ def main(context: click.Context, path: Path, engine: str | None) -> None:
 @click.pass_obj
 def up(cluster: Cluster) -> None:
     """Start all processes that are not running. Return when the cluster is ready."""
-    began = time.monotonic()
+    began_s = time.monotonic()
     if any(part.member for part in cluster.parts):
         prepare(click.echo)
     cluster.up(click.echo)
-    click.echo(f"ready in {time.monotonic() - began:.1f} s: http://{cluster.settings.facade.address}/facade")
+    click.echo(f"ready in {time.monotonic() - began_s:.1f} s: http://{cluster.settings.facade.address}/facade")
 
 
 @main.command()

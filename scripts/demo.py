@@ -57,9 +57,9 @@ def main(keep: bool, engine: str | None) -> None:
 def run_demo(cluster: Cluster, console: Console) -> str:
     """Run the demo on a cluster that is down; returns what went wrong, or ""."""
     console.rule("1. start a registry, a messages node, three logging nodes with their members, and a facade")
-    began = time.monotonic()
+    began_s = time.monotonic()
     cluster.up(console.print)
-    console.print(f"ready in {time.monotonic() - began:.1f} s")
+    console.print(f"ready in {time.monotonic() - began_s:.1f} s")
     with client(cluster.settings.facade.address) as http_client:
         console.rule(f"2. post {MESSAGES} messages: which node received which?")
         sent = _post(http_client, cluster, console, range(1, MESSAGES + 1))
@@ -89,14 +89,14 @@ def _kill(cluster: Cluster, number: int, console: Console) -> list[str]:
     """Kill a node under load; returns the acknowledged texts, raises FatalError if a client got an error."""
     with Writers(cluster.settings.facade.address, WRITERS, f"kill{number}") as writers:
         writers.wait_for(BEFORE_KILL, timeout_s=TRAFFIC_S)
-        killed_at = time.monotonic()
+        killed_s = time.monotonic()
         cluster.kill([number])
         writers.wait_for(AFTER_KILL, timeout_s=TRAFFIC_S)
     if writers.failures:
         raise FatalError(f"{len(writers.failures)} posts failed, the first: {writers.failures[0]}")
     console.print(
         f"{len(writers.acknowledged)} acknowledged, 0 errors, "
-        f"longest gap that a client saw at the kill: [bold]{writers.longest_gap_ms(killed_at):.0f} ms[/bold]"
+        f"longest gap that a client saw at the kill: [bold]{writers.longest_gap_ms(killed_s):.0f} ms[/bold]"
     )
     return [text for _, text in writers.acknowledged]
 

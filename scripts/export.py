@@ -15,7 +15,7 @@ from scripts.client import transfer
 )
 def main(path: Path) -> None:
     """Write every message to stdout as NDJSON (id, time, msg), in id order."""
-    with transfer.connected(path) as client:
+    with transfer.connected(config.load(path), path.parent) as client:
         count = transfer.export(client, sys.stdout.write, lambda line: click.echo(line, err=True))
     click.echo(f"exported {count} messages", err=True)
 

@@ -110,8 +110,8 @@ class Heartbeat(WireMessage, frozen=True, kw_only=True):
             since the sender started.
         whole: the vector is complete.
         pending: the records beyond `vector` that the sender is committing.
-        confirmed: the sequence up to which the sender's own records are on the disk of each member of its in-sync set.
-        wants_confirmed: reads wait at the sender; the receiver shall send its own `confirmed` as soon as it increases.
+        watermark: the sequence up to which the sender's own records are on the disk of each member of its in-sync set.
+        wants_watermark: reads wait at the sender; the receiver shall send its own watermark as soon as it increases.
     """
 
     node: Name
@@ -119,8 +119,8 @@ class Heartbeat(WireMessage, frozen=True, kw_only=True):
     in_sync: InSyncSet
     vector: Vector
     pending: Vector
-    confirmed: Sequence
-    wants_confirmed: bool = False
+    watermark: Sequence
+    wants_watermark: bool = False
     whole: bool = False
 
 
@@ -137,7 +137,7 @@ class ReplicaState(WireMessage, frozen=True, kw_only=True):
     in_sync: InSyncSet
     vector: Vector
     pending: Vector
-    confirmed: Sequence
+    watermark: Sequence
 
 
 class Replicate(WireMessage, frozen=True, kw_only=True):
@@ -151,7 +151,7 @@ class Replicate(WireMessage, frozen=True, kw_only=True):
         term: the term of the sender's in-sync set; 0 if it is in none.
         origin, after, upto: the range of origin sequences.
         records: the records of the range, in ascending order.
-        confirmed: as in Heartbeat.
+        watermark: as in Heartbeat.
     """
 
     node: Name
@@ -161,7 +161,7 @@ class Replicate(WireMessage, frozen=True, kw_only=True):
     after: Sequence
     upto: Sequence
     records: Annotated[tuple[Record, ...], Meta(max_length=PAGE_MESSAGES)]
-    confirmed: Sequence
+    watermark: Sequence
 
 
 class Replicated(WireMessage, frozen=True, kw_only=True):

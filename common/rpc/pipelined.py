@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from common import config
 from common.errors import PeerError, UnreachableError
 from common.protocol import codec
 from common.protocol.codec import Reply, Request
@@ -13,6 +14,8 @@ from common.rpc.zmq.pipeline import IN_FLIGHT, Pipeline, Watcher
 from common.rpc.zmq.sockets import new_context
 from common.security.keyring import Keyring
 from common.telemetry import request_context
+
+PROBE_S = 0.5  # timeout for a host to accept or refuse a connection
 
 
 class PipelinedTransport:
@@ -41,6 +44,21 @@ class PipelinedTransport:
     def is_up(self, address: str) -> bool:
         """True if there is a connection to the address."""
         return address in self._pipelines and bool(self._pipelines[address].up)
+
+    async def refuses(self, address: str) -> bool:
+        """True if the host refuses a connection to the port: the process that listened there has ended.
+
+        False if the host accepts one, or does not answer within PROBE_S.
+        """
+        try:
+            async with asyncio.timeout(PROBE_S):
+                _, writer = await asyncio.open_connection(*config.split(address))
+        except ConnectionRefusedError:
+            return True
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return False
 
     async def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """Send a request and return the reply, which may be a Failure.

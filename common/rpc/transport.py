@@ -55,6 +55,6 @@ def expected(address: str, reply: Reply, expect: type[ReplyType]) -> ReplyType:
     raise FailedError(address, reason) if reply.code is Code.FAILED else RefusedError(address, reason, reply.code)
 
 
-def left_ms(ends: float) -> int:
-    """Milliseconds until `ends` (seconds of the monotonic clock), rounded up to avoid a busy loop; at least 0."""
-    return max(0, int((ends - time.monotonic()) * 1_000) + 1)
+def left_ms(ends_s: float) -> int:
+    """Milliseconds until `ends_s` of the monotonic clock, rounded up to avoid a busy loop; at least 0."""
+    return max(0, int((ends_s - time.monotonic()) * 1_000) + 1)

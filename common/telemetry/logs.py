@@ -102,7 +102,8 @@ def _add_request_context(_logger: WrappedLogger, _method: str, line: EventDict) 
     return line
 
 
-_writer: _LineWriter | None = None  # the writer of this process; None before `configure`
+# The writer of this process; None before `configure`. Standard error belongs to the process, and so does its writer.
+_writer: _LineWriter | None = None
 _LEADING_FIELDS = ("time", "level", "service", "event")
 _encoder = msgspec.json.Encoder(enc_hook=str)
 

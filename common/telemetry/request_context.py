@@ -3,7 +3,7 @@
 import contextlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Annotated, NamedTuple
 
@@ -47,13 +47,16 @@ def set_current(context: RequestContext | None) -> None:
     _current.set(context)
 
 
-def from_headers(request_id: str | None, traceparent: str | None) -> RequestContext:
+def from_headers(
+    request_id: str | None, traceparent: str | None, *, draw: Callable[[int], int] = random.getrandbits
+) -> RequestContext:
     """The request context in the headers X-Request-ID and traceparent; missing or invalid parts are generated.
 
     A valid trace continues with a new span. A request without a valid id gets the id of its trace.
+    `draw` returns that many random bits.
     """
     valid = traceparent is not None and re.fullmatch(TRACEPARENT, traceparent) and not _ZEROS.match(traceparent)
-    generated = f"{random.getrandbits(192):048x}"  # need not be secret, and os.urandom takes 3 us
+    generated = f"{draw(192):048x}"  # need not be secret, and os.urandom takes 3 us
     trace, flags = (traceparent[3:35], traceparent[-2:]) if valid and traceparent else (generated[:32], "00")
     has_id = request_id is not None and re.fullmatch(REQUEST_ID, request_id)
     return RequestContext(request_id if has_id and request_id else trace, f"00-{trace}-{generated[32:]}-{flags}")

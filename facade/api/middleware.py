@@ -1,6 +1,7 @@
 """Middleware and error handlers: request context, metrics, permission, and the format of errors."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -24,9 +25,13 @@ class Middleware:
     Args:
         metrics: counts requests.
         access: decides which requests are allowed.
+        clock: seconds from any start.
     """
 
-    def __init__(self, metrics: FacadeMetrics, access: Access) -> None:
+    def __init__(
+        self, metrics: FacadeMetrics, access: Access, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._clock = clock
         self._metrics = metrics
         self._access = access
 
@@ -38,7 +43,7 @@ class Middleware:
             response.set_header("X-Request-ID", context.request_id)
         response.set_headers(problem.SECURITY)
         request.context.timing = Timing()
-        request.context.began_s = time.perf_counter()
+        request.context.began_s = self._clock()
         self._metrics.request_began()
 
     def process_resource(self, request: falcon.Request, _response: Any, _resource: object, _params: Any) -> None:
@@ -57,7 +62,7 @@ class Middleware:
     ) -> None:
         """Record status and duration; for a stream, the time up to its first byte."""
         response.set_header("Server-Timing", request.context.timing.header())
-        spent_s = time.perf_counter() - request.context.began_s
+        spent_s = self._clock() - request.context.began_s
         tracing.end_request(request.context.span, response.status_code)
         self._metrics.request_ended(request.method, request.uri_template, response.status_code, spent_s)
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import limits
 from limits.storage import MemoryStorage
@@ -20,9 +21,11 @@ class Access:
     Args:
         tokens: the tokens of clients; None: every client may do everything.
         rate: most requests of one client, such as `100/second`; "" for no limit.
+        clock: seconds since 1970, the clock of the windows of the library `limits`.
     """
 
-    def __init__(self, tokens: Tokens | None = None, rate: str = "") -> None:
+    def __init__(self, tokens: Tokens | None = None, rate: str = "", *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._tokens = tokens
         self._rate = limits.parse(rate) if rate else None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage()) if rate else None
@@ -72,7 +75,7 @@ class Access:
         """Count a request of a client; raises RateError if it exceeds the rate."""
         if self._rate and self._limiter and not self._limiter.hit(self._rate, kind, client):
             reset_s, _ = self._limiter.get_window_stats(self._rate, kind, client)
-            raise RateError(f"{client} has sent over {self._rate}", max(1, math.ceil(reset_s - time.time())))
+            raise RateError(f"{client} has sent over {self._rate}", max(1, math.ceil(reset_s - self._clock())))
 
 
 def _find_token(tokens: Tokens, authorization: str | None) -> Token:

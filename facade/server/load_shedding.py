@@ -1,5 +1,6 @@
-"""Load shedding: the paths that are always answered, and a cheap 503 response for other requests under overload."""
+"""Load shedding: decides which requests start, wait or are refused, and makes a cheap 503 response for the refused."""
 
+import enum
 import functools
 from collections.abc import Mapping
 
@@ -11,6 +12,36 @@ TOO_MANY_REQUESTS = "too many requests wait already, nothing was done"
 TOO_MANY_CONNECTIONS = "too many connections are open already, nothing was done"
 # Health and status requests are answered under any load.
 EXEMPT_PATHS = ("/livez", "/v1/limits", "/v1/history", "/metrics", "/readyz", "/v1/cluster")
+
+
+class Admission(enum.Enum):
+    """What happens to a request that has arrived."""
+
+    AT_ONCE = "at once"  # it starts, and does not count as a running request
+    RUN = "run"  # it starts, and counts
+    WAIT = "wait"  # it waits until a running request has ended
+    REFUSE = "refuse"  # it gets a 503 response
+    CLOSE = "close"  # the connection is closed, because the client would not read a refusal
+
+
+def decide(*, exempt: bool, unread: bool, spare: bool, free: int, waiting: int, queued: int) -> Admission:
+    """Decide about a request. A function of its arguments only.
+
+    Args:
+        exempt: the path is one of EXEMPT_PATHS, or the response is an error that is known already.
+        unread: the client does not read its responses: a further one would fill its buffer.
+        spare: the connection is above the limit on connections.
+        free: how many more requests may run.
+        waiting: the number of requests that wait.
+        queued: limit of `waiting`.
+    """
+    if exempt and not unread:
+        return Admission.AT_ONCE
+    if spare or waiting >= queued:
+        return Admission.CLOSE if unread else Admission.REFUSE
+    return Admission.RUN if free else Admission.WAIT
+
+
 _PLACEHOLDERS = RequestContext("the request id", "the traceparent")  # stand for the real values in a template
 
 

@@ -13,7 +13,7 @@ from waitress.server import create_server
 
 from common.config import Limits
 from facade.server.connection import UNSENT_BYTES, Channel
-from facade.server.load_shedding import EXEMPT_PATHS, TOO_MANY_CONNECTIONS, TOO_MANY_REQUESTS
+from facade.server.load_shedding import EXEMPT_PATHS, TOO_MANY_CONNECTIONS, TOO_MANY_REQUESTS, Admission, decide
 from facade.server.parser import DEFAULT
 from facade.server.scheduler import TURN_S, Event, Scheduler
 from facade.server.validation import Rejection
@@ -50,24 +50,37 @@ class Dispatcher:
     def add_task(self, channel: Any) -> None:
         """Start the request of a connection, queue it, or refuse it.
 
-        Quick paths and error responses start at once, unless the client does not read its responses.
+        `load_shedding.decide` makes the decision.
         """
         request = channel.requests[0]
-        unread = channel.total_outbufs_len > UNSENT_BYTES // 2  # every quick response is shorter
-        if not unread and (request.error or request.path in EXEMPT_PATHS):
-            self._scheduler.spawn(channel.service)
-        elif channel.spare or len(self.queue) >= self._queued:
-            self.refused += 1
-            if unread:  # the client would not read the refusal either
-                channel.will_close = True
-            elif channel.spare or not channel.refuse_at_once(TOO_MANY_REQUESTS):
-                request.error = Rejection(503, TOO_MANY_CONNECTIONS if channel.spare else TOO_MANY_REQUESTS)
+        admission = decide(
+            exempt=bool(request.error) or request.path in EXEMPT_PATHS,
+            unread=channel.total_outbufs_len > UNSENT_BYTES // 2,  # every quick response is shorter
+            spare=channel.spare,
+            free=self._free,
+            waiting=len(self.queue),
+            queued=self._queued,
+        )
+        match admission:
+            case Admission.AT_ONCE:
                 self._scheduler.spawn(channel.service)
-        elif self._free:
-            self._free -= 1
-            self._scheduler.spawn(self._serve, channel)
-        else:
-            self.queue.append(channel)
+            case Admission.RUN:
+                self._free -= 1
+                self._scheduler.spawn(self._serve, channel)
+            case Admission.WAIT:
+                self.queue.append(channel)
+            case Admission.REFUSE:
+                self.refused += 1
+                self._refuse(channel)
+            case Admission.CLOSE:
+                self.refused += 1
+                channel.will_close = True
+
+    def _refuse(self, channel: Any) -> None:
+        """Answer 503: without a task if that is possible now, so that a refusal costs little."""
+        if channel.spare or not channel.refuse_at_once(TOO_MANY_REQUESTS):
+            channel.requests[0].error = Rejection(503, TOO_MANY_CONNECTIONS if channel.spare else TOO_MANY_REQUESTS)
+            self._scheduler.spawn(channel.service)
 
     def _serve(self, channel: Any) -> None:
         """Run a request, then start the next waiting one."""
@@ -132,11 +145,11 @@ def run(server: Any, stop: Event, *, drain_s: float, on_stop: Callable[[], objec
         _turn(server)
     on_stop()
     _stop_accepting(server)
-    ends, quiet_since = time.monotonic() + drain_s, time.monotonic()
-    while (now := time.monotonic()) < min(ends, quiet_since + QUIET_S):
+    ends_s, quiet_since_s = time.monotonic() + drain_s, time.monotonic()
+    while (now_s := time.monotonic()) < min(ends_s, quiet_since_s + QUIET_S):
         _turn(server)
         if any(channel.busy for channel in server.active_channels.values()):
-            quiet_since = now
+            quiet_since_s = now_s
     for channel in list(server.active_channels.values()):
         channel.handle_close()
     server.trigger.close()

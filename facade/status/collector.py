@@ -1,7 +1,7 @@
 """Collects the status of the cluster: asks the registries for all processes, and each process for a report."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -45,6 +45,8 @@ class StatusCollector:
         request_rate: the request rate of this facade.
         own: host:port of this facade.
         warnings: about unprotected interfaces of this facade.
+        clock: seconds from any start.
+        now_ms: milliseconds since 1970.
     """
 
     def __init__(
@@ -58,7 +60,11 @@ class StatusCollector:
         request_rate: RequestRate | None = None,
         own: str = "",
         warnings: Sequence[str] = (),
+        clock: Callable[[], float] = time.perf_counter,
+        now_ms: Callable[[], int] = ids.now_ms,
     ) -> None:
+        self._clock = clock
+        self._now_ms = now_ms
         self.scheduler = scheduler
         self._transport = transport
         self._registries = tuple(registries)
@@ -84,7 +90,7 @@ class StatusCollector:
         return ClusterStatus(
             safe=not reason,
             reason=reason or SAFE,
-            time=ids.text_of_ms(ids.now_ms()),
+            time=ids.text_of_ms(self._now_ms()),
             engine=engine,
             registries=[self._server(address, answers.get(address), address in leases) for address in self._registries],
             facades=[self._facade(lease) for lease in self._of(FACADE)],
@@ -105,12 +111,12 @@ class StatusCollector:
         """The replies that arrive within ANSWER_TIMEOUT_S, by address."""
 
         def ask_one(address: str) -> TimedReply[ReplyType] | None:
-            began = time.perf_counter()
+            began_s = self._clock()
             try:
                 reply = ask(self._transport, address, request, expect, timeout_s=ANSWER_TIMEOUT_S)
             except PeerError:
                 return None
-            return TimedReply(reply, round(1_000 * (time.perf_counter() - began), 2))
+            return TimedReply(reply, round(1_000 * (self._clock() - began_s), 2))
 
         asked = list(addresses)
         answers = self.scheduler.all(partial(ask_one, address) for address in asked)

@@ -18,10 +18,12 @@ class RequestRate:
 
     Args:
         clock: seconds from any start.
+        now_ms: milliseconds since 1970.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, now_ms: Callable[[], int] = ids.now_ms) -> None:
         self._clock = clock
+        self._now_ms = now_ms
         self._began_s = clock()
         self._count = 0
         self._spent_s: list[float] = []
@@ -42,7 +44,7 @@ class RequestRate:
             p50_ms, p99_ms = (round(1_000 * quantile(spent_s, share), 2) if spent_s else None for share in (0.5, 0.99))
             self._samples.append(
                 RequestRateSample(
-                    time=ids.text_of_ms(ids.now_ms()), requests_per_s=round(rate, 1), p50_ms=p50_ms, p99_ms=p99_ms
+                    time=ids.text_of_ms(self._now_ms()), requests_per_s=round(rate, 1), p50_ms=p50_ms, p99_ms=p99_ms
                 )
             )
         return self._samples[-1]

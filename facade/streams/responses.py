@@ -148,6 +148,8 @@ def events(
     closed: Event | None = None,
     keep_alive_s: float = KEEP_ALIVE_S,
     check_interval_s: float = CHECK_INTERVAL_S,
+    clock: Callable[[], float] = time.monotonic,
+    now_ms: Callable[[], int] = ids.now_ms,
 ) -> Generator[bytes, None, None]:
     """Server-sent events: the messages after an id, then new messages as they arrive.
 
@@ -163,6 +165,8 @@ def events(
         keep_alive_s: seconds without a message after which a comment is sent.
         check_interval_s: seconds between two calls of `must_end`; it may be long if there are no tokens, because
             `closed` ends the stream at once.
+        clock: seconds from any start.
+        now_ms: milliseconds since 1970.
     """
     with subscriptions.subscribed() as subscription:
         if closed:
@@ -170,20 +174,20 @@ def events(
         yield b"retry: 1000\n\n"
         sent: set[str] = set()
         if after is not None:
-            overlap_ms = ids.now_ms() - OVERLAP_MS
+            overlap_ms = now_ms() - OVERLAP_MS
             begin = ids.last_id(max(ids.time_ms(after) - subscriptions.max_store_ms, 1)) if reconnected else after
             for page in pages(client, Page(entries=(), next=begin, node="-"), Query(after=begin)):
                 if must_end():
                     return
                 sent |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > overlap_ms}
                 yield _events(page.entries)
-        idle_since_s = time.monotonic()
+        idle_since_s = clock()
         while not must_end() and (entries := subscription.take(check_interval_s)) is not None:
             new = [entry for entry in entries if entry.id not in sent]
             sent.difference_update(entry.id for entry in entries)
-            if new or time.monotonic() - idle_since_s > keep_alive_s:
+            if new or clock() - idle_since_s > keep_alive_s:
                 yield _events(new) or b": still here\n\n"
-                idle_since_s = time.monotonic()
+                idle_since_s = clock()
 
 
 def _events(entries: Iterable[Entry | StreamedMessage]) -> bytes:

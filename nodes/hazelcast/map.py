@@ -98,12 +98,12 @@ class Projection:
                 f"no Hazelcast member of {cluster_name!r} at {', '.join(members)}: {_first_line(error)}"
             ) from error
 
-    def send(self, entries: Sequence[Entry]) -> "asyncio.Future[Any] | None":
-        """Send messages to the map, at most CHUNK_MESSAGES with CHUNK_BYTES, except those older than OLD_MS.
+    def send(self, entries: Sequence[Entry], now_ms: int) -> "asyncio.Future[Any] | None":
+        """Send messages to the map, at most CHUNK_MESSAGES with CHUNK_BYTES, but none that is older than OLD_MS.
 
         Returns: a future that is done when the map has them, and cancelled after PUT_S; None if nothing was sent.
         """
-        oldest = ids.last_id(ids.now_ms() - OLD_MS)
+        oldest = ids.last_id(now_ms - OLD_MS)
         recent = [entry for entry in entries if entry.id > oldest]
         if not recent:
             return None
@@ -263,7 +263,7 @@ def key_of(message_id: str) -> Text:
 
 
 def _settings(cluster_name: str, members: Sequence[str], lost: asyncio.Event) -> dict[str, Any]:
-    return {
+    return {  # times in seconds
         "cluster_name": cluster_name,
         "cluster_members": list(members),
         "connection_timeout": 1.0,

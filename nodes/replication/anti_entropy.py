@@ -4,6 +4,7 @@ Replication itself leaves no differences. This finds those that a defect or a fa
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -35,9 +36,18 @@ class AntiEntropy:
         core: provides the current in-sync set.
         journal: the journal of this node.
         transport: sends requests to the other replicas.
+        now_ms: milliseconds since 1970.
     """
 
-    def __init__(self, core: Core, journal: Journal, transport: PipelinedTransport) -> None:
+    def __init__(
+        self,
+        core: Core,
+        journal: Journal,
+        transport: PipelinedTransport,
+        *,
+        now_ms: Callable[[], int] = ids.now_ms,
+    ) -> None:
+        self._now_ms = now_ms
         self._core = core
         self._journal = journal
         self._transport = transport
@@ -68,7 +78,7 @@ class AntiEntropy:
         while True:
             await asyncio.sleep(COMPARE_S)
             count += 1
-            now_ms = ids.now_ms()
+            now_ms = self._now_ms()
             from_hour = 0 if count % COMPARISONS_A_DAY == 0 else now_ms // HOUR_MS - RECENT_HOURS
             try:
                 await self.verify(ids.last_id(now_ms - IN_FLIGHT_MS), from_hour)

@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from common import config
 from common.errors import PeerError, UnreachableError
 from common.protocol.codec import Reply
 from common.protocol.messages import Append, Appended, Code, Entry, Failure
@@ -17,7 +16,6 @@ from nodes.replication.core.effects import AppendOutcome, FinishAppend, Send
 from nodes.replication.core.machine import Core
 
 FORWARDS = 32  # forwarded appends in flight; limited to leave room for records and heartbeats on the same connections
-PROBE_S = 0.5  # timeout for a peer's host to accept or refuse a connection
 REQUEST_S = 1.0  # timeout for a peer's answer
 FORWARD_S = 0.8  # timeout for a forwarded append; below the node's own limit (STEP_S), so that the reply has a reason
 
@@ -75,7 +73,7 @@ class Links:
 
     async def _probe(self, address: str) -> None:
         """Report to the core if the peer's host refuses a connection: then the process there has ended."""
-        if await refuses(*config.split(address)) and not self._transport.is_up(address):
+        if await self._transport.refuses(address) and not self._transport.is_up(address):
             self._core.connection(address, self._loop.time(), up=False, refused=True)
 
     async def forward(
@@ -107,16 +105,3 @@ class Links:
             outcomes = {Code.CONFLICT: AppendOutcome.CONFLICT, Code.FAILED: AppendOutcome.UNKNOWN}
             return FinishAppend(token, outcomes.get(reply.code, AppendOutcome.REFUSED), reason=reply.reason)
         return FinishAppend(token, AppendOutcome.UNKNOWN, reason=f"{owner} answered with {type(reply).__name__}")
-
-
-async def refuses(host: str, port: int) -> bool:
-    """True if the host refuses a connection to the port: the process that listened there has ended."""
-    try:
-        async with asyncio.timeout(PROBE_S):
-            _, writer = await asyncio.open_connection(host, port)
-    except ConnectionRefusedError:
-        return True
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return False

@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from common.config import split
+from common.errors import ThreefoldError
 
 TIMEOUT_S = 15.0  # timeout of a request; above the facade's own deadline of 10 s
 # What each method of HttpClient may raise: there is no complete reply, the reply is not a JSON object (a proxy may send
-# HTML), or the token is not a valid header value (the last two as ValueError).
-CLIENT_ERRORS = (OSError, http.client.HTTPException, ValueError)
+# HTML) or the token is not a valid header value (both as ValueError), or the facade answered with an error.
+CLIENT_ERRORS = (OSError, http.client.HTTPException, ValueError, ThreefoldError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class HttpReply:
     document: dict[str, Any]
 
 
-class HttpStatusError(http.client.HTTPException):
+class HttpStatusError(ThreefoldError):
     """Raised when the facade answers with an error; carries its status, the text has its reason."""
 
     def __init__(self, status: int, reason: str) -> None:

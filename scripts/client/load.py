@@ -14,18 +14,18 @@ def run(url: str, token: str = "", *, clients: int, seconds: float, batch: int) 
     """Store messages for `seconds`; the number per second, the latency of a request in ms, and errors."""
     took_s: list[float] = []
     errors: list[str] = []
-    ends = time.perf_counter() + seconds
+    ends_s = time.perf_counter() + seconds
 
     def post() -> None:
         made = Api(url, token)
-        while (began := time.perf_counter()) < ends:
+        while (began_s := time.perf_counter()) < ends_s:
             try:
                 bad = [result["message"] for result in made.send([TEXT] * batch) if "message" in result]
             except ApiError as error:
                 bad = [str(error)]
             errors.extend(bad)
             if not bad:
-                took_s.append(time.perf_counter() - began)
+                took_s.append(time.perf_counter() - began_s)
         made.close()
 
     threads = [threading.Thread(target=post) for _ in range(clients)]

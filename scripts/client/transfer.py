@@ -38,11 +38,10 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @contextmanager
-def connected(path: Path) -> Iterator[Client]:
-    """A client of the cluster that a config.toml describes."""
-    settings = config.load(path)
+def connected(settings: config.Config, folder: Path) -> Iterator[Client]:
+    """A client of a cluster; `folder` has the config.toml, to which the paths in `settings` are relative."""
     scheduler = Scheduler()
-    pipelines = PipelinedTransport(process.keyring_of(settings, path.parent, keyring.OPERATOR), scheduler)
+    pipelines = PipelinedTransport(process.keyring_of(settings, folder, keyring.OPERATOR), scheduler)
     transport = WaitingTransport(pipelines, scheduler.wait)
     try:
         yield Client(scheduler, transport, settings.registry.addresses, POLICY, detector=FailureDetector())

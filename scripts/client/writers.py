@@ -56,8 +56,8 @@ class Writers:
 
     def wait_for(self, count: int, *, timeout_s: float) -> None:
         """Wait until `count` more posts are acknowledged, at most `timeout_s`."""
-        wanted, ends = len(self.acknowledged) + count, time.monotonic() + timeout_s
-        while len(self.acknowledged) < wanted and time.monotonic() < ends:
+        wanted, ends_s = len(self.acknowledged) + count, time.monotonic() + timeout_s
+        while len(self.acknowledged) < wanted and time.monotonic() < ends_s:
             self._stop.wait(0.005)
 
     def longest_gap_ms(self, since: float = 0.0) -> float:

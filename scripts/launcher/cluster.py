@@ -39,6 +39,7 @@ class Cluster:
         engine: overrides `[storage] engine`; a running cluster keeps its engine.
         more: parts in addition to those in the file.
         within: returns a command prefix for a part, for example to run it in a network namespace.
+        transport: asks the processes; None: real sockets, with the operator's key if there are keys.
 
     Attributes:
         path: the config.toml, absolute.
@@ -55,6 +56,7 @@ class Cluster:
         engine: str | None = None,
         more: Iterable[Part] = (),
         within: Callable[[Part], tuple[str, ...]] = lambda _part: (),
+        transport: PooledTransport | None = None,
     ) -> None:
         self._within = within
         self.path = path.resolve()
@@ -62,7 +64,9 @@ class Cluster:
         self._processes = processes.Processes(self.path.parent / self.settings.storage.directory)
         self.engine = self._processes.engine() or engine or self.settings.storage.engine
         self.parts = (*self._all_parts(), *more)
-        self.transport = PooledTransport(process.keyring_of(self.settings, self.path.parent, keyring.OPERATOR))
+        self.transport = transport or PooledTransport(
+            process.keyring_of(self.settings, self.path.parent, keyring.OPERATOR)
+        )
 
     def up(self, progress: Progress) -> None:
         """Start all parts that do not run, and wait until all are ready.
@@ -232,11 +236,11 @@ class Cluster:
         return PartStatus(part, process.pid, status.state, status.members)
 
     def _wait(self, part: Part, good: Callable[[PartStatus], bool], progress: Progress, reached: str) -> None:
-        began = time.monotonic()
+        began_s = time.monotonic()
         while not good(status := self._status(part)):
             if status.pid is None:
                 raise FatalError(f"{part.name} ended: {self.last_line(part.name)}")
-            if time.monotonic() - began > UP_S:
+            if time.monotonic() - began_s > UP_S:
                 raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self.last_line(part.name)}")
             time.sleep(processes.POLL_S)
         progress(f"{part.name} at {part.address}: {reached}")
@@ -252,11 +256,11 @@ def _at(address: str) -> tuple[str, ...]:
 
 
 def _refuse_taken_ports(parts: Iterable[Part]) -> None:
-    ends = time.monotonic() + FREED_S
+    ends_s = time.monotonic() + FREED_S
     for part in parts:
         for address in filter(None, (part.address, part.member)):
             while ports.taken(address):
-                if time.monotonic() > ends:
+                if time.monotonic() > ends_s:
                     raise FatalError(f"{part.name} cannot start: {address} is taken by another process")
                 time.sleep(processes.POLL_S)
 

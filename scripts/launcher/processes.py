@@ -123,8 +123,8 @@ def end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], Non
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             how(process)
-    ends = time.monotonic() + END_S
-    while not all(gone(process) for process in processes) and time.monotonic() < ends:
+    ends_s = time.monotonic() + END_S
+    while not all(gone(process) for process in processes) and time.monotonic() < ends_s:
         time.sleep(POLL_S)
 
 

@@ -23,7 +23,7 @@ def main(messages: int) -> None:
     with a_cluster() as cluster:
         now_ms = ids.now_ms()
         lines = [old_line(now_ms - messages + number, number) for number in range(messages)]
-        with transfer.connected(cluster.path) as nodes:
+        with transfer.connected(cluster.settings, cluster.path.parent) as nodes:
             transfer.load(nodes, iter(lines), click.echo)
         expected = [(one["id"], one["msg"]) for one in map(json.loads, lines)]
         kill_after = int(KILL_AFTER * sum(map(len, lines)))

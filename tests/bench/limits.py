@@ -69,7 +69,7 @@ def large(seconds: float) -> None:
 @click.option("--messages", default=1_000_000, show_default=True, help="Messages to store.")
 def catch_up(messages: int) -> None:
     """Restart a node whose disk was lost; print the time of its catch-up, its memory, and the posts meanwhile."""
-    with a_cluster() as cluster, transfer.connected(cluster.path) as nodes:
+    with a_cluster() as cluster, transfer.connected(cluster.settings, cluster.path.parent) as nodes:
         now_ms = ids.now_ms()
         transfer.load(nodes, (old_line(now_ms - messages + number, number) for number in range(messages)), click.echo)
         cluster.kill([3])

@@ -187,7 +187,7 @@ def follow(messages: int) -> None:
 @click.option("--runs", default=3, show_default=True, help="How often all nodes are killed and restarted.")
 def recovery(messages: int, runs: int) -> None:
     """Kill and restart all nodes with many messages stored; print the seconds until all are ready."""
-    with a_cluster() as cluster, transfer.connected(cluster.path) as nodes:
+    with a_cluster() as cluster, transfer.connected(cluster.settings, cluster.path.parent) as nodes:
         now_ms = ids.now_ms()
         lines = (old_line(now_ms - messages + number, number) for number in range(messages))
         began = time.perf_counter()

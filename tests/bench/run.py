@@ -106,7 +106,7 @@ def _pages(cluster: Cluster, rounds: int, largest: int, note: Any) -> None:
     now_ms = ids.now_ms()
     for size in (size for size in SIZES if size <= largest):
         lines = [old_line(now_ms - largest + number, number) for number in range(stored, size)]
-        with transfer.connected(cluster.path) as nodes:
+        with transfer.connected(cluster.settings, cluster.path.parent) as nodes:
             transfer.load(nodes, lines, click.echo)
         stored = size
         cursors += [json.loads(line)["id"] for line in lines[:: max(1, len(lines) // 50)]]
@@ -155,7 +155,7 @@ def _gap(size: int, kills: int) -> dict[str, float]:
     for _ in range(kills):
         with a_cluster() as cluster:
             now_ms = ids.now_ms()
-            with transfer.connected(cluster.path) as nodes:
+            with transfer.connected(cluster.settings, cluster.path.parent) as nodes:
                 transfer.load(nodes, (old_line(now_ms - size + number, number) for number in range(size)), click.echo)
             with Writers(cluster.settings.facade.address, 4, "w") as writers:
                 writers.wait_for(1_000_000, timeout_s=BEFORE_S)

@@ -1,6 +1,5 @@
 """Checks after a fault: whether all nodes are in sync again, and whether they hold the same messages."""
 
-import http.client
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from common.errors import FatalError, PeerError
 from common.protocol import messages
 from common.protocol.admin import Inspect, Report
 from common.rpc.transport import Transport, ask
+from scripts.client.connection import CLIENT_ERRORS
 from scripts.launcher.cluster import Cluster
 
 # The nodes must stay in sync for STEADY_S, one lease, because that is how long a hung registry may go unnoticed.
@@ -19,7 +19,7 @@ ANSWER_S = 0.5  # for one node to report its state
 PAGE_S = 5.0  # for one node to return one page
 LOOK_S = 0.3  # between two polls of the cluster
 FAILURES = (  # errors that a fault, or a check after it, may raise
-    *(FatalError, PeerError, OSError, http.client.HTTPException, ValueError),
+    *CLIENT_ERRORS,
     *(psutil.Error, subprocess.SubprocessError),
 )
 

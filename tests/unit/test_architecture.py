@@ -19,6 +19,11 @@ WITHOUT_MODULE = (  # files of tests/unit that test no single module
     "chaos/test_broken_services.py",
     "scripts/test_shell_scripts.py",
 )
+WITHOUT_TEST = (  # modules that decide nothing, and programs that tests/cluster runs as a user does
+    *("common/discovery/leases.py", "common/rpc/loop.py"),
+    *("facade/status/schema.py", "nodes/replication/core/effects.py"),
+    *("scripts/demo.py", "scripts/export.py", "scripts/import.py"),
+)
 MOST_IN_A_FOLDER = 8  # files, and folders: as many as one sees at a glance
 
 
@@ -107,6 +112,21 @@ def test_unit_tests_mirror_the_packages() -> None:
     }
 
     assert set(WITHOUT_MODULE) == unmatched
+
+
+def test_each_module_has_its_test() -> None:
+    """A module of the product is tested in the file that its path names, so that a reader finds its examples."""
+    untested = {
+        module.as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+        and not (
+            ROOT / "tests" / "unit" / (module := path.relative_to(ROOT)).parent / f"test_{module.stem.strip('_')}.py"
+        ).exists()
+    }
+
+    assert set(WITHOUT_TEST) == untested
 
 
 def modules_of(file: Path) -> Iterator[Path]:

@@ -74,10 +74,10 @@ class Connection:
             DisconnectedError, TimedOutError, FailedError: it was sent, and there is no valid reply.
         """
         self.used_s = time.monotonic()
-        ends = self.used_s + timeout_s
+        ends_s = self.used_s + timeout_s
         self.take_events()
-        connected_ends = min(ends, time.monotonic() + CONNECT_WAIT_S)
-        while self._up is None and self._monitor.poll(left_ms(connected_ends)):
+        connected_ends_s = min(ends_s, time.monotonic() + CONNECT_WAIT_S)
+        while self._up is None and self._monitor.poll(left_ms(connected_ends_s)):
             self.take_events()
         if not self._up:
             raise UnreachableError(self._address, "no connection")
@@ -85,7 +85,7 @@ class Connection:
             self._socket.send(frame, zmq.NOBLOCK)
         except zmq.Again as error:
             raise UnreachableError(self._address, "no connection accepts a request") from error
-        return self._await_reply(ends, timeout_s)
+        return self._await_reply(ends_s, timeout_s)
 
     def close(self) -> None:
         """Close the socket without waiting; a request without a reply is dropped."""
@@ -93,8 +93,8 @@ class Connection:
         self._monitor.close(linger=0)
         self._socket.close()
 
-    def _await_reply(self, ends: float, timeout_s: float) -> bytes:
-        while ready := dict(self._poller.poll(left_ms(ends))):
+    def _await_reply(self, ends_s: float, timeout_s: float) -> bytes:
+        while ready := dict(self._poller.poll(left_ms(ends_s))):
             lost = self._monitor in ready and self.take_events()
             if (frame := self._receive()) is not None:
                 return frame

@@ -1,4 +1,4 @@
-"""Joining: brings a replica into sync by joining the listed replicas, or by founding a new set if none is listed."""
+"""Joining: brings a replica into sync by joining the listed replicas, or by bootstrapping a set if none is listed."""
 
 from collections.abc import Callable, Sequence
 
@@ -80,7 +80,7 @@ class Joining:
     # This replica as a joiner
 
     def advance(self) -> None:
-        """Take the next step: join the listed replicas, or found a set with others if no replica is listed."""
+        """Take the next step: join the listed replicas, or bootstrap a set with others if no replica is listed."""
         replica = self.replica
         recent = replica.now_s - self._registry_s <= 2 * replica.settings.heartbeat_s
         live = [one for one in self._registry.live if one != replica.own] if self._registry and recent else []

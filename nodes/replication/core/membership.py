@@ -167,7 +167,7 @@ class Membership:
         peer = self.replica.sender(request)
         peer.complete = peer.complete or request.whole
         self._learn(peer, request)
-        if request.wants_confirmed:
+        if request.wants_watermark:
             self._records.wants_watermark(peer, dict(request.pending))
         return self.replica.report()
 
@@ -193,7 +193,7 @@ class Membership:
         merge(peer.vector, state.vector)
         self.consider(state.in_sync, peer.identity)
         if replica.in_sync.find(peer.identity):
-            self._records.learn_watermark(state.incarnation, state.confirmed)
+            self._records.learn_watermark(state.incarnation, state.watermark)
             if peer.target is None and state.in_sync.term >= replica.in_sync.term:
                 peer.target = dict(peer.vector)
                 merge(peer.target, state.pending)

@@ -150,7 +150,7 @@ class Records:
             replica.changed.add(request.origin)
             self._unstable.add(request.origin)
         if sender:
-            self.learn_watermark(request.incarnation, request.confirmed)
+            self.learn_watermark(request.incarnation, request.watermark)
         wanted = min(have, request.upto)
         if replica.vector.get(request.origin, 0) >= wanted:
             self._answer(token, request)
@@ -185,10 +185,10 @@ class Records:
         if reply.upto < request.upto:
             peer.sent[reply.origin] = reply.upto
 
-    def learn_watermark(self, origin: int, confirmed: int) -> None:
+    def learn_watermark(self, origin: int, watermark: int) -> None:
         """Record the watermark of an origin: its records up to this number are on all disks of its in-sync set."""
-        if confirmed > self.replica.watermarks.get(origin, 0):
-            self.replica.watermarks[origin] = confirmed
+        if watermark > self.replica.watermarks.get(origin, 0):
+            self.replica.watermarks[origin] = watermark
             self._unstable.add(origin)
 
     def advance(self) -> None:
@@ -258,7 +258,7 @@ class Records:
             }
             if not covers(peer.asked, wanted):
                 merge(peer.asked, wanted.items())
-                replica.heartbeat(peer, wants_confirmed=True)
+                replica.heartbeat(peer, wants_watermark=True)
                 asks = True
         return asks
 

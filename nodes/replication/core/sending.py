@@ -89,7 +89,7 @@ class Sender:
                 after=after,
                 upto=upto,
                 records=records,
-                confirmed=replica.watermark,
+                watermark=replica.watermark,
             ),
         )
 

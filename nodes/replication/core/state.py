@@ -220,7 +220,7 @@ class Replica:
                 if upto > peer.vector.get(origin, 0) and origin not in live
             }
 
-    def heartbeat(self, peer: Peer, *, wants_confirmed: bool = False) -> None:
+    def heartbeat(self, peer: Peer, *, wants_watermark: bool = False) -> None:
         """Send a member the in-sync set, vector and watermark of this replica."""
         peer.contacted_s, peer.watermark_sent = self.now_s, self.watermark
         self.send(
@@ -231,8 +231,8 @@ class Replica:
                 in_sync=self.in_sync,
                 vector=to_wire(self.vector, self.changed if peer.has_vector else None),
                 pending=self._uncommitted(),
-                confirmed=self.watermark,
-                wants_confirmed=wants_confirmed,
+                watermark=self.watermark,
+                wants_watermark=wants_watermark,
                 whole=not peer.has_vector,
             ),
         )
@@ -252,7 +252,7 @@ class Replica:
             in_sync=self.in_sync,
             vector=to_wire(self.vector, None if complete else self.changed),
             pending=self._uncommitted(),
-            confirmed=self.watermark,
+            watermark=self.watermark,
         )
 
     def _uncommitted(self) -> Vector:

@@ -64,7 +64,7 @@ def test_a_soak_that_is_stopped_leaves_a_report_and_no_process(runtime: object, 
         _, err = process.communicate(timeout=LONGEST_S)
     found = json.loads((tmp_path / "soak.json").read_text())
 
-    assert "soak: told to stop\n" in err
+    assert "soak: stopped by a signal\n" in err
     assert (None, 1) == (found["verdict"], len(found["events"]))
     assert found["events"][0]["fault"] in line
     assert (tmp_path / "soak.svg").read_text().endswith("</svg>\n")

@@ -209,8 +209,8 @@ class DrivenCore:
         *,
         has: Mapping[str, int] | None = None,
         commits: Mapping[str, int] | None = None,
-        confirmed: int = 0,
-        wants_confirmed: bool = False,
+        watermark: int = 0,
+        wants_watermark: bool = False,
         incarnation: int | None = None,
     ) -> None:
         """Receive a heartbeat of a peer, or of another process at its address.
@@ -220,8 +220,8 @@ class DrivenCore:
             in_sync: the in-sync set of the peer.
             has: the version vector of the peer, by the addresses of the origins.
             commits: the same with the records that the peer is committing.
-            confirmed: the sequence up to which all members have the records of the peer.
-            wants_confirmed: True if readers at the peer wait for a confirmation of B.
+            watermark: the sequence up to which all members have the records of the peer.
+            wants_watermark: True if readers at the peer wait for a confirmation of B.
             incarnation: that of another process at the address.
         """
         self._request(
@@ -231,8 +231,8 @@ class DrivenCore:
                 in_sync=in_sync,
                 vector=vector(has or {}),
                 pending=vector(commits or {}),
-                confirmed=confirmed,
-                wants_confirmed=wants_confirmed,
+                watermark=watermark,
+                wants_watermark=wants_watermark,
             )
         )
 
@@ -250,7 +250,7 @@ class DrivenCore:
         )
 
     def replicates(
-        self, peer: str, *, term: int, origin: str, upto: int, after: int = 0, confirmed: int = 0
+        self, peer: str, *, term: int, origin: str, upto: int, after: int = 0, watermark: int = 0
     ) -> Reply | None:
         """Receive records of an origin from a peer; the answer, or None while the disk waits."""
         records = tuple(
@@ -266,7 +266,7 @@ class DrivenCore:
                 after=after,
                 upto=upto,
                 records=records,
-                confirmed=confirmed,
+                watermark=watermark,
             )
         )
 
@@ -310,6 +310,6 @@ class DrivenCore:
             in_sync=in_sync,
             vector=vector(has or {}),
             pending=(),
-            confirmed=0,
+            watermark=0,
         )
         self.core.answered(send.address, send.number, send.message, state, self.now_s)

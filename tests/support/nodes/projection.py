@@ -13,7 +13,7 @@ LARGE_TEXT = "x" * 60 * 1_024  # nearly as long as a text may be
 
 async def put(projection: Projection, entries: Sequence[Entry]) -> None:
     """Put messages into the map, and wait for its answer as a node does."""
-    if answer := projection.send(entries):
+    if answer := projection.send(entries, ids.now_ms()):
         await asyncio.wait([answer])
 
 

@@ -19,6 +19,8 @@ from common.errors import (
 )
 from common.protocol.messages import Code
 from nodes.storage.database import UnusableError
+from scripts.client.api import ApiError
+from scripts.client.connection import HttpStatusError
 
 INDENT = 4  # columns for each level of the drawn tree
 
@@ -37,8 +39,9 @@ def drawn_parents() -> Iterator[tuple[str, str]]:
 def test_the_drawn_tree_is_that_of_the_classes() -> None:
     """The tree at the top of the module has every error, each below the class that it extends."""
     classes = [one for one in vars(errors).values() if isinstance(one, type) and one is not ThreefoldError]
+    elsewhere = (UnusableError, ApiError, HttpStatusError)
 
-    assert {one.__name__: one.__base__.__name__ for one in (*classes, UnusableError) if one.__base__} == dict(
+    assert {one.__name__: one.__base__.__name__ for one in (*classes, *elsewhere) if one.__base__} == dict(
         drawn_parents()
     )
 

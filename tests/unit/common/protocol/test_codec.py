@@ -73,7 +73,7 @@ in_sync = st.builds(
 )
 records = st.lists(st.builds(Record, numbers, ids, texts, keys, numbers), max_size=5).map(tuple)
 sender = {"node": names, "incarnation": numbers}
-state = {**sender, "in_sync": in_sync, "vector": version_vectors, "pending": version_vectors, "confirmed": numbers}
+state = {**sender, "in_sync": in_sync, "vector": version_vectors, "pending": version_vectors, "watermark": numbers}
 requests: st.SearchStrategy[Request] = st.one_of(
     st.just(Ping()),
     st.just(Inspect()),
@@ -100,7 +100,7 @@ requests: st.SearchStrategy[Request] = st.one_of(
         after=numbers,
         upto=numbers,
         records=records,
-        confirmed=numbers,
+        watermark=numbers,
     ),
     st.builds(Renew, **sender, registry=numbers, in_sync=in_sync, ready=st.booleans()),
     st.builds(Fence, **sender, targets=st.lists(identities, max_size=3).map(tuple)),

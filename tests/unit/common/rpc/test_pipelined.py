@@ -263,3 +263,18 @@ def test_a_server_with_a_new_key_is_reached_again(folder: Path) -> None:
                     await until_connected(transport, address)
 
     asyncio.run(run())
+
+
+def test_a_port_without_a_listener_refuses_connections() -> None:
+    """A host that refuses is told apart from a port with a listener and from an unknown host."""
+
+    async def run() -> None:
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pipelined() as transport:
+            async with server:
+                assert not await transport.refuses(address)
+            assert await transport.refuses(address)
+            assert not await transport.refuses("host.invalid:1")
+
+    asyncio.run(run())

@@ -6,11 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from common.errors import FailedError, RefusedError, UnreachableError
+from common.errors import FailedError, RefusedError, TimedOutError, UnreachableError
 from common.protocol.messages import Describe, Description, Lookup, Ping, Status
 from common.rpc.memory import MemoryTransport
+from common.rpc.pipelined import PipelinedTransport, WaitingTransport
 from common.rpc.pooled import PooledTransport
 from common.rpc.transport import Transport, ask, decoded
+from facade.server.scheduler import Scheduler
 from scripts.launcher.ports import free_addresses
 from tests.support.servers import READY, handle, serving
 
@@ -19,7 +21,7 @@ OpenTransport = Callable[[], AbstractContextManager[tuple[Transport, str]]]
 
 @contextmanager
 def open_real() -> Iterator[tuple[Transport, str]]:
-    """A transport over real sockets, and the address of a real server."""
+    """The transport of scripts, and the address of a real server."""
     transport = PooledTransport()
     with serving(handle) as address:
         yield transport, address
@@ -32,7 +34,18 @@ def open_in_memory() -> Iterator[tuple[Transport, str]]:
     yield MemoryTransport({"a:1": handle}), "a:1"
 
 
-@pytest.fixture(params=[open_real, open_in_memory])
+@contextmanager
+def open_waiting() -> Iterator[tuple[Transport, str]]:
+    """The transport of a facade, with a scheduler of its own, and the address of a real server."""
+    scheduler = Scheduler()
+    pipelines = PipelinedTransport(loop=scheduler)
+    with serving(handle) as address:
+        yield WaitingTransport(pipelines, scheduler.wait), address
+        pipelines.close()
+    scheduler.close()
+
+
+@pytest.fixture(params=[open_real, open_waiting, open_in_memory])
 def endpoint(request: pytest.FixtureRequest) -> Iterator[tuple[Transport, str]]:
     """A transport, and an address at which `handle` answers."""
     open_transport: OpenTransport = request.param
@@ -78,3 +91,16 @@ def test_an_address_without_a_server_is_unreachable_at_once(endpoint: tuple[Tran
     with pytest.raises(UnreachableError, match="no connection"):
         transport.call(nowhere, Ping(), timeout_s=5.0)
     assert time.monotonic() - began_s < 4.0
+
+
+def test_a_request_without_an_answer_times_out() -> None:
+    """The request was sent, so its outcome is unknown; the transport can be used again."""
+    for open_transport in (open_real, open_waiting):
+        with open_transport() as (transport, address):
+            with pytest.raises(TimedOutError, match=r"no reply in 0.1 s"):
+                transport.call(address, Lookup(name="hang"), timeout_s=0.1)
+            assert READY == transport.call(address, Ping(), timeout_s=5.0)
+    hung = MemoryTransport({"a:1": handle}, sleep=lambda _seconds: None)
+    hung.hang("a:1")
+    with pytest.raises(TimedOutError, match=r"no reply in 0.1 s"):
+        hung.call("a:1", Ping(), timeout_s=0.1)

@@ -78,13 +78,13 @@ def test_a_put_is_sent_and_counted_also_when_nobody_awaits_it() -> None:
     async def run() -> None:
         twin, observed = Twin(), list[float]()
         projection = projection_of(twin, observed=observed.append)
-        projection.send(new_entries("a"))
+        projection.send(new_entries("a"), ids.now_ms())
         assert 1 == twin.sent
         await becomes_idle(projection, missed=0)
         assert 1 == len(observed)
         assert observed[0] < PUT_S
         twin.error = OSError("broken")
-        projection.send(new_entries("b", "c"))
+        projection.send(new_entries("b", "c"), ids.now_ms())
         await becomes_idle(projection, missed=2)
 
     asyncio.run(run())

@@ -1,19 +1,64 @@
-"""Tests of nodes.replication.links."""
+"""Tests of nodes.replication.links: what the answer of another replica means for a forwarded append."""
 
 import asyncio
+from typing import cast
 
-from nodes.replication.links import refuses
+import pytest
+
+from common.errors import DisconnectedError, PeerError, TimedOutError, UnreachableError
+from common.protocol.codec import Reply, Request
+from common.protocol.messages import Append, Appended, Code, Entry, Failure, State, Status
+from common.rpc.pipelined import PipelinedTransport
+from nodes.replication.core.claims import KeyedAppend
+from nodes.replication.core.effects import AppendOutcome
+from nodes.replication.core.machine import Core
+from nodes.replication.links import Links
+
+OWNER = "b:1"
+APPEND = KeyedAppend(7, "id", "text", "key", "digest", forwarded=False)
 
 
-def test_a_port_without_a_listener_refuses_connections() -> None:
-    """A host that refuses is told apart from a port with a listener and from an unknown host."""
+class AnsweringTransport:
+    """A transport that gives one answer to each call, or raises it; keeps the requests."""
+
+    def __init__(self, answer: Reply | PeerError) -> None:
+        self._answer = answer
+        self.requests: list[tuple[str, Request]] = []
+
+    async def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:  # noqa: ARG002
+        """See PipelinedTransport."""
+        self.requests.append((address, request))
+        if isinstance(self._answer, PeerError):
+            raise self._answer
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answer"),
+    [
+        (AppendOutcome.STORED, Appended(node=OWNER, stored_as="first", origin=3, sequence=9)),
+        (AppendOutcome.CONFLICT, Failure(code=Code.CONFLICT, reason="another text")),
+        (AppendOutcome.UNKNOWN, Failure(code=Code.FAILED, reason="a full disk")),
+        (AppendOutcome.REFUSED, Failure(code=Code.STARTING, reason="joining")),
+        (AppendOutcome.UNKNOWN, Status(service="logging-service", state=State.READY)),
+        (AppendOutcome.REFUSED, UnreachableError(OWNER, "no connection")),
+        (AppendOutcome.UNKNOWN, DisconnectedError(OWNER, "the connection broke")),
+        (AppendOutcome.UNKNOWN, TimedOutError(OWNER, "no reply")),
+    ],
+)
+def test_a_forwarded_append_ends_as_its_owner_says(outcome: AppendOutcome, answer: Reply | PeerError) -> None:
+    """Only what was certainly not done is refused; no answer, or a strange one, leaves the outcome unknown."""
+    transport = AnsweringTransport(answer)
 
     async def run() -> None:
-        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        async with server:
-            assert not await refuses("127.0.0.1", port)
-        assert await refuses("127.0.0.1", port)
-        assert not await refuses("host.invalid", 1)
+        links = Links(
+            cast(Core, None), cast(PipelinedTransport, transport), wake=lambda: None, start=lambda work: work.close()
+        )
+        finish = await links.forward(APPEND, 1, OWNER, None)
+        assert (1, outcome) == (finish.token, finish.outcome)
+        if outcome is AppendOutcome.STORED:
+            assert ("first", 3, 9) == (finish.message_id, finish.origin, finish.upto)
 
     asyncio.run(run())
+
+    assert [(OWNER, Append(entries=(Entry("id", "text"),), key="key", forwarded=True))] == transport.requests

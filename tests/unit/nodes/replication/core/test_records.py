@@ -69,7 +69,7 @@ def test_a_record_is_shown_once_all_members_have_it() -> None:
     shown = {INCARNATION[A]: 1}
     driven.replicates(A, term=5, origin=A, upto=1)
     assert not driven.core.may_show(shown)
-    driven.beats(A, set_of(5, A, B, C), confirmed=1)
+    driven.beats(A, set_of(5, A, B, C), watermark=1)
     assert driven.core.may_show(shown)
 
     driven.replicates(C, term=5, origin=C, upto=1)
@@ -85,7 +85,7 @@ def test_a_member_whose_readers_wait_gets_a_confirmation_at_once() -> None:
     """Its heartbeat asks for the confirmation; other members get it with the next message to them."""
     driven = DrivenCore.in_sync()
     driven.append()
-    driven.beats(A, set_of(5, A, B, C), commits={B: 1}, wants_confirmed=True)
+    driven.beats(A, set_of(5, A, B, C), commits={B: 1}, wants_watermark=True)
     driven.confirms(A)
     driven.confirms(C)
     assert [] == heartbeats(driven)
@@ -112,7 +112,7 @@ def test_all_members_get_a_confirmation_at_the_next_tick() -> None:
 def heartbeats(driven: DrivenCore) -> list[tuple[str, int]]:
     """The receivers of the heartbeats so far, and the confirmed sequence in each."""
     sends = driven.effects_of(Send)
-    return [(send.address, send.message.confirmed) for send in sends if isinstance(send.message, Heartbeat)]
+    return [(send.address, send.message.watermark) for send in sends if isinstance(send.message, Heartbeat)]
 
 
 def test_the_origin_of_an_unconfirmed_record_is_asked_once_per_tick() -> None:
@@ -125,7 +125,7 @@ def test_the_origin_of_an_unconfirmed_record_is_asked_once_per_tick() -> None:
     assert not driven.core.ask_whether_confirmed(shown, driven.now_s)
     driven.run()
     sends = driven.effects_of(Send)
-    asked = [(send.address, send.message.wants_confirmed) for send in sends if isinstance(send.message, Heartbeat)]
+    asked = [(send.address, send.message.wants_watermark) for send in sends if isinstance(send.message, Heartbeat)]
     assert [(A, True)] == asked
     driven.after(0.05)
 
