@@ -22,7 +22,7 @@ ThreefoldError
 │   ├── TooLargeError           the body or a message is over its size limit
 │   └── KeyConflictError        the idempotency key was used before with another text
 ├── HttpStatusError             a client of the facade: the facade answered with an error (scripts.client.connection)
-└── ServiceError                all attempts failed; the same request may be sent again
+└── ServiceError                the request was not served, or its outcome is unknown
     ├── UnavailableError        no server carried out the request: nothing was done
     ├── OverloadError           a concurrency limit was reached: nothing was done
     ├── RateError               the client is over its rate limit: nothing was done
@@ -94,7 +94,10 @@ class FailedError(AttemptUnknownError):
 
 
 class StoreError(ThreefoldError):
-    """Raised by a store when an operation failed or took too long. All are idempotent, so the caller may retry."""
+    """Raised by a store when an operation failed or took too long.
+
+    Every operation of a store is idempotent, so the caller may repeat it.
+    """
 
 
 class RequestError(ThreefoldError):
@@ -126,7 +129,10 @@ class KeyConflictError(RequestError):
 
 
 class ServiceError(ThreefoldError):
-    """Raised when a service did not answer before the deadline of the request."""
+    """Raised when a request was not served, or its outcome is unknown.
+
+    It may be sent again; a write of unknown outcome only with the same Idempotency-Key, else it may be stored twice.
+    """
 
 
 class UnavailableError(ServiceError):

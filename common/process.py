@@ -67,8 +67,8 @@ def keyring_of(settings: Config, folder: Path, own: str) -> Keyring | None:
     ring = Keyring(folder / settings.security.keys, own)
     if curve.public_half(ring.secret) != ring.public:
         raise ConfigError(
-            f"{own}{PUBLIC} and {own}{SECRET} in {folder / settings.security.keys} are no pair: copy both from where "
-            "they were made, or `python -m scripts.keys make --replace` them"
+            f"{own}{PUBLIC} and {own}{SECRET} in {folder / settings.security.keys} do not belong together: "
+            "copy both from where they were made, or `python -m scripts.keys make --replace` them"
         )
     return ring
 

@@ -115,7 +115,9 @@ def _reachable(host: str, port: int) -> str:
         FatalError: the host is a wildcard, which other processes cannot connect to.
     """
     if host in config.EVERYWHERE:
-        raise FatalError(f"--host {host} is no address at which others reach this node: give the one that they use")
+        raise FatalError(
+            f"--host {host} is not an address at which other processes can connect: give the host that they use"
+        )
     return f"{host}:{port}"
 
 

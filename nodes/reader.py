@@ -47,7 +47,7 @@ class Reader:
             return Failure(code=Code.BEHIND, reason=f"{self._address} has less than this session has seen")
         began_s = time.perf_counter()
         entries, following = await read_page(self._journal, request)
-        heads = core.replica.heads()
+        heads = core.replica.pending_vector()
         await self._replicator.may_be_shown(heads)
         if core.phase is Phase.JOINING:
             return self._fenced()
@@ -66,7 +66,7 @@ class Reader:
             return self._tailed([], journal.last_arrival(), more=False)
         ends_s = asyncio.get_running_loop().time() + TAIL_S
         while True:
-            last, heads = journal.last_arrival(), core.replica.heads()
+            last, heads = journal.last_arrival(), core.replica.pending_vector()
             if last > request.after:
                 await self._replicator.may_be_shown(heads)
                 if core.phase is Phase.JOINING:

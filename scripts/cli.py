@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -137,14 +138,15 @@ def status(terminal: Terminal) -> None:
 @click.pass_obj
 def top(terminal: Terminal, seconds: float | None) -> None:
     """Show load, errors and latency of each node, every second. Exit codes are those of `status`."""
-    before, at = terminal.api.cluster(), time.monotonic()
-    ends = at + (seconds or float("inf"))  # after the first answer: a table is shown at least once
+    before, at_s = terminal.api.cluster(), time.monotonic()
+    ends_s = at_s + (seconds or float("inf"))  # after the first answer: a table is shown at least once
+    pause = threading.Event()
     with contextlib.suppress(KeyboardInterrupt), _updating() as update:
-        while (left_s := ends - time.monotonic()) > 0:
-            time.sleep(min(REFRESH_S, left_s))
-            after, now = terminal.api.cluster(), time.monotonic()
-            output.top(before, after, now - at, terminal.form, update)
-            before, at = after, now
+        while (left_s := ends_s - time.monotonic()) > 0:
+            pause.wait(min(REFRESH_S, left_s))
+            after, now_s = terminal.api.cluster(), time.monotonic()
+            output.top(before, after, now_s - at_s, terminal.form, update)
+            before, at_s = after, now_s
     sys.exit(0 if before["safe"] else DEGRADED)
 
 

@@ -16,7 +16,7 @@ from scripts.client import transfer
 def main(path: Path) -> None:
     """Read NDJSON (id, time, msg) from stdin and store each message under its id; existing messages stay unchanged."""
     with transfer.connected(config.load(path), path.parent) as client:
-        count = transfer.load(client, sys.stdin, lambda line: click.echo(line, err=True))
+        count = transfer.import_lines(client, sys.stdin, lambda line: click.echo(line, err=True))
     click.echo(f"imported {count} messages", err=True)
 
 

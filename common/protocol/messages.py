@@ -30,7 +30,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 IdempotencyKey = Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}\\Z")]  # visible ASCII
 Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
 Milliseconds = Annotated[float, Meta(ge=0)]  # the time that a node took for a request
-REASON_CHARACTERS = 1_000
+REASON_CHARACTERS = 1_000  # two sentences with a path and an address; `failure` cuts longer ones
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS)]
 
 

@@ -1,4 +1,4 @@
-"""The interface of a transport, and sending a request through it with a typed reply."""
+"""The interfaces of a transport, blocking and for an event loop, and sending a request with a typed reply."""
 
 import time
 from typing import Protocol, TypeVar
@@ -22,6 +22,13 @@ class Transport(Protocol):
             UnreachableError: the request was not sent.
             DisconnectedError, TimedOutError, FailedError: the request was sent, and there is no valid reply.
         """
+
+
+class AsyncTransport(Protocol):
+    """The same for an event loop; `common.rpc.memory` has the in-memory twin."""
+
+    async def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
+        """See Transport.call."""
 
 
 def ask(

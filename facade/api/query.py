@@ -23,7 +23,7 @@ class Query:
 
     Attributes:
         after, before: exclusive bounds of the message ids; "" for no bound.
-        limit: most messages in one page.
+        limit: limit on the messages of one page.
         newest_first: descending order of ids.
         given: the parameters as the client sent them.
     """

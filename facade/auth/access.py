@@ -20,7 +20,7 @@ class Access:
 
     Args:
         tokens: the tokens of clients; None: every client may do everything.
-        rate: most requests of one client, such as `100/second`; "" for no limit.
+        rate: limit on the requests of one client, such as `100/second`; "" for no limit.
         clock: seconds since 1970, the clock of the windows of the library `limits`.
     """
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from common.batches import batched
 from facade.server.scheduler import Scheduler
 
-BATCHES_IN_FLIGHT = 2  # most at once; the next batch fills meanwhile
+BATCHES_IN_FLIGHT = 2  # limit on batches in flight; the next batch fills meanwhile
 MAX_ITEMS = 200  # in one batch: some milliseconds of work for a node
 MAX_WAIT_S = 0.01  # for the loop to become idle
 
@@ -36,9 +36,9 @@ class Batcher(Generic[Item, Result]):
         scheduler: runs the greenlets.
         send: sends a batch, and returns a function that makes the result of each item, or raises its error.
         size: bytes of an item.
-        max_bytes: most bytes of one batch; a larger item is sent alone.
-        max_items: most items of one batch.
-        in_flight: most batches in flight at once.
+        max_bytes: limit on the bytes of a batch; a larger item is sent alone.
+        max_items: limit on the items of a batch.
+        in_flight: limit on the batches in flight.
     """
 
     def __init__(

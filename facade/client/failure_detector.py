@@ -12,7 +12,7 @@ from facade.server.scheduler import Event
 log = structlog.get_logger()
 
 PROBE_INTERVAL_S = 0.3  # a recovered node gets requests again within this time and one ping
-PING_TIMEOUT_S = 0.25
+PING_TIMEOUT_S = 0.25  # many times the answer of a busy node, and less than the pause before the next probe
 SUSPECTS = 1_000  # most suspected addresses: as many as one answer of a registry can have
 
 

@@ -20,8 +20,8 @@ from facade.server.scheduler import CONNECTION_CLOSED
 
 log = structlog.get_logger()
 
-UNSENT_BYTES = 1_048_576  # of a response that the client has not read; beyond it, the request stops reading the log
-SPARE_S = 1.0  # to receive a request on a connection beyond the limit; then the next client gets one
+UNSENT_BYTES = 1_048_576  # limit on the unread bytes of a response; above it the request waits
+SPARE_S = 1.0  # time to receive a request on a spare connection, so that the next client gets one
 
 
 @functools.lru_cache(maxsize=256)
@@ -42,17 +42,17 @@ def _head(task: Task) -> bytes:
     `Connection: keep-alive`, and after a request with `Connection: close`.
     """
     connection = task.request.headers.get("CONNECTION", "").lower()
-    sized, body, old = task.content_length is not None, task.has_body, task.version == "1.0"
-    if not (sized and body) or connection == "close" or (old and connection != "keep-alive"):
+    has_length, has_body, is_http_1_0 = task.content_length is not None, task.has_body, task.version == "1.0"
+    if not (has_length and has_body) or connection == "close" or (is_http_1_0 and connection != "keep-alive"):
         task.set_close_on_finish()
     lines = [f"HTTP/{task.version} {task.status}", f"Date: {_date(int(task.start_time))}"]
     lines += [f"{_title(name)}: {value}" for name, value in task.response_headers if name.lower() != "content-length"]
-    if body and sized:
+    if has_body and has_length:
         lines.append(f"Content-Length: {task.content_length}")
-    elif body and not old:
+    elif has_body and not is_http_1_0:
         lines.append("Transfer-Encoding: chunked")
         task.chunked_response = True
-    if old and not task.close_on_finish:
+    if is_http_1_0 and not task.close_on_finish:
         lines.append("Connection: Keep-Alive")
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
@@ -142,11 +142,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def refuse_at_once(self, message: str) -> bool:
         """Send a refusal without starting a task, and keep the connection; False if that is not possible now."""
         request = self.requests[0]
-        # Not while a further request is read, which may expect 100 Continue.
-        alone = len(self.requests) == 1 and self.request in (None, request)
-        sent = not (self.total_outbufs_len or self.close_when_flushed)
-        keeps = request.version == "1.1" and not request.connection_close and self.server.accepting
-        if not (alone and sent and keeps) or request.command == "HEAD":
+        # A second request that is being read may expect 100 Continue, so then there is no early answer.
+        is_only_request = len(self.requests) == 1 and self.request in (None, request)
+        all_sent = not (self.total_outbufs_len or self.close_when_flushed)
+        keeps_connection = request.version == "1.1" and not request.connection_close and self.server.accepting
+        if not (is_only_request and all_sent and keeps_connection) or request.command == "HEAD":
             return False
         self.requests.pop().close()
         refusal = load_shedding.refusal(request.headers, message)
@@ -198,7 +198,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     @property
     def late(self) -> bool:
         """True if a request takes too long to arrive; the duration of the previous response does not count."""
-        if self.requests or not (self.request or self.spare or self.last_activity == self.creation_time):
+        has_sent_nothing = self.last_activity == self.creation_time  # a new connection is timed, too
+        if self.requests or not (self.request or self.spare or has_sent_nothing):
             return False
         return bool(time.monotonic() - self.began_s > (SPARE_S if self.spare else self.limits.receive_s))
 

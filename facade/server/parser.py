@@ -25,7 +25,7 @@ class Parser:
 
     Args:
         adjustments: waitress' settings, with the limits of head and body in bytes.
-        url_bytes: most bytes of the URL.
+        url_bytes: limit on the length of the URL.
         new_llhttp: makes an llhttp parser, which calls back its argument.
 
     Attributes:

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 CONNECTION_CLOSED = "threefold.connection_closed"  # WSGI key of an Event that is set when the connection closes
 TIMERS = 1_000  # size of the heap above which cancelled timers are removed
 IDLE_GREENLETS = 64  # most idle greenlets that are kept for reuse
-CALLBACKS = 32  # most in one turn, so that new requests are read, or refused, while a large batch is answered
+CALLBACKS = 32  # limit per turn, so that new requests are read, or refused, while a large batch is answered
 TURN_S = 0.1  # longest poll of one turn, so that a stop is noticed within it
 
 T = TypeVar("T")
@@ -239,7 +239,7 @@ class Scheduler:
         return timeout_s
 
     def close(self) -> None:
-        """End all unfinished greenlets, which else the garbage collector would end in the middle of unrelated code."""
+        """End all unfinished greenlets now; else the garbage collector ends them in the middle of unrelated code."""
         for unfinished in tuple(self._unfinished):
             with suppress(GreenletError):  # the greenlet belongs to a thread that has ended
                 unfinished.throw()

@@ -32,8 +32,8 @@ class Dispatcher:
 
     Args:
         scheduler: runs the requests.
-        requests: most requests that run at once.
-        queued: most requests that wait; further ones are refused at once.
+        requests: limit on the requests that run at once.
+        queued: limit on the requests that wait; further ones are refused at once.
 
     Attributes:
         refused: the number of requests that were refused because too many waited.

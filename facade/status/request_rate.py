@@ -9,7 +9,7 @@ from common.telemetry.quantiles import quantile
 from facade.status.schema import RequestRateSample
 
 SAMPLES = 300  # most samples that are kept: five minutes
-SAMPLE_S = 1.0
+SAMPLE_S = 1.0  # the status page draws one point a second
 LATENCIES = 10_000  # most durations that are kept in one second; further requests are only counted
 
 

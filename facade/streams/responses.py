@@ -36,7 +36,7 @@ class StreamSemaphore:
     """Limits how many streams are open at once.
 
     Attributes:
-        limit: most streams at once.
+        limit: limit on the open streams.
         open: number of open streams.
     """
 

@@ -16,8 +16,8 @@ from facade.server.scheduler import Event, Scheduler
 log = structlog.get_logger()
 
 RETRY_S = 0.05  # pause after a long poll that no node answered
-SEEN_MESSAGES = 100_000  # most ids of delivered messages that are remembered, for a change of node
-BACKLOG_MESSAGES = 10_000  # most for one slow client; one more ends its subscription
+SEEN_MESSAGES = 100_000  # limit on the remembered ids of delivered messages, for a change of node
+BACKLOG_MESSAGES = 10_000  # limit for one slow client; one more ends its subscription
 DELIVERIES_PER_TURN = 50  # 1 to 2 ms of work; then other requests run
 READY_TIMEOUT_S = 5.0  # for the first answer from a node
 
@@ -35,7 +35,7 @@ class Subscription:
 
     Args:
         changed: an event that only this subscription uses.
-        backlog_messages: most messages in the backlog; one more ends the subscription.
+        backlog_messages: limit on the messages in the backlog; one more ends the subscription.
     """
 
     def __init__(self, changed: Event, backlog_messages: int = BACKLOG_MESSAGES) -> None:

@@ -11,8 +11,7 @@ import structlog
 from common.discovery.lookup import ANSWER_S, LookupOutcome, RegistryLookup, run_async
 from common.errors import FatalError, UnavailableError
 from common.protocol.messages import Lookup, LookupResult
-from common.rpc.pipelined import PipelinedTransport
-from common.rpc.transport import expected
+from common.rpc.transport import AsyncTransport, expected
 from nodes.hazelcast import java
 from nodes.hazelcast.map import CONNECT_S, Projection
 from nodes.hazelcast.member import MemberProcess, running_member
@@ -40,7 +39,7 @@ class HazelcastCluster:
 
 
 async def find_cluster(
-    transport: PipelinedTransport, registries: Sequence[str], node: str, *, launch: bool, member: str | None = None
+    transport: AsyncTransport, registries: Sequence[str], node: str, *, launch: bool, member: str | None = None
 ) -> HazelcastCluster:
     """Ask the registries, in their order, for the cluster and the member of the logging node `node` (host:port).
 
@@ -63,7 +62,7 @@ async def find_cluster(
     return HazelcastCluster(cluster_name, members, members[nodes.index(node)])
 
 
-async def look_up(transport: PipelinedTransport, registries: Sequence[str], name: str) -> tuple[str, ...]:
+async def look_up(transport: AsyncTransport, registries: Sequence[str], name: str) -> tuple[str, ...]:
     """The values registered under a name; raises FatalError if no registry answers within REGISTRY_S."""
 
     async def ask(registry: str) -> LookupResult:

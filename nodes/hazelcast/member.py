@@ -40,8 +40,8 @@ class MemberHealth(msgspec.Struct, frozen=True, rename="camel"):
     migration_queue_size: int
 
     @property
-    def safe(self) -> bool:
-        """True if all members except one may be killed now without losing data."""
+    def has_all_backups(self) -> bool:
+        """True if every partition has its two backups, so that any two members may be killed."""
         return self.node_state == "ACTIVE" and self.cluster_safe and self.migration_queue_size == 0
 
 

@@ -13,7 +13,7 @@ from common.errors import PeerError, StoreError
 from common.protocol.codec import Reply, Request
 from common.protocol.messages import PAGE_MESSAGES, Page
 from common.protocol.replication import Digest, Digested, HourDigest, ListEntries, Verified, Verify
-from common.rpc.pipelined import PipelinedTransport
+from common.rpc.transport import AsyncTransport
 from nodes.replication.core.machine import Core
 from nodes.storage.digests import HOUR_MS
 from nodes.storage.protocol import Journal
@@ -43,7 +43,7 @@ class AntiEntropy:
         self,
         core: Core,
         journal: Journal,
-        transport: PipelinedTransport,
+        transport: AsyncTransport,
         *,
         now_ms: Callable[[], int] = ids.now_ms,
     ) -> None:

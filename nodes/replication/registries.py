@@ -9,7 +9,7 @@ import structlog
 from common.discovery.leases import LEASE_S
 from common.errors import PeerError, UnreachableError
 from common.protocol.replication import Identity, InSyncSet, Renew, Renewed, Standing
-from common.rpc.pipelined import PipelinedTransport
+from common.rpc.transport import AsyncTransport
 from nodes.replication.core.effects import RegistryRequest
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class Registries:
 
     def __init__(
         self,
-        transport: PipelinedTransport,
+        transport: AsyncTransport,
         addresses: Sequence[str],
         renewal: Callable[[InSyncSet], Renew],
         answer_s: float,

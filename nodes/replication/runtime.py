@@ -63,7 +63,7 @@ class Replicator:
     ) -> None:
         self.core = core
         settings = core.replica.settings
-        self._ticker = Ticker(core, settings.standstill_s, self._wake, self._break)
+        self._ticker = Ticker(core, settings.standstill_s, self._wake, self._end_node)
         self._transport = transport
         self._registries = Registries(transport, registries, core.replica.renewal, settings.registry_s)
         self._links = Links(core, transport, self._wake, self._start)
@@ -92,7 +92,7 @@ class Replicator:
         try:
             self.core.request(token, cast(PeerRequest, request), self._loop.time())
         except Exception as error:
-            self._break(error)
+            self._end_node(error)
         self._wake()
 
     async def append(self, entries: Sequence[tuple[str, str, str | None]]) -> FinishAppend:
@@ -181,12 +181,12 @@ class Replicator:
         self._woken = False
         try:
             for effect in self.core.take(self._loop.time()):
-                self._do(effect)
-            self.waiters.look()
+                self._execute(effect)
+            self.waiters.check()
         except Exception as error:
-            self._break(error)
+            self._end_node(error)
         self._schedule()
-        self._ticker.look()
+        self._ticker.hasten()
         seen = (self.core.phase, self.core.in_sync, self.core.replica.read_only)
         if seen != self._seen:
             self._seen = seen
@@ -199,7 +199,7 @@ class Replicator:
             if self._disk.commit(effect):
                 self._run()
         except Exception as error:
-            self._break(error)
+            self._end_node(error)
 
     def _schedule(self) -> None:
         if self._due:
@@ -219,7 +219,7 @@ class Replicator:
             read_only=core.replica.read_only,
         )
 
-    def _do(self, effect: Effect) -> None:
+    def _execute(self, effect: Effect) -> None:
         match effect:
             case Send():
                 self._links.send(effect)
@@ -245,7 +245,7 @@ class Replicator:
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
-    def _break(self, error: Exception) -> None:
+    def _end_node(self, error: Exception) -> None:
         """End the node after an internal error: the core's state cannot be trusted, and other replicas continue."""
         log.error("unexpected exception in replication", exc_info=error)
         self._disk.give_up(f"replication broke: {error!r}")
@@ -253,7 +253,7 @@ class Replicator:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self._break(error)
+            self._end_node(error)
         self._wake()
 
     async def _forward(self, token: int, owner: str) -> None:

@@ -46,7 +46,7 @@ class Ticker:
         if self._next:
             self._next.cancel()
 
-    def look(self) -> None:
+    def hasten(self) -> None:
         """Bring the next tick forward if the core has begun to wait for an answer."""
         if self._idle and self._core.busy:
             self.start()

@@ -17,7 +17,7 @@ class Waiters:
             self._waiting.append((condition, waiting))
             await waiting
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check all conditions, and wake the coroutines whose condition is true."""
         waiting, self._waiting = self._waiting, []
         for condition, future in waiting:

@@ -14,7 +14,7 @@ from common.errors import FatalError
 from nodes.replication.core.effects import Opened
 from nodes.storage.database import UnusableError, snapshot
 from nodes.storage.digests import hour_of
-from nodes.storage.tables import Contents, add, checked, contents, in_sync_set, meta, set_meta
+from nodes.storage.tables import Contents, add_incarnation, checked, contents, in_sync_set, meta, set_meta
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ def new_incarnation(connection: sqlite3.Connection, address: str, draw: Callable
     query = "SELECT 1 FROM incarnations WHERE incarnation = ?"
     while connection.execute(query, (incarnation := draw(),)).fetchone():
         pass
-    add(connection, incarnation, address)
+    add_incarnation(connection, incarnation, address)
     return incarnation
 
 
@@ -120,7 +120,7 @@ def _convert(connection: sqlite3.Connection, name: str) -> None:
     connection.execute("ALTER TABLE keys ADD COLUMN term INTEGER NOT NULL DEFAULT 0")
     for statement in SCHEMA:
         connection.execute(statement)
-    number = add(connection, incarnation).number
+    number = add_incarnation(connection, incarnation).number
     connection.execute(_COPY, (number,))
     connection.execute("UPDATE incarnations SET upto = ? WHERE number = ?", (count, number))
     connection.create_function("hour_of", 1, hour_of, deterministic=True)

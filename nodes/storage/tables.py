@@ -106,13 +106,15 @@ def in_sync_set(connection: sqlite3.Connection) -> InSyncSet | None:
 
 
 def store(
-    connection: sqlite3.Connection, held: Contents, ranges: Sequence[Range], in_sync: InSyncSet | None, now_s: float
+    connection: sqlite3.Connection, cache: Contents, ranges: Sequence[Range], in_sync: InSyncSet | None, now_s: float
 ) -> Change:
     """Insert records, advance the vector, and write the in-sync set. See Journal.commit."""
     versions: dict[int, Version] = {}
     rows: list[Row] = []
     for part in ranges:
-        number, upto = versions.get(part.origin) or held.versions.get(part.origin) or add(connection, part.origin)
+        number, upto = (
+            versions.get(part.origin) or cache.versions.get(part.origin) or add_incarnation(connection, part.origin)
+        )
         rows += [
             (message_id, text, key, number, sequence, checksum(message_id, text), term)
             for sequence, message_id, text, key, term in part.records
@@ -126,19 +128,19 @@ def store(
     if in_sync:
         set_meta(connection, {"in_sync": msgspec.json.encode(in_sync).decode()})
         connection.executemany(_NAME_NODE, [(one.address, one.incarnation) for one in in_sync.members])
-    messages, last_arrival = _insert(connection, held, rows)
+    messages, last_arrival = _insert(connection, cache, rows)
     return Change(messages, versions, last_arrival)
 
 
-def repair(connection: sqlite3.Connection, held: Contents, entries: Iterable[Entry]) -> Change:
+def repair(connection: sqlite3.Connection, cache: Contents, entries: Iterable[Entry]) -> Change:
     """Insert messages without an origin. See Journal.repair."""
     superseded = {row[0] for row in connection.execute("SELECT id FROM superseded")}
     rows: list[Row] = [(*one, None, 0, None, checksum(*one), 0) for one in entries if one.id not in superseded]
-    messages, last_arrival = _insert(connection, held, rows)
+    messages, last_arrival = _insert(connection, cache, rows)
     return Change(messages, {}, last_arrival)
 
 
-def add(connection: sqlite3.Connection, incarnation: int, address: str = "") -> Version:
+def add_incarnation(connection: sqlite3.Connection, incarnation: int, address: str = "") -> Version:
     """Add an incarnation if it is missing; return its number and entry of the version vector."""
     connection.execute(
         "INSERT OR IGNORE INTO incarnations (incarnation, address) VALUES (?, ?)", (incarnation, address)
@@ -148,7 +150,7 @@ def add(connection: sqlite3.Connection, incarnation: int, address: str = "") -> 
 
 
 def _claim(connection: sqlite3.Connection, keyed: Iterable[Row], now_s: float) -> set[str]:
-    """Store the keys of rows, and remove the messages that yield to others; the ids of those messages."""
+    """Store the keys of rows, and remove the messages that yield to others. Returns the ids of the removed messages."""
     connection.execute(_FORGET_KEYS, (now_s - KEY_S,))
     superseded: set[str] = set()
     for message_id, text, key, *_, term in keyed:
@@ -175,17 +177,20 @@ def _supersede(connection: sqlite3.Connection, message_id: str) -> None:
     connection.execute("INSERT OR IGNORE INTO superseded VALUES (?)", (message_id,))
 
 
-def _insert(connection: sqlite3.Connection, held: Contents, rows: Sequence[Row]) -> tuple[int, int]:
-    """Insert messages above the floor, or aliases if their ids exist; the number inserted, and the last arrival."""
-    rows = [row for row in rows if row[0] > held.floor]
+def _insert(connection: sqlite3.Connection, cache: Contents, rows: Sequence[Row]) -> tuple[int, int]:
+    """Insert messages above the floor, or aliases if their ids exist.
+
+    Returns: the number of inserted messages, and the number of the last arrival.
+    """
+    rows = [row for row in rows if row[0] > cache.floor]
     count = connection.executemany(_INSERT, rows).rowcount if rows else 0
     if count <= 0:
         _alias(connection, rows)
-        return 0, held.last_arrival
+        return 0, cache.last_arrival
     if count == len(rows):
         _count(connection, ((row[0], row[5]) for row in rows))
     else:
-        inserted = connection.execute(_INSERTED, (held.last_arrival,)).fetchall()
+        inserted = connection.execute(_INSERTED, (cache.last_arrival,)).fetchall()
         _count(connection, [(row[0], row[3]) for row in inserted])
         stored = {(origin, sequence) for _, origin, sequence, _ in inserted}
         _alias(connection, [row for row in rows if row[3:5] not in stored])

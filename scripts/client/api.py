@@ -3,7 +3,7 @@
 import http.client
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -27,8 +27,16 @@ class ApiError(FatalError):
 class Api:
     """A facade at a URL, over one connection; sends `token` if it is set, waits `pause_s` between reconnects."""
 
-    def __init__(self, url: str, token: str = "", *, pause_s: float = PAUSE_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        pause_s: float = PAUSE_S,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
         self._pause_s = pause_s
+        self._sleep = sleep
         self.address = _address(url)
         self._http = HttpClient(self.address, token)
         self._used_s = time.monotonic()
@@ -86,7 +94,7 @@ class Api:
                 definite = isinstance(error, HttpStatusError) and error.status < http.client.INTERNAL_SERVER_ERROR
                 if definite or failures == TRIES:
                     raise ApiError(f"{self.address}: {error}") from error
-            time.sleep(self._pause_s)
+            self._sleep(self._pause_s)
 
     def get(self, message_id: str) -> Message:
         """The message with an id."""

@@ -86,7 +86,7 @@ def export(
         raise FatalError(f"the export stopped after {counter.count} messages: {error}") from error
 
 
-def load(
+def import_lines(
     client: Client, lines: Iterable[str], progress: Progress, *, progress_messages: int = PROGRESS_MESSAGES
 ) -> int:
     """Store the message of each line under its id, so that an import can be repeated; returns their number.
@@ -97,8 +97,8 @@ def load(
     counter = _Counter(progress, progress_messages)
     requests: list[tuple[int, asyncio.Future[Appended]]] = []
 
-    def wait_until_at_most(left: int) -> None:
-        while len(requests) > left:
+    def wait_until_in_flight(at_most: int) -> None:
+        while len(requests) > at_most:
             messages, appended = requests.pop(0)
             client.scheduler.wait(appended)
             counter.add(messages)
@@ -110,8 +110,8 @@ def load(
         for batch in entries:
             requests.append((len(batch), client.scheduler.started(partial(client.append_all, batch))))
             client.scheduler.turn(0.0)  # send the request now: the next line may take long to arrive
-            wait_until_at_most(SENDERS)
-        wait_until_at_most(0)
+            wait_until_in_flight(SENDERS)
+        wait_until_in_flight(0)
     except ServiceError as error:
         raise FatalError(f"the import stopped after {counter.count} messages, run it again: {error}") from error
     return counter.count

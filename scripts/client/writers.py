@@ -60,19 +60,19 @@ class Writers:
         while len(self.acknowledged) < wanted and time.monotonic() < ends_s:
             self._stop.wait(0.005)
 
-    def longest_gap_ms(self, since: float = 0.0) -> float:
-        """The longest time for which any one client got no acknowledgement, if it ended after `since`.
+    def longest_gap_ms(self, since_s: float = 0.0) -> float:
+        """The longest time for which any one client got no acknowledgement, if it ended after `since_s`.
 
-        `since` is in monotonic seconds.
+        `since_s` is a time of the monotonic clock.
         """
         by_client: dict[str, list[float]] = {}
         for when, text in self.acknowledged:
             by_client.setdefault(text.rpartition("-")[0], []).append(when)
-        return max((1_000 * outage_s(times, since) for times in by_client.values()), default=0.0)
+        return max((1_000 * outage_s(times, since_s) for times in by_client.values()), default=0.0)
 
-    def outage_ms(self, since: float = 0.0) -> float:
-        """The longest time without any acknowledgement, if it ended after `since` (monotonic seconds)."""
-        return 1_000 * outage_s(sorted(when for when, _ in self.acknowledged), since)
+    def outage_ms(self, since_s: float = 0.0) -> float:
+        """The longest time without any acknowledgement, if it ended after `since_s` (monotonic seconds)."""
+        return 1_000 * outage_s(sorted(when for when, _ in self.acknowledged), since_s)
 
     def _write(self, number: int) -> None:
         with client(self.address) as own:

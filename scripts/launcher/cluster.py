@@ -1,9 +1,9 @@
 """A cluster on this machine: starts, watches, kills and stops its processes."""
 
 import http.client
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -236,13 +236,14 @@ class Cluster:
         return PartStatus(part, process.pid, status.state, status.members)
 
     def _wait(self, part: Part, good: Callable[[PartStatus], bool], progress: Progress, reached: str) -> None:
-        began_s = time.monotonic()
-        while not good(status := self._status(part)):
+        def is_good() -> bool:
+            status = self._status(part)
             if status.pid is None:
                 raise FatalError(f"{part.name} ended: {self.last_line(part.name)}")
-            if time.monotonic() - began_s > UP_S:
-                raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self.last_line(part.name)}")
-            time.sleep(processes.POLL_S)
+            return good(status)
+
+        if not processes.wait_until(is_good, UP_S):
+            raise FatalError(f"{part.name} is not ready after {UP_S:.0f} s: {self.last_line(part.name)}")
         progress(f"{part.name} at {part.address}: {reached}")
 
 
@@ -256,13 +257,14 @@ def _at(address: str) -> tuple[str, ...]:
 
 
 def _refuse_taken_ports(parts: Iterable[Part]) -> None:
-    ends_s = time.monotonic() + FREED_S
     for part in parts:
         for address in filter(None, (part.address, part.member)):
-            while ports.taken(address):
-                if time.monotonic() > ends_s:
-                    raise FatalError(f"{part.name} cannot start: {address} is taken by another process")
-                time.sleep(processes.POLL_S)
+            if not processes.wait_until(partial(_is_free, address), FREED_S):
+                raise FatalError(f"{part.name} cannot start: {address} is taken by another process")
+
+
+def _is_free(address: str) -> bool:
+    return not ports.taken(address)
 
 
 def _answers_http(address: str) -> bool:

@@ -8,7 +8,7 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,32 +19,34 @@ _FREE_PORTS = range(10_000, 32_000)  # below the ports that the kernel uses for 
 RESERVED_S = 60.0  # within which a process must listen at a port that it was given
 
 
-def free_addresses(count: int) -> list[str]:
+def free_addresses(count: int, *, clock: Callable[[], float] = time.time) -> list[str]:
     """Loopback addresses on which nothing listens; no other process of this user gets them within RESERVED_S.
+
+    `clock` returns seconds since 1970.
 
     Raises:
         FatalError: there are not so many.
     """
-    first = time.time_ns() // 1_000
-    with _reservations() as reserved:
+    first = int(1_000_000 * clock())
+    with _reservations(clock()) as reserved:
         ports = (_FREE_PORTS[(first + number) % len(_FREE_PORTS)] for number in range(len(_FREE_PORTS)))
         free = (port for port in ports if port not in reserved and not taken(_loopback(port)))
         found = list(itertools.islice(free, count))
-        reserved.update(dict.fromkeys(found, time.time()))
+        reserved.update(dict.fromkeys(found, clock()))
     if len(found) < count:
         raise FatalError(f"only {len(found)} ports from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} are free")
     return [_loopback(port) for port in found]
 
 
 @contextmanager
-def _reservations() -> Iterator[dict[int, float]]:
+def _reservations(now_s: float) -> Iterator[dict[int, float]]:
     """The ports that were given away, and when (seconds since 1970), under a lock of all processes of this user."""
     path = Path(tempfile.gettempdir()) / f"threefold-ports-{os.getuid()}"
     with path.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         given = re.findall(r"^(\d+) ([\d.]+)$", file.read(), re.MULTILINE)  # a kill may have cut the last line
-        reserved = {int(port): float(at) for port, at in given if float(at) > time.time() - RESERVED_S}
+        reserved = {int(port): float(at) for port, at in given if float(at) > now_s - RESERVED_S}
         yield reserved
         file.truncate(0)
         file.writelines(f"{port} {at}\n" for port, at in reserved.items())

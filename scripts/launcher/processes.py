@@ -123,9 +123,23 @@ def end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], Non
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             how(process)
-    ends_s = time.monotonic() + END_S
-    while not all(gone(process) for process in processes) and time.monotonic() < ends_s:
-        time.sleep(POLL_S)
+    wait_until(lambda: all(gone(process) for process in processes), END_S)
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    timeout_s: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> bool:
+    """Check a condition every POLL_S until it holds, for at most `timeout_s`; True if it held."""
+    ends_s = clock() + timeout_s
+    while not condition():
+        if clock() > ends_s:
+            return False
+        sleep(POLL_S)
+    return True
 
 
 def run_command(*command: str, text: str = "") -> None:

@@ -24,7 +24,7 @@ def main(messages: int) -> None:
         now_ms = ids.now_ms()
         lines = [old_line(now_ms - messages + number, number) for number in range(messages)]
         with transfer.connected(cluster.settings, cluster.path.parent) as nodes:
-            transfer.load(nodes, iter(lines), click.echo)
+            transfer.import_lines(nodes, iter(lines), click.echo)
         expected = [(one["id"], one["msg"]) for one in map(json.loads, lines)]
         kill_after = int(KILL_AFTER * sum(map(len, lines)))
         logs = json.loads(_taken(cluster, "/facade", "application/json", kill_after))["logs"]

@@ -71,7 +71,9 @@ def catch_up(messages: int) -> None:
     """Restart a node whose disk was lost; print the time of its catch-up, its memory, and the posts meanwhile."""
     with a_cluster() as cluster, transfer.connected(cluster.settings, cluster.path.parent) as nodes:
         now_ms = ids.now_ms()
-        transfer.load(nodes, (old_line(now_ms - messages + number, number) for number in range(messages)), click.echo)
+        transfer.import_lines(
+            nodes, (old_line(now_ms - messages + number, number) for number in range(messages)), click.echo
+        )
         cluster.kill([3])
         cluster.wipe([3])
         recorder = Recorder(cluster.settings.facade.address, load=ONE_SLOW_WRITER)

@@ -192,7 +192,7 @@ def recovery(messages: int, runs: int) -> None:
         lines = (old_line(now_ms - messages + number, number) for number in range(messages))
         began = time.perf_counter()
         click.echo(f"before: {_memory()}")
-        transfer.load(nodes, lines, click.echo)
+        transfer.import_lines(nodes, lines, click.echo)
         click.echo(f"imported {messages / (time.perf_counter() - began):,.0f} messages/s, {_memory()}")
         for _ in range(runs):
             cluster.kill([1, 2, 3])

@@ -107,7 +107,7 @@ def _pages(cluster: Cluster, rounds: int, largest: int, note: Any) -> None:
     for size in (size for size in SIZES if size <= largest):
         lines = [old_line(now_ms - largest + number, number) for number in range(stored, size)]
         with transfer.connected(cluster.settings, cluster.path.parent) as nodes:
-            transfer.load(nodes, lines, click.echo)
+            transfer.import_lines(nodes, lines, click.echo)
         stored = size
         cursors += [json.loads(line)["id"] for line in lines[:: max(1, len(lines) // 50)]]
         pages = [wrk(address, 1, SECONDS, "page", *cursors) for _ in range(rounds)]
@@ -156,7 +156,9 @@ def _gap(size: int, kills: int) -> dict[str, float]:
         with a_cluster() as cluster:
             now_ms = ids.now_ms()
             with transfer.connected(cluster.settings, cluster.path.parent) as nodes:
-                transfer.load(nodes, (old_line(now_ms - size + number, number) for number in range(size)), click.echo)
+                transfer.import_lines(
+                    nodes, (old_line(now_ms - size + number, number) for number in range(size)), click.echo
+                )
             with Writers(cluster.settings.facade.address, 4, "w") as writers:
                 writers.wait_for(1_000_000, timeout_s=BEFORE_S)
                 killed_at = time.monotonic()

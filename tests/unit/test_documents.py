@@ -36,6 +36,10 @@ each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path
 each_current = pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
+PACKAGES = ("common", "facade", "nodes", "registry", "scripts")
+SOURCE = "\n".join(path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
 def code(text: str) -> Iterator[str]:
     """The lines of code blocks without prompts, and the code within lines."""
     blocks = re.findall(r"^ *```\w*\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
@@ -215,3 +219,36 @@ def test_every_command_of_the_launcher_is_documented() -> None:
 
     assert {*cluster.main.commands} == set(rows)
     assert set() == {option for option in options(cluster.main) if f"`{option}" not in text}
+
+
+def test_the_documented_metrics_and_modules_exist() -> None:
+    """Each metric in docs/operation.md is served by a process, and each module in docs/design.md is a file."""
+    names = set(re.findall(r"`(threefold_\w+)`", (ROOT / "docs" / "operation.md").read_text()))
+    modules = {
+        name
+        for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", (ROOT / "docs" / "design.md").read_text())
+        if name.partition(".")[0] in PACKAGES
+    }
+    paths = [ROOT.joinpath(*name.split(".")) for name in sorted(modules)]
+
+    assert len(names) > 5
+    assert set() == {name for name in names if f'"{name.removesuffix("_total")}"' not in SOURCE}
+    assert len(paths) > 20
+    assert [] == [path for path in paths if not (path.with_suffix(".py").exists() or path.is_dir() or is_name(path))]
+
+
+def is_name(path: Path) -> bool:
+    """True for a class or function of a module, such as `common.rpc.transport.ask`."""
+    module = path.parent.with_suffix(".py")
+    return module.exists() and bool(re.search(rf"^(class|def) {path.name}\b", module.read_text(), re.MULTILINE))
+
+
+def test_the_documented_sentences_are_those_of_the_code() -> None:
+    """Each error that docs/operation.md explains is one that a process can write, apart from names and numbers."""
+    text = (ROOT / "docs" / "operation.md").read_text()
+    rows = text[text.index("At a start, or in a log:") :].splitlines()
+    sentences = [row.split("`")[1] for row in rows if row.startswith("| `")]
+    parts = {part.strip() for one in sentences for part in re.split(r"…|'[^']*'|logging-2", one)}
+
+    assert len(parts) > 8
+    assert [] == [part for part in sorted(parts) if part.strip(":, ") not in SOURCE]

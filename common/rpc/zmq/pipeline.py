@@ -21,7 +21,7 @@ from common.rpc.zmq.sockets import DOWN, HANDSHAKE_REFUSED, UP, limited, prepare
 from common.security.keyring import Keyring
 
 IN_FLIGHT = 64  # default limit on the unanswered requests of one connection
-RECONNECT_MS, RECONNECT_MAX_MS = 20, 200
+RECONNECT_MS, RECONNECT_MAX_MS = 20, 200  # a restarted server is reached within 0.2 s; at most 50 attempts a second
 CONNECT_WAIT_S = 0.25  # longest wait of a request for the first connection
 REFUSED_RECONNECT_S = 1.0  # pause before a new connection after the server refused the handshake
 

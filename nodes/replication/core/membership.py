@@ -126,7 +126,7 @@ class Membership:
         elif own and not before.find(replica.identity):
             self.joiner.admitted()
         for peer in replica.members:
-            replica.compare(peer)
+            replica.add_missing_origins(peer)
             replica.heartbeat(peer)
         self._next_renewal_s = replica.now_s
         self.renew()
@@ -154,17 +154,17 @@ class Membership:
 
     def receive_join(self, request: Join) -> ReplicaState:
         """Handle the Join of a peer that is not in sync; the answer has the whole vector of this replica."""
-        peer = self.replica.sender(request)
+        peer = self.replica.note_alive(request)
         peer.join, peer.join_s = request, self.replica.now_s
         peer.complete = True
         peer.left = self._has_left(request.in_sync)
         merge(peer.vector, request.vector)
-        self.replica.compare(peer)
+        self.replica.add_missing_origins(peer)
         return self.replica.report(complete=True)
 
     def receive_heartbeat(self, request: Heartbeat) -> ReplicaState:
         """Handle the heartbeat of a member."""
-        peer = self.replica.sender(request)
+        peer = self.replica.note_alive(request)
         peer.complete = peer.complete or request.whole
         self._learn(peer, request)
         if request.wants_watermark:
@@ -173,7 +173,7 @@ class Membership:
 
     def receive_state(self, request: Join | Heartbeat, state: ReplicaState, asked_s: float) -> None:
         """Handle a peer's answer about its state to a request that was sent at `asked_s`."""
-        peer = self.replica.sender(state)
+        peer = self.replica.note_alive(state)
         peer.complete = peer.complete or isinstance(request, Join)
         whole = isinstance(request, Join) or request.whole
         peer.has_vector = peer.has_vector or (whole and request.incarnation == self.replica.incarnation)
@@ -197,7 +197,7 @@ class Membership:
             if peer.target is None and state.in_sync.term >= replica.in_sync.term:
                 peer.target = dict(peer.vector)
                 merge(peer.target, state.pending)
-        replica.compare(peer)
+        replica.add_missing_origins(peer)
         if state.in_sync.term < replica.in_sync.term and peer in replica.members and isinstance(state, Heartbeat):
             peer.contacted_s = float("-inf")  # its set is older: send it the current one at the next tick
 

@@ -175,8 +175,8 @@ class Replica:
             peer.restarted(incarnation)
         return peer
 
-    def sender(self, message: Join | Heartbeat | ReplicaState) -> Peer:
-        """The peer that has sent a message, which proves that its process runs."""
+    def note_alive(self, message: Join | Heartbeat | ReplicaState) -> Peer:
+        """Note that the sender of a message is alive; return its peer."""
         peer = self.peer_of(message.node, message.incarnation)
         peer.refused = False
         return peer
@@ -210,7 +210,7 @@ class Replica:
         """True if this replica sends records to the peer."""
         return peer in self.members or self.wants_records(peer) or peer.address == self.source
 
-    def compare(self, peer: Peer) -> None:
+    def add_missing_origins(self, peer: Peer) -> None:
         """Add the origins whose records the peer may lack, and this replica must send, to `Peer.origins`."""
         if self.linked(peer):
             live = () if self.wants_records(peer) else self.live_origins()
@@ -262,7 +262,7 @@ class Replica:
             [origin for origin in self.changed if self.pending.get(origin, 0) > self.vector.get(origin, 0)],
         )
 
-    def heads(self) -> Versions:
+    def pending_vector(self) -> Versions:
         """A copy of `pending`: it covers everything that a read of the journal shows now."""
         return dict(self.pending)
 

@@ -21,7 +21,7 @@ async def with_member(runtime: JavaRuntime, address: str, log_path: Path) -> mem
         runtime, address=address, members=[address], cluster_name="alone", heap_mb=128, log_path=log_path
     ) as running:
         await running.started()
-        assert await running.wait(lambda health: health.safe, timeout_s=10.0)
+        assert await running.wait(lambda health: health.has_all_backups, timeout_s=10.0)
         assert not await running.wait(lambda health: health.cluster_size > 1, timeout_s=0.2)
         return member.read_health(address)
 

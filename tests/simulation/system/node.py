@@ -503,7 +503,7 @@ class _PendingRead:
                 self.reply(ReadAnswer(behind=True))
             return now_s - self.began_s >= BEHIND_S
         if self.shown is None:
-            self.shown = tuple(self.tables.ids()), core.replica.heads()
+            self.shown = tuple(self.tables.ids()), core.replica.pending_vector()
         ids, heads = self.shown
         if core.may_show(heads):
             self.reply(ReadAnswer(ids, dict(core.replica.recent_of(heads))))

@@ -21,5 +21,5 @@ def test_a_public_key_that_does_not_fit_the_secret_one_is_refused(tmp_path: Path
     keys.write_pair(folder, PEER)
     (folder / f"{PEER}.pub").replace(folder / f"{OWN}.pub")
 
-    with pytest.raises(ConfigError, match=f"{OWN}.pub and {OWN}.key in .* are no pair"):
+    with pytest.raises(ConfigError, match=f"{OWN}.pub and {OWN}.key in .* do not belong together"):
         process.keyring_of(settings, tmp_path, OWN)

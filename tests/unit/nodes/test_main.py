@@ -114,7 +114,9 @@ def test_a_node_refuses_to_register_a_wildcard_address(tmp_path: Path) -> None:
         "nodes", "messages", "--host", "0.0.0.0", "--port", "7001", "--config", str(tmp_path / "config.toml")
     )
 
-    expected = "nodes: --host 0.0.0.0 is no address at which others reach this node: give the one that they use\n"
+    expected = (
+        "nodes: --host 0.0.0.0 is not an address at which other processes can connect: give the host that they use\n"
+    )
     assert (1, expected) == (ended.returncode, ended.stderr)
 
 

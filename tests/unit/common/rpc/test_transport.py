@@ -1,20 +1,28 @@
 """Tests of common.rpc.transport: one contract for real sockets and for the in-memory transport."""
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+)
 
 import pytest
 
-from common.errors import FailedError, RefusedError, TimedOutError, UnreachableError
-from common.protocol.messages import Describe, Description, Lookup, Ping, Status
-from common.rpc.memory import MemoryTransport
+from common.errors import DisconnectedError, FailedError, RefusedError, TimedOutError, UnreachableError
+from common.protocol.codec import Reply, Request
+from common.protocol.messages import Code, Describe, Description, Failure, Lookup, Ping, Status
+from common.rpc.memory import AsyncMemoryTransport, MemoryTransport
 from common.rpc.pipelined import PipelinedTransport, WaitingTransport
 from common.rpc.pooled import PooledTransport
-from common.rpc.transport import Transport, ask, decoded
+from common.rpc.transport import AsyncTransport, Transport, ask, decoded
 from facade.server.scheduler import Scheduler
 from scripts.launcher.ports import free_addresses
-from tests.support.servers import READY, handle, serving
+from tests.support.servers import READY, handle, serving, serving_in_loop
 
 OpenTransport = Callable[[], AbstractContextManager[tuple[Transport, str]]]
 
@@ -104,3 +112,64 @@ def test_a_request_without_an_answer_times_out() -> None:
     hung.hang("a:1")
     with pytest.raises(TimedOutError, match=r"no reply in 0.1 s"):
         hung.call("a:1", Ping(), timeout_s=0.1)
+
+
+@asynccontextmanager
+async def open_pipelined() -> AsyncIterator[tuple[AsyncTransport, str]]:
+    """The transport of a node, and the address of a real server."""
+    async with serving_in_loop(handle) as address:
+        with closing(PipelinedTransport()) as transport:
+            yield transport, address
+
+
+@asynccontextmanager
+async def open_async_in_memory() -> AsyncIterator[tuple[AsyncTransport, str]]:
+    """A transport in memory for an event loop, and the address of its server."""
+    yield AsyncMemoryTransport({"a:1": handle}), "a:1"
+
+
+@pytest.mark.parametrize("open_async", [open_pipelined, open_async_in_memory])
+def test_a_transport_for_an_event_loop_has_the_same_contract(
+    open_async: Callable[[], AbstractAsyncContextManager[tuple[AsyncTransport, str]]],
+) -> None:
+    """Replies, failures, no connection and no answer are told apart as by a blocking transport."""
+
+    async def run() -> None:
+        (nowhere,) = free_addresses(1)
+        async with open_async() as (transport, address):
+            assert READY == await transport.call(address, Ping(), timeout_s=5.0)
+            refused = await transport.call(address, Lookup(name="refuse"), timeout_s=5.0)
+            assert Failure(code=Code.STARTING, reason="not yet") == refused
+            with pytest.raises(UnreachableError, match="no connection"):
+                await transport.call(nowhere, Ping(), timeout_s=5.0)
+            with pytest.raises(TimedOutError, match=r"no reply in 0.1 s"):
+                await transport.call(address, Lookup(name="hang"), timeout_s=0.1)
+            assert READY == await transport.call(address, Ping(), timeout_s=5.0)
+
+    asyncio.run(run())
+
+
+def test_the_twin_for_an_event_loop_can_kill_hang_cut_and_revive() -> None:
+    """Each fault has its error, and a cut connection breaks only after the request was handled."""
+    handled: list[Request] = []
+
+    async def note(request: Request) -> Reply:
+        handled.append(request)
+        return READY
+
+    async def run() -> None:
+        transport = AsyncMemoryTransport({"a:1": note})
+        for fault, error in (
+            (transport.kill, UnreachableError),
+            (transport.hang, TimedOutError),
+            (transport.cut, DisconnectedError),
+        ):
+            fault("a:1")
+            with pytest.raises(error):
+                await transport.call("a:1", Ping(), timeout_s=0.01)
+            transport.revive("a:1")
+        assert READY == await transport.call("a:1", Ping(), timeout_s=5.0)
+
+    asyncio.run(run())
+
+    assert [Ping()] * 2 == handled

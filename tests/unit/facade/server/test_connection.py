@@ -162,7 +162,7 @@ def test_a_request_in_pieces_of_one_byte_is_answered(address: str) -> None:
     with socket.create_connection(split(address), timeout=10.0) as connection:
         for byte in b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\n\n\r\n":
             connection.sendall(bytes([byte]))
-        assert connection.recv(12) == b"HTTP/1.1 200"
+        assert b"HTTP/1.1 200" == connection.recv(12)
 
 
 def test_a_body_that_breaks_off_does_not_look_complete() -> None:

@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
 
 from common.errors import TimedOutError, UnreachableError
 from common.protocol.codec import Reply, Request
 from common.protocol.replication import Fence, Identity, InSyncSet, Member, Renew, Renewed, Standing
-from common.rpc.pipelined import PipelinedTransport
 from nodes.replication.registries import Registries
 
 FIRST, SECOND = "first:1", "second:1"
@@ -52,7 +50,7 @@ def renewal(in_sync: InSyncSet = IN_SYNC) -> Renew:
 
 def registries_of(answers: ScriptedTransport, *addresses: str) -> Registries:
     """The registries as replica A asks them."""
-    return Registries(cast(PipelinedTransport, answers), addresses or (FIRST, SECOND), renewal, ANSWER_S)
+    return Registries(answers, addresses or (FIRST, SECOND), renewal, ANSWER_S)
 
 
 def test_the_first_registry_that_answers_decides() -> None:

@@ -109,11 +109,11 @@ def test_the_next_tick_is_brought_forward_when_the_core_becomes_busy() -> None:
     async def steps(made: Ticking) -> None:
         made.core.busy = False
         made.ticker.start()
-        made.ticker.look()
+        made.ticker.hasten()
         await made.after(TICK_S)
         assert [] == made.core.ticks
         made.core.busy = True
-        made.ticker.look()
+        made.ticker.hasten()
         await made.after(TICK_S)
         assert [2 * TICK_S] == made.core.ticks
 
@@ -127,7 +127,7 @@ def test_the_next_tick_of_a_busy_core_is_not_put_off() -> None:
         made.ticker.start()
         for _ in range(2):
             await made.after(TICK_S / 2)
-            made.ticker.look()
+            made.ticker.hasten()
         assert [TICK_S] == made.core.ticks
 
     on(steps)

@@ -18,7 +18,7 @@ def test_a_coroutine_waits_until_its_condition_is_true() -> None:
         await asyncio.wait(tasks[2:])
         found = [task.done() for task in tasks]
         reached.update((1, 2))
-        waiters.look()
+        waiters.check()
         await tasks[1]
         return found
 

@@ -206,7 +206,7 @@ def test_a_short_commit_is_done_within_the_call(tmp_path: Path) -> None:
             await journal.commit([range_of(numbered_entries(1))], None)
 
             assert journal.commit_now([range_of(numbered_entries(1), after=1)], None)
-            assert journal.last_arrival() == 2
+            assert 2 == journal.last_arrival()
             assert not journal.commit_now([range_of(numbered_entries(sqlite.SHORT_RECORDS + 1), after=2)], None)
             assert not journal.commit_now([range_of(numbered_entries(1, "x" * sqlite.SHORT_CHARACTERS), after=2)], None)
 
@@ -217,7 +217,7 @@ def test_a_short_commit_is_done_within_the_call(tmp_path: Path) -> None:
             gate.may_go.set()
             await committing
         with opened(path, short_s=0.0) as journal:
-            assert journal.opened.vector[ORIGIN] == 3
+            assert 3 == journal.opened.vector[ORIGIN]
             await journal.commit([range_of(numbered_entries(1), after=3)], None)
             assert not journal.commit_now([range_of(numbered_entries(1), after=4)], None)  # the commit before was slow
 

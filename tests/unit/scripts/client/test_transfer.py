@@ -43,7 +43,7 @@ class World:
 
     def load(self, text: str) -> int:
         """Import a text; returns the number of messages."""
-        return transfer.load(self.client, text.splitlines(), self.progress.append)
+        return transfer.import_lines(self.client, text.splitlines(), self.progress.append)
 
 
 def line(message_id: str, text: str) -> str:
@@ -104,6 +104,6 @@ def test_progress_is_reported() -> None:
     asyncio.run(one.node.store([Entry(ids.new_id(), "x") for _ in range(2_500)]))
     exported: list[str] = []
     transfer.export(one.client, exported.append, one.progress.append, progress_messages=1_000)
-    transfer.load(two.client, exported, two.progress.append, progress_messages=1_000)
+    transfer.import_lines(two.client, exported, two.progress.append, progress_messages=1_000)
 
     assert ["1000 messages", "2000 messages"] == one.progress == two.progress

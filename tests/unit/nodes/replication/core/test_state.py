@@ -84,6 +84,6 @@ def test_a_member_gets_only_the_old_records_from_its_peers() -> None:
     replica, peer = replica_with(A)
     replica.vector = {INCARNATION[B]: 4, INCARNATION[C]: 5, DEAD: 3, 8: 2}
     peer.vector = {8: 2}
-    replica.compare(peer)
+    replica.add_missing_origins(peer)
 
     assert {DEAD} == peer.origins
