@@ -284,7 +284,7 @@ MUTANTS = (
     Mutant("reads show what is not confirmed", Records, "is_stable", _never(value=True), 0),
     Mutant("a known key is answered at once", Claims, "_decide", _known_key_at_once, 1),
     Mutant("two messages with one key both stay", Claim, "yields_to", _never(value=False), 61),
-    Mutant("survivors do not exchange what a dead peer sent", Replica, "compare", _do_nothing, DIED_FIRST),
+    Mutant("survivors do not exchange what a dead peer sent", Replica, "add_missing_origins", _do_nothing, DIED_FIRST),
     Mutant("after a failed commit the numbers are used again", Core, "commit_failed", _keep_the_incarnation, 21),
     Mutant(
         "without a registry nobody waits for the lease",
