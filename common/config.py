@@ -4,7 +4,6 @@ Each `__main__` and the launcher call `load`; all other code gets the settings t
 """
 
 import difflib
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,15 +12,11 @@ import tomli
 from msgspec import Meta, Struct, field
 
 from common.errors import ConfigError
+from common.hostport import HIGHEST_PORT, Address, Addresses, HostNames, Origins, split
 from common.protocol.messages import MESSAGE_BYTES
 
 DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
 
-HIGHEST_PORT = 65_535
-EVERYWHERE = ("0.0.0.0", "*", "::")  # hosts to listen on, to which nobody can connect
-ADDRESS = re.compile(r"^[A-Za-z0-9._-]+:([1-9][0-9]{0,4})$")
-Address = Annotated[str, Meta(pattern=ADDRESS.pattern, max_length=64)]  # host:port
-Addresses = Annotated[tuple[Address, ...], Meta(min_length=1, max_length=100)]
 Seconds = Annotated[float, Meta(gt=0, le=600)]
 
 
@@ -87,6 +82,10 @@ class Facade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="open streams (lines, events, long reads), in addition to `threads`; one more gets 503",
         ),
     ] = 32
+    hosts: Annotated[
+        HostNames, Meta(description="more names of this facade, `*`: any; without tokens, other names get 421")
+    ] = ()
+    cors_origins: Annotated[Origins, Meta(description="other sites whose pages may use this facade in a browser")] = ()
     attempt_timeout_s: Annotated[
         Seconds, Meta(description="seconds for one attempt at one node; then the next node is tried")
     ] = 1.0
@@ -142,7 +141,10 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key_characters: Annotated[int, Meta(ge=1, le=255, description="length of an Idempotency-Key")] = 255
     url_bytes: Annotated[int, Meta(ge=256, le=65_536, description="first line of a request")] = 8_192
     header_bytes: Annotated[int, Meta(ge=1_024, le=65_536, description="all headers of a request")] = 16_384
-    receive_s: Annotated[Seconds, Meta(description="seconds to receive a whole request, else disconnect")] = 5.0
+    receive_s: Annotated[Seconds, Meta(description="seconds to receive the head of a request; then 408")] = 5.0
+    body_bytes_per_s: Annotated[
+        int, Meta(ge=1, le=1_048_576, description="slowest rate of a body, after `receive_s`; a slower one gets 408")
+    ] = 1_024
     stalled_s: Annotated[
         Seconds, Meta(description="seconds in which a client reads nothing of its answer, before it is disconnected")
     ] = 15.0
@@ -241,12 +243,6 @@ def with_service_ips(config: Config, services: dict[str, list[str]]) -> Config:
 def metrics_of(config: Config, node: str) -> str | None:
     """The address (host:port) at which a logging node serves metrics; None if none is configured."""
     return dict(zip(config.service_ips.logging_service, config.metrics.logging_service, strict=False)).get(node)
-
-
-def split(address: str) -> tuple[str, int]:
-    """The host and the port of a `host:port`."""
-    host, _, port = address.rpartition(":")
-    return host, int(port)
 
 
 def suggestion(word: str, known: list[str]) -> str:

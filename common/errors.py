@@ -15,9 +15,11 @@ ThreefoldError
 ├── StoreError                  the local store failed, or did not finish in time
 │   └── UnusableError           the file of a journal cannot be trusted any more (nodes.storage.database)
 ├── RequestError                the client's request is wrong; it must be changed before it is sent again
-│   ├── MediaTypeError          the Content-Type of the body is not supported
+│   ├── MediaTypeError          the type, charset or coding of the body is not supported
 │   ├── UnauthenticatedError    the bearer token is missing or unknown
 │   ├── ForbiddenError          the token does not permit the operation
+│   ├── CrossSiteError          a page of another site caused the request, in a browser
+│   ├── MisdirectedError        the request names a host that this facade does not answer for
 │   ├── MissingError            the requested message does not exist
 │   ├── TooLargeError           the body or a message is over its size limit
 │   └── KeyConflictError        the idempotency key was used before with another text
@@ -105,7 +107,7 @@ class RequestError(ThreefoldError):
 
 
 class MediaTypeError(RequestError):
-    """Raised when the Content-Type of a body is not one of the supported types."""
+    """Raised when the Content-Type of a body, its charset or its Content-Encoding is not supported."""
 
 
 class UnauthenticatedError(RequestError):
@@ -114,6 +116,14 @@ class UnauthenticatedError(RequestError):
 
 class ForbiddenError(RequestError):
     """Raised when the token of a request does not permit the operation."""
+
+
+class CrossSiteError(RequestError):
+    """Raised when a request that may change something comes from a page of another site, which is not allowed."""
+
+
+class MisdirectedError(RequestError):
+    """Raised when the Host of a request is not a name of this facade."""
 
 
 class MissingError(RequestError):

@@ -11,7 +11,7 @@ import click
 import structlog
 from msgspec.structs import replace
 
-from common import config, descriptors, process
+from common import config, descriptors, hostport, process
 from common.discovery.registration import Registration
 from common.rpc.pipelined import PipelinedTransport, WaitingTransport
 from common.security import exposure, keyring
@@ -20,6 +20,7 @@ from facade.api.documents import client_limits, facade_documents
 from facade.api.page.files import page_documents
 from facade.app import create_app
 from facade.auth.access import Access
+from facade.auth.origins import Origins
 from facade.auth.tokens import Tokens
 from facade.client.client import Client
 from facade.client.failure_detector import FailureDetector, run_probes
@@ -56,7 +57,7 @@ class Guards(NamedTuple):
 def main(port: int | None, workers: int | None, path: Path) -> None:
     """Store and read messages over HTTP."""
     settings = config.load(path)
-    host, configured = config.split(settings.facade.address)
+    host, configured = hostport.split(settings.facade.address)
     own = f"{host}:{port or configured}"
     tokens = Tokens(path.parent / settings.security.tokens) if settings.security.tokens else None
     settings = _within_descriptors(settings)
@@ -118,6 +119,7 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
         documents | page_documents(),
         metrics=metrics,
         access=Access(guards.tokens, settings.limits.client_rate),
+        origins=_origins(settings, own),
         limits=settings.limits,
     )
     requests = settings.facade.threads + settings.facade.streams
@@ -128,6 +130,16 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
     _register(Registration(scheduler, pipelines, registries, name="facade", address=own), own, stop)
     # Event streams never end on their own, so `on_stop` ends them.
     server.run(serving, stop, drain_s=policy.deadline_s + SENDING_S, on_stop=subscriptions.stop)
+
+
+def _origins(settings: config.Config, own: str) -> Origins:
+    """Which pages may use this facade. With tokens every host is known, because a page of another site has no token."""
+    host = hostport.split(own)[0]
+    return Origins(
+        None if settings.security.tokens else (host, *settings.facade.hosts),
+        any_address=host in hostport.EVERYWHERE,
+        allowed=settings.facade.cors_origins,
+    )
 
 
 def _add_metrics(metrics: FacadeMetrics, serving: Any, session: Session, streams: StreamSemaphore) -> None:
@@ -143,7 +155,7 @@ def _add_metrics(metrics: FacadeMetrics, serving: Any, session: Session, streams
 
 def _register(registration: Registration, own: str, stop: Event) -> None:
     """Keep this facade registered until it stops; one that listens on all addresses has no address to register."""
-    if config.split(own)[0] not in config.EVERYWHERE:
+    if hostport.split(own)[0] not in hostport.EVERYWHERE:
         registration.renew()
         stop.then(registration.deregister)
 

@@ -11,6 +11,7 @@ from facade.api import body, middleware
 from facade.api.documents import MakeDocument
 from facade.api.resources import DocumentResource, FacadeResource, MessageResource, MessagesResource
 from facade.auth.access import Access
+from facade.auth.origins import Origins
 from facade.client.client import Client
 from facade.status.metrics import FacadeMetrics
 from facade.streams import responses
@@ -26,6 +27,7 @@ def create_app(
     *,
     metrics: FacadeMetrics,
     access: Access | None = None,
+    origins: Origins | None = None,
     limits: Limits = body.DEFAULT,
     new_id: Callable[[], str] = ids.new_id,
 ) -> "falcon.App[falcon.Request, falcon.Response]":
@@ -38,11 +40,12 @@ def create_app(
         documents: functions that make complete (not streamed) responses, by path.
         metrics: counts requests.
         access: decides which requests are allowed; None allows all.
+        origins: decides which pages of other sites may use this facade; None: none, and every host is known.
         limits: the limits on what clients send.
         new_id: makes message ids, which sort by the time at which they were made.
     """
     access = access or Access()
-    app = falcon.App(middleware=[middleware.Middleware(metrics, access)])
+    app = falcon.App(middleware=[middleware.Middleware(metrics, access, origins or Origins())])
     app.req_options.keep_blank_qs_values = True
     app.set_error_serializer(middleware.on_http_error)
     app.add_error_handler(Exception, middleware.on_defect)

@@ -13,7 +13,7 @@ import click
 import structlog
 import uvloop
 
-from common import config, process
+from common import config, hostport, process
 from common.discovery.registration import Registration
 from common.errors import FatalError
 from common.rpc.pipelined import PipelinedTransport
@@ -114,7 +114,7 @@ def _reachable(host: str, port: int) -> str:
     Raises:
         FatalError: the host is a wildcard, which other processes cannot connect to.
     """
-    if host in config.EVERYWHERE:
+    if host in hostport.EVERYWHERE:
         raise FatalError(
             f"--host {host} is not an address at which other processes can connect: give the host that they use"
         )
@@ -146,7 +146,7 @@ async def _run_logging(settings: config.Config, options: Options) -> None:
     asyncio.get_running_loop().set_exception_handler(quiet_abandoned_calls)
     stopping = asyncio.create_task(process.stop_on_signal().wait())
     metrics = NodeMetrics()
-    file = options.directory / f"journal-{config.split(options.address)[1]}.sqlite"
+    file = options.directory / f"journal-{hostport.split(options.address)[1]}.sqlite"
     cluster_name = settings.hazelcast.cluster_name
     async with (
         open_journal(file, cluster_name, options.address, on_commit=metrics.committed) as journal,
@@ -259,7 +259,7 @@ async def _running_map(
         launch=settings.hazelcast.launch,
         member=options.member,
     )
-    port = config.split(options.address)[1]
+    port = hostport.split(options.address)[1]
     storage = settings.storage
     async with cluster.opened(
         membership,

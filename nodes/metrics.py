@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from common import config
+from common import hostport
 from common.errors import FatalError, ThreefoldError
 from common.protocol.admin import Report
 from common.protocol.codec import Reply, Request
@@ -139,7 +139,7 @@ class NodeMetrics:
         if address is None or self._report is None:
             yield
             return
-        host, port = config.split(address)
+        host, port = hostport.split(address)
         self.registry.register(_ReportGauges(self._report, asyncio.get_running_loop()))
         try:
             server, thread = prometheus_client.start_http_server(port, host, self.registry)

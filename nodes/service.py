@@ -226,7 +226,7 @@ class LoggingNode:
         """Log each message; for several without request contexts, such as an import, log only their number."""
         entries = request.entries
         if request.contexts or len(entries) == 1:
-            contexts = [context._asdict() for context in request.contexts] or [{}]
+            contexts = [context.fields() for context in request.contexts] or [{}]
             with logs.in_one_write():
                 for (message_id, text), context in zip(entries, contexts, strict=True):
                     log.info(

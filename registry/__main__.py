@@ -7,7 +7,7 @@ import click
 import structlog
 import uvloop
 
-from common import config, process
+from common import config, hostport, process
 from common.errors import FatalError
 from common.rpc.server import Server
 from common.security import exposure, keyring
@@ -30,9 +30,9 @@ def main(port: int | None, host: str | None, service_ips: str | None, path: Path
     settings = config.load(path)
     if service_ips is not None:
         settings = config.with_service_ips(settings, parse_service_ips(service_ips))
-    first_host, first_port = config.split(settings.registry.addresses[0])
+    first_host, first_port = hostport.split(settings.registry.addresses[0])
     address = f"{host or first_host}:{port or first_port}"
-    if settings.security.keys and config.split(address)[0] in config.EVERYWHERE:
+    if settings.security.keys and hostport.split(address)[0] in hostport.EVERYWHERE:
         raise FatalError(
             f"{address} cannot have a key: with keys, a registry must listen at the address that clients use"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from common import config, process
+from common import config, hostport, process
 from common.errors import FatalError
 from common.rpc.zmq import curve
 from common.security.keyring import OPERATOR, PUBLIC, SECRET
@@ -41,7 +41,7 @@ def make(names: tuple[str, ...], replace: bool, path: Path) -> None:
     folder = _folder(settings, path)
     for name in map(_checked, names or all_names(settings)):
         host = name.rpartition(":")[0]
-        if host in config.EVERYWHERE and host != config.split(settings.facade.address)[0]:
+        if host in hostport.EVERYWHERE and host != hostport.split(settings.facade.address)[0]:
             raise FatalError(f"{name} names no single process: give the address at which others reach it")
         made = write_pair(folder, name, replace=replace)
         secret = SECRET if (folder / f"{name}{SECRET}").exists() else f"no {SECRET} (it belongs only on its own host)"
@@ -115,7 +115,7 @@ def all_names(settings: config.Config) -> Iterable[str]:
 
 
 def _checked(name: str) -> str:
-    if name != OPERATOR and not config.ADDRESS.fullmatch(name):
+    if name != OPERATOR and not hostport.ADDRESS.fullmatch(name):
         raise FatalError(f"{name[:80]} is not the name of a process: use host:port, or {OPERATOR}")
     return name
 

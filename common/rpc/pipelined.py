@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from common import config
+from common import hostport
 from common.errors import PeerError, UnreachableError
 from common.protocol import codec
 from common.protocol.codec import Reply, Request
@@ -52,7 +52,7 @@ class PipelinedTransport:
         """
         try:
             async with asyncio.timeout(PROBE_S):
-                _, writer = await asyncio.open_connection(*config.split(address))
+                _, writer = await asyncio.open_connection(*hostport.split(address))
         except ConnectionRefusedError:
             return True
         except (OSError, TimeoutError):

@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from common.config import EVERYWHERE, split
+from common.hostport import EVERYWHERE, split
 
 
 def is_loopback(address: str) -> bool:

@@ -98,7 +98,7 @@ def _add_service(service: str) -> Processor:
 def _add_request_context(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     """Add the current request context, unless the line names its requests itself."""
     if (found := request_context.current()) and "request_id" not in line and "request_ids" not in line:
-        line["request_id"], line["traceparent"] = found
+        line.update(found.fields())
     return line
 
 

@@ -13,15 +13,21 @@ REQUEST_ID_CHARACTERS = 128
 # Characters that a header, a log line and a URL can carry without quoting.
 REQUEST_ID = rf"[A-Za-z0-9._:/+=@~-]{{1,{REQUEST_ID_CHARACTERS}}}"
 TRACEPARENT = "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"  # W3C Trace Context, level 1: trace, span, flags
+TRACESTATE = "[\x20-\x7e]{0,512}"  # W3C Trace Context: at least 512 characters are passed on; longer ones are dropped
 
 _ZEROS = re.compile("00-(0{32}|[0-9a-f]{32}-0{16})")  # ids that are all zeros are not valid
 
 
 class RequestContext(NamedTuple):
-    """The id of a client request, and its trace and span as a W3C traceparent."""
+    """The id of a client request, its trace and span as a W3C traceparent, and what tracing systems add to them."""
 
     request_id: Annotated[str, Meta(pattern=rf"^{REQUEST_ID}\Z")]
     traceparent: Annotated[str, Meta(pattern=rf"^{TRACEPARENT}\Z")]
+    tracestate: Annotated[str, Meta(pattern=rf"^{TRACESTATE}\Z")] = ""
+
+    def fields(self) -> dict[str, str]:
+        """The fields of log lines and problem documents."""
+        return {"request_id": self.request_id, "traceparent": self.traceparent}
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
@@ -48,9 +54,13 @@ def set_current(context: RequestContext | None) -> None:
 
 
 def from_headers(
-    request_id: str | None, traceparent: str | None, *, draw: Callable[[int], int] = random.getrandbits
+    request_id: str | None,
+    traceparent: str | None,
+    tracestate: str | None = None,
+    *,
+    draw: Callable[[int], int] = random.getrandbits,
 ) -> RequestContext:
-    """The request context in the headers X-Request-ID and traceparent; missing or invalid parts are generated.
+    """The request context in the headers X-Request-ID, traceparent and tracestate; invalid parts are replaced.
 
     A valid trace continues with a new span. A request without a valid id gets the id of its trace.
     `draw` returns that many random bits.
@@ -59,4 +69,5 @@ def from_headers(
     generated = f"{draw(192):048x}"  # need not be secret, and os.urandom takes 3 us
     trace, flags = (traceparent[3:35], traceparent[-2:]) if valid and traceparent else (generated[:32], "00")
     has_id = request_id is not None and re.fullmatch(REQUEST_ID, request_id)
-    return RequestContext(request_id if has_id and request_id else trace, f"00-{trace}-{generated[32:]}-{flags}")
+    state = tracestate if valid and tracestate and re.fullmatch(TRACESTATE, tracestate) else ""
+    return RequestContext(request_id if has_id and request_id else trace, f"00-{trace}-{generated[32:]}-{flags}", state)

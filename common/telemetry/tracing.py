@@ -45,16 +45,18 @@ def configure(service: str, environ: Mapping[str, str] = os.environ, *, installe
     _recording = True
 
 
-def start_request(name: str, request_id: str | None, traceparent: str | None) -> contextlib.ExitStack | None:
+def start_request(
+    name: str, request_id: str | None, traceparent: str | None, tracestate: str | None
+) -> contextlib.ExitStack | None:
     """Start a span and make the request context of these headers current; returns the argument for `end_request`."""
     if not _recording:
-        request_context.set_current(request_context.from_headers(request_id, traceparent))
+        request_context.set_current(request_context.from_headers(request_id, traceparent, tracestate))
         return None
     with contextlib.ExitStack() as stack:
-        parent = propagate.extract({"traceparent": traceparent or ""})
+        parent = propagate.extract({"traceparent": traceparent or "", "tracestate": tracestate or ""})
         span = stack.enter_context(_tracer().start_as_current_span(name, context=parent, kind=trace.SpanKind.SERVER))
-        current = _traceparent()
-        source = request_context.from_headers(request_id, current)._replace(traceparent=current)
+        current = _carrier()
+        source = request_context.from_headers(request_id, current["traceparent"])._replace(**current)
         span.set_attribute("request.id", source.request_id)
         request_context.set_current(source)
         return stack.pop_all()
@@ -92,10 +94,14 @@ def _child_span(name: str, kind: Any, attributes: dict[str, str], *, remote: boo
         yield
         return
     has_local_parent = not remote and trace.get_current_span().get_span_context().is_valid
-    parent = None if has_local_parent else propagate.extract({"traceparent": source.traceparent})
+    parent = (
+        None
+        if has_local_parent
+        else propagate.extract({"traceparent": source.traceparent, "tracestate": source.tracestate})
+    )
     with (
         _tracer().start_as_current_span(name, context=parent, kind=kind, attributes=attributes),
-        request_context.use(source._replace(traceparent=_traceparent())),
+        request_context.use(source._replace(**_carrier())),
     ):
         yield
 
@@ -104,8 +110,8 @@ def _tracer() -> "trace.Tracer":
     return trace.get_tracer("threefold")
 
 
-def _traceparent() -> str:
-    """The traceparent of the current span."""
+def _carrier() -> dict[str, str]:
+    """The traceparent of the current span, and its tracestate if it has one."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
-    return carrier["traceparent"]
+    return {name: carrier[name] for name in ("traceparent", "tracestate") if name in carrier}

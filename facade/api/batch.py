@@ -6,7 +6,7 @@ from typing import Any
 
 from common import ids
 from common.batches import batched
-from common.errors import RequestError, ServiceError
+from common.errors import RequestError, ServiceError, ThreefoldError
 from common.protocol.messages import PAGE_MESSAGES, Entry, text_bytes
 from common.telemetry.timing import Timing
 from facade.client.appends import BATCH_BYTES
@@ -20,12 +20,12 @@ class BatchOutcome:
     Attributes:
         results: one for each message, in request order: its id and time, or its index and an error.
         nodes: host:port of the nodes that accepted them.
-        failure: why some valid messages are not, or may not be, stored; None if all valid ones are stored.
+        error: why not all messages are stored, or not for sure; None if all are.
     """
 
     results: list[dict[str, Any]]
     nodes: tuple[str, ...]
-    failure: str | None
+    error: ThreefoldError | None
 
 
 def store_batch(
@@ -35,7 +35,7 @@ def store_batch(
     entries = {index: Entry(new_id(), text) for index, text in enumerate(texts) if isinstance(text, str)}
     errors: dict[int, str] = {index: str(text) for index, text in enumerate(texts) if isinstance(text, RequestError)}
     nodes: dict[str, None] = {}
-    failure: str | None = None
+    failure: ServiceError | None = None
     chunks = batched(
         entries, lambda index: text_bytes(entries[index].msg), max_bytes=BATCH_BYTES, max_items=PAGE_MESSAGES
     )
@@ -46,12 +46,14 @@ def store_batch(
                 nodes[appended.node] = None
                 continue
             except ServiceError as error:
-                failure = str(error)
-                errors |= dict.fromkeys(chunk, failure)
+                failure = error
+                errors |= dict.fromkeys(chunk, str(error))
         else:
             errors |= dict.fromkeys(chunk, "it was not sent, because an earlier one failed")
     results = [_result(index, entries.get(index), errors.get(index)) for index in range(len(texts))]
-    return BatchOutcome(results, tuple(nodes), failure)
+    wrong = len(texts) - len(entries)
+    invalid = RequestError(f"{wrong} of {len(texts)} messages are not valid, and only they are not stored; see results")
+    return BatchOutcome(results, tuple(nodes), failure or (invalid if wrong else None))
 
 
 def _result(index: int, entry: Entry | None, error: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Parses the bodies of POST requests: one message as JSON or plain text, or a batch as JSON or NDJSON. Pure."""
 
 import functools
+import hashlib
 import itertools
 import json
 import re
@@ -12,6 +13,7 @@ import msgspec
 from common.config import Limits
 from common.errors import InvalidMessageError, MediaTypeError, RequestError, TooLargeError
 from common.protocol.messages import text_bytes
+from facade.api.content.charset import split, text_of, utf_8
 
 DEFAULT = Limits()
 
@@ -19,6 +21,7 @@ JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
 
 Item = TypeVar("Item")
 
+_CURL_FLAGS = {JSON: """--json '{"msg":"..."}'""", TEXT: f"-H 'Content-Type: {TEXT}'"}
 _LINE = re.compile(rb"\S[^\n]*")  # a line that is not blank, from its first visible character
 
 
@@ -30,33 +33,34 @@ def message(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> 
         TooLargeError: the body or the text exceeds its limit.
         RequestError: the body is not a JSON object with a non-empty string in `msg`.
     """
-    _media_type(content_type, (JSON,))
-    return _text(_parsed(_within(body, limits.body_bytes)), limits)
+    charset = _charset(content_type, (JSON,))[1]
+    return _text(_parsed(utf_8(_within(body, limits.body_bytes), charset)), limits)
 
 
 def messages(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> str | list[str | RequestError]:
     """The text of one message, or a list with the text of each message of a batch.
 
     One message is a JSON object or plain text, whose final newline is removed. A batch is a JSON array of objects, or
-    NDJSON. A message of a batch that is not valid is represented by its error.
+    NDJSON. A message of a batch that is not valid is represented by its error. Text is UTF-8, or in the charset of the
+    Content-Type; a byte order mark at its begin is removed.
 
     Raises:
-        MediaTypeError: the Content-Type is none of these.
+        MediaTypeError: the Content-Type is none of these, or its charset is unknown.
         TooLargeError: the body exceeds its limit, or the text of a single message does.
         RequestError: a single message is not valid, a batch cannot be split into messages, or it has none or too many.
     """
-    match _media_type(content_type, (JSON, NDJSON, TEXT)):
-        case "text/plain":
-            return _nonempty(_decoded(_within(body, limits.body_bytes)).removesuffix("\n").removesuffix("\r"), limits)
-        case "application/x-ndjson":
-            matches = _LINE.finditer(_within(body, limits.batch_bytes))
-            lines = list(itertools.islice(matches, limits.batch_messages + 1))
-            return _each(lines, lambda line: _text(_parsed(line[0]), limits), limits)
-        case _:
-            if _within(body, limits.batch_bytes).lstrip()[:1] == b"[":
-                items = _items(body, limits.batch_messages + 1)
-                return _each(items, lambda item: _text(_parsed(bytes(item)), limits), limits)
-            return _text(_parsed(_within(body, limits.body_bytes)), limits)
+    media_type, charset = _charset(content_type, (JSON, NDJSON, TEXT))
+    if media_type == TEXT:
+        text = text_of(_within(body, limits.body_bytes), charset)
+        return _nonempty(text.removesuffix("\n").removesuffix("\r"), limits)
+    body = utf_8(_within(body, limits.batch_bytes), charset)
+    if media_type == NDJSON:
+        lines = list(itertools.islice(_LINE.finditer(body), limits.batch_messages + 1))
+        return _each(lines, lambda line: _text(_parsed(line[0]), limits), limits)
+    if body.lstrip()[:1] == b"[":
+        items = _items(body, limits.batch_messages + 1)
+        return _each(items, lambda item: _text(_parsed(bytes(item)), limits), limits)
+    return _text(_parsed(_within(body, limits.body_bytes)), limits)
 
 
 def _each(items: Sequence[Item], read: Callable[[Item], str], limits: Limits) -> list[str | RequestError]:
@@ -72,8 +76,10 @@ def _each(items: Sequence[Item], read: Callable[[Item], str], limits: Limits) ->
     return texts
 
 
-def idempotency_key(header: str | None, limits: Limits = DEFAULT) -> str | None:
+def idempotency_key(header: str | None, limits: Limits = DEFAULT, client: str = "") -> str | None:
     """The key in an `Idempotency-Key` header, with or without the quotes of the IETF draft.
+
+    Keys of different clients are different: with a `client`, the name of its token, the key is a hash of both.
 
     Raises:
         RequestError: the key is empty, too long, or not visible ASCII.
@@ -84,15 +90,18 @@ def idempotency_key(header: str | None, limits: Limits = DEFAULT) -> str | None:
     key = header[1:-1] if quoted else header
     if not 1 <= len(key) <= limits.key_characters or not all("!" <= character <= "~" for character in key):
         raise RequestError(f"Idempotency-Key must be 1 to {limits.key_characters} visible ASCII characters")
-    return key
+    return hashlib.sha256(f"{client}\0{key}".encode()).hexdigest() if client else key
 
 
-def _media_type(content_type: str | None, allowed: tuple[str, ...]) -> str:
-    """The media type of a Content-Type header; raises MediaTypeError if it is not allowed."""
-    media_type = (content_type or "").partition(";")[0].strip().lower()
+def _charset(content_type: str | None, allowed: tuple[str, ...]) -> tuple[str, str]:
+    """The media type of a Content-Type header, and its charset; raises MediaTypeError if the type is not allowed."""
+    media_type, charset = split(content_type)
     if media_type not in allowed:
-        raise MediaTypeError(f"Content-Type must be {' or '.join(allowed)}, not {content_type or 'missing'}")
-    return media_type
+        flags = " or ".join(_CURL_FLAGS[kind] for kind in allowed if kind in _CURL_FLAGS)
+        raise MediaTypeError(
+            f"Content-Type must be {' or '.join(allowed)}, not {(content_type or 'missing')[:100]}; with curl: {flags}"
+        )
+    return media_type, charset
 
 
 def _within(body: bytes, limit_bytes: int) -> bytes:
@@ -128,7 +137,7 @@ def _nonempty(text: str, limits: Limits) -> str:
 def _parsed(body: bytes) -> Any:
     """The JSON value of a body; unlike json.loads, rejects NaN and duplicate keys."""
     try:
-        return _DECODER.decode(_decoded(body))
+        return _DECODER.decode(text_of(body))
     except (ValueError, RecursionError) as error:  # ValueError: also numbers of over 4,300 digits
         raise RequestError(f"the body is not valid JSON: {str(error)[:200]}") from error
 
@@ -148,13 +157,6 @@ def _items(body: bytes, most: int) -> Sequence[msgspec.Raw]:
 def _first(most: int) -> type[msgspec.Struct]:
     """A type that decodes the first items of an array; msgspec skips the rest without making objects."""
     return msgspec.defstruct("First", [(f"item_{place}", msgspec.Raw, None) for place in range(most)], array_like=True)
-
-
-def _decoded(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError as error:
-        raise RequestError(f"the body is not valid UTF-8: {error.reason} at {error.start}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

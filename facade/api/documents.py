@@ -101,6 +101,7 @@ def client_limits(settings: config.Config) -> ClientLimits:
         idempotency_key_characters=limits.key_characters,
         request_id_characters=REQUEST_ID_CHARACTERS,
         receive_s=limits.receive_s,
+        body_bytes_per_s=limits.body_bytes_per_s,
         deadline_s=settings.facade.deadline_s,
         streams=settings.facade.streams,
         queued=limits.queued,

@@ -1,5 +1,6 @@
 """Middleware and error handlers: request context, metrics, permission, and the format of errors."""
 
+import difflib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,14 +10,25 @@ from typing import Any
 import falcon
 import structlog
 
-from common.errors import OutcomeUnknownError, RateError, ThreefoldError
+from common.errors import (
+    ForbiddenError,
+    MediaTypeError,
+    MissingError,
+    OutcomeUnknownError,
+    RateError,
+    ThreefoldError,
+)
 from common.telemetry import request_context, tracing
 from common.telemetry.timing import Timing
 from facade.api import problem
+from facade.api.content import coding
 from facade.auth.access import Access
+from facade.auth.origins import Origins, cors_headers, preflight_headers
 from facade.status.metrics import FacadeMetrics
 
 log = structlog.get_logger()
+
+KNOWN_PATHS = ("/facade", "/v1/messages", "/v1/cluster", "/v1/history", "/v1/limits", "/livez", "/readyz", "/metrics")
 
 
 class Middleware:
@@ -25,26 +37,42 @@ class Middleware:
     Args:
         metrics: counts requests.
         access: decides which requests are allowed.
+        origins: decides which pages of other sites may use this facade.
         clock: seconds from any start.
     """
 
     def __init__(
-        self, metrics: FacadeMetrics, access: Access, *, clock: Callable[[], float] = time.perf_counter
+        self,
+        metrics: FacadeMetrics,
+        access: Access,
+        origins: Origins,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._origins = origins
         self._clock = clock
         self._metrics = metrics
         self._access = access
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Set the request context, and start the clock and the span of the request."""
-        request_id, traceparent = request.get_header("X-Request-ID"), request.get_header("traceparent")
-        request.context.span = tracing.start_request(f"HTTP {request.method}", request_id, traceparent)
+        """Set the request context, start the clock and the span of the request, and refuse pages of other sites.
+
+        Raises: see `Origins.check`; MissingError for a path with a slash at its end.
+        """
+        headers = (request.get_header(name) for name in ("X-Request-ID", "traceparent", "tracestate"))
+        request.context.span = tracing.start_request(f"HTTP {request.method}", *headers)
         if context := request_context.current():
             response.set_header("X-Request-ID", context.request_id)
         response.set_headers(problem.SECURITY)
         request.context.timing = Timing()
         request.context.began_s = self._clock()
         self._metrics.request_began()
+        origin = request.get_header("Origin")
+        self._origins.check(request.method, request.get_header("Host"), origin, request.get_header("Sec-Fetch-Site"))
+        if origin and self._origins.is_allowed(origin):
+            _allow_origin(request, response, origin)
+        if len(request.path) > 1 and request.path.endswith("/"):
+            raise MissingError(f"there is nothing at {request.path[:100]}: the path ends without a slash")
 
     def process_resource(self, request: falcon.Request, _response: Any, _resource: object, _params: Any) -> None:
         """Check the permission, and provide `must_end`, by which a stream finds out that it has to end.
@@ -52,7 +80,7 @@ class Middleware:
         Raises: see `Access.check`.
         """
         path = f"{request.uri_template}{'?verbose' if 'verbose' in request.params else ''}"
-        self._access.check(request.method, path, request.auth, request.remote_addr)
+        request.context.client = self._access.check(request.method, path, request.auth, request.remote_addr)
         client_left = request.env.get("waitress.client_disconnected", lambda: False)
         is_allowed = partial(self._access.is_allowed, request.method, path, request.auth)
         request.context.must_end = lambda: client_left() or not is_allowed()
@@ -67,38 +95,56 @@ class Middleware:
         self._metrics.request_ended(request.method, request.uri_template, response.status_code, spent_s)
 
 
-def on_error(_request: Any, response: falcon.Response, error: ThreefoldError, _params: Any) -> None:
+def _allow_origin(request: falcon.Request, response: falcon.Response, origin: str) -> None:
+    """Let a page of an allowed origin read the response; answer the browser that asks before it sends a request."""
+    response.set_headers(cors_headers(origin))
+    response.append_header("Vary", "Origin")
+    if request.method == "OPTIONS" and request.get_header("Access-Control-Request-Method"):
+        response.set_headers(preflight_headers())
+        response.status = falcon.HTTP_204
+        response.complete = True
+
+
+def on_error(request: falcon.Request, response: falcon.Response, error: ThreefoldError, _params: Any) -> None:
     """Answer one of our own errors with its HTTP status."""
     more = {"uuid": error.message_id} if isinstance(error, OutcomeUnknownError) else {}
     if (status := problem.status_of(error)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", status=status, reason=error)
     else:
         log.info("request refused", status=status, reason=error)
-    set_problem(response, status, str(error), **more)
-    if isinstance(error, RateError):
-        response.set_header("Retry-After", str(error.retry_after_s))
+    set_problem(request, response, status, str(error), kind=problem.type_of(error), **more)
+    match error:
+        case RateError():
+            response.set_header("Retry-After", str(error.retry_after_s))
+        case ForbiddenError():
+            response.set_header("WWW-Authenticate", 'Bearer realm="threefold", error="insufficient_scope"')
+        case MediaTypeError():
+            response.set_header("Accept-Encoding", ", ".join(coding.TAKEN))
 
 
-def on_defect(_request: Any, response: falcon.Response, error: Exception, _params: Any) -> None:
+def on_defect(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
     """Log an unexpected exception, and answer 500 without its details."""
     log.error("unexpected exception in a request", exc_info=error)
-    set_problem(response, 500, "internal error")
+    set_problem(request, response, 500, "internal error")
 
 
 def on_http_error(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     """Answer one of Falcon's own errors, such as an unknown path or a method that is not allowed."""
     match error:
         case falcon.HTTPNotFound():
-            message = f"there is nothing at {request.path}"
+            near = difflib.get_close_matches(request.path, KNOWN_PATHS, n=1)
+            message = f"there is nothing at {request.path[:100]}{f'; did you mean {near[0]}?' if near else ''}"
         case falcon.HTTPMethodNotAllowed():
             message = f"{request.method} is not allowed for {request.path}"
         case _:
             message = error.description or error.title or ""
-    set_problem(response, error.status_code, message)
+    set_problem(request, response, error.status_code, message)
 
 
-def set_problem(response: falcon.Response, status: int, message: str, **more: Any) -> None:
-    """Turn a response into a problem document; `more` are further members."""
+def set_problem(
+    request: falcon.Request, response: falcon.Response, status: int, message: str, *, kind: str = "", **more: Any
+) -> None:
+    """Turn a response into a problem document; for the arguments see `problem.body`."""
     response.status = falcon.code_to_http_status(status)
-    response.data = problem.body(status, message, **more)
+    response.data = problem.body(status, message, path=request.path, kind=kind or problem.ABOUT_BLANK, **more)
     response.set_headers(problem.headers(status))

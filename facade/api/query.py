@@ -14,6 +14,8 @@ LIMIT = 100  # messages in a page by default
 PARAMETERS = ("after", "limit", "from", "to", "order")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# RFC 3339, section 5.6: T and Z may be lower case, and T a blank. An unescaped + in a URL arrives as a blank.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt _](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", re.ASCII)
 _HIGHEST_MS = (1 << 48) - 1  # the highest time that an id can carry
 
 
@@ -91,10 +93,21 @@ def _limit(text: str) -> int:
 
 
 def _ms(text: str, name: str) -> int:
-    """Milliseconds since 1970, rounded up: `from` then includes nothing earlier, and `to` excludes nothing earlier."""
+    """Milliseconds since 1970, rounded up: `from` then includes nothing earlier, and `to` excludes nothing earlier.
+
+    A leap second, 23:59:60, is the second after it, as in Unix time.
+    """
+    error = RequestError(f"{name} must be a time as RFC 3339 has it, such as 2026-11-24T08:00:00Z")
+    if (found := _TIME.fullmatch(text)) is None:
+        raise error
+    date, clock, second, fraction, offset = found.groups()
+    if date.startswith("0000"):
+        return 1  # Python's first year is 1
+    leap_s = int(second == "60")
+    second = "59" if leap_s else second
     try:
-        moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + in a URL arrives as a blank
-        ms = -((_EPOCH - moment) // timedelta(milliseconds=1))
-    except (ValueError, TypeError, OverflowError) as error:  # TypeError: the time has no offset
-        raise RequestError(f"{name} must be a time as RFC 3339 has it, such as 2026-11-24T08:00:00Z") from error
+        moment = datetime.fromisoformat(f"{date}T{clock}:{second}{fraction or ''}{offset.upper().replace(' ', '+')}")
+        ms = -((_EPOCH - moment - timedelta(seconds=leap_s)) // timedelta(milliseconds=1))
+    except (ValueError, OverflowError) as cause:
+        raise error from cause
     return min(max(ms, 1), _HIGHEST_MS)

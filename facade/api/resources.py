@@ -9,7 +9,8 @@ from common import ids
 from common.config import Limits
 from common.errors import MissingError, OverloadError, RequestError
 from common.protocol.messages import PAGE_MESSAGES, Entry, Page
-from facade.api import batch, body, middleware, query, schema
+from facade.api import batch, body, middleware, problem, query, schema
+from facade.api.content import coding
 from facade.api.documents import MakeDocument
 from facade.api.openapi.operations import EVENTS
 from facade.client.appends import Acknowledgement
@@ -36,8 +37,7 @@ class FacadeResource:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message; the response is sent when it is stored."""
-        content = request.bounded_stream.read(self._limits.body_bytes + 1)
-        text = body.message(request.content_type, content, self._limits)
+        text = body.message(request.content_type, _content(request, self._limits.body_bytes), self._limits)
         stored = _append(self._client, Entry(self._new_id(), text), request, response, self._limits)
         response.data = _json(schema.StoredReply("success", stored.id))
 
@@ -46,8 +46,7 @@ class FacadeResource:
         first = self._client.page(after="", timing=request.context.timing)
         response.content_type = falcon.MEDIA_JSON
         response.set_header("X-Logging-Node", first.node)
-        if request.method != "HEAD":
-            _stream(response, responses.logs(self._client, first), self._streams if first.next else None)
+        _stream(request, response, responses.logs(self._client, first), self._streams if first.next else None)
 
     on_head = on_get
 
@@ -79,8 +78,7 @@ class MessagesResource:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message, or a batch."""
-        content = request.bounded_stream.read(self._limits.batch_bytes + 1)
-        texts = body.messages(request.content_type, content, self._limits)
+        texts = body.messages(request.content_type, _content(request, self._limits.batch_bytes), self._limits)
         if isinstance(texts, str):
             stored = _append(self._client, Entry(self._new_id(), texts), request, response, self._limits)
             response.status = falcon.HTTP_201
@@ -91,15 +89,16 @@ class MessagesResource:
             raise RequestError("Idempotency-Key belongs to one message, not to a batch")
         outcome = batch.store_batch(self._client, texts, self._new_id, request.context.timing)
         response.set_header("X-Logging-Node", ", ".join(outcome.nodes))
-        if outcome.failure is None:
+        if outcome.error is None:
             response.data = _json({"results": outcome.results})
         else:
-            middleware.set_problem(response, 503, outcome.failure, results=outcome.results)
+            status, kind = problem.status_of(outcome.error), problem.type_of(outcome.error)
+            middleware.set_problem(request, response, status, str(outcome.error), kind=kind, results=outcome.results)
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with a page, with all matching messages as NDJSON, or with new ones as server-sent events."""
         last = request.get_header("Last-Event-ID")
-        response.set_header("Vary", "Accept")
+        response.set_header("Vary", "Accept, Accept-Encoding")
         match request.client_prefers((falcon.MEDIA_JSON, body.NDJSON, EVENTS)):
             case "text/event-stream":
                 self._follow(request, response, last)
@@ -121,8 +120,7 @@ class MessagesResource:
     def _everything(self, request: falcon.Request, response: falcon.Response, wanted: query.Query) -> None:
         first = self._read(request, response, wanted, PAGE_MESSAGES)
         response.content_type = body.NDJSON
-        if request.method != "HEAD":
-            _stream(response, responses.ndjson(self._client, first, wanted), self._streams)
+        _stream(request, response, responses.ndjson(self._client, first, wanted), self._streams)
 
     def _follow(self, request: falcon.Request, response: falcon.Response, last: str | None) -> None:
         params = query.single(request.params)
@@ -131,17 +129,17 @@ class MessagesResource:
         after = query.message_id(given, "Last-Event-ID" if last else "after") if given else None
         response.content_type = EVENTS
         response.cache_control = ["no-store"]
-        if request.method != "HEAD":
-            events = responses.events(
-                self._client,
-                self._subscriptions,
-                after=after,
-                reconnected=last is not None,
-                must_end=request.context.must_end,
-                closed=request.env.get(CONNECTION_CLOSED),
-                check_interval_s=self._check_interval_s,
-            )
-            _stream(response, events, self._streams)
+        response.set_header("X-Accel-Buffering", "no")  # else nginx holds events back until 4 KiB have come
+        events = responses.events(
+            self._client,
+            self._subscriptions,
+            after=after,
+            reconnected=last is not None,
+            must_end=request.context.must_end,
+            closed=request.env.get(CONNECTION_CLOSED),
+            check_interval_s=self._check_interval_s,
+        )
+        _stream(request, response, events, self._streams)
 
     def _read(self, request: falcon.Request, response: falcon.Response, wanted: query.Query, limit: int) -> Page:
         page = self._client.page(
@@ -193,7 +191,7 @@ class DocumentResource:
                 response.status = falcon.HTTP_304
                 return
         response.data = document.body
-        if document.gzipped and "gzip" in (request.get_header("Accept-Encoding") or ""):
+        if document.gzipped and coding.accepts(request.get_header("Accept-Encoding"), coding.GZIP):
             response.data = document.gzipped
             response.set_header("Content-Encoding", "gzip")
 
@@ -204,7 +202,7 @@ def _append(
     client: Client, entry: Entry, request: falcon.Request, response: falcon.Response, limits: Limits
 ) -> Acknowledgement:
     """Store one message; set the headers that name the node and mark a repeated idempotency key."""
-    key = body.idempotency_key(request.get_header("Idempotency-Key"), limits)
+    key = body.idempotency_key(request.get_header("Idempotency-Key"), limits, request.context.client)
     stored = client.append(*entry, key, request.context.timing)
     response.set_header("X-Logging-Node", stored.node)
     if stored.replayed:
@@ -212,12 +210,32 @@ def _append(
     return stored
 
 
+def _content(request: falcon.Request, limit_bytes: int) -> bytes:
+    """The body of a request without its content coding, at most one byte over the limit."""
+    content: bytes = request.bounded_stream.read(limit_bytes + 1)
+    encoding = request.get_header("Content-Encoding")
+    return coding.decoded(content, encoding, limit_bytes) if encoding else content
+
+
 def _stream(
-    response: falcon.Response, chunks: Generator[bytes, None, None], streams: responses.StreamSemaphore | None
+    request: falcon.Request,
+    response: falcon.Response,
+    chunks: Generator[bytes, None, None],
+    streams: responses.StreamSemaphore | None,
 ) -> None:
-    """Stream chunks; raises OverloadError if `streams` has none left. None: this stream is not counted."""
+    """Stream chunks, as gzip if the client asks for it; nothing for HEAD, whose response has no length either.
+
+    Raises:
+        OverloadError: `streams` has none left. None: this stream is not counted.
+    """
+    if request.method == "HEAD":
+        response.stream = iter(())
+        return
     if streams and not streams.acquire():
         raise OverloadError(f"{streams.limit} streams are open, which is the limit")
+    if coding.accepts(request.get_header("Accept-Encoding"), coding.GZIP):
+        response.set_header("Content-Encoding", coding.GZIP)
+        chunks = coding.compressed(chunks)
     response.stream = responses.Stream(chunks, streams.release if streams else lambda: None)
 
 

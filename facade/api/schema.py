@@ -105,7 +105,8 @@ class ClientLimits(Struct, frozen=True, kw_only=True):
     header_bytes: Annotated[int, Meta(description="Maximum size of all headers of a request")]
     idempotency_key_characters: Annotated[int, Meta(description="Maximum length of an `Idempotency-Key`")]
     request_id_characters: Annotated[int, Meta(description="Maximum length of `X-Request-ID`; longer ones are ignored")]
-    receive_s: Annotated[float, Meta(description="Maximum seconds between the first and the last byte of a request")]
+    receive_s: Annotated[float, Meta(description="Maximum seconds to receive the head of a request")]
+    body_bytes_per_s: Annotated[int, Meta(description="Minimum rate of a body in bytes per second, after `receive_s`")]
     deadline_s: Annotated[float, Meta(description="Seconds after which a request is answered with 503")]
     streams: Annotated[int, Meta(description="Maximum number of open streams; one more gets 503")]
     queued: Annotated[int, Meta(description="Maximum number of waiting requests; one more gets 503 at once")]
@@ -114,18 +115,21 @@ class ClientLimits(Struct, frozen=True, kw_only=True):
 
 
 class Problem(Struct, frozen=True):
-    """The body of an error response (RFC 9457)."""
+    """The body of an error response (RFC 9457). Those of `/facade` have `status: "failure"` and no `detail`."""
 
-    type: Annotated[str, Meta(description="Always `about:blank`: the HTTP status is the type")]
+    type: Annotated[str, Meta(description="URI of the kind of error; `about:blank` if the HTTP status says all")]
     title: Annotated[str, Meta(description="Reason phrase of the HTTP status")]
-    status: Annotated[Literal["failure"], Meta(description="Always `failure`; older clients read it")]
-    message: Annotated[str, Meta(description="One sentence: what is wrong, and what is allowed")]
+    status: Annotated[int | Literal["failure"], Meta(description="The HTTP status; `failure` from `/facade`")]
+    message: Annotated[str, Meta(description="The same as `detail`, for older clients")]
     request_id: Annotated[str, Meta(description="Id by which the request can be found in the logs")]
     traceparent: Annotated[str, Meta(description="Trace of the request (W3C Trace Context)")]
+    detail: Annotated[str, Meta(description="One sentence: what is wrong, and what is allowed")] | UnsetType = UNSET
     uuid: (
         Annotated[str, Meta(description="Id of a message that was sent to a node and may still be stored")] | UnsetType
     ) = UNSET
-    results: Annotated[list[BatchResult], Meta(description="Results of a partly stored batch")] | UnsetType = UNSET
+    results: (
+        Annotated[list[BatchResult], Meta(description="Results of a batch that was not stored completely")] | UnsetType
+    ) = UNSET
     draining: Annotated[bool, Meta(description="From `/readyz?verbose`")] | UnsetType = UNSET
     logging_nodes: Annotated[dict[str, str], Meta(description="From `/readyz?verbose`")] | UnsetType = UNSET
 

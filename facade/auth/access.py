@@ -35,8 +35,8 @@ class Access:
         """True if an admitted request can lose its permission, because its token can be removed."""
         return self._tokens is not None
 
-    def check(self, method: str, path: str, authorization: str | None, address: str) -> None:
-        """Raise an error if a request is not allowed.
+    def check(self, method: str, path: str, authorization: str | None, address: str) -> str:
+        """The name of the token of a request, "" if it needs none; raises an error if the request is not allowed.
 
         Args:
             method: in capitals.
@@ -50,10 +50,10 @@ class Access:
             RateError: the client has sent too many requests.
         """
         if path in OPEN:
-            return
+            return ""
         if self._tokens is None:
             self._count("address", address)
-            return
+            return ""
         try:
             token = _find_token(self._tokens, authorization)
         except UnauthenticatedError:
@@ -61,6 +61,7 @@ class Access:
             raise
         self._count("token", token.name)
         _check(token, _needed(method, path))
+        return token.name
 
     def is_allowed(self, method: str, path: str, authorization: str | None) -> bool:
         """True if a request that was allowed still is, because its token still exists. Does not count the request."""

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -17,10 +18,12 @@ from facade.api import problem
 from facade.server import load_shedding, validation
 from facade.server.parser import Parser
 from facade.server.scheduler import CONNECTION_CLOSED
+from facade.server.validation import Rejection
 
 log = structlog.get_logger()
 
 UNSENT_BYTES = 1_048_576  # limit on the unread bytes of a response; above it the request waits
+IDLE_S = 120.0  # before a connection without a request is closed; waitress measures it with a clock that may be set
 SPARE_S = 1.0  # time to receive a request on a spare connection, so that the next client gets one
 
 
@@ -67,11 +70,14 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
         error = self.request.error
         headers = getattr(self.request, "headers", {})
         headers.pop("CONNECTION", None)  # else a response to HTTP/1.0 would keep the connection
-        source = request_context.from_headers(headers.get("X_REQUEST_ID"), headers.get("TRACEPARENT"))
+        source = request_context.from_headers(
+            headers.get("X_REQUEST_ID"), headers.get("TRACEPARENT"), headers.get("TRACESTATE")
+        )
         request_context.set_current(source)
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # under overload these lines would flood the log
             log.info("request refused", status=error.code, reason=error.body)
-        body = problem.body(error.code, validation.rejection_message(error.code, error.body, self.channel.limits))
+        reason = validation.rejection_message(error.code, error.body, self.channel.limits)
+        body = problem.body(error.code, reason, path=self.request.path)
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(problem.headers(error.code))
         self.response_headers += [("X-Request-ID", source.request_id), *problem.SECURITY]
@@ -114,30 +120,74 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         spare: the connection exceeds the limit, and may only request health and status.
         closed: an event that is set when the connection is closed.
         held: output is held back, to be sent together with the output that follows.
-        began_s: time of the monotonic clock when the first byte of the current request arrived.
+        half_closed: the client will send nothing more, and may still read (`nc -N` does so).
+        began_s: when the first byte of the current request arrived.
+        clock: seconds from any start; a step of the system's clock does not move it.
     """
 
+    connected: bool
+    request: Parser | None
     notifies = True  # this class calls `Polled.changed`
     task_class = ResponseTask
     error_task_class = ProblemTask
 
-    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: Limits, clock: Callable[[], float] = time.monotonic, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.limits = limits
+        self.clock = clock
         self.parser_class = partial(Parser, url_bytes=limits.url_bytes)
         self.spare = len(self.server.active_channels) > limits.connections
-        self.began_s = time.monotonic()
+        self.began_s = self._active_s = clock()
+        self._received_anything = False
         self.closed = self.server.scheduler.event()
-        self.held = False
+        self.held = self.half_closed = False
         self._room = self.server.scheduler.event()  # set when a waiting writer may continue
 
     def received(self, data: bytes) -> bool:
         """Parse received bytes, and note when a request begins."""
         before = self.request
         taken = super().received(data)
+        self._received_anything = True
+        self._active_s = self.clock()
         if self.request is not before:
-            self.began_s = time.monotonic()
+            self.began_s = self._active_s
         return bool(taken)
+
+    def recv(self, buffer_size: int) -> bytes:
+        """Receive bytes, b"" at their end; waitress would close the connection there."""
+        return bytes(self.socket.recv(buffer_size))
+
+    def handle_read(self) -> None:
+        """Receive bytes. At their end, the client may still read: answer the complete requests before closing.
+
+        An event stream, which has no end of its own, ends then.
+        """
+        super().handle_read()
+        if not self.connected and not self.closed.is_set():  # the end was received
+            self.connected = self.half_closed = True
+            self.closed.set()
+            self._close_if_answered()
+
+    def readable(self) -> bool:
+        """True if more bytes may be received."""
+        return not self.half_closed and bool(super().readable())
+
+    def time_out(self) -> None:
+        """Answer a request that was not complete in time with 408; close a connection without a request."""
+        if self.request is None:
+            self.handle_close()
+            return
+        self.request.error = Rejection(HTTPStatus.REQUEST_TIMEOUT)
+        self.request.completed = True
+        self.requests.append(self.request)
+        self.request = None
+        self.server.add_task(self)
+
+    def _close_if_answered(self) -> None:
+        """Close a half-closed connection as soon as all complete requests are answered."""
+        if self.half_closed and not self.requests:
+            self.close_when_flushed = True
+            self._map.changed(self._fileno)
 
     def refuse_at_once(self, message: str) -> bool:
         """Send a refusal without starting a task, and keep the connection; False if that is not possible now."""
@@ -149,7 +199,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if not (is_only_request and all_sent and keeps_connection) or request.command == "HEAD":
             return False
         self.requests.pop().close()
-        refusal = load_shedding.refusal(request.headers, message)
+        refusal = load_shedding.refusal(request.path, request.headers, message)
         if self.send(refusal) != len(refusal):  # the client does not read its responses
             self.will_close = True
         return True
@@ -176,13 +226,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         try:
             super().service()
         finally:
+            self._active_s = self.clock()
+            self._close_if_answered()
             self._map.changed(self._fileno)
 
     def _flush_some(self, do_close: bool = True) -> bool:
         if self.held:
             return False
         self._map.changed(self._fileno)
-        return bool(super()._flush_some(do_close))
+        sent = bool(super()._flush_some(do_close))
+        if sent:
+            self._active_s = self.clock()
+        return sent
 
     def _flush_outbufs_below_high_watermark(self) -> None:
         """Wait until the client has read enough, while other requests run; waitress would block the loop here."""
@@ -198,16 +253,23 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     @property
     def late(self) -> bool:
         """True if a request takes too long to arrive; the duration of the previous response does not count."""
-        has_sent_nothing = self.last_activity == self.creation_time  # a new connection is timed, too
-        if self.requests or not (self.request or self.spare or has_sent_nothing):
+        is_timed = self.request or self.spare or not self._received_anything
+        if self.requests or not is_timed:
             return False
-        return bool(time.monotonic() - self.began_s > (SPARE_S if self.spare else self.limits.receive_s))
+        allowed_s = SPARE_S if self.spare else self.limits.receive_s
+        if self.request and self.request.headers_finished:
+            allowed_s += self.request.body_received / self.limits.body_bytes_per_s
+        return self.clock() - self.began_s > allowed_s
 
     @property
     def stalled(self) -> bool:
         """True if the client has read nothing of its response for too long."""
-        since = time.time() - self.limits.stalled_s  # waitress takes last_activity from this clock
-        return bool(self.total_outbufs_len and self.last_activity < since)
+        return bool(self.total_outbufs_len) and self.clock() - self._active_s > self.limits.stalled_s
+
+    @property
+    def idle(self) -> bool:
+        """True if there was no request for too long."""
+        return not self.requests and self.clock() - self._active_s > IDLE_S
 
     @property
     def busy(self) -> bool:

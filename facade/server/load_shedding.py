@@ -4,6 +4,7 @@ import enum
 import functools
 from collections.abc import Mapping
 
+from common.errors import OverloadError
 from common.telemetry import request_context
 from common.telemetry.request_context import RequestContext
 from facade.api import problem
@@ -45,19 +46,20 @@ def decide(*, exempt: bool, unread: bool, spare: bool, free: int, waiting: int, 
 _PLACEHOLDERS = RequestContext("the request id", "the traceparent")  # stand for the real values in a template
 
 
-def refusal(headers: Mapping[str, str], message: str) -> bytes:
+def refusal(path: str, headers: Mapping[str, str], message: str) -> bytes:
     """A complete 503 response that keeps the connection, for a request with these headers (named as in Parser)."""
     context = request_context.from_headers(headers.get("X_REQUEST_ID"), headers.get("TRACEPARENT"))
-    head, body = _template(message)
-    for placeholder, value in zip(_PLACEHOLDERS, context, strict=True):
-        body = body.replace(placeholder, value)
+    head, body = _template(message, legacy=path == problem.LEGACY_PATH)
+    for name, placeholder in _PLACEHOLDERS.fields().items():
+        body = body.replace(placeholder, context.fields()[name])
     return f"{head}Content-Length: {len(body)}\r\nX-Request-ID: {context.request_id}\r\n\r\n{body}".encode()
 
 
 @functools.cache
-def _template(message: str) -> tuple[str, str]:
+def _template(message: str, *, legacy: bool) -> tuple[str, str]:
     """The head and the body that all refusals with one ASCII message share, with placeholders for the context."""
     with request_context.use(_PLACEHOLDERS):
-        body = problem.body(503, message).decode("ascii")
+        kind = problem.type_of(OverloadError(message))
+        body = problem.body(503, message, path=problem.LEGACY_PATH if legacy else "", kind=kind).decode("ascii")
     lines = "".join(f"{name}: {value}\r\n" for name, value in (*problem.headers(503), *problem.SECURITY))
     return f"HTTP/1.1 503 Service Unavailable\r\n{lines}", body

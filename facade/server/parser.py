@@ -82,6 +82,11 @@ class Parser:
             self.expect_continue = False  # no body is expected any more
         return len(data) if self.error else taken
 
+    @property
+    def body_received(self) -> int:
+        """The bytes of the body that have arrived."""
+        return self._received
+
     def get_body_stream(self) -> Any:
         """The body as a file."""
         return self._body.getfile() if self._body else BytesIO()

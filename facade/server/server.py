@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from common.config import Limits
+from common.errors import FatalError
 from facade.server.connection import UNSENT_BYTES, Channel
 from facade.server.load_shedding import EXEMPT_PATHS, TOO_MANY_CONNECTIONS, TOO_MANY_REQUESTS, Admission, decide
 from facade.server.parser import DEFAULT
@@ -20,6 +22,7 @@ from facade.server.validation import Rejection
 
 log = structlog.get_logger()
 
+WAITRESS = "3.0."  # versions whose private parts `facade.server.connection` relies on
 BACKLOG = 2_048  # connections that the kernel holds until they are accepted
 SPARE = 32  # connections above the limit, only for health and status requests
 QUIET_S = 0.2  # without any request before a draining server stops, so that a request in transit is answered
@@ -103,9 +106,13 @@ def create(
 ) -> Any:
     """A waitress server on a bound socket, which runs at most `requests` requests at once.
 
+    Raises:
+        FatalError: waitress has a version whose private parts were not tested.
+
     The defaults of waitress, which are replaced here, are bodies of 1 GiB, headers of 256 KiB, 16 MiB of unsent output,
     100 connections and 4 threads.
     """
+    refuse_untested(version("waitress"))
     server = create_server(
         application,
         scheduler.polled,
@@ -123,10 +130,17 @@ def create(
     )
     server.channel_class = partial(Channel, limits=limits)
     server.scheduler = scheduler
+    server.maintenance = lambda _now_s: None  # `_turn` closes idle connections
     server.pull_trigger = lambda: None  # it wakes the loop for other threads, of which there are none
     server.checked_s = 0.0
     server.connection_limit = limits.connections + SPARE
     return server
+
+
+def refuse_untested(installed: str) -> None:
+    """Raise FatalError unless waitress has a version whose connections may be subclassed as here."""
+    if not installed.startswith(WAITRESS):
+        raise FatalError(f"waitress {installed} is installed, and only {WAITRESS}x was tested: run `make install`")
 
 
 def queued(server: Any) -> int:
@@ -170,8 +184,10 @@ def _turn(server: Any) -> None:
             log.warning(
                 "connection closed, its client does not read the response", unsent_bytes=channel.total_outbufs_len
             )
-        if channel.stalled or channel.late or channel.will_close:  # waitress sets will_close on idle connections
+        if channel.stalled or channel.idle or channel.will_close:
             channel.handle_close()
+        elif channel.late:
+            channel.time_out()
 
 
 def _accept_more(server: Any) -> None:

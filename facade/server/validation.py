@@ -37,6 +37,11 @@ def rejection_message(status: int, details: str, limits: Limits) -> str:
     match status:
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return details
+        case HTTPStatus.REQUEST_TIMEOUT:
+            return (
+                f"the request was not complete in time: its head may take {limits.receive_s:g} s, and its body must "
+                f"arrive at {limits.body_bytes_per_s} bytes a second at least"
+            )
         case HTTPStatus.REQUEST_URI_TOO_LONG:
             return f"the URL is over the limit of {limits.url_bytes} bytes"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:

@@ -1,6 +1,5 @@
 """Streamed responses: all messages as JSON or NDJSON, and new messages as server-sent events."""
 
-import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Self
@@ -23,6 +22,7 @@ log = structlog.get_logger()
 NO_DESCRIPTION = "messages-service is not available"  # replaces its text, so that the messages can still be read
 KEEP_ALIVE_S = 10.0  # without a message until a comment is sent: proxies close connections that are idle for a minute
 CHECK_INTERVAL_S = 0.5  # between two checks of the client's token
+CHUNK_BYTES = 262_144  # of a streamed body; a page of control characters is 6 MiB of JSON
 OVERLAP_MS = 60_000  # messages of at most this age may be in the history and be delivered again
 
 
@@ -111,16 +111,26 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
 
 def logs(client: Client, first: Page) -> Generator[bytes, None, None]:
     """The body of `GET /facade`: one JSON object with all texts and the text of the messages service."""
-    yield b'{"logs":[' + _texts(first)
-    for page in itertools.islice(pages(client, first, Query()), 1, None):
-        if page.entries:
-            yield b"," + _texts(page)
+    comma = b""
+    yield b'{"logs":['
+    for page in pages(client, first, Query()):
+        for chunk in joined(b"," + msgspec.json.encode(entry.msg) for entry in page.entries):
+            yield chunk.removeprefix(b"," if not comma else b"")
+            comma = b","
     yield b'],"message":' + msgspec.json.encode(_description(client)) + b"}"
 
 
-def _texts(page: Page) -> bytes:
-    """The texts of a page as JSON strings with commas between them."""
-    return msgspec.json.encode([entry.msg for entry in page.entries])[1:-1]
+def joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Parts as chunks of about CHUNK_BYTES, or one larger part, so that no response holds a whole page as JSON."""
+    chunk, size = list[bytes](), 0
+    for part in parts:
+        chunk.append(part)
+        size += len(part)
+        if size >= CHUNK_BYTES:
+            yield b"".join(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield b"".join(chunk)
 
 
 def _description(client: Client) -> str:
@@ -133,9 +143,9 @@ def _description(client: Client) -> str:
 
 
 def ndjson(client: Client, first: Page, query: Query) -> Generator[bytes, None, None]:
-    """All messages as NDJSON: one JSON object per line, one chunk per page."""
+    """All messages as NDJSON: one JSON object per line."""
     for page in pages(client, first, query):
-        yield b"".join(msgspec.json.encode(message_body(entry)) + b"\n" for entry in page.entries)
+        yield from joined(msgspec.json.encode(message_body(entry)) + b"\n" for entry in page.entries)
 
 
 def events(
@@ -180,17 +190,17 @@ def events(
                 if must_end():
                     return
                 sent |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > overlap_ms}
-                yield _events(page.entries)
+                yield from _events(page.entries)
         idle_since_s = clock()
         while not must_end() and (entries := subscription.take(check_interval_s)) is not None:
             new = [entry for entry in entries if entry.id not in sent]
             sent.difference_update(entry.id for entry in entries)
             if new or clock() - idle_since_s > keep_alive_s:
-                yield _events(new) or b": still here\n\n"
+                yield from _events(new) if new else [b": still here\n\n"]
                 idle_since_s = clock()
 
 
-def _events(entries: Iterable[Entry | StreamedMessage]) -> bytes:
-    return b"".join(
+def _events(entries: Iterable[Entry | StreamedMessage]) -> Iterator[bytes]:
+    return joined(
         b"id: %b\ndata: %b\n\n" % (entry.id.encode(), msgspec.json.encode(message_body(entry))) for entry in entries
     )

@@ -10,6 +10,7 @@ import structlog
 
 from common import ids
 from common.errors import ServiceError, UnavailableError
+from common.protocol.messages import text_bytes
 from facade.client.client import Client
 from facade.server.scheduler import Event, Scheduler
 
@@ -18,6 +19,8 @@ log = structlog.get_logger()
 RETRY_S = 0.05  # pause after a long poll that no node answered
 SEEN_MESSAGES = 100_000  # limit on the remembered ids of delivered messages, for a change of node
 BACKLOG_MESSAGES = 10_000  # limit for one slow client; one more ends its subscription
+BACKLOG_BYTES = 8_388_608  # the same in bytes of text
+TAKEN_BYTES = 262_144  # of text that a client takes at once, or one larger message
 DELIVERIES_PER_TURN = 50  # 1 to 2 ms of work; then other requests run
 READY_TIMEOUT_S = 5.0  # for the first answer from a node
 
@@ -36,20 +39,27 @@ class Subscription:
     Args:
         changed: an event that only this subscription uses.
         backlog_messages: limit on the messages in the backlog; one more ends the subscription.
+        backlog_bytes: the same for the bytes of their texts.
     """
 
-    def __init__(self, changed: Event, backlog_messages: int = BACKLOG_MESSAGES) -> None:
+    def __init__(
+        self, changed: Event, backlog_messages: int = BACKLOG_MESSAGES, backlog_bytes: int = BACKLOG_BYTES
+    ) -> None:
         self._limit = backlog_messages
+        self._limit_bytes = backlog_bytes
+        self._bytes = 0
         self._changed = changed
         self._backlog: deque[StreamedMessage] = deque()
         self._ended = False
 
     def put(self, messages: Sequence[StreamedMessage]) -> None:
         """Add new messages to the backlog; end the subscription if they exceed its limit."""
-        if self._ended or len(self._backlog) + len(messages) > self._limit:
+        size = sum(text_bytes(message.msg) for message in messages)
+        if self._ended or len(self._backlog) + len(messages) > self._limit or self._bytes + size > self._limit_bytes:
             self._ended = True
         else:
             self._backlog.extend(messages)
+            self._bytes += size
         self._changed.set()
 
     def end(self) -> None:
@@ -58,11 +68,15 @@ class Subscription:
         self._changed.set()
 
     def take(self, timeout_s: float) -> list[StreamedMessage] | None:
-        """Wait at most `timeout_s` for new messages, and take them. None if the subscription has ended."""
+        """Wait at most `timeout_s` for new messages, and take about TAKEN_BYTES. None if the subscription has ended."""
         self._changed.wait(timeout_s)
-        messages = list(self._backlog)
-        self._backlog.clear()
-        if not self._ended:
+        messages: list[StreamedMessage] = []
+        taken_bytes = 0
+        while self._backlog and taken_bytes < TAKEN_BYTES:
+            messages.append(self._backlog.popleft())
+            taken_bytes += text_bytes(messages[-1].msg)
+        self._bytes -= taken_bytes
+        if not self._ended and not self._backlog:
             self._changed.clear()
         return None if self._ended and not messages else messages
 

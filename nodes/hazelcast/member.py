@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from common.config import split
 from common.errors import FatalError
+from common.hostport import split
 from common.process import dying_with_this
 from common.security import exposure
 from nodes.hazelcast.java import JavaRuntime

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from common.config import split
 from common.errors import ThreefoldError
+from common.hostport import split
 
 TIMEOUT_S = 15.0  # timeout of a request; above the facade's own deadline of 10 s
 # What each method of HttpClient may raise: there is no complete reply, the reply is not a JSON object (a proxy may send

@@ -9,7 +9,7 @@ from typing import Self
 
 import psutil
 
-from common import config, ids, process
+from common import config, hostport, ids, process
 from common.errors import FatalError, PeerError
 from common.protocol.messages import Ping, State, Status
 from common.protocol.replication import Verified, Verify
@@ -248,11 +248,11 @@ class Cluster:
 
 
 def _journal(address: str) -> str:
-    return f"journal-{config.split(address)[1]}.sqlite"
+    return f"journal-{hostport.split(address)[1]}.sqlite"
 
 
 def _at(address: str) -> tuple[str, ...]:
-    host, port = config.split(address)
+    host, port = hostport.split(address)
     return "--host", host, "--port", str(port)
 
 
@@ -268,7 +268,7 @@ def _is_free(address: str) -> bool:
 
 
 def _answers_http(address: str) -> bool:
-    connection = http.client.HTTPConnection(*config.split(address), timeout=2.0)
+    connection = http.client.HTTPConnection(*hostport.split(address), timeout=2.0)
     try:
         connection.request("HEAD", "/readyz")
         return connection.getresponse().status == http.HTTPStatus.OK

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.config import split
 from common.errors import FatalError
+from common.hostport import split
 
 _FREE_PORTS = range(10_000, 32_000)  # below the ports that the kernel uses for outgoing connections
 RESERVED_S = 60.0  # within which a process must listen at a port that it was given

@@ -13,7 +13,7 @@ import click
 import psutil
 import zmq
 
-from common.config import split
+from common.hostport import split
 from common.protocol import codec
 from common.protocol.messages import PAGE_MESSAGES, Ping, Read, Status
 from common.rpc.pooled import PooledTransport

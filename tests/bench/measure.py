@@ -17,7 +17,7 @@ import click
 import psutil
 
 from common import ids
-from common.config import split
+from common.hostport import split
 from common.protocol.replication import Record
 from nodes.replication.core.effects import Range
 from nodes.storage.sqlite import open_journal

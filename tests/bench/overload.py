@@ -20,7 +20,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from common.config import split
+from common.hostport import split
 from common.telemetry.quantiles import quantile
 from scripts.launcher.cluster import Cluster
 from scripts.launcher.processes import ROOT

@@ -9,8 +9,8 @@ from functools import partial
 
 import psutil
 
-from common.config import split
 from common.errors import RefusedError
+from common.hostport import split
 from common.protocol.messages import Lookup, LookupResult, Page, Read, State
 from common.rpc.pooled import PooledTransport
 from common.rpc.transport import ask

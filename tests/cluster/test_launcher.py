@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from common.config import split
 from common.errors import FatalError
+from common.hostport import split
 from scripts.launcher.cluster import Cluster
 from tests.support.clusters import quiet
 from tests.support.processes import run_on_cluster

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from common.config import split
+from common.hostport import split
 from scripts.client.connection import HttpClient, client
 from scripts.launcher.cluster import Cluster
 from scripts.launcher.ports import free_addresses

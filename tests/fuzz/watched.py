@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from common import config
+from common import hostport
 from scripts.launcher.cluster import Cluster
 from tests.fuzz.outcome import Outcome
 from tests.support.waiting import eventually
@@ -78,7 +78,7 @@ def grown(before: Held, after: Held) -> bool:
 
 def _serves(address: str) -> bool:
     """True if the facade is ready and stores a message."""
-    connection = http.client.HTTPConnection(*config.split(address), timeout=WAIT_S)
+    connection = http.client.HTTPConnection(*hostport.split(address), timeout=WAIT_S)
     try:
         connection.request("GET", "/readyz")
         ready = connection.getresponse()

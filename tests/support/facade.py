@@ -18,6 +18,7 @@ from facade.api import body
 from facade.api.documents import MakeDocument, client_limits, facade_documents
 from facade.app import create_app
 from facade.auth.access import Access
+from facade.auth.origins import Origins
 from facade.client.client import Client
 from facade.client.failure_detector import FailureDetector
 from facade.client.node_statistics import NodeStatistics
@@ -142,6 +143,7 @@ class MemorySystem:
         new_id: Callable[[], str] = ids.new_id,
         draining: Callable[[], bool] = lambda: False,
         access: Access | None = None,
+        origins: Origins | None = None,
     ) -> testing.TestClient:
         """An HTTP client of a new facade in front of the nodes; for the arguments see `facade.app.create_app`."""
         documents = facade_documents(self.client, self.monitor, self.metrics, CLIENT_LIMITS, draining=draining)
@@ -153,6 +155,7 @@ class MemorySystem:
                 documents,
                 metrics=self.metrics,
                 access=access,
+                origins=origins,
                 limits=body.DEFAULT,
                 new_id=new_id,
             )

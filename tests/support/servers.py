@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from common.config import Limits, split
+from common.config import Limits
 from common.errors import PeerError, StoreError
+from common.hostport import split
 from common.protocol.codec import Reply, Request
 from common.protocol.messages import Code, Description, Failure, Lookup, Ping, State, Status
 from common.rpc.handler import Handler

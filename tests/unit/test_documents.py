@@ -30,7 +30,7 @@ CURRENT = [path for path in DOCUMENTS if HISTORY not in path.parents]
 
 HTTP = (ROOT / "docs" / "http.md").read_text()
 CLI = (ROOT / "docs" / "cli.md").read_text()
-OF_SERVER = {405, 414, 431, 500}  # statuses of Falcon, of the parser and of defects, which no error of ours has
+OF_SERVER = {405, 408, 414, 431, 500}  # statuses of Falcon, of the parser and of defects, which no error of ours has
 
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 each_current = pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -120,7 +120,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_the_configuration_is_that_of_the_code() -> None:
     """docs/configuration.md is what `make docs` writes, and has all keys."""
     assert reference.configuration() == reference.CONFIGURATION.read_text()
-    assert 35 == reference.configuration().count("\n- **`")
+    assert 38 == reference.configuration().count("\n- **`")
 
 
 def test_every_path_and_method_is_documented() -> None:
@@ -161,7 +161,7 @@ def test_every_member_and_header_of_an_error_is_documented() -> None:
     text = section(HTTP, "## Errors")
     example = json.loads(re.findall(r"```json\n(.*?)```", text, re.DOTALL)[0])
     with request_context.use(RequestContext("id", "trace")):
-        always = json.loads(problem.body(422, "a sentence"))
+        always = json.loads(problem.body(422, "a sentence", path="/v1/messages"))
     members = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^- (.*)$", text, re.MULTILINE))))
     headers = {name for status in problem.STATUS.values() for name, _ in problem.headers(status)} - {"Content-Type"}
 
@@ -186,6 +186,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"{limits.key_characters} characters",
         f"{REQUEST_ID_CHARACTERS} characters",
         f"{limits.receive_s:g} s",
+        f"{limits.body_bytes_per_s:,} bytes a second",
         f"{facade.deadline_s:g} s",
         f"{limits.stalled_s:g} s",
         f"{facade.streams}",

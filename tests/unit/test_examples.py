@@ -12,7 +12,7 @@ import pytest
 import facade.__main__
 import nodes.__main__
 import registry.__main__
-from common import config
+from common import config, hostport
 from scripts.launcher.processes import ROOT
 
 FOLDER = ROOT / "docs" / "examples"
@@ -57,4 +57,4 @@ def test_the_example_addresses_are_those_of_the_compose_file() -> None:
     }
     given = set(re.findall(r"ipv4_address: ([\d.]+)", compose))
 
-    assert given == {config.split(address)[0] for address in addresses}
+    assert given == {hostport.split(address)[0] for address in addresses}

@@ -17,6 +17,8 @@ from facade.api.schema import Problem
 from facade.auth import access
 from facade.status.metrics import MESSAGES
 
+OF_EVERY_PATH = (403, 408, 421, 500)  # a page of another site, a slow request, an unknown host, a defect
+
 _BEARER = "Needed only if `[security] tokens` is set"
 
 
@@ -116,5 +118,5 @@ def _failures(path: str, operation: Operation, schemas: _Schemas) -> dict[str, A
             "description": HTTPStatus(status).phrase,
             "content": schemas.content({problem.MEDIA_TYPE: Problem}),
         }
-        for status in (*operation.fails, *guarded, 500)
+        for status in sorted({*operation.fails, *guarded, *OF_EVERY_PATH})
     }

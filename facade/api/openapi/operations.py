@@ -66,7 +66,9 @@ _Key = Annotated[
 ]
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _Cursor = Annotated[str, Meta(pattern=f"^({UUID})?$")]
-_Batch = Annotated[list[Any], Meta(min_length=1, max_length=DEFAULT.batch_messages)]
+_Batch = Annotated[list[NewMessage], Meta(min_length=1, max_length=DEFAULT.batch_messages)]
+
+_NewLines = Annotated[NewMessage, Meta(description="One such object in each line")]
 
 _NODE: Named = {"X-Logging-Node": (str, "host:port of the logging node that answered")}
 _KEY: Named = {"Idempotency-Key": (_Key, "Repeating a post with the same key does not store the message again")}
@@ -95,7 +97,7 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
             "Store one message (201), or a batch (200) with a result for each message",
             {201: {JSON: StoredMessage}, 200: {JSON: BatchResults}},
             _WRITE_FAILS,
-            {JSON: NewMessage | _Batch, NDJSON: Lines, TEXT: Text},
+            {JSON: NewMessage | _Batch, NDJSON: _NewLines, TEXT: Text},
             headers=_KEY,
             response_headers=_NODE | _REPLAYED,
             links={"getMessage": {"message_id": "$response.body#/id"}},

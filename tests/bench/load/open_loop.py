@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
-from common.config import split
+from common.hostport import split
 from common.telemetry.quantiles import quantile
 
 TICK_S = 0.005  # between two rounds of sending due requests

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from common import config
+from common import hostport
 from common.discovery.leases import LEASE_S
 from common.errors import FatalError
 from scripts.client.connection import client
@@ -140,5 +140,5 @@ def _hosts(stage: Stage) -> Hosts:
 def _merges(stage: Stage, number: int) -> int:
     """How often the Hazelcast member of a node has begun to merge, by its log."""
     address = stage.cluster.settings.service_ips.logging_service[number - 1]
-    log = stage.cluster.folder / "logs" / f"hazelcast-{config.split(address)[1]}.log"
+    log = stage.cluster.folder / "logs" / f"hazelcast-{hostport.split(address)[1]}.log"
     return log.read_bytes().count(b"is MERGING")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from common import config
+from common import hostport
 from scripts.launcher import processes
 from scripts.launcher.cluster import Cluster
 from scripts.launcher.parts import Part
@@ -127,7 +127,7 @@ def on_hosts(folder: Path, chance: random.Random, hang_s: float, load: LoadProfi
             for number in NODES
         ]
         cluster = Cluster(
-            folder / "config.toml", more=facades, within=lambda part: hosts.within(config.split(part.address)[0])
+            folder / "config.toml", more=facades, within=lambda part: hosts.within(hostport.split(part.address)[0])
         )
         stack.enter_context(cluster.running(quiet))
         recorders = tuple(

@@ -11,7 +11,7 @@ from statistics import median
 
 import psutil
 
-from common import config
+from common import hostport
 from scripts.launcher.cluster import Cluster
 from scripts.launcher.processes import Processes, gone
 
@@ -98,7 +98,7 @@ def sampling(cluster: Cluster, began_s: float) -> Iterator[list[Sample]]:
 
 def sample(cluster: Cluster, at_min: float) -> Sample:
     """The resource usage of a cluster now; `at_min` is the time to record."""
-    nodes = {f"-{config.split(part.address)[1]}": part.name for part in cluster.parts if part.member}
+    nodes = {f"-{hostport.split(part.address)[1]}": part.name for part in cluster.parts if part.member}
     numbers = range(1, len(nodes) + 1)
     return Sample(
         at_min=at_min,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from waitress.adjustments import Adjustments
 
-from common.config import split
+from common.hostport import split
 from facade.server.parser import DEFAULT, Parser
 from tests.fuzz.corpus import changed_request, endless
 from tests.fuzz.http.answers import Answer, AnswerError, EndedError, Reader

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.config import split
+from common.hostport import split
 from scripts.launcher.ports import free_addresses, write_config
 from scripts.launcher.processes import ROOT
 from tests.support.waiting import eventually

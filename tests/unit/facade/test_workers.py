@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from common.config import split
 from common.errors import FatalError
+from common.hostport import split
 from facade import workers
 from scripts.launcher.ports import free_addresses
 from scripts.launcher.processes import ROOT

@@ -8,13 +8,13 @@ import psutil
 import pytest
 import zmq
 
-from common.config import split
 from common.errors import (
     DisconnectedError,
     FailedError,
     TimedOutError,
     UnreachableError,
 )
+from common.hostport import split
 from common.protocol import messages
 from common.protocol.codec import Reply, Request
 from common.protocol.messages import Describe, Description, Ping

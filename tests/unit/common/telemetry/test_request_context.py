@@ -38,3 +38,20 @@ def test_missing_or_invalid_headers_are_replaced(request_id: str | None, tracepa
     assert re.fullmatch(request_context.TRACEPARENT, context.traceparent)
     assert context.request_id == context.traceparent[3:35] != TRACE
     assert request_context.from_headers(None, None) != context
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "tracestate", "kept"),
+    [
+        (f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1,other=x y", "vendor=1,other=x y"),
+        (f"00-{'a' * 32}-{'b' * 16}-01", "x" * 513, ""),
+        (f"00-{'a' * 32}-{'b' * 16}-01", "x\ny", ""),
+        (None, "vendor=1", ""),
+    ],
+)
+def test_a_tracestate_goes_on_with_its_trace(traceparent: str | None, tracestate: str, kept: str) -> None:
+    """It is dropped without a valid traceparent, and if it is too long (W3C Trace Context); no log line has it."""
+    context = request_context.from_headers("id", traceparent, tracestate)
+
+    assert kept == context.tracestate
+    assert {"request_id", "traceparent"} == context.fields().keys()

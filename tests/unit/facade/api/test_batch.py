@@ -12,14 +12,18 @@ from tests.support.facade import NODES, MemorySystem
 
 @pytest.mark.parametrize("content_type", [body.JSON, body.NDJSON])
 def test_each_message_of_a_batch_has_its_own_result(http: testing.TestClient, content_type: str) -> None:
-    """Results are in order; an invalid message is named by its index and the reason, and the others are stored."""
+    """Results are in order; an invalid message is named by its index and the reason, and the others are stored.
+
+    The status is 400, so that a program that reads only the status does not take the batch for stored.
+    """
     sent: list[Any] = [{"msg": "a"}, {"msg": ""}, {"msg": "b"}, 5, {"msg": "x" * 70_000}, {"msg": "c"}]
     lines = [json.dumps(one) for one in sent]
     text = "\n".join(lines) + "\n\n" if content_type == body.NDJSON else f"[{','.join(lines)}]"
     posted = http.simulate_post("/v1/messages", body=text, content_type=content_type)
     results = posted.json["results"]
 
-    assert (200, NODES[0]) == (posted.status_code, posted.headers["x-logging-node"])
+    assert (400, NODES[0]) == (posted.status_code, posted.headers["x-logging-node"])
+    assert "3 of 6 messages are not valid, and only they are not stored; see results" == posted.json["detail"]
     assert [None, 1, None, 3, 4, None] == [one.get("index") for one in results]
     assert "No message provided" == results[1]["message"]
     assert "the body must be a JSON object, not a number" == results[3]["message"]

@@ -134,3 +134,20 @@ def test_a_client_over_its_rate_is_refused_with_the_seconds_to_wait(system: Memo
     assert 429 == response.status_code
     assert 1 <= int(response.headers["retry-after"]) <= 60
     assert "1 per 1 minute" in response.json["message"]
+
+
+def test_idempotency_keys_of_two_tokens_are_different_keys(system: MemorySystem, tmp_path: Path) -> None:
+    """Two clients that happen to use one key do not share a message."""
+    made = tmp_path / "tokens.toml"
+    tokens.write(made, [Token(name, (Scope.WRITE,), digest_of(name)) for name in ("one", "two")])
+    http = system.http(access=Access(Tokens(made)))
+
+    def posted(token: str, key: str) -> tuple[str, str | None]:
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": key}
+        response = http.simulate_post("/facade", json={"msg": "a"}, headers=headers)
+        return response.json["uuid"], response.headers.get("idempotent-replayed")
+
+    first, other, again = posted("one", "k"), posted("two", "k"), posted("one", "k")
+
+    assert (None, None, "true") == (first[1], other[1], again[1])
+    assert first[0] == again[0] != other[0]

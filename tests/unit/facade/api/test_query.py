@@ -89,3 +89,34 @@ def bounds(given: dict[str, str]) -> tuple[str, str, int, bool]:
     """What `after`, `before`, `limit` and `newest_first` are for these parameters."""
     found = query.parse(given)
     return found.after, found.before, found.limit, found.newest_first
+
+
+@pytest.mark.parametrize(
+    ("text", "same_as"),
+    [
+        ("2026-11-24t08:00:00z", "2026-11-24T08:00:00Z"),
+        ("2026-11-24 08:00:00Z", "2026-11-24T08:00:00Z"),
+        ("2026-11-24_08:00:00Z", "2026-11-24T08:00:00Z"),
+        ("2026-11-24T08:00:00-00:00", "2026-11-24T08:00:00Z"),
+        ("2026-11-24T09:30:00 01:30", "2026-11-24T08:00:00Z"),
+        ("1990-12-31T23:59:60Z", "1991-01-01T00:00:00Z"),
+        ("1990-12-31T15:59:60.5-08:00", "1991-01-01T00:00:00.5Z"),
+        ("2026-11-24T08:00:00.1230000000000Z", "2026-11-24T08:00:00.123Z"),
+        ("0000-01-01T00:00:00Z", "1969-12-31T00:00:00Z"),
+        ("0001-01-01T00:00:00+23:59", "1969-12-31T00:00:00Z"),
+        ("9999-12-31T23:59:60Z", "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_every_time_of_rfc_3339_is_taken(text: str, same_as: str) -> None:
+    """Lower-case letters, a blank for T, leap seconds, any number of decimals, and offsets."""
+    assert bounds({"from": same_as})[0][:8] == bounds({"from": text})[0][:8]
+    assert bounds({"from": same_as}) == bounds({"from": text}) or text.startswith(("0", "9999"))
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-24", "2026-11-24T08:00Z", "2026-11-24T08:00:00", "2026-11-24T24:00:00Z", "2026-11-24T08:00:61Z"]
+)
+def test_other_times_are_refused(text: str) -> None:
+    """RFC 3339 needs seconds and an offset."""
+    with pytest.raises(RequestError, match="from must be a time as RFC 3339 has it"):
+        bounds({"from": text})

@@ -301,3 +301,30 @@ def test_a_body_of_another_media_type_is_refused(http: testing.TestClient) -> No
 
     assert 415 == response.status_code
     assert "must be application/json or application/x-ndjson or text/plain" in response.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [("/facade", "*/*"), ("/v1/messages", "application/x-ndjson"), ("/v1/messages", "text/event-stream")],
+)
+def test_head_of_a_stream_announces_no_length(http: testing.TestClient, path: str, accept: str) -> None:
+    """The length of what GET streams is not known; 0 would be wrong."""
+    response = http.simulate_head(path, headers={"Accept": accept})
+
+    assert 200 == response.status_code
+    assert "content-length" not in response.headers
+
+
+def test_a_proxy_is_told_not_to_hold_events_back(http: testing.TestClient) -> None:
+    """Nginx buffers a response unless X-Accel-Buffering says no."""
+    response = http.simulate_head("/v1/messages", headers={"Accept": "text/event-stream"})
+
+    assert "no" == response.headers["x-accel-buffering"]
+
+
+def test_curl_without_a_content_type_reads_what_to_add(http: testing.TestClient) -> None:
+    """`curl -d text` sends a form; the answer names the options that work."""
+    response = http.simulate_post("/v1/messages", body="text", content_type="application/x-www-form-urlencoded")
+
+    assert 415 == response.status_code
+    assert """with curl: --json '{"msg":"..."}' or -H 'Content-Type: text/plain'""" in response.json["detail"]

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from common.config import Limits, split
+from common.config import Limits
+from common.hostport import split
 from facade.server import server
 from facade.server.parser import DEFAULT
 from facade.server.scheduler import CONNECTION_CLOSED, Scheduler
-from tests.support.servers import hello, raw_response, serving_http
+from tests.support.servers import hello, raw_response, respond, serving_http
 from tests.support.waiting import eventually
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -57,7 +58,7 @@ def test_a_rejected_request_is_answered_with_a_problem_document(
     answered, headers, body = raw_response(address, sent)
 
     assert (status, "application/problem+json") == (answered, headers["content-type"])
-    assert {"type", "title", "status", "message", "request_id", "traceparent"} == json.loads(body).keys()
+    assert {"type", "title", "status", "detail", "message", "request_id", "traceparent"} == json.loads(body).keys()
     assert message in json.loads(body)["message"]
 
 
@@ -220,3 +221,84 @@ def test_an_application_learns_that_its_client_has_left() -> None:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert started.wait(5.0)
         assert left.wait(3.0)
+
+
+def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """Answer with the path."""
+    return respond(start_response, "200 OK", environ["PATH_INFO"].encode())
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 300])
+def test_a_client_that_half_closes_gets_an_answer_to_each_complete_request(count: int) -> None:
+    """`nc -N` and many scripts send their requests, close their side, and read."""
+    with serving_http(echo) as running, socket.create_connection(split(running.address), timeout=10.0) as client:
+        client.sendall(b"".join(GET % b"%d" % number for number in range(count)))
+        client.shutdown(socket.SHUT_WR)
+        received = client.makefile("rb").read()
+
+    assert [f"/{number}" for number in range(count)] == [
+        part.partition(b"\r\n\r\n")[2].decode() for part in received.split(b"HTTP/1.1 200 OK")[1:]
+    ]
+
+
+def test_a_slow_request_of_a_half_closed_client_is_answered() -> None:
+    """The answer arrives although the client closed its side before the application was done."""
+    half_closed = threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        assert environ[CONNECTION_CLOSED].wait(5.0)  # is also set when the client will send nothing more
+        half_closed.set()
+        return hello(environ, start_response)
+
+    with serving_http(slow) as running, socket.create_connection(split(running.address), timeout=10.0) as client:
+        client.sendall(GET % b"")
+        client.shutdown(socket.SHUT_WR)
+        assert client.makefile("rb").read().endswith(b"hello")
+
+    assert half_closed.is_set()
+
+
+def test_an_incomplete_request_of_a_half_closed_client_is_not_awaited(address: str) -> None:
+    """The requests before it are answered; then the connection is closed at once."""
+    with socket.create_connection(split(address), timeout=3.0) as client:
+        client.sendall(GET % b"" + b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        client.shutdown(socket.SHUT_WR)
+        assert 1 == client.makefile("rb").read().count(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"GET / HT", True),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf", True),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nha", True),
+        (b"", False),
+        (b"\r\n", True),
+    ],
+)
+def test_a_request_that_is_not_complete_in_time_is_408(sent: bytes, *, answered: bool) -> None:
+    """The client reads which deadline it missed; a connection without any request is closed without a word."""
+    limits = Limits(receive_s=0.2)
+    with (
+        serving_http(hello, limits) as running,
+        socket.create_connection(split(running.address), timeout=10.0) as client,
+    ):
+        client.sendall(sent)
+        head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+
+    assert (b"HTTP/1.1 408 " in head or b"HTTP/1.0 408 " in head) is answered
+    assert (b"its head may take 0.2 s, and its body must arrive at 1024 bytes a second" in body) is answered
+
+
+def test_a_slow_body_is_received_as_long_as_it_keeps_the_minimum_rate() -> None:
+    """A long upload over a slow line takes many times `receive_s`."""
+    limits = Limits(receive_s=0.3, body_bytes_per_s=1_024)
+    with (
+        serving_http(hello, limits) as running,
+        socket.create_connection(split(running.address), timeout=10.0) as client,
+    ):
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8192\r\nConnection: close\r\n\r\n")
+        for _ in range(8):
+            client.sendall(b"x" * 1_024)
+            assert not threading.Event().wait(0.15)
+        assert b"HTTP/1.1 200" == client.recv(12)

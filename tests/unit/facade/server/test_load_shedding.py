@@ -36,7 +36,9 @@ def test_each_combination_has_its_admission(
 
 def test_a_refusal_is_a_complete_response_that_keeps_the_connection() -> None:
     """It has its length, Retry-After, the problem document, and the request id that the client sent."""
-    head, _, body = load_shedding.refusal({"HOST": "x", "X_REQUEST_ID": "mine"}, "too many").partition(b"\r\n\r\n")
+    head, _, body = load_shedding.refusal("/v1/messages", {"HOST": "x", "X_REQUEST_ID": "mine"}, "too many").partition(
+        b"\r\n\r\n"
+    )
     headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
 
     assert (len(body), "1", problem.MEDIA_TYPE) == (

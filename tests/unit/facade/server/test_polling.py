@@ -3,7 +3,7 @@
 import socket
 import time
 
-from common.config import split
+from common.hostport import split
 from facade.server.scheduler import Scheduler
 from tests.support.servers import get, hello, serving_http
 from tests.support.waiting import eventually

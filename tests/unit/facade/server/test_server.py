@@ -5,12 +5,18 @@ import http.client
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
-from common.config import Limits, split
+import pytest
+
+from common.config import Limits
+from common.errors import FatalError
+from common.hostport import split
 from facade import workers
 from facade.server import server
+from facade.server.connection import IDLE_S
 from facade.server.scheduler import Scheduler
 from scripts.launcher.ports import free_addresses
 from tests.support.servers import get, hello, raw_response, serving_http
@@ -138,9 +144,18 @@ def test_all_waiting_connections_are_accepted_in_one_turn() -> None:
 
 
 def test_an_idle_connection_is_closed() -> None:
-    """By itself waitress only marks a connection that is idle for too long."""
+    """The time is that of a clock that nobody sets: a step of the system's clock closes no connection."""
     with serving_http(hello) as running, socket.create_connection(split(running.address), timeout=10.0) as client:
         assert b"hello" == get(client)
-        running.server.adj.channel_timeout = running.server.adj.cleanup_interval = 0
-        running.server.next_channel_cleanup = 0
+        running.server.next_channel_cleanup = 0.0
+        assert b"hello" == get(client)  # waitress' own cleanup closes nothing
+        for channel in tuple(running.server.active_channels.values()):
+            channel.clock = lambda: IDLE_S * 10 * time.monotonic()
         assert b"" == client.recv(1)
+
+
+def test_an_untested_version_of_waitress_is_refused() -> None:
+    """Its private parts are used, and may differ in another version."""
+    server.refuse_untested("3.0.2")
+    with pytest.raises(FatalError, match=r"waitress 3.1.0 is installed, and only 3.0.x was tested: run `make install`"):
+        server.refuse_untested("3.1.0")

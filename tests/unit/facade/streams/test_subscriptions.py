@@ -15,6 +15,7 @@ from common.protocol.messages import Entry, Tail
 from facade.server.scheduler import Scheduler
 from facade.streams.subscriptions import (
     DELIVERIES_PER_TURN,
+    TAKEN_BYTES,
     JournalFollower,
     StreamedMessage,
     Subscription,
@@ -215,3 +216,17 @@ def test_a_subscription_fails_if_no_node_answers_in_time(system: MemorySystem) -
         system.transport.kill(node)
     with pytest.raises(UnavailableError, match="no node delivers new messages"), subscriptions.subscribed():
         raise AssertionError
+
+
+def test_a_slow_client_is_limited_in_bytes_and_takes_a_few_at_a_time() -> None:
+    """Large messages end a subscription long before their number does, and no client gets all of them at once."""
+    scheduler = Scheduler()
+    text = "x" * (TAKEN_BYTES // 4)
+    subscription = Subscription(scheduler.event(), backlog_bytes=2 * TAKEN_BYTES)
+    subscription.put([StreamedMessage(str(number), text) for number in range(8)])
+
+    taken = [subscription.take(0.0) or [], subscription.take(0.0) or []]
+    assert [["0", "1", "2", "3"], ["4", "5", "6", "7"]] == [[one.id for one in part] for part in taken]
+    assert [] == subscription.take(0.0)
+    subscription.put([StreamedMessage(str(number), text) for number in range(9)])
+    assert subscription.take(0.0) is None

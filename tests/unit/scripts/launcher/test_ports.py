@@ -3,14 +3,14 @@
 import socket
 from pathlib import Path
 
-from common import config
+from common import config, hostport
 from scripts.launcher.ports import free_addresses, taken, write_config
 
 
 def test_a_port_is_taken_while_a_socket_listens_there() -> None:
     """Once the socket is closed the port is free."""
     (address,) = free_addresses(1)
-    with socket.create_server(config.split(address)):
+    with socket.create_server(hostport.split(address)):
         assert taken(address)
     assert not taken(address)
 

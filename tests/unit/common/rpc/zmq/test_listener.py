@@ -5,7 +5,7 @@ import socket
 
 import zmq
 
-from common.config import split
+from common.hostport import split
 from common.protocol import codec
 from common.protocol.messages import Code, Failure, Lookup, Ping, Status
 from common.rpc.pooled import PooledTransport

@@ -1,0 +1,1 @@
+"""The representation of bodies: content codings and character sets."""
