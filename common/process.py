@@ -1,15 +1,19 @@
 """Start and stop of a process, for every `__main__`: logging, signals, and one sentence instead of a traceback."""
 
 import asyncio
+import contextlib
 import ctypes
+import errno
 import gc
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, TextIO
 
 import structlog
 
@@ -26,6 +30,9 @@ log = structlog.get_logger()
 
 P = ParamSpec("P")
 
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 without tab and line feed, DEL, and C1
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+PRIVATE_UMASK, SHARED_UMASK = 0o077, 0o022
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 # Thresholds of the cyclic garbage collector. Python's defaults (700, 10, 10) make it scan the thousands of short-lived
 # objects of a batch repeatedly, which took 2 to 8 % of the CPU time of a batch of 100 messages
@@ -33,11 +40,22 @@ _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _GC_THRESHOLDS = (20_000, 20, 50)
 
 
-def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
-    """Wrap a `main`: configure logs and traces, and on a FatalError print its sentence and exit with code 1."""
+def entry(name: str, main: Callable[P, None], *, serves: bool = False, umask: int = PRIVATE_UMASK) -> Callable[P, None]:
+    """Wrap a `main`: configure logs and traces, and on a FatalError print its sentence and exit with code 1.
+
+    Args:
+        name: of the program, at the begin of the sentence.
+        main: the program.
+        serves: the program is a server, which ignores SIGHUP: it outlives the terminal in which it was started.
+        umask: the permissions that files and folders do not get; by default only their owner may read them.
+    """
 
     @wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        os.umask(umask)
+        _open_standard_streams()
+        if serves:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         logs.configure(name)
         gc.set_threshold(*_GC_THRESHOLDS)
         try:
@@ -46,9 +64,40 @@ def entry(name: str, main: Callable[P, None]) -> Callable[P, None]:
             tracing.configure(name)
             main(*args, **kwargs)
         except FatalError as error:
-            sys.exit(f"{name}: {error}")
+            sys.exit(f"{name}: {printable(str(error), sys.stderr)}")
+        except OSError as error:
+            if error.errno not in _OUTPUT_ERRORS or error.filename is not None:
+                raise
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python fails once more when it flushes at exit
+            sys.exit(f"{name}: the output cannot be written: {error.strerror}")
 
     return run
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """A text as a stream may show it: on a terminal, control characters are escaped, because they are its commands.
+
+    Line ends and tabs are kept. In a pipe or a file the text is not changed.
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text) if stream.isatty() else text
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller has closed of stdin, stdout and stderr: else a later file or socket would get its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # UTF-8 in every locale
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def keyring_of(settings: Config, folder: Path, own: str) -> Keyring | None:

@@ -161,4 +161,4 @@ def _register(registration: Registration, own: str, stop: Event) -> None:
 
 
 if __name__ == "__main__":
-    process.entry("facade", main)()
+    process.entry("facade", main, serves=True)()

@@ -278,4 +278,4 @@ async def _running_map(
 
 
 if __name__ == "__main__":
-    process.entry("nodes", main)()
+    process.entry("nodes", main, serves=True)()

@@ -58,4 +58,4 @@ async def _observe(directory: Directory) -> None:
 
 
 if __name__ == "__main__":
-    process.entry("registry", main)()
+    process.entry("registry", main, serves=True)()

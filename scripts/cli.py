@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.live import Live
 
-from common import ids, process
+from common import VERSION, ids, process
 from scripts.client import api, load, output
 from scripts.client.api import Api
 
@@ -31,7 +31,24 @@ class Terminal:
         self.api = Api(url, token)
 
 
+def _set_form(context: click.Context, _parameter: click.Parameter, form: output.Format | None) -> None:
+    """Let `-o` after a command override that before it."""
+    if form and isinstance(context.obj, Terminal):
+        context.obj.form = form
+
+
+form_option = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(output.FORMATS),
+    callback=_set_form,
+    expose_value=False,
+    help="Output format; also before the command.",
+)
+
+
 @click.group()
+@click.version_option(VERSION, message="threefold %(version)s")
 @click.option(
     "--url",
     default="http://127.0.0.1:5000",
@@ -61,6 +78,7 @@ def main(context: click.Context, url: str, token: str, form: output.Format) -> N
 
 @main.command()
 @click.argument("texts", nargs=-1)
+@form_option
 @click.pass_obj
 def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
     """Store each of TEXTS as a message. Without TEXTS, store each line of stdin as it arrives."""
@@ -68,11 +86,11 @@ def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
 
     def results() -> Iterator[dict[str, Any]]:
         nonlocal sent, failed
-        for batch in api.batched(texts) if texts else _lines_of_stdin():
-            for result in terminal.api.send(batch):
-                sent += 1
+        for batch in api.batched(_arguments(texts)) if texts else _lines_of_stdin():
+            for result in terminal.api.send(batch, first=sent):
                 failed += "message" in result
                 yield result
+            sent += len(batch)
             if sys.stderr.isatty() and not sys.stdout.isatty():
                 click.echo(f"\r{sent} messages", nl=False, err=True)
 
@@ -90,6 +108,7 @@ def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
 @click.option(
     "--order", type=click.Choice(["asc", "desc"]), default="asc", show_default=True, help="Sort order by time."
 )
+@form_option
 @click.pass_obj
 def read(terminal: Terminal, /, limit: int, everything: bool, **given: str | None) -> None:
     """Print stored messages, sorted by time."""
@@ -103,6 +122,7 @@ def read(terminal: Terminal, /, limit: int, everything: bool, **given: str | Non
     "-n", "count", type=click.IntRange(0, 1_000), default=10, show_default=True, help="Number of newest messages."
 )
 @click.option("-f", "--follow", is_flag=True, help="Print new messages as they arrive, until Ctrl-C.")
+@form_option
 @click.pass_obj
 def tail(terminal: Terminal, count: int, follow: bool) -> None:
     """Print the newest messages. With -f, also print new ones as they arrive."""
@@ -118,6 +138,7 @@ def tail(terminal: Terminal, count: int, follow: bool) -> None:
 
 @main.command()
 @click.argument("message_id", metavar="ID")
+@form_option
 @click.pass_obj
 def get(terminal: Terminal, message_id: str) -> None:
     """Print the message with this ID."""
@@ -125,6 +146,7 @@ def get(terminal: Terminal, message_id: str) -> None:
 
 
 @main.command()
+@form_option
 @click.pass_obj
 def status(terminal: Terminal) -> None:
     """Show the cluster as this facade sees it. Exit with 3 when it is not safe."""
@@ -135,6 +157,7 @@ def status(terminal: Terminal) -> None:
 
 @main.command()
 @click.option("--seconds", type=click.FloatRange(0.1), help="Stop after this time instead of at Ctrl-C.")
+@form_option
 @click.pass_obj
 def top(terminal: Terminal, seconds: float | None) -> None:
     """Show load, errors and latency of each node, every second. Exit codes are those of `status`."""
@@ -156,6 +179,7 @@ def top(terminal: Terminal, seconds: float | None) -> None:
 @click.option(
     "--batch", type=click.IntRange(1, api.BATCH_MESSAGES), default=1, show_default=True, help="Messages per request."
 )
+@form_option
 @click.pass_obj
 def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
     """Store messages of 60 characters as fast as one Python process can. The messages stay in the log."""
@@ -165,15 +189,27 @@ def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
         raise api.ApiError(f"{found['errors']} errors, the first: {found['first error']}")
 
 
-def _lines_of_stdin() -> Iterator[list[str]]:
-    """Yield the non-empty lines of stdin in batches of those that have arrived."""
+def _arguments(texts: tuple[str, ...]) -> Iterator[bytes]:
+    """The arguments as the shell passed them."""
+    return (text.encode("utf-8", "surrogateescape") for text in texts)
+
+
+def _lines_of_stdin() -> Iterator[list[bytes]]:
+    """Yield the lines of stdin that are not blank, in batches of those that have arrived.
+
+    Of a line that is too long for a message only LINE_BYTES are kept, so that it costs no more memory.
+    """
     rest = b""
     while chunk := os.read(sys.stdin.fileno(), CHUNK_BYTES):
-        *lines, rest = (rest + chunk).split(b"\n")
-        if texts := [line.decode(errors="replace").removesuffix("\r") for line in lines if line.strip()]:
-            yield from map(list, api.batched(texts))
+        *lines, last = chunk.split(b"\n")
+        if lines:
+            lines[0] = rest + lines[0]
+            rest = last
+            yield from api.batched(line.removesuffix(b"\r") for line in lines if line.strip())
+        elif len(rest) < api.LINE_BYTES:
+            rest += last
     if rest.strip():
-        yield [rest.decode(errors="replace")]
+        yield [rest]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 # Sourced by the other scripts: changes to the project's root and finds the Python of its virtual environment.
+# Neither a symbolic link to the script nor the caller's environment changes what it does.
 set -eu
 called_from=$PWD
-cd "$(dirname "$0")/.."
+unset CDPATH PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS
+cd -- "$(dirname "$(readlink -f -- "$0")")/.."
 python=.venv/bin/python
 if [ ! -x "$python" ]; then
     echo "$(basename "$0"): there is no $PWD/.venv; run \`make install\` first" >&2

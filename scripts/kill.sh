@@ -1,6 +1,6 @@
 #!/bin/sh
 # Stops the whole cluster after a confirmation; kill.sh -y does not ask.
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$(readlink -f -- "$0")")/env.sh"
 if [ "${1:-}" != "-y" ]; then
     printf 'Stop the whole cluster? [y/n] '
     read -r answer || answer=n

@@ -1,4 +1,4 @@
 #!/bin/sh
 # Kills logging nodes and their Hazelcast members with SIGKILL: kill_node.sh N [N...]
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$(readlink -f -- "$0")")/env.sh"
 exec "$python" -m scripts.cluster kill "$@"

@@ -72,4 +72,4 @@ async def _list_classes(runtime: java.JavaRuntime, classes: Path) -> None:
 
 
 if __name__ == "__main__":
-    process.entry("prepare", main)()
+    process.entry("prepare", main, umask=process.SHARED_UMASK)()  # all users of an image share the cache

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Reads all messages, prints the reply, and appends it to scripts/logs/get_replies.log.
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$(readlink -f -- "$0")")/env.sh"
 reply=$(mktemp)
 trap 'rm -f "$reply"' EXIT
 status=0
-curl --silent --show-error --fail-with-body --max-time 60 --output "$reply" \
+curl --disable --noproxy '*' --silent --show-error --fail-with-body --max-time 60 --output "$reply" \
     ${FACADE_TOKEN:+--header "Authorization: Bearer $FACADE_TOKEN"} "$url" || status=$?
 cat "$reply"
 echo

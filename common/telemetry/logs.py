@@ -3,6 +3,9 @@
 import contextlib
 import json
 import logging
+import os
+import select
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -42,10 +45,15 @@ def in_one_write() -> contextlib.AbstractContextManager[None]:
 
 
 class _LineWriter:
-    """Writes whole lines. A line that cannot be written (full disk, closed pipe) is dropped without an error."""
+    """Writes whole lines. A line that cannot be written (full disk, closed or full pipe) is dropped without an error.
+
+    A pipe that nobody reads never blocks the process: the next line that finds room says how many were dropped.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream.buffer
+        self._dropped = 0
+        self._pipe = _poll_of(stream)
         self._lock = threading.Lock()
         self._buffer: list[bytes] | None = None
 
@@ -72,10 +80,37 @@ class _LineWriter:
 
     def _write(self, whole: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(whole)
-            self._stream.flush()
+            if self._pipe is None:
+                self._stream.write(whole)
+                self._stream.flush()
+            else:
+                self._write_to_pipe(self._pipe, whole)
+
+    def _write_to_pipe(self, pipe: select.poll, whole: bytes) -> None:
+        """Write as much as the pipe takes at once. A poll promises room for PIPE_BUF bytes."""
+        if self._dropped and pipe.poll(0):
+            note = {"event": "log lines dropped, nobody reads the pipe", "level": "warning", "lines": self._dropped}
+            os.write(self._stream.fileno(), b"\n" + _encoder.encode(note) + b"\n")  # ends a line that was cut
+            self._dropped = 0
+        for begin in range(0, len(whole), select.PIPE_BUF):
+            if not pipe.poll(0):
+                self._dropped += whole.count(b"\n", begin)
+                return
+            os.write(self._stream.fileno(), whole[begin : begin + select.PIPE_BUF])
 
     debug = info = warning = error = critical = exception = msg
+
+
+def _poll_of(stream: TextIO) -> "select.poll | None":
+    """A poll for room in a pipe; None for files and terminals, and for streams of tests."""
+    try:
+        if not stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+            return None
+    except (OSError, ValueError):
+        return None
+    poll = select.poll()
+    poll.register(stream.fileno(), select.POLLOUT)
+    return poll
 
 
 def _console_renderers() -> list[Processor]:

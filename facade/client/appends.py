@@ -23,7 +23,7 @@ from common.protocol.messages import Append, Appended, Entry, WireMessage, text_
 from common.telemetry import request_context
 from common.telemetry.request_context import RequestContext
 from common.telemetry.timing import Timing
-from facade.client.batcher import Batcher
+from facade.client.batcher import Batcher, InFlightTimeoutError
 from facade.client.retry import RetryPolicy
 from facade.server.scheduler import Scheduler
 
@@ -106,6 +106,8 @@ class Appender:
             return self._batcher.submit(
                 _PendingAppend(entry, timing, self._clock(), context), timeout_s=self._policy.deadline_s
             )
+        except InFlightTimeoutError as error:
+            raise OutcomeUnknownError(message_id, "its batch was not confirmed before its deadline") from error
         except TimeoutError as error:
             raise UnavailableError("logging-service", "the message was not sent in time") from error
 
@@ -135,7 +137,7 @@ class Appender:
     def _send_batch(self, batch: Sequence[_PendingAppend]) -> Callable[[_PendingAppend], Acknowledgement]:
         """Store the messages of several clients as one request; returns a function that makes each client's result."""
         now_s, timing, failures = self._clock(), Timing(), list[PeerError]()
-        policy = self._remaining(max(pending.leave_queue(now_s) for pending in batch))
+        policy = self._remaining(min([pending.leave_queue(now_s) for pending in batch]))  # the youngest's deadline
         request = Append(
             entries=tuple(pending.entry for pending in batch), contexts=tuple(pending.context for pending in batch)
         )

@@ -21,6 +21,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class InFlightTimeoutError(TimeoutError):
+    """Raised when an item was sent, and its batch had no result within the deadline of the item."""
+
+
 @dataclass(slots=True, eq=False)
 class _Pending(Generic[Item, Result]):
     """A waiting item, and the future of the function that makes its result."""
@@ -64,6 +68,7 @@ class Batcher(Generic[Item, Result]):
         """Wait until the item was sent in a batch, and return its result.
 
         Raises:
+            InFlightTimeoutError: the batch with the item had no result within `timeout_s`.
             TimeoutError: no batch took the item within `timeout_s`; it was not sent.
             Exception: whatever `send`, or the function that it returned, raises.
         """
@@ -72,11 +77,13 @@ class Batcher(Generic[Item, Result]):
         self._send_when_idle()
         try:
             make_result = self._scheduler.wait(own.result, timeout_s)
-        except TimeoutError:
+        except TimeoutError as error:
             if own in self._pending:
                 self._pending.remove(own)
                 raise
-            make_result = self._scheduler.wait(own.result)  # the batch is in flight: `send` has a deadline
+            if own.result.done():  # `send` raised it
+                raise
+            raise InFlightTimeoutError(f"no result in {timeout_s:.3g} s") from error
         return make_result(item)
 
     def _send_when_idle(self) -> None:
@@ -106,6 +113,7 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:
             for one in batch:
                 one.result.set_exception(error)
+                one.result.exception()  # retrieved: an item whose deadline has passed does not wait for it
         else:
             for one in batch:
                 one.result.set_result(make_result)

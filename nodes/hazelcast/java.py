@@ -17,6 +17,7 @@ OLDEST_JAVA = 21  # Hazelcast 5.7 supports 21 and 25
 # Since this version a flag has to allow the memory access that Hazelcast needs, or Java prints warnings; Java 17 does
 # not accept the flag.
 JAVA_WARNS_UNSAFE = 23
+_JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "JAVA_OPTIONS", "CLASSPATH")
 FLAGS = (
     *("--add-modules", "java.se"),
     *("--add-exports", "java.base/jdk.internal.ref=ALL-UNNAMED"),
@@ -78,8 +79,28 @@ def find(environ: Mapping[str, str] = os.environ, *, packaged: Callable[[], Path
 
 
 def cache(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder for files that can be created again: the jar and class-data archives."""
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "threefold"
+    """The folder for files that can be created again: the jar and class-data archives.
+
+    An account without a home directory, as in some containers, uses one below the folder for temporary files.
+    """
+    if configured := environ.get("XDG_CACHE_HOME"):
+        return Path(configured) / "threefold"
+    try:
+        return Path.home() / ".cache" / "threefold"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"threefold-{os.getuid()}"
+
+
+def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a member, without what would change its options or its Hazelcast configuration.
+
+    Hazelcast takes each `HZ_…` variable as a key of its configuration: HZ_CLUSTERNAME would form another cluster.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(("HZ_", "HZCLIENT_")) and name not in _JAVA_VARIABLES
+    }
 
 
 def _find_java(environ: Mapping[str, str], packaged: Callable[[], Path | None]) -> tuple[Path, int]:

@@ -13,7 +13,7 @@ from common.errors import FatalError
 from common.hostport import split
 from common.process import dying_with_this
 from common.security import exposure
-from nodes.hazelcast.java import JavaRuntime
+from nodes.hazelcast.java import JavaRuntime, environment
 
 log = structlog.get_logger()
 
@@ -121,12 +121,14 @@ async def running_member(
         log.warning(warning)
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        with log_path.open("wb") as output:
+        log_path.unlink(missing_ok=True)
+        with log_path.open("ab") as output:  # appending, so that logrotate may truncate it
             process = await asyncio.create_subprocess_exec(
                 *runtime.command(*_options(runtime, address, members, cluster_name, keep_s), *options, heap_mb=heap_mb),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=environment(),
                 start_new_session=True,  # Ctrl-C in a terminal signals only the node, which then stops the member
                 preexec_fn=dying_with_this(),
             )

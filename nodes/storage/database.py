@@ -19,6 +19,7 @@ BUSY_MS = 900  # wait for a lock that another program, such as a backup, holds; 
 FREED_PAGES = 250  # 1 MB: pages freed in one transaction, so that commits get in between
 LOG_PAGES = 1_000  # length of the log at which a checkpoint is due; SQLite's own default
 LOG_BYTES = 16_777_216  # size above which the log is emptied, because opening a journal reads the whole log
+LOOKS = 100  # commits between two looks at the size of the log file
 
 # Errors after which the content of the file cannot be trusted. After a failed flush, for example, the operating system
 # may report pages as written that are not on the disk, so nothing is retried.
@@ -130,6 +131,7 @@ class WriteAheadLog:
         self._log = Path(f"{path}-wal")
         self._index_path = f"{path}-shm"
         self._index: int | None = None
+        self._looks = 0
         self.error: sqlite3.Error | None = None
 
     def is_due(self) -> bool:
@@ -137,9 +139,15 @@ class WriteAheadLog:
         try:
             if self._index is None:
                 self._index = os.open(self._index_path, os.O_RDONLY)
-            return int.from_bytes(os.pread(self._index, 4, _INDEX_FRAMES), sys.byteorder) > LOG_PAGES
+            frames = int.from_bytes(os.pread(self._index, 4, _INDEX_FRAMES), sys.byteorder)
+            return frames > LOG_PAGES or self._is_long()
         except OSError:  # no descriptor is left, or the file is gone: checked again after the next write
             return False
+
+    def _is_long(self) -> bool:
+        """True if the log file is longer than LOG_BYTES, as after a long read; looks once in LOOKS calls."""
+        self._looks = (self._looks + 1) % LOOKS
+        return self._looks == 0 and self._log.stat().st_size > LOG_BYTES
 
     def checkpoint(self, connection: sqlite3.Connection) -> int:
         """Copy the log into the file as far as readers allow; empty it if it exceeds LOG_BYTES and all was copied.
@@ -187,6 +195,9 @@ def exclusive(path: Path) -> Iterator[None]:
         FatalError: the lock is already held, in this process or in another one.
     """
     with Path(f"{path}.lock").open("w") as file:
+        for suffix in ("", "-wal", "-shm", ".lock"):
+            with contextlib.suppress(OSError):  # it is missing, or belongs to somebody else
+                Path(f"{path}{suffix}").chmod(0o600)  # files of earlier versions were readable by everybody
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from common import ids
+from common import batches, ids
 from common.errors import FatalError
 from scripts.client.connection import CLIENT_ERRORS, HttpClient, HttpReply, HttpStatusError
 
 BATCH_MESSAGES = 1_000  # limit of one request: 100 kB of log lines
+BATCH_BYTES = 1_048_576  # the same in bytes; as JSON at most six times as long, and below the facade's 10 MiB
+LINE_BYTES = 262_144  # four times the longest message: a longer line is not sent
 TRIES, PAUSE_S = 20, 0.5  # reconnects of `follow`: 10 s, as long as a restart of the facade may take
 KNOWN_IDS = 10_000  # ids between two removals of old ones from the set of ids that `follow` has seen
 AGAIN_MS = 60_000  # age of ids that are removed: after a reconnect a facade repeats 20 s by default
@@ -45,8 +47,21 @@ class Api:
         """Close the connection."""
         self._http.close()
 
-    def send(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Store messages; the result of each: its id and time, and a `message` if it was not stored."""
+    def send(self, lines: Sequence[bytes], *, first: int = 0) -> list[dict[str, Any]]:
+        """Store messages, each a line in UTF-8.
+
+        Returns:
+            The result of each: its id and time, or, if it was not stored, its `index` (from `first`) and a `message`.
+        """
+        errors = {number: reason for number, line in enumerate(lines) if (reason := _why_not_sent(line))}
+        texts = [line.decode() for number, line in enumerate(lines) if number not in errors]
+        results = iter(self._send(texts) if texts else ())
+        return [
+            {"index": first + number, "message": errors[number]} if number in errors else _at(first + number, results)
+            for number in range(len(lines))
+        ]
+
+    def _send(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         body = b"".join(json.dumps({"msg": text}).encode() + b"\n" for text in texts)
         reply = self._reply("POST", "/v1/messages", body, {"Content-Type": "application/x-ndjson"})
         if "results" not in reply.document:
@@ -140,10 +155,26 @@ def query(**given: str | None) -> dict[str, str]:
     return {names.get(name, name): value for name, value in given.items() if value is not None}
 
 
-def batched(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the texts in batches of at most BATCH_MESSAGES."""
-    for begin in range(0, len(texts), BATCH_MESSAGES):
-        yield texts[begin : begin + BATCH_MESSAGES]
+def batched(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield the lines in batches of at most BATCH_MESSAGES and BATCH_BYTES."""
+    return batches.batched(lines, len, max_bytes=BATCH_BYTES, max_items=BATCH_MESSAGES)
+
+
+def _why_not_sent(line: bytes) -> str:
+    """Why a line cannot be a message; "" if it can, as far as this client knows."""
+    if len(line) >= LINE_BYTES:
+        return f"the line has {LINE_BYTES} bytes or more, which is over any limit of a message"
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return f"the line is not valid UTF-8: {error.reason} at {error.start}"
+    return ""
+
+
+def _at(number: int, results: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """The next result of the facade, with the number of its message in the whole input."""
+    result = next(results)
+    return result | {"index": number} if "message" in result else result
 
 
 def _reason(reply: HttpReply) -> str:

@@ -20,7 +20,7 @@ def run(url: str, token: str = "", *, clients: int, seconds: float, batch: int) 
         made = Api(url, token)
         while (began_s := time.perf_counter()) < ends_s:
             try:
-                bad = [result["message"] for result in made.send([TEXT] * batch) if "message" in result]
+                bad = [result["message"] for result in made.send([TEXT.encode()] * batch) if "message" in result]
             except ApiError as error:
                 bad = [str(error)]
             errors.extend(bad)

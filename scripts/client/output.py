@@ -9,6 +9,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from common.process import printable
+
 Format = Literal["table", "json", "ndjson"]
 FORMATS: tuple[Format, ...] = ("table", "json", "ndjson")
 
@@ -17,7 +19,13 @@ _NODE_COLUMNS = ("address", "state", "in_sync", "term", "served", "errors", "p50
 
 def messages(found: Iterable[dict[str, Any]], form: Format) -> None:
     """Print messages as they arrive; as a JSON array, only after the last one."""
-    _each(found, form, lambda one: click.echo(f"{click.style(one['time'], dim=True)}  {one['msg']}"))
+    _each(found, form, _message)
+
+
+def _message(one: dict[str, Any]) -> None:
+    """Print a message; a terminal must not carry out the commands that its text may have."""
+    time = click.style(one["time"], dim=True) if sys.stdout.isatty() else one["time"]
+    click.echo(f"{time}  {printable(one['msg'], sys.stdout)}", color=True)  # else click removes them in a pipe
 
 
 def results(found: Iterable[dict[str, Any]], form: Format) -> None:
@@ -27,7 +35,8 @@ def results(found: Iterable[dict[str, Any]], form: Format) -> None:
 
 def _result(one: dict[str, Any]) -> None:
     if "message" in one:
-        click.echo(f"message {one['index'] + 1} is not stored: {one['message']}", err=True)
+        reason = printable(one["message"], sys.stderr)
+        click.echo(f"message {one['index'] + 1} is not stored: {reason}", err=True)
     else:
         click.echo(one["id"])
 
@@ -105,4 +114,4 @@ def _table(columns: Iterable[str], cells: list[list[str]], title: str | None = N
 
 
 def _document(found: object) -> None:
-    click.echo(json.dumps(found, ensure_ascii=False))
+    click.echo(json.dumps(found, ensure_ascii=sys.stdout.isatty()))  # JSON escapes C0 itself, and else no C1

@@ -1,6 +1,7 @@
 """The processes of one cluster, recorded in a file so that later commands find them."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -14,13 +15,15 @@ from common.errors import FatalError
 
 ROOT = Path(__file__).parents[2]
 END_S = 25.0  # wait after a signal: a node drains for at most 5 s, and its member leaves within 15 s
-CLOCK_STEP_S = 5.0  # tolerated difference of a start time, which the system computes from a clock that may be set
+TOLERANCE_S = 1.0  # of a start time; on systems without /proc it is computed from a clock that may be set
 COMMAND_S = 10.0  # timeout of a system command
 POLL_S = 0.03  # between two checks of a process
 
+_START_TICKS = 19  # of the fields in /proc/PID/stat after the name: field 22 of proc(5)
+
 
 class _Started(msgspec.Struct, frozen=True):
-    """A process that was started here; `created` distinguishes it from a later process with the same pid."""
+    """A process that was started here; `created` (see `started_at`) tells it from a later one with the same pid."""
 
     pid: int
     created: float
@@ -52,10 +55,11 @@ class Processes:
         """
         path = self.log_path(name)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as output:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            with open(path, "ab", opener=_private) as output:
                 child = subprocess.Popen(
-                    [*within, sys.executable, "-m", *arguments],
+                    [*within, sys.executable, "-E", "-m", *arguments],  # -E: no PYTHON… variable changes it
                     cwd=ROOT,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -67,9 +71,10 @@ class Processes:
         self._reap()
         self._children[name] = child
         record = self._record() or _Record(engine, {})
-        started = record.started | {name: _Started(child.pid, psutil.Process(child.pid).create_time())}
+        started = record.started | {name: _Started(child.pid, started_at(psutil.Process(child.pid)))}
         draft = self._file.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(_Record(engine, started)))
+        with open(draft, "wb", opener=_private) as file:
+            file.write(msgspec.json.encode(_Record(engine, started)))
         draft.replace(self._file)
 
     def find(self, name: str) -> psutil.Process | None:
@@ -172,6 +177,26 @@ def gone(process: psutil.Process) -> bool:
 def _running(started: _Started) -> psutil.Process | None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(started.pid)
-        if abs(process.create_time() - started.created) < CLOCK_STEP_S and not gone(process):
+        if abs(started_at(process) - started.created) < TOLERANCE_S and not gone(process):
             return process
     return None
+
+
+def started_at(process: psutil.Process) -> float:
+    """When a process started: on Linux in seconds since the boot, which a step of the system's clock does not move.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+    """
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError as error:
+        if Path("/proc/self/stat").exists():
+            raise psutil.NoSuchProcess(process.pid) from error
+        return float(process.create_time())
+    return int(fields[_START_TICKS]) / os.sysconf("SC_CLK_TCK")
+
+
+def _private(path: str, flags: int) -> int:
+    """An `opener`: a new file is readable by its owner only."""
+    return os.open(path, flags, 0o600)

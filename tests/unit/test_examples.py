@@ -1,8 +1,10 @@
 """Tests of docs/examples: its commands and its configuration are valid."""
 
+import gzip
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,3 +60,25 @@ def test_the_example_addresses_are_those_of_the_compose_file() -> None:
     given = set(re.findall(r"ipv4_address: ([\d.]+)", compose))
 
     assert given == {hostport.split(address)[0] for address in addresses}
+
+
+@pytest.mark.needs("logrotate")
+def test_logs_are_rotated_while_they_are_written(tmp_path: Path) -> None:
+    """The example copies and empties each log; the process appends at its begin, and no line is lost or cut."""
+    log, state = tmp_path / "node.log", tmp_path / "state"
+    rules = (FOLDER / "threefold.logrotate").read_text()
+    rules = re.sub(r"^/\S+ \{$", f"{tmp_path}/*.log {{", rules, flags=re.MULTILINE).replace(
+        "su threefold threefold", ""
+    )
+    (tmp_path / "rules").write_text(rules)
+    with log.open("ab") as output:
+        for number in range(3):
+            output.write(f"line {number}\n".encode())
+            output.flush()
+            command = ["logrotate", "--force", "--state", str(state), str(tmp_path / "rules")]
+            subprocess.run(command, check=True, capture_output=True, timeout=30)
+        output.write(b"last\n")
+
+    assert "last\n" == log.read_text()
+    assert "line 2\n" == (tmp_path / "node.log.1").read_text()
+    assert b"line 1\n" == gzip.decompress((tmp_path / "node.log.2.gz").read_bytes())

@@ -4,7 +4,7 @@ import zmq
 
 LIBZMQ = zmq.zmq_version()
 _POLLIN = int(zmq.POLLIN)  # a plain int, because `&` with the enum is slower than getsockopt
-HANDSHAKE_MS = 2_000  # a peer that connects and does not finish the handshake is disconnected
+HANDSHAKE_MS = 1_000  # a peer that does not finish the handshake is disconnected after once or twice this time
 HEARTBEAT_MS = 1_000  # detects a lost host on an idle connection ...
 HEARTBEAT_TIMEOUT_MS = 3_000  # ... after three missed heartbeats
 PEER_IN_FLIGHT = 64  # unanswered requests of one connection; a facade sends one in each iteration of its loop

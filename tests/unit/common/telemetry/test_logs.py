@@ -1,6 +1,7 @@
 """Tests of common.telemetry.logs: the lines that a process writes, each from a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -134,3 +135,37 @@ with logs.in_one_write():
 """
 
     assert "written at once" in output_of(script)
+
+
+def test_a_pipe_that_nobody_reads_does_not_stop_the_process() -> None:
+    """Lines are dropped while it is full; the next line that finds room says how many."""
+    script = """
+import os, sys, structlog
+from common.telemetry import logs
+logs.configure("part", sys.stderr)
+log = structlog.get_logger()
+for number in range(5_000):
+    log.info("line", number=number, text="x" * 200)
+log.info("long", text="y" * 20_000)
+print("done", flush=True)
+sys.stdin.readline()
+log.info("last")
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        assert b"done\n" == process.stdout.readline()
+        received = os.read(process.stderr.fileno(), 1_048_576)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        received += process.stderr.read()
+
+    events = [json.loads(line) for line in received.splitlines() if line.endswith(b"}")]
+    dropped = next(line["lines"] for line in events if line["event"].startswith("log lines dropped"))
+    whole = sum(line["event"] == "line" for line in events)
+    assert "last" == events[-1]["event"]
+    assert whole < 5_000
+    assert 5_001 <= whole + dropped <= 5_002  # one may be cut

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from facade.client.batcher import MAX_WAIT_S, Batcher
+from facade.client.batcher import MAX_WAIT_S, Batcher, InFlightTimeoutError
 from facade.server.scheduler import Event, Scheduler
 from tests.support.facade import ManualScheduler
 
@@ -146,16 +146,15 @@ def test_an_item_that_waits_too_long_is_not_sent() -> None:
     assert [[1], [3]] == doubling.sent
 
 
-def test_an_item_in_flight_is_waited_for() -> None:
-    """A batch has a deadline of its own: an item that was sent is not given up while its outcome is unknown."""
+def test_an_item_in_flight_has_its_own_deadline() -> None:
+    """It was sent, so its error is another one than that of an item which no batch took."""
     doubling = DoublingBatcher()
-    results = doubling.scheduler.started(partial(doubling.batcher.submit, 1, timeout_s=0.02))
+    result = doubling.scheduler.started(partial(doubling.batcher.submit, 1, timeout_s=0.02))
     doubling.turn()
     assert [[1]] == doubling.sent
     doubling.scheduler.turn(0.05)
     doubling.turn()
-    assert not results.done()
+
+    assert isinstance(result.exception(), InFlightTimeoutError)
     doubling.answered.set()
     doubling.turn()
-
-    assert 2 == results.result()

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ import pytest
 from structlog.typing import EventDict
 
 from common.errors import FatalError, StoreError
+from nodes.storage.database import LOOKS
 from nodes.storage.sqlite import SqliteJournal
 from scripts.launcher.processes import ROOT
 from tests.support.nodes.journals import ORIGIN, numbered_entries, opened, range_of
@@ -207,6 +209,43 @@ def test_a_large_log_is_truncated_once_no_reader_needs_it(path: Path) -> None:
 
     with opened(path) as journal:
         asyncio.run(run(journal))
+
+
+def test_a_long_log_is_truncated_although_few_pages_are_in_use(path: Path) -> None:
+    """After a long read the log is used from its begin again, and its file would stay long for ever."""
+    log = Path(f"{path}-wal")
+
+    async def run(journal: SqliteJournal) -> None:
+        await journal.commit([range_of(numbered_entries(1))], None)
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM messages").fetchone()
+            await journal.commit([range_of(numbered_entries(1_000, "x" * 20_000), after=1)], None)
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM messages").fetchone()
+            for number in range(2):
+                await journal.commit([range_of(numbered_entries(1), after=1_001 + number)], None)
+            assert log.stat().st_size > 16_777_216
+        for number in range(2 * LOOKS):
+            await journal.commit([range_of(numbered_entries(1), after=1_003 + number)], None)
+        assert log.stat().st_size < 5_000_000  # 1,000 pages of 4 KiB
+
+    with opened(path) as journal:
+        asyncio.run(run(journal))
+
+
+def test_a_journal_is_readable_by_its_owner_only(path: Path) -> None:
+    """Also one that an earlier version made for everybody."""
+    with opened(path) as journal:
+        asyncio.run(journal.commit([range_of(numbered_entries(1))], None))
+    for file in path.parent.glob(f"{path.name}*"):
+        file.chmod(0o644)
+    with opened(path):
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.glob(f"{path.name}*")}
+
+    assert {0o600} == modes
 
 
 def test_the_torn_end_of_a_journal_is_cut(path: Path, tmp_path: Path, logged: list[EventDict]) -> None:

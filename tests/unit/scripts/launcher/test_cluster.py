@@ -53,16 +53,16 @@ def test_a_cluster_without_processes_is_down(tmp_path: Path) -> None:
 
 
 def test_a_wipe_removes_all_files_of_the_chosen_journals(tmp_path: Path) -> None:
-    """Without numbers those of all nodes; other files in the folder stay."""
+    """Without numbers those of all nodes; other files in the folder stay, also backups."""
     with cluster_in(tmp_path) as one:
         journals = [one.journal(number) for number in (1, 2, 3)]
         files = [Path(f"{journal}{suffix}") for journal in journals for suffix in ("", "-wal", "-shm", ".lock")]
-        kept = one.folder / "tokens.toml"
-        for file in (*files, kept):
+        kept = [one.folder / "tokens.toml", *(Path(f"{journals[1]}{suffix}") for suffix in (".bak", "-2026", ".gz"))]
+        for file in (*files, *kept):
             file.touch()
         assert sorted(files[4:8]) == sorted(one.wipe([2]))
         assert sorted(files[:4] + files[8:]) == sorted(one.wipe([]))
-        assert [kept] == list(one.folder.iterdir())
+        assert sorted(kept) == sorted(one.folder.iterdir())
 
 
 def test_an_unknown_or_stopped_node_is_refused_before_anything_is_done(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """Tests of scripts.launcher.processes."""
 
+import os
 import signal
+import stat
 import subprocess
 import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import psutil
 
@@ -22,3 +26,36 @@ def test_a_process_is_gone_only_when_its_last_thread_has_ended() -> None:
             found = psutil.Process(child.pid)
             eventually(partial(processes.gone, found), pause=lambda: None)
             assert -signal.SIGKILL == child.poll()
+
+
+def test_a_process_is_found_again_after_a_step_of_the_clock(tmp_path: Path) -> None:
+    """Its start is known in seconds since the boot; the time of day at its start would move with the clock."""
+    started = processes.Processes(tmp_path / "data")
+    started.start("sleeper", ("http.server", "0", "--bind", "127.0.0.1"), engine="embedded")
+    found = started.find("sleeper")
+    try:
+        assert found is not None
+        boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        assert boot_s - 60.0 < processes.started_at(found) < boot_s + 1.0
+        assert "embedded" == processes.Processes(tmp_path / "data").engine()
+    finally:
+        if found:
+            found.kill()
+            eventually(lambda: started.find("sleeper") is None)
+        started.forget()
+
+
+def test_what_the_launcher_writes_is_private(tmp_path: Path) -> None:
+    """Logs have texts of messages, and the folder has the journals: the account's umask does not matter."""
+    before = os.umask(0o022)
+    try:
+        made = processes.Processes(tmp_path / "data")
+        made.start("short", ("this",), engine="embedded")
+        eventually(lambda: made.find("short") is None)
+    finally:
+        os.umask(before)
+    modes = {path.relative_to(tmp_path).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+
+    made.forget()
+
+    assert {"data": 0o700, "data/logs": 0o700, "data/logs/short.log": 0o600, "data/processes.json": 0o600} == modes
