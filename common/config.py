@@ -260,6 +260,11 @@ def _refuse_unknown(keys: dict[str, object], kind: type[Struct], what: str) -> N
 
 def _refuse_inconsistent(config: Config) -> None:
     nodes, members = config.service_ips.logging_service, config.hazelcast.clients
+    name = config.hazelcast.cluster_name
+    if name != name.strip() or not name.isprintable():
+        raise ConfigError(
+            f"[hazelcast] hazelcast-cluster-name is {name!r}: it may not have blanks at its ends, nor control characters"
+        )
     if config.hazelcast.launch and len(nodes) > len(members):
         raise ConfigError(
             f"[service_ips] logging-service has {len(nodes)} addresses and [hazelcast] hazelcast-clients has "

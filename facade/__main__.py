@@ -58,7 +58,7 @@ def main(port: int | None, workers: int | None, path: Path) -> None:
     """Store and read messages over HTTP."""
     settings = config.load(path)
     host, configured = hostport.split(settings.facade.address)
-    own = f"{host}:{port or configured}"
+    own = hostport.join(host, port or configured)
     tokens = Tokens(path.parent / settings.security.tokens) if settings.security.tokens else None
     settings = _within_descriptors(settings)
     guards = Guards(

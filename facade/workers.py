@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import structlog
 
-from common import process
+from common import hostport, process
 from common.errors import FatalError
 from facade.server.server import BACKLOG
 
@@ -24,11 +24,11 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket that several processes can share; raises FatalError if the address cannot be bound."""
     try:
-        return socket.create_server((host, port), backlog=BACKLOG)
+        return socket.create_server((host, port), family=hostport.family(host), backlog=BACKLOG)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise FatalError(
-            f"cannot listen at {host}:{port}: {'the port is taken' if taken else error.strerror}"
+            f"cannot listen at {hostport.join(host, port)}: {'the port is taken' if taken else error.strerror}"
         ) from error
 
 

@@ -118,7 +118,7 @@ def _reachable(host: str, port: int) -> str:
         raise FatalError(
             f"--host {host} is not an address at which other processes can connect: give the host that they use"
         )
-    return f"{host}:{port}"
+    return hostport.join(host, port)
 
 
 async def _run_messages(address: str, registries: Sequence[str], keys: keyring.Keyring | None) -> None:

@@ -31,7 +31,7 @@ def main(port: int | None, host: str | None, service_ips: str | None, path: Path
     if service_ips is not None:
         settings = config.with_service_ips(settings, parse_service_ips(service_ips))
     first_host, first_port = hostport.split(settings.registry.addresses[0])
-    address = f"{host or first_host}:{port or first_port}"
+    address = hostport.join(host or first_host, port or first_port)
     if settings.security.keys and hostport.split(address)[0] in hostport.EVERYWHERE:
         raise FatalError(
             f"{address} cannot have a key: with keys, a registry must listen at the address that clients use"

@@ -157,11 +157,14 @@ def read_health(address: str) -> MemberHealth | None:
 def _options(runtime: JavaRuntime, address: str, members: Sequence[str], cluster_name: str, keep_s: int) -> list[str]:
     host, port = split(address)
     archive = [f"-XX:SharedArchiveFile={runtime.archive}"] if runtime.archive.is_file() else []
+    protocols = ["-Dhazelcast.prefer.ipv4.stack=false"] if ":" in host else []
     return [
         *archive,
+        *protocols,
         f"-Dhazelcast.config={CONFIGURATION}",
         f"-Dthreefold.cluster={cluster_name}",
         f"-Dthreefold.host={host}",
+        f"-Dthreefold.address={address}",
         f"-Dthreefold.port={port}",
         f"-Dthreefold.members={','.join(members)}",
         f"-Dthreefold.keep_s={keep_s}",

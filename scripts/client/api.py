@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from common import batches, ids
+from common import batches, hostport, ids
 from common.errors import FatalError
 from scripts.client.connection import CLIENT_ERRORS, HttpClient, HttpReply, HttpStatusError
 
@@ -146,7 +146,7 @@ def _address(url: str) -> str:
         port = 0
     if parts.scheme != "http" or not parts.hostname or not port or parts.path.rstrip("/") not in ("", "/facade"):
         raise ApiError(f"--url must be http://HOST:PORT, not {url}")
-    return f"{parts.hostname}:{port}"
+    return hostport.join(parts.hostname, port)
 
 
 def query(**given: str | None) -> dict[str, str]:

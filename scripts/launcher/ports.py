@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import FatalError
-from common.hostport import split
+from common.hostport import family, split
 
 _FREE_PORTS = range(10_000, 32_000)  # below the ports that the kernel uses for outgoing connections
 RESERVED_S = 60.0  # within which a process must listen at a port that it was given
@@ -74,7 +74,7 @@ def _toml(addresses: Sequence[str]) -> str:
 
 def taken(address: str) -> bool:
     """True if another socket uses the address."""
-    with socket.socket() as probe:
+    with socket.socket(family(split(address)[0])) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
         try:
             probe.bind(split(address))

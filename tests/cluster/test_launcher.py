@@ -2,15 +2,22 @@
 
 import re
 import socket
+import subprocess
+import sys
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from common.errors import FatalError
 from common.hostport import split
 from scripts.launcher.cluster import Cluster
+from scripts.launcher.ports import write_config
+from scripts.launcher.processes import ROOT
 from tests.support.clusters import quiet
 from tests.support.processes import run_on_cluster
+from tests.support.servers import scrape
 from tests.support.waiting import eventually
 
 
@@ -88,3 +95,27 @@ def test_the_commands_report_what_they_did(embedded_cluster: Cluster) -> None:
     assert (1, "cluster: the cluster is up already: `status` shows it, `down` ends it\n") == (up.returncode, up.stderr)
     assert (0, "the cluster is down\n") == (down.returncode, down.stdout)
     assert [None] * 6 == [status.pid for status in embedded_cluster.status()]
+
+
+@pytest.mark.needs("ipv6")
+def test_a_cluster_has_ipv6_addresses(tmp_path: Path) -> None:
+    """Every part, also Hazelcast members and metrics, listens at and connects to an address in brackets."""
+    path = tmp_path / "config.toml"
+    write_config(path)
+    path.write_text(path.read_text().replace("127.0.0.1", "[::1]"))
+    with closing(Cluster(path)) as cluster:
+        try:
+            cluster.up(quiet)
+            url = f"http://{cluster.settings.facade.address}"
+            command = [sys.executable, "-m", "scripts.cli", "--url", url]
+            subprocess.run([*command, "send", "six"], cwd=ROOT, check=True, capture_output=True, timeout=60)
+            cluster.kill([1, 2])
+            read = subprocess.run([*command, "read"], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
+            members = [status.members for status in cluster.status() if status.part.name == "logging-3"]
+            metrics = scrape(cluster.settings.metrics.logging_service[2])
+        finally:
+            cluster.down()
+
+    assert read.stdout.endswith("  six\n")
+    assert len(members) == 1
+    assert "threefold_node_state" in metrics

@@ -10,7 +10,7 @@ from common.errors import DisconnectedError, FailedError, TimedOutError, Unreach
 from common.protocol import messages
 from common.rpc.transport import left_ms
 from common.rpc.zmq import curve
-from common.rpc.zmq.sockets import DOWN, HANDSHAKE_REFUSED, UP, limited, prepare_client, readable
+from common.rpc.zmq.sockets import DOWN, HANDSHAKE_REFUSED, UP, endpoint, limited, prepare_client, readable
 from common.security.keyring import Keyring
 
 CONNECT_WAIT_S = 0.25  # wait for the first connection; on a LAN it takes less than 5 ms
@@ -58,7 +58,7 @@ class Connection:
                     curve.encrypt_client(self._socket, keyring, server_key)
                 self._monitor = self._socket.get_monitor_socket(UP | DOWN)
                 undo.callback(self._monitor.close, linger=0)
-                self._socket.connect(f"tcp://{address}")
+                self._socket.connect(endpoint(self._socket, address))
                 undo.pop_all()
         except zmq.ZMQError as error:
             raise UnreachableError(address, f"no connection can be made: {error.strerror}") from error

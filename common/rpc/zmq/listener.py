@@ -9,7 +9,7 @@ from common.errors import FatalError
 from common.protocol import messages
 from common.rpc.handler import IncomingRequest
 from common.rpc.zmq import curve
-from common.rpc.zmq.sockets import HANDSHAKE_FAILED, PEER_IN_FLIGHT, limited, readable
+from common.rpc.zmq.sockets import HANDSHAKE_FAILED, PEER_IN_FLIGHT, endpoint, limited, readable
 from common.security.keyring import Keyring
 
 log = structlog.get_logger()
@@ -62,7 +62,7 @@ class Listener:
             curve.encrypt_server(self._socket, keyring)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED)
         try:
-            self._socket.bind(f"tcp://{address}")
+            self._socket.bind(endpoint(self._socket, address))
         except zmq.ZMQError as error:
             self.close()
             reason = "the port is taken" if error.errno == zmq.EADDRINUSE else error.strerror

@@ -17,7 +17,7 @@ from common.errors import DisconnectedError, PeerError, TimedOutError, Unreachab
 from common.protocol import messages
 from common.rpc.loop import Handle, Loop
 from common.rpc.zmq import curve
-from common.rpc.zmq.sockets import DOWN, HANDSHAKE_REFUSED, UP, limited, prepare_client, readable
+from common.rpc.zmq.sockets import DOWN, HANDSHAKE_REFUSED, UP, endpoint, limited, prepare_client, readable
 from common.security.keyring import Keyring
 
 IN_FLIGHT = 64  # default limit on the unanswered requests of one connection
@@ -82,7 +82,7 @@ class Pipeline:
                 self._monitor = self._socket.get_monitor_socket(UP | DOWN)
                 undo.callback(self._monitor.close, linger=0)
                 undo.callback(self._socket.disable_monitor)
-                self._socket.connect(f"tcp://{address}")
+                self._socket.connect(endpoint(self._socket, address))
                 undo.pop_all()
         except zmq.ZMQError as error:
             raise UnreachableError(address, f"no connection can be made: {error.strerror}") from error

@@ -51,6 +51,13 @@ def limited(socket: "zmq.Socket[bytes]", frame_bytes: int, *, queued: int = PEER
     return socket
 
 
+def endpoint(socket: "zmq.Socket[bytes]", address: str) -> str:
+    """The endpoint of a host:port, for `bind` and `connect`; allows the socket IPv6 if the host is such an address."""
+    if address.startswith("["):
+        socket.setsockopt(zmq.IPV6, 1)  # not for names: they would be resolved to IPv6 first
+    return f"tcp://{address}"
+
+
 def readable(socket: "zmq.Socket[bytes]") -> bool:
     """True if a message can be received now."""
     return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)

@@ -1,7 +1,9 @@
 """What some tests need of the machine: programs, rights, and a Java. What is missing is said once, at the end."""
 
+import errno
 import os
 import shutil
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
@@ -13,6 +15,7 @@ from nodes.hazelcast import java
 
 ROOT_RIGHTS = "root"  # to make network namespaces
 JAVA = "java"  # Java and the Hazelcast jar
+IPV6 = "ipv6"  # the loopback address ::1
 # Requirements that are tried, because a container may have the program and not the right to use it.
 TRIED = {
     "mount": ("unshare", "--mount", "true"),  # to mount a small disk
@@ -30,6 +33,9 @@ def is_missing(requirement: str) -> bool:
         except FatalError:
             return True
         return False
+    if requirement == IPV6:
+        with socket.socket(socket.AF_INET6) as probe:
+            return probe.connect_ex(("::1", 9)) == errno.EADDRNOTAVAIL
     if shutil.which(requirement) is None:
         return True
     tried = TRIED.get(requirement)

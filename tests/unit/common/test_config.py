@@ -97,3 +97,19 @@ def test_a_running_cluster_needs_no_member_for_each_node(tmp_path: Path) -> None
     text = USER_CONFIG.replace(', "127.0.0.1:5703"', "").replace("[hazelcast]", "[hazelcast]\nlaunch = false")
 
     assert not load(tmp_path, text).hazelcast.launch
+
+
+@pytest.mark.parametrize("name", [" x", "x ", "\\t", "x\\ny", "x\\u0000y", "x\\u007f"])
+def test_a_name_that_members_do_not_take_is_refused(tmp_path: Path, name: str) -> None:
+    """Otherwise the members would not join, and nothing would say why."""
+    with pytest.raises(ConfigError, match=r"hazelcast-cluster-name is .*: it may not have blanks at its ends"):
+        load(tmp_path, USER_CONFIG.replace("microservice", name))
+
+
+def test_every_part_may_have_an_ipv6_address(tmp_path: Path) -> None:
+    """It stands in brackets, as in a URL."""
+    loaded = load(tmp_path, USER_CONFIG.replace("127.0.0.1", "[::1]") + '[facade]\naddress = "[2001:db8::1]:5000"\n')
+
+    assert ("[2001:db8::1]:5000", "[::1]:5001") == (loaded.facade.address, *loaded.service_ips.messages_service)
+    with pytest.raises(ConfigError, match=r"facade\.address"):
+        load(tmp_path, USER_CONFIG + '[facade]\naddress = "::1:5000"\n')
