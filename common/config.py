@@ -263,7 +263,7 @@ def _refuse_inconsistent(config: Config) -> None:
     name = config.hazelcast.cluster_name
     if name != name.strip() or not name.isprintable():
         raise ConfigError(
-            f"[hazelcast] hazelcast-cluster-name is {name!r}: it may not have blanks at its ends, nor control characters"
+            f"[hazelcast] hazelcast-cluster-name is {name!r}: it may not have blanks at its ends or control codes"
         )
     if config.hazelcast.launch and len(nodes) > len(members):
         raise ConfigError(
