@@ -3,10 +3,12 @@
 import contextlib
 import itertools
 import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +17,7 @@ from rich.live import Live
 from common import VERSION, ids, process
 from scripts.client import api, load, output
 from scripts.client.api import Api
+from scripts.client.facades import ApiError
 
 DEGRADED = 3  # exit code of `status` and `top` when the cluster is not safe
 CHUNK_BYTES = 65_536  # limit of one read from stdin; the complete lines of each read are sent at once
@@ -22,13 +25,31 @@ REFRESH_S = 1.0  # between two updates of `top`
 
 
 class Terminal:
-    """What every command needs: the client of a facade, and the output format."""
+    """What every command needs: the client of the facades, and the output format."""
 
-    def __init__(self, url: str, token: str, form: output.Format) -> None:
-        self.url = url
+    def __init__(self, urls: Sequence[str], token: str, ca_file: Path | None, form: output.Format) -> None:
+        self.urls = urls
         self.token = token
+        self.ca_file = ca_file
         self.form = form
-        self.api = Api(url, token)
+        self.api = self.new_api()
+
+    def new_api(self, *, retry_s: float = 0.0) -> Api:
+        """A client of the facades."""
+        return Api(self.urls, self.token, ca_file=self.ca_file, retry_s=retry_s)
+
+
+class Duration(click.ParamType[float]):
+    """A time such as `60`, `60s`, `1.5m` or `2h`, in seconds without a unit."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds of a text."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a duration such as 60s or 2m", param, ctx)
+        return float(found[1]) * {"ms": 0.001, "m": 60.0, "h": 3_600.0}.get(found[2], 1.0)
 
 
 def _set_form(context: click.Context, _parameter: click.Parameter, form: output.Format | None) -> None:
@@ -51,10 +72,15 @@ form_option = click.option(
 @click.version_option(VERSION, message="threefold %(version)s")
 @click.option(
     "--url",
-    default="http://127.0.0.1:5000",
+    "urls",
+    multiple=True,
+    default=["http://127.0.0.1:5000"],
     show_default=True,
     envvar="FACADE_URL",
-    help="URL of a facade; default from the environment variable FACADE_URL.",
+    help="URL of a facade, may be given more than once; default from the environment variable FACADE_URL.",
+)
+@click.option(
+    "--ca-file", type=click.Path(path_type=Path), help="Certificates (PEM) that an https URL is checked against."
 )
 @click.option("--token", default="", envvar="FACADE_TOKEN", help="Bearer token; better: set FACADE_TOKEN instead.")
 @click.option(
@@ -67,36 +93,45 @@ form_option = click.option(
     help="Output format.",
 )
 @click.pass_context
-def main(context: click.Context, url: str, token: str, form: output.Format) -> None:
+def main(context: click.Context, urls: tuple[str, ...], ca_file: Path | None, token: str, form: output.Format) -> None:
     """Talk to a Threefold cluster over HTTP.
 
     Exit codes: 0 success, 1 failure, 2 wrong usage, 3 cluster degraded (`status`, `top`).
     """
-    context.obj = Terminal(url, token, form)
+    context.obj = Terminal(urls, token, ca_file, form)
     context.call_on_close(context.obj.api.close)
 
 
 @main.command()
 @click.argument("texts", nargs=-1)
+@click.option(
+    "--retry",
+    "retry_s",
+    type=Duration(),
+    default=0.0,
+    help="Wait so long for a facade that cannot be reached, such as 60s; no message is stored twice.",
+)
 @form_option
 @click.pass_obj
-def send(terminal: Terminal, texts: tuple[str, ...]) -> None:
+def send(terminal: Terminal, texts: tuple[str, ...], retry_s: float) -> None:
     """Store each of TEXTS as a message. Without TEXTS, store each line of stdin as it arrives."""
     sent = failed = 0
+    facades = terminal.new_api(retry_s=retry_s)
 
     def results() -> Iterator[dict[str, Any]]:
         nonlocal sent, failed
         for batch in api.batched(_arguments(texts)) if texts else _lines_of_stdin():
-            for result in terminal.api.send(batch, first=sent):
+            for result in facades.send(batch, first=sent):
                 failed += "message" in result
                 yield result
             sent += len(batch)
             if sys.stderr.isatty() and not sys.stdout.isatty():
                 click.echo(f"\r{sent} messages", nl=False, err=True)
 
-    output.results(results(), terminal.form)
+    with contextlib.closing(facades):
+        output.results(results(), terminal.form)
     if failed:
-        raise api.ApiError(f"{failed} of {sent} messages were not stored")
+        raise ApiError(f"{failed} of {sent} messages were not stored")
 
 
 @main.command()
@@ -183,10 +218,12 @@ def top(terminal: Terminal, seconds: float | None) -> None:
 @click.pass_obj
 def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
     """Store messages of 60 characters as fast as one Python process can. The messages stay in the log."""
-    found = load.run(terminal.url, terminal.token, clients=clients, seconds=seconds, batch=batch)
+    found = load.run(
+        terminal.urls, terminal.token, ca_file=terminal.ca_file, clients=clients, seconds=seconds, batch=batch
+    )
     output.record(found, terminal.form)
     if found["errors"]:
-        raise api.ApiError(f"{found['errors']} errors, the first: {found['first error']}")
+        raise ApiError(f"{found['errors']} errors, the first: {found['first error']}")
 
 
 def _arguments(texts: tuple[str, ...]) -> Iterator[bytes]:

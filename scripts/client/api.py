@@ -3,13 +3,15 @@
 import http.client
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from common import batches, hostport, ids
-from common.errors import FatalError
-from scripts.client.connection import CLIENT_ERRORS, HttpClient, HttpReply, HttpStatusError
+from common import batches, ids
+from scripts.client.connection import CLIENT_ERRORS, HttpReply, HttpStatusError
+from scripts.client.facades import ApiError, Facades
 
 BATCH_MESSAGES = 1_000  # limit of one request: 100 kB of log lines
 BATCH_BYTES = 1_048_576  # the same in bytes; as JSON at most six times as long, and below the facade's 10 MiB
@@ -17,35 +19,46 @@ LINE_BYTES = 262_144  # four times the longest message: a longer line is not sen
 TRIES, PAUSE_S = 20, 0.5  # reconnects of `follow`: 10 s, as long as a restart of the facade may take
 KNOWN_IDS = 10_000  # ids between two removals of old ones from the set of ids that `follow` has seen
 AGAIN_MS = 60_000  # age of ids that are removed: after a reconnect a facade repeats 20 s by default
+LONGEST_PAUSE_S = 5.0  # between two attempts of `send`
+AGAIN = (429, 500, 502, 503, 504)  # statuses after which `send` tries again
 IDLE_S = 60.0  # idle time after which a new connection is made: the facade closes idle ones after 120 s
 
 Message = dict[str, Any]  # id, time, msg
 
 
-class ApiError(FatalError):
-    """Raised when the facade cannot be reached or refuses a request; the text is the reason."""
-
-
 class Api:
-    """A facade at a URL, over one connection; sends `token` if it is set, waits `pause_s` between reconnects."""
+    """The `/v1` API of one or more facades.
+
+    Args:
+        urls: the URL of a facade, or of each of several; see `Facades`.
+        token: a bearer token; "" for none.
+        ca_file: certificates for https; see `Facades`.
+        retry_s: how long `send` tries again to store a message; 0: not at all.
+        pause_s: seconds between reconnects of `follow`, and at first between attempts of `send`.
+        sleep, clock: wait some seconds, and seconds from any start.
+    """
 
     def __init__(
         self,
-        url: str,
+        urls: str | Sequence[str],
         token: str = "",
         *,
+        ca_file: Path | None = None,
+        retry_s: float = 0.0,
         pause_s: float = PAUSE_S,
         sleep: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._retry_s = retry_s
         self._pause_s = pause_s
         self._sleep = sleep
-        self.address = _address(url)
-        self._http = HttpClient(self.address, token)
-        self._used_s = time.monotonic()
+        self._clock = clock
+        self._facades = Facades([urls] if isinstance(urls, str) else urls, token, ca_file=ca_file)
+        self._used_s = clock()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._http.close()
+        """Close the connections."""
+        self._facades.close()
 
     def send(self, lines: Sequence[bytes], *, first: int = 0) -> list[dict[str, Any]]:
         """Store messages, each a line in UTF-8.
@@ -62,12 +75,35 @@ class Api:
         ]
 
     def _send(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Store texts; with `retry_s` one after the other, each with a key, so that none is stored twice."""
+        if self._retry_s:
+            return [self._send_with_key(text) for text in texts]
         body = b"".join(json.dumps({"msg": text}).encode() + b"\n" for text in texts)
         reply = self._reply("POST", "/v1/messages", body, {"Content-Type": "application/x-ndjson"})
         if "results" not in reply.document:
             raise ApiError(_reason(reply))
         results: list[dict[str, Any]] = reply.document["results"]
         return results
+
+    def _send_with_key(self, text: str) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": uuid.uuid4().hex}
+        body = json.dumps({"msg": text}).encode()
+        ends_s, pause_s = self._clock() + self._retry_s, self._pause_s
+        while True:
+            try:
+                reply = self._facades.call("POST", "/v1/messages", body, headers, repeatable=True)
+            except CLIENT_ERRORS as error:
+                failure = f"{self._facades.address}: {error}"
+            else:
+                if reply.status == http.client.CREATED:
+                    return reply.document
+                if reply.status not in AGAIN:
+                    return {"message": _reason(reply)}
+                failure = _reason(reply)
+            if self._clock() + pause_s > ends_s:
+                raise ApiError(f"{failure} (after {self._retry_s:g} s of attempts)")
+            self._sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def page(self, query: dict[str, str]) -> list[Message]:
         """The messages of one page of a query."""
@@ -77,10 +113,10 @@ class Api:
     def everything(self, query: dict[str, str]) -> Iterator[Message]:
         """Yield all messages of a query as they arrive."""
         try:
-            for line in self._http.lines(f"/v1/messages?{urlencode(query)}", {"Accept": "application/x-ndjson"}):
+            for line in self._facades.lines(f"/v1/messages?{urlencode(query)}", {"Accept": "application/x-ndjson"}):
                 yield json.loads(line)
         except CLIENT_ERRORS as error:
-            raise ApiError(f"{self.address}: {error}") from error
+            raise ApiError(f"{self._facades.address}: {error}") from error
 
     def follow(self, after: str, *, shown: Iterable[str] = ()) -> Iterator[Message]:
         """Yield the messages after the id `after`, except those in `shown`, and then new ones as they arrive.
@@ -93,7 +129,7 @@ class Api:
             reconnected = bool(last)
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
-                for line in self._http.lines(f"/v1/messages?{urlencode({'after': after})}", headers):
+                for line in self._facades.lines(f"/v1/messages?{urlencode({'after': after})}", headers):
                     failures = 0
                     if not line.startswith("data: ") or (message := json.loads(line[6:]))["id"] in seen:
                         continue
@@ -108,7 +144,8 @@ class Api:
                 failures += 1
                 definite = isinstance(error, HttpStatusError) and error.status < http.client.INTERNAL_SERVER_ERROR
                 if definite or failures == TRIES:
-                    raise ApiError(f"{self.address}: {error}") from error
+                    raise ApiError(f"{self._facades.address}: {error}") from error
+                self._facades.use_next()
             self._sleep(self._pause_s)
 
     def get(self, message_id: str) -> Message:
@@ -128,25 +165,13 @@ class Api:
     def _reply(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> HttpReply:
-        if time.monotonic() - self._used_s > IDLE_S:
-            self._http.close()
-        self._used_s = time.monotonic()
+        if self._clock() - self._used_s > IDLE_S:
+            self._facades.close()
+        self._used_s = self._clock()
         try:
-            return self._http.call(method, path, body, headers)
+            return self._facades.call(method, path, body, headers or {}, repeatable=method == "GET")
         except CLIENT_ERRORS as error:
-            raise ApiError(f"{self.address}: {error}") from error
-
-
-def _address(url: str) -> str:
-    """host:port of `http://HOST:PORT`."""
-    parts = urlsplit(url if "//" in url else f"http://{url}")
-    try:
-        port = parts.port or 80
-    except ValueError:  # over 65,535
-        port = 0
-    if parts.scheme != "http" or not parts.hostname or not port or parts.path.rstrip("/") not in ("", "/facade"):
-        raise ApiError(f"--url must be http://HOST:PORT, not {url}")
-    return hostport.join(parts.hostname, port)
+            raise ApiError(f"{self._facades.address}: {error}") from error
 
 
 def query(**given: str | None) -> dict[str, str]:

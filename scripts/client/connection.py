@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,12 +39,19 @@ class HttpStatusError(ThreefoldError):
 class HttpClient:
     """One persistent connection to the facade at host:port; sends `token` as bearer token if it is set.
 
+    With `tls` the connection is encrypted, and the server's certificate is checked.
+
     Raises:
         CLIENT_ERRORS: from each method.
     """
 
-    def __init__(self, address: str, token: str = "") -> None:
-        self._connection = http.client.HTTPConnection(*split(address), timeout=TIMEOUT_S)
+    def __init__(self, address: str, token: str = "", *, tls: ssl.SSLContext | None = None) -> None:
+        host, port = split(address)
+        self._connection = (
+            http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=tls)
+            if tls
+            else http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        )
         self._always = {"Authorization": f"Bearer {token}"} if token else {}
 
     def post(self, text: str, *, key: str | None = None) -> HttpReply:
@@ -58,6 +66,11 @@ class HttpClient:
             raise HttpStatusError(reply.status, str(reply.document.get("message")))
         texts: list[str] = reply.document["logs"]
         return texts
+
+    def connect(self) -> None:
+        """Connect, unless there is a connection; raises OSError, after which nothing was sent."""
+        if self._connection.sock is None:
+            self._connection.connect()
 
     def close(self) -> None:
         """Close the connection."""

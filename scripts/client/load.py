@@ -2,22 +2,27 @@
 
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from common.telemetry.quantiles import quantile
-from scripts.client.api import Api, ApiError
+from scripts.client.api import Api
+from scripts.client.facades import ApiError
 
 TEXT = "a message of an ordinary length, some 60 characters of text."
 
 
-def run(url: str, token: str = "", *, clients: int, seconds: float, batch: int) -> dict[str, Any]:
+def run(
+    urls: Sequence[str], token: str = "", *, ca_file: Path | None = None, clients: int, seconds: float, batch: int
+) -> dict[str, Any]:
     """Store messages for `seconds`; the number per second, the latency of a request in ms, and errors."""
     took_s: list[float] = []
     errors: list[str] = []
     ends_s = time.perf_counter() + seconds
 
     def post() -> None:
-        made = Api(url, token)
+        made = Api(urls, token, ca_file=ca_file)
         while (began_s := time.perf_counter()) < ends_s:
             try:
                 bad = [result["message"] for result in made.send([TEXT.encode()] * batch) if "message" in result]

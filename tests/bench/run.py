@@ -18,8 +18,9 @@ import psutil
 
 from common import ids
 from scripts.client import transfer
-from scripts.client.api import Api, ApiError
+from scripts.client.api import Api
 from scripts.client.connection import client
+from scripts.client.facades import ApiError
 from scripts.client.writers import Writers
 from scripts.launcher.cluster import Cluster
 from scripts.launcher.processes import ROOT

@@ -26,8 +26,9 @@ NOWHERE = "00000000-0000-0000-0000-000000000000"
 
 
 def command(cluster: Cluster, *arguments: str) -> list[str]:
-    """The command line of the client."""
-    return [sys.executable, "-m", "scripts.cli", "--url", url(cluster), *arguments]
+    """The command line of the client, with the URL of the facade unless one is given first."""
+    given = [] if "--url" in arguments[:1] else ["--url", url(cluster)]
+    return [sys.executable, "-m", "scripts.cli", *given, *arguments]
 
 
 def url(cluster: Cluster) -> str:
@@ -122,8 +123,8 @@ def test_each_failure_is_one_sentence_and_an_exit_code(cluster: Cluster) -> None
         (["read", "--all", "--from", "x"], 1, "400: from must be a time as RFC 3339 has it"),
         (["send", "good", "x" * 70_000], 1, "threefold: 1 of 2 messages were not stored"),
         (["read", "--order", "up"], 2, "Invalid value for '--order'"),
-        (["--url", "ftp://x", "status"], 1, "threefold: --url must be http://HOST:PORT"),
-        (["--url", "http://x:99999", "status"], 1, "threefold: --url must be http://HOST:PORT"),
+        (["--url", "ftp://x", "status"], 1, "threefold: --url must be http://HOST:PORT or https://HOST:PORT"),
+        (["--url", "http://x:99999", "status"], 1, "threefold: --url must be http://HOST:PORT or https://HOST:PORT"),
         (["--url", "http://127.0.0.1:9", "status"], 1, "threefold: 127.0.0.1:9: "),
     ):
         ended = run(cluster, *arguments)
@@ -206,6 +207,27 @@ def test_following_continues_after_a_restart_of_the_facade(restored_cluster: Clu
         assert 0 == run(restored_cluster, "send", "second").returncode
         eventually(lambda: "second" in found)
         assert 1 == found.count("second")
+
+
+def test_send_waits_for_a_facade_that_restarts(restored_cluster: Cluster) -> None:
+    """Each line is stored once, although the facade is away at first."""
+    facade = next(status for status in restored_cluster.status() if status.part.name == "facade")
+    processes.end([psutil.Process(facade.pid)], psutil.Process.kill)
+    sending = command(
+        restored_cluster, "--url", "http://127.0.0.1:9", "--url", url(restored_cluster), "send", "--retry", "60s"
+    )
+    with subprocess.Popen(sending, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        process.stdin.write("waited one\nwaited two\n")
+        process.stdin.close()
+        restored_cluster.up(quiet)
+        assert 0 == process.wait(60.0)
+        assert process.stdout
+        stored = process.stdout.read().split()
+    newest = objects(run(restored_cluster, "-o", "ndjson", "tail", "-n", "2").stdout)
+
+    assert stored == [one["id"] for one in newest]
+    assert ["waited one", "waited two"] == [one["msg"] for one in newest]
 
 
 def test_the_number_of_streams_is_limited(cluster: Cluster) -> None:

@@ -19,8 +19,8 @@ from common.errors import (
 )
 from common.protocol.messages import Code
 from nodes.storage.database import UnusableError
-from scripts.client.api import ApiError
 from scripts.client.connection import HttpStatusError
+from scripts.client.facades import ApiError
 
 INDENT = 4  # columns for each level of the drawn tree
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scripts import cli
-from scripts.client.api import ApiError
+from scripts.client.facades import ApiError
 from tests.support.servers import Serve, respond
 
 TOKEN = "one"  # noqa: S105 - no secret, but the text that the facade is to receive
@@ -65,7 +65,7 @@ def test_a_wrong_url_is_an_error_that_repeats_it(url: str) -> None:
     ended = run("--url", url, "status")
 
     assert isinstance(ended.exception, ApiError)
-    assert f"--url must be http://HOST:PORT, not {url}" == str(ended.exception)
+    assert f"--url must be http://HOST:PORT or https://HOST:PORT, not {url}" == str(ended.exception)
 
 
 def test_the_options_of_read_are_the_query(serve: Serve) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from common.errors import FatalError
-from scripts.client.api import Api, ApiError
+from scripts.client.api import Api
+from scripts.client.facades import ApiError
 from tests.support.servers import Application, Serve, respond
 
 NOWHERE = "00000000-0000-0000-0000-000000000000"
