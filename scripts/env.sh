@@ -2,7 +2,7 @@
 # Neither a symbolic link to the script nor the caller's environment changes what it does.
 set -eu
 called_from=$PWD
-unset CDPATH PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS
+unset CDPATH PYTHONSAFEPATH PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS
 cd -- "$(dirname "$(readlink -f -- "$0")")/.."
 python=.venv/bin/python
 if [ ! -x "$python" ]; then

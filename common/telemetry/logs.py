@@ -36,7 +36,7 @@ def configure(service: str, stream: TextIO | None = None) -> None:
         logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
-    _configure_library_logging(stream, shared, rendering)
+    _configure_library_logging(writer, shared, rendering)
 
 
 def in_one_write() -> contextlib.AbstractContextManager[None]:
@@ -151,10 +151,22 @@ def _json(line: EventDict, **_options: object) -> bytes:
         return json.dumps(line, default=str).encode()
 
 
-def _configure_library_logging(stream: TextIO, shared: list[Processor], rendering: list[Processor]) -> None:
+class _LibraryHandler(logging.Handler):
+    """Writes the lines of libraries through the writer of this process, so that they do not block it either."""
+
+    def __init__(self, writer: _LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        self._writer.msg(self.format(record))
+
+
+def _configure_library_logging(writer: _LineWriter, shared: list[Processor], rendering: list[Processor]) -> None:
     """Format the lines that libraries log with Python's `logging` in the same way."""
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    handler = logging.StreamHandler(stream)
+    handler = _LibraryHandler(writer)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],

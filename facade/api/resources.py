@@ -98,7 +98,7 @@ class MessagesResource:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with a page, with all matching messages as NDJSON, or with new ones as server-sent events."""
         last = request.get_header("Last-Event-ID")
-        response.set_header("Vary", "Accept, Accept-Encoding")
+        response.append_header("Vary", "Accept, Accept-Encoding")
         match request.client_prefers((falcon.MEDIA_JSON, body.NDJSON, EVENTS)):
             case "text/event-stream":
                 self._follow(request, response, last)
@@ -233,10 +233,11 @@ def _stream(
         return
     if streams and not streams.acquire():
         raise OverloadError(f"{streams.limit} streams are open, which is the limit")
-    if coding.accepts(request.get_header("Accept-Encoding"), coding.GZIP):
+    compress = coding.accepts(request.get_header("Accept-Encoding"), coding.GZIP)
+    release = streams.release if streams else lambda: None
+    response.stream = responses.Stream(coding.compressed(chunks) if compress else chunks, release)
+    if compress:  # only now: an error in the first chunk is answered without a coding
         response.set_header("Content-Encoding", coding.GZIP)
-        chunks = coding.compressed(chunks)
-    response.stream = responses.Stream(chunks, streams.release if streams else lambda: None)
 
 
 _json = msgspec.json.encode

@@ -100,6 +100,7 @@ class Api:
                 if reply.status not in AGAIN:
                     return {"message": _reason(reply)}
                 failure = _reason(reply)
+                self._facades.use_next()
             if self._clock() + pause_s > ends_s:
                 raise ApiError(f"{failure} (after {self._retry_s:g} s of attempts)")
             self._sleep(pause_s)

@@ -92,13 +92,14 @@ class Facades:
 
 def parse(url: str) -> tuple[bool, str]:
     """Whether a URL is https, and its host:port; raises ApiError."""
-    parts = urlsplit(url if "//" in url else f"http://{url}")
+    wrong = ApiError(f"--url must be http://HOST:PORT or https://HOST:PORT, not {url}")
     try:
-        port = parts.port or PORTS.get(parts.scheme, 0)
-    except ValueError:  # over 65,535
-        port = 0
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        port = PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
+    except ValueError as error:  # a port over 65,535, or half a pair of brackets
+        raise wrong from error
     if parts.scheme not in PORTS or not parts.hostname or not port or parts.path.rstrip("/") not in ("", "/facade"):
-        raise ApiError(f"--url must be http://HOST:PORT or https://HOST:PORT, not {url}")
+        raise wrong
     return parts.scheme == "https", hostport.join(parts.hostname, port)
 
 

@@ -190,7 +190,7 @@ def started_at(process: psutil.Process) -> float:
     """
     try:
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ProcessLookupError) as error:
         if Path("/proc/self/stat").exists():
             raise psutil.NoSuchProcess(process.pid) from error
         return float(process.create_time())

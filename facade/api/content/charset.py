@@ -2,6 +2,10 @@
 
 import codecs
 import contextlib
+import encodings
+import pkgutil
+import re
+from encodings import aliases
 
 import falcon
 
@@ -10,6 +14,8 @@ from common.errors import MediaTypeError, RequestError
 # Codecs of Python that are no character sets: escapes of its own source, names of domains, and one that only fails.
 _NO_CHARSETS = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
 _UTF_8 = "utf-8"
+_ALIASES = {*aliases.aliases, *(module.name for module in pkgutil.iter_modules(encodings.__path__))} - {"aliases"}
+NAME_CHARACTERS = 40  # limit on the name of a character set; the longest of Python's has 25
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -48,12 +54,13 @@ def codec_of(charset: str) -> str:
     """The name of Python's codec for a character set, "utf-8" for ""; raises MediaTypeError if there is none."""
     if not charset:
         return _UTF_8
-    try:
-        codec = codecs.lookup(charset).name
-        with contextlib.suppress(UnicodeError):
-            b"x".decode(charset)  # a LookupError for a codec that does not make text
-    except (LookupError, ValueError):  # ValueError: a null character in the name
-        codec = ""
+    alias = re.sub("[^a-z0-9]+", "_", charset.lower()[:NAME_CHARACTERS])
+    codec = ""
+    if alias in _ALIASES:  # Python would remember every other name for ever
+        with contextlib.suppress(LookupError):
+            with contextlib.suppress(UnicodeError):
+                b"x".decode(alias)  # a LookupError for a codec that does not make text
+            codec = codecs.lookup(alias).name
     if not codec or codec in _NO_CHARSETS:
         raise MediaTypeError(f"the charset {charset[:40]!r} of Content-Type is not known; send UTF-8")
     return codec

@@ -140,13 +140,14 @@ with logs.in_one_write():
 def test_a_pipe_that_nobody_reads_does_not_stop_the_process() -> None:
     """Lines are dropped while it is full; the next line that finds room says how many."""
     script = """
-import os, sys, structlog
+import logging, os, sys, structlog
 from common.telemetry import logs
 logs.configure("part", sys.stderr)
 log = structlog.get_logger()
 for number in range(5_000):
     log.info("line", number=number, text="x" * 200)
 log.info("long", text="y" * 20_000)
+logging.getLogger("library").warning("from a library")
 print("done", flush=True)
 sys.stdin.readline()
 log.info("last")
@@ -168,4 +169,4 @@ log.info("last")
     whole = sum(line["event"] == "line" for line in events)
     assert "last" == events[-1]["event"]
     assert whole < 5_000
-    assert 5_001 <= whole + dropped <= 5_002  # one may be cut
+    assert 5_002 <= whole + dropped <= 5_003  # one may be cut

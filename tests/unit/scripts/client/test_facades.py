@@ -37,7 +37,9 @@ def test_a_url_names_a_facade(url: str, expected: tuple[bool, str]) -> None:
     assert expected == parse(url)
 
 
-@pytest.mark.parametrize("url", ["ftp://a", "http://", "http://a:99999", "http://a/x", "https://:1"])
+@pytest.mark.parametrize(
+    "url", ["ftp://a", "http://", "http://a:99999", "http://a:0", "http://[::1", "http://a/x", "https://:1"]
+)
 def test_another_url_is_refused(url: str) -> None:
     """The error shows the form."""
     with pytest.raises(ApiError, match="--url must be http://HOST:PORT or https://HOST:PORT, not "):

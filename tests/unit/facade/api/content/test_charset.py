@@ -1,5 +1,6 @@
 """Tests of facade.api.content.charset: bodies in other character sets."""
 
+import encodings
 import json
 
 import pytest
@@ -80,3 +81,19 @@ def test_an_unknown_charset_is_415(http: testing.TestClient) -> None:
 
     assert 415 == posted.status_code
     assert "charset 'klingon'" in posted.json["detail"]
+
+
+@pytest.mark.parametrize("name", ["utf-8-sig", "koi8-u", "cp874", "Shift_JIS", "ISO_8859-1:1987", "gb18030"])
+def test_names_that_the_field_uses_are_known(name: str) -> None:
+    """With hyphens, underscores or colons, in any case."""
+    assert charset.codec_of(name)
+
+
+def test_unknown_names_take_no_memory() -> None:
+    """Python would remember each name for ever, and a client may send another one with each request."""
+    before = len(encodings._cache)
+    for number in range(50):
+        with pytest.raises(MediaTypeError):
+            charset.codec_of(f"charset-{number}")
+
+    assert before == len(encodings._cache)

@@ -12,6 +12,7 @@ from falcon import testing
 
 from common.errors import MediaTypeError, RequestError, TooLargeError
 from facade.api.content import coding
+from tests.support.facade import NODES, MemorySystem
 
 LIMIT = 1_000
 compress = partial(gzip.compress, mtime=0)  # the time would make the names of tests differ
@@ -56,12 +57,12 @@ def test_the_weights_of_accept_encoding_decide(header: str | None, *, expected: 
         ("gzip", compress(b"te") + compress(b"xt")),
         ("deflate", zlib.compress(b"text")),
         ("deflate", zlib.compress(b"text")[2:-4]),
-        ("deflate, gzip", compress(zlib.compress(b"text"))),
+        ("identity, gzip", compress(b"text")),
         ("gzip,", compress(b"text")),
     ],
 )
 def test_a_body_is_decompressed(encoding: str | None, body: bytes) -> None:
-    """Codings are undone in reverse order; gzip may have several members, and deflate has two forms in the field."""
+    """Identity is no coding; gzip may have several members, and deflate has two forms in the field."""
     assert b"text" == coding.decoded(body, encoding, LIMIT)
 
 
@@ -69,7 +70,9 @@ def test_a_body_is_decompressed(encoding: str | None, body: bytes) -> None:
     ("encoding", "body", "error", "reason"),
     [
         ("br", b"x", MediaTypeError, "Content-Encoding must be gzip or deflate, not 'br'"),
-        ("gzip, zstd", b"x", MediaTypeError, "not 'zstd'"),
+        ("gzip, zstd", b"x", MediaTypeError, "not 'gzip, zstd'"),
+        ("gzip," * 3_000, b"x", MediaTypeError, "not 'gzip, gzip"),
+        ("gzip", compress(b"") * 100_000, RequestError, "the body has over 16 gzip members"),
         ("gzip", b"text", RequestError, "the body is not valid gzip"),
         ("gzip", b"", RequestError, "it is cut off"),
         ("gzip", compress(b"text")[:-1], RequestError, "it is cut off"),
@@ -145,3 +148,15 @@ def test_a_stream_that_the_client_leaves_is_closed() -> None:
     stream.close()
 
     assert [True] == closed
+
+
+def test_an_error_before_a_compressed_stream_is_not_compressed(system: MemorySystem) -> None:
+    """A browser asks for gzip, and must be able to read why it gets no events."""
+    for node in NODES:
+        system.transport.kill(node)
+    headers = {"Accept": "text/event-stream", "Accept-Encoding": "gzip"}
+    refused = system.http().simulate_get("/v1/messages?after=01a20c21-40b9-743e-8cff-65c316df4a96", headers=headers)
+
+    assert 503 == refused.status_code
+    assert "content-encoding" not in refused.headers
+    assert 503 == refused.json["status"]
