@@ -3,7 +3,7 @@
 ThreefoldError
 ├── FatalError                  this process cannot start or continue; the text is one sentence for an operator
 │   ├── ConfigError             config.toml or a command line option is wrong
-│   └── ApiError                the command line: the facade cannot be reached or refuses (scripts.client.api)
+│   └── ApiError                the command line: no facade can be reached, or one refuses (scripts.client.facades)
 ├── InvalidMessageError         bytes or values are not a valid wire message
 ├── PeerError                   one attempt at one address failed
 │   ├── UnreachableError        no connection: the request was not sent, so nothing was done

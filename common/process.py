@@ -44,7 +44,7 @@ def entry(name: str, main: Callable[P, None], *, serves: bool = False, umask: in
     """Wrap a `main`: configure logs and traces, and on a FatalError print its sentence and exit with code 1.
 
     Args:
-        name: of the program, at the begin of the sentence.
+        name: of the program; the sentence starts with it.
         main: the program.
         serves: the program is a server, which ignores SIGHUP: it outlives the terminal in which it was started.
         umask: the permissions that files and folders do not get; by default only their owner may read them.

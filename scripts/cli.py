@@ -7,7 +7,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,12 @@ REFRESH_S = 1.0  # between two updates of `top`
 
 
 class Terminal:
-    """What every command needs: the client of the facades, and the output format."""
+    """What every command needs: a client of the facades, a function that makes another one, and the output format."""
 
-    def __init__(self, urls: Sequence[str], token: str, ca_file: Path | None, form: output.Format) -> None:
-        self.urls = urls
-        self.token = token
-        self.ca_file = ca_file
+    def __init__(self, new_api: Callable[[], Api], form: output.Format) -> None:
+        self.new_api = new_api
+        self.api = new_api()
         self.form = form
-        self.api = self.new_api()
-
-    def new_api(self, *, retry_s: float = 0.0) -> Api:
-        """A client of the facades."""
-        return Api(self.urls, self.token, ca_file=self.ca_file, retry_s=retry_s)
 
 
 class Duration(click.ParamType[float]):
@@ -98,7 +93,7 @@ def main(context: click.Context, urls: tuple[str, ...], ca_file: Path | None, to
 
     Exit codes: 0 success, 1 failure, 2 wrong usage, 3 cluster degraded (`status`, `top`).
     """
-    context.obj = Terminal(urls, token, ca_file, form)
+    context.obj = Terminal(partial(Api, urls, token, ca_file=ca_file), form)
     context.call_on_close(context.obj.api.close)
 
 
@@ -116,20 +111,18 @@ def main(context: click.Context, urls: tuple[str, ...], ca_file: Path | None, to
 def send(terminal: Terminal, texts: tuple[str, ...], retry_s: float) -> None:
     """Store each of TEXTS as a message. Without TEXTS, store each line of stdin as it arrives."""
     sent = failed = 0
-    facades = terminal.new_api(retry_s=retry_s)
 
     def results() -> Iterator[dict[str, Any]]:
         nonlocal sent, failed
         for batch in api.batched(_arguments(texts)) if texts else _lines_of_stdin():
-            for result in facades.send(batch, first=sent):
+            for result in terminal.api.send(batch, first=sent, retry_s=retry_s):
                 failed += "message" in result
                 yield result
             sent += len(batch)
             if sys.stderr.isatty() and not sys.stdout.isatty():
                 click.echo(f"\r{sent} messages", nl=False, err=True)
 
-    with contextlib.closing(facades):
-        output.results(results(), terminal.form)
+    output.results(results(), terminal.form)
     if failed:
         raise ApiError(f"{failed} of {sent} messages were not stored")
 
@@ -218,9 +211,7 @@ def top(terminal: Terminal, seconds: float | None) -> None:
 @click.pass_obj
 def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
     """Store messages of 60 characters as fast as one Python process can. The messages stay in the log."""
-    found = load.run(
-        terminal.urls, terminal.token, ca_file=terminal.ca_file, clients=clients, seconds=seconds, batch=batch
-    )
+    found = load.run(terminal.new_api, clients=clients, seconds=seconds, batch=batch)
     output.record(found, terminal.form)
     if found["errors"]:
         raise ApiError(f"{found['errors']} errors, the first: {found['first error']}")

@@ -11,13 +11,22 @@ from common.rpc.handler import Handler, answer_frame
 from common.telemetry import request_context
 
 
-class Faults:
-    """The faults of addresses in memory: dead, hung, or cut. An address without a handler is dead."""
+class MemoryServers:
+    """Handlers by address, which are called with the same encoding as on a socket, and the faults of the addresses.
 
-    def __init__(self) -> None:
+    Args:
+        handlers: the handler at each address.
+
+    Attributes:
+        called: the address and request of each call, in order, also of those that failed.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers = dict(handlers)
         self._dead: set[str] = set()
         self._hung: set[str] = set()
         self._cut: set[str] = set()
+        self.called: list[tuple[str, Request]] = []
 
     def kill(self, address: str) -> None:
         """Make the address unreachable from now on."""
@@ -36,68 +45,56 @@ class Faults:
         for faults in (self._dead, self._hung, self._cut):
             faults.discard(address)
 
+    def _reach(self, address: str, request: Request) -> None:
+        """Note a call; raises UnreachableError if nothing listens at the address."""
+        self.called.append((address, request))
+        if address in self._dead or address not in self._handlers:
+            raise UnreachableError(address, "no connection")
 
-class MemoryTransport(Faults):
-    """Calls handlers by address, with the same encoding as on a socket. It can kill, hang, cut and revive an address.
+    async def _exchange(self, address: str, request: Request) -> Reply:
+        """The reply of the handler; raises DisconnectedError if the connection is cut."""
+        sent = codec.encode(request, request_context.current())
+        frame = codec.encode(await answer_frame(self._handlers[address], sent))
+        if address in self._cut:
+            raise DisconnectedError(address, "the connection broke before the reply")
+        return codec.decode_reply(frame)
+
+
+class MemoryTransport(MemoryServers):
+    """The twin of `common.rpc.pooled.PooledTransport`.
 
     Args:
-        handlers: the handler at each address.
+        handlers: see MemoryServers.
         sleep: waits for a number of seconds; a test passes a function that advances its own clock.
-
-    Attributes:
-        called: the address and request of each call, in order, also of those that failed.
     """
 
     def __init__(self, handlers: Mapping[str, Handler], *, sleep: Callable[[float], object] = time.sleep) -> None:
-        super().__init__()
-        self._handlers = dict(handlers)
+        super().__init__(handlers)
         self._sleep = sleep
-        self.called: list[tuple[str, Request]] = []
 
     def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """See common.rpc.transport.Transport."""
-        self.called.append((address, request))
-        if address in self._dead or address not in self._handlers:
-            raise UnreachableError(address, "no connection")
+        self._reach(address, request)
         if address in self._hung:
             self._sleep(timeout_s)
-            raise TimedOutError(address, f"no reply in {timeout_s:.3g} s")
-        sent = codec.encode(request, request_context.current())
-        frame = codec.encode(asyncio.run(answer_frame(self._handlers[address], sent)))
-        if address in self._cut:
-            raise DisconnectedError(address, "the connection broke before the reply")
-        return codec.decode_reply(frame)
+            raise _timed_out(address, timeout_s)
+        return asyncio.run(self._exchange(address, request))
 
 
-class AsyncMemoryTransport(Faults):
-    """The same for an event loop: the twin of `common.rpc.pipelined.PipelinedTransport` as an AsyncTransport.
-
-    Args:
-        handlers: the handler at each address.
-
-    Attributes:
-        called: the address and request of each call, in order, also of those that failed.
-    """
-
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
-        super().__init__()
-        self._handlers = dict(handlers)
-        self.called: list[tuple[str, Request]] = []
+class AsyncMemoryTransport(MemoryServers):
+    """The twin of `common.rpc.pipelined.PipelinedTransport` as an AsyncTransport."""
 
     async def call(self, address: str, request: Request, *, timeout_s: float) -> Reply:
         """See common.rpc.transport.AsyncTransport."""
-        self.called.append((address, request))
-        if address in self._dead or address not in self._handlers:
-            raise UnreachableError(address, "no connection")
-        if address in self._hung:
-            await asyncio.sleep(timeout_s)
-            raise TimedOutError(address, f"no reply in {timeout_s:.3g} s")
-        sent = codec.encode(request, request_context.current())
+        self._reach(address, request)
         try:
             async with asyncio.timeout(timeout_s):
-                frame = codec.encode(await answer_frame(self._handlers[address], sent))
+                if address in self._hung:
+                    await asyncio.Event().wait()
+                return await self._exchange(address, request)
         except TimeoutError as error:
-            raise TimedOutError(address, f"no reply in {timeout_s:.3g} s") from error
-        if address in self._cut:
-            raise DisconnectedError(address, "the connection broke before the reply")
-        return codec.decode_reply(frame)
+            raise _timed_out(address, timeout_s) from error
+
+
+def _timed_out(address: str, timeout_s: float) -> TimedOutError:
+    return TimedOutError(address, f"no reply in {timeout_s:.3g} s")

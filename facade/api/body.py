@@ -13,7 +13,7 @@ import msgspec
 from common.config import Limits
 from common.errors import InvalidMessageError, MediaTypeError, RequestError, TooLargeError
 from common.protocol.messages import text_bytes
-from facade.api.content.charset import split, text_of, utf_8
+from facade.api.content.charset import text_of, type_and_charset, utf_8
 
 DEFAULT = Limits()
 
@@ -33,7 +33,7 @@ def message(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> 
         TooLargeError: the body or the text exceeds its limit.
         RequestError: the body is not a JSON object with a non-empty string in `msg`.
     """
-    charset = _charset(content_type, (JSON,))[1]
+    charset = _allowed_type(content_type, (JSON,))[1]
     return _text(_parsed(utf_8(_within(body, limits.body_bytes), charset)), limits)
 
 
@@ -42,14 +42,14 @@ def messages(content_type: str | None, body: bytes, limits: Limits = DEFAULT) ->
 
     One message is a JSON object or plain text, whose final newline is removed. A batch is a JSON array of objects, or
     NDJSON. A message of a batch that is not valid is represented by its error. Text is UTF-8, or in the charset of the
-    Content-Type; a byte order mark at its begin is removed.
+    Content-Type; a byte order mark before it is removed.
 
     Raises:
         MediaTypeError: the Content-Type is none of these, or its charset is unknown.
         TooLargeError: the body exceeds its limit, or the text of a single message does.
         RequestError: a single message is not valid, a batch cannot be split into messages, or it has none or too many.
     """
-    media_type, charset = _charset(content_type, (JSON, NDJSON, TEXT))
+    media_type, charset = _allowed_type(content_type, (JSON, NDJSON, TEXT))
     if media_type == TEXT:
         text = text_of(_within(body, limits.body_bytes), charset)
         return _nonempty(text.removesuffix("\n").removesuffix("\r"), limits)
@@ -93,9 +93,9 @@ def idempotency_key(header: str | None, limits: Limits = DEFAULT, client: str = 
     return hashlib.sha256(f"{client}\0{key}".encode()).hexdigest() if client else key
 
 
-def _charset(content_type: str | None, allowed: tuple[str, ...]) -> tuple[str, str]:
+def _allowed_type(content_type: str | None, allowed: tuple[str, ...]) -> tuple[str, str]:
     """The media type of a Content-Type header, and its charset; raises MediaTypeError if the type is not allowed."""
-    media_type, charset = split(content_type)
+    media_type, charset = type_and_charset(content_type)
     if media_type not in allowed:
         flags = " or ".join(_CURL_FLAGS[kind] for kind in allowed if kind in _CURL_FLAGS)
         raise MediaTypeError(

@@ -22,13 +22,14 @@ from common.telemetry import request_context, tracing
 from common.telemetry.timing import Timing
 from facade.api import problem
 from facade.api.content import coding
+from facade.api.openapi.operations import OPERATIONS
 from facade.auth.access import Access
 from facade.auth.origins import Origins, cors_headers, preflight_headers
 from facade.status.metrics import FacadeMetrics
 
 log = structlog.get_logger()
 
-KNOWN_PATHS = ("/facade", "/v1/messages", "/v1/cluster", "/v1/history", "/v1/limits", "/livez", "/readyz", "/metrics")
+KNOWN_PATHS = [path for path in OPERATIONS if "{" not in path]  # one of them is suggested for an unknown path
 
 
 class Middleware:
@@ -112,7 +113,7 @@ def on_error(request: falcon.Request, response: falcon.Response, error: Threefol
         log.error("request failed", status=status, reason=error)
     else:
         log.info("request refused", status=status, reason=error)
-    set_problem(request, response, status, str(error), kind=problem.type_of(error), **more)
+    set_error(request, response, error, **more)
     match error:
         case RateError():
             response.set_header("Retry-After", str(error.retry_after_s))
@@ -141,10 +142,21 @@ def on_http_error(request: falcon.Request, response: falcon.Response, error: fal
     set_problem(request, response, error.status_code, message)
 
 
+def set_error(request: falcon.Request, response: falcon.Response, error: ThreefoldError, **more: Any) -> None:
+    """Turn a response into the problem document of an error; `more` are further members."""
+    set_problem(request, response, problem.status_of(error), str(error), kind=problem.type_of(error), **more)
+
+
 def set_problem(
-    request: falcon.Request, response: falcon.Response, status: int, message: str, *, kind: str = "", **more: Any
+    request: falcon.Request,
+    response: falcon.Response,
+    status: int,
+    message: str,
+    *,
+    kind: str = problem.ABOUT_BLANK,
+    **more: Any,
 ) -> None:
     """Turn a response into a problem document; for the arguments see `problem.body`."""
     response.status = falcon.code_to_http_status(status)
-    response.data = problem.body(status, message, path=request.path, kind=kind or problem.ABOUT_BLANK, **more)
+    response.data = problem.body(status, message, path=request.path, kind=kind, **more)
     response.set_headers(problem.headers(status))

@@ -97,9 +97,8 @@ def _ms(text: str, name: str) -> int:
 
     A leap second, 23:59:60, is the second after it, as in Unix time.
     """
-    error = RequestError(f"{name} must be a time as RFC 3339 has it, such as 2026-11-24T08:00:00Z")
     if (found := _TIME.fullmatch(text)) is None:
-        raise error
+        raise _not_a_time(name)
     date, clock, second, fraction, offset = found.groups()
     if date.startswith("0000"):
         return 1  # Python's first year is 1
@@ -108,6 +107,10 @@ def _ms(text: str, name: str) -> int:
     try:
         moment = datetime.fromisoformat(f"{date}T{clock}:{second}{fraction or ''}{offset.upper().replace(' ', '+')}")
         ms = -((_EPOCH - moment - timedelta(seconds=leap_s)) // timedelta(milliseconds=1))
-    except (ValueError, OverflowError) as cause:
-        raise error from cause
+    except (ValueError, OverflowError) as error:
+        raise _not_a_time(name) from error
     return min(max(ms, 1), _HIGHEST_MS)
+
+
+def _not_a_time(name: str) -> RequestError:
+    return RequestError(f"{name} must be a time as RFC 3339 has it, such as 2026-11-24T08:00:00Z")

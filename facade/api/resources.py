@@ -9,7 +9,7 @@ from common import ids
 from common.config import Limits
 from common.errors import MissingError, OverloadError, RequestError
 from common.protocol.messages import PAGE_MESSAGES, Entry, Page
-from facade.api import batch, body, middleware, problem, query, schema
+from facade.api import batch, body, middleware, query, schema
 from facade.api.content import coding
 from facade.api.documents import MakeDocument
 from facade.api.openapi.operations import EVENTS
@@ -92,8 +92,7 @@ class MessagesResource:
         if outcome.error is None:
             response.data = _json({"results": outcome.results})
         else:
-            status, kind = problem.status_of(outcome.error), problem.type_of(outcome.error)
-            middleware.set_problem(request, response, status, str(outcome.error), kind=kind, results=outcome.results)
+            middleware.set_error(request, response, outcome.error, results=outcome.results)
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answer with a page, with all matching messages as NDJSON, or with new ones as server-sent events."""
@@ -213,8 +212,7 @@ def _append(
 def _content(request: falcon.Request, limit_bytes: int) -> bytes:
     """The body of a request without its content coding, at most one byte over the limit."""
     content: bytes = request.bounded_stream.read(limit_bytes + 1)
-    encoding = request.get_header("Content-Encoding")
-    return coding.decoded(content, encoding, limit_bytes) if encoding else content
+    return coding.decoded(content, request.get_header("Content-Encoding"), limit_bytes)
 
 
 def _stream(

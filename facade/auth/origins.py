@@ -46,7 +46,7 @@ class Origins:
 
         Args:
             method: in capitals.
-            host: the header Host; None if it is missing, as may be in HTTP/1.0.
+            host: the header Host; None if it is missing, which HTTP/1.0 allows.
             origin: the header Origin, which browsers send with every POST; None if it is missing.
             fetch_site: the header Sec-Fetch-Site, which newer browsers send; None if it is missing.
 
@@ -82,7 +82,7 @@ class Origins:
 
 
 def cors_headers(origin: str) -> dict[str, str]:
-    """The headers of each answer to a page of an allowed origin, by which its browser lets it read the answer."""
+    """The headers of each answer to a page of an allowed origin, which allow its browser to hand over the answer."""
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
 
 

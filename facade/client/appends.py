@@ -137,7 +137,7 @@ class Appender:
     def _send_batch(self, batch: Sequence[_PendingAppend]) -> Callable[[_PendingAppend], Acknowledgement]:
         """Store the messages of several clients as one request; returns a function that makes each client's result."""
         now_s, timing, failures = self._clock(), Timing(), list[PeerError]()
-        policy = self._remaining(min([pending.leave_queue(now_s) for pending in batch]))  # the youngest's deadline
+        policy = self._remaining(min(pending.leave_queue(now_s) for pending in batch))  # the youngest's deadline
         request = Append(
             entries=tuple(pending.entry for pending in batch), contexts=tuple(pending.context for pending in batch)
         )

@@ -113,7 +113,7 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:
             for one in batch:
                 one.result.set_exception(error)
-                one.result.exception()  # retrieved: an item whose deadline has passed does not wait for it
+                one.result.exception()  # mark it as retrieved: an item whose deadline has passed no longer waits for it
         else:
             for one in batch:
                 one.result.set_result(make_result)

@@ -184,10 +184,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.server.add_task(self)
 
     def _close_if_answered(self) -> None:
-        """Close a half-closed connection as soon as all complete requests are answered."""
+        """Close a half-closed connection once all its complete requests are answered. The caller notes the change."""
         if self.half_closed and not self.requests:
             self.close_when_flushed = True
-            self._map.changed(self._fileno)
 
     def refuse_at_once(self, message: str) -> bool:
         """Send a refusal without starting a task, and keep the connection; False if that is not possible now."""

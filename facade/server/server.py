@@ -106,11 +106,11 @@ def create(
 ) -> Any:
     """A waitress server on a bound socket, which runs at most `requests` requests at once.
 
-    Raises:
-        FatalError: waitress has a version whose private parts were not tested.
-
     The defaults of waitress, which are replaced here, are bodies of 1 GiB, headers of 256 KiB, 16 MiB of unsent output,
     100 connections and 4 threads.
+
+    Raises:
+        FatalError: waitress has a version whose private parts were not tested.
     """
     refuse_untested(version("waitress"))
     server = create_server(

@@ -111,12 +111,9 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
 
 def logs(client: Client, first: Page) -> Generator[bytes, None, None]:
     """The body of `GET /facade`: one JSON object with all texts and the text of the messages service."""
-    comma = b""
+    entries = (entry for page in pages(client, first, Query()) for entry in page.entries)
     yield b'{"logs":['
-    for page in pages(client, first, Query()):
-        for chunk in joined(b"," + msgspec.json.encode(entry.msg) for entry in page.entries):
-            yield chunk.removeprefix(b"," if not comma else b"")
-            comma = b","
+    yield from joined((b"," if number else b"") + msgspec.json.encode(one.msg) for number, one in enumerate(entries))
     yield b'],"message":' + msgspec.json.encode(_description(client)) + b"}"
 
 

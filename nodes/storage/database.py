@@ -19,7 +19,7 @@ BUSY_MS = 900  # wait for a lock that another program, such as a backup, holds; 
 FREED_PAGES = 250  # 1 MB: pages freed in one transaction, so that commits get in between
 LOG_PAGES = 1_000  # length of the log at which a checkpoint is due; SQLite's own default
 LOG_BYTES = 16_777_216  # size above which the log is emptied, because opening a journal reads the whole log
-LOOKS = 100  # commits between two looks at the size of the log file
+SIZE_CHECK_COMMITS = 100  # commits between two checks of the size of the log file
 
 # Errors after which the content of the file cannot be trusted. After a failed flush, for example, the operating system
 # may report pages as written that are not on the disk, so nothing is retried.
@@ -131,7 +131,7 @@ class WriteAheadLog:
         self._log = Path(f"{path}-wal")
         self._index_path = f"{path}-shm"
         self._index: int | None = None
-        self._looks = 0
+        self._unchecked = 0  # commits since the size was checked
         self.error: sqlite3.Error | None = None
 
     def is_due(self) -> bool:
@@ -145,9 +145,9 @@ class WriteAheadLog:
             return False
 
     def _is_long(self) -> bool:
-        """True if the log file is longer than LOG_BYTES, as after a long read; looks once in LOOKS calls."""
-        self._looks = (self._looks + 1) % LOOKS
-        return self._looks == 0 and self._log.stat().st_size > LOG_BYTES
+        """True if the log file is longer than LOG_BYTES, as after a long read; checks once in SIZE_CHECK_COMMITS."""
+        self._unchecked = (self._unchecked + 1) % SIZE_CHECK_COMMITS
+        return self._unchecked == 0 and self._log.stat().st_size > LOG_BYTES
 
     def checkpoint(self, connection: sqlite3.Connection) -> int:
         """Copy the log into the file as far as readers allow; empty it if it exceeds LOG_BYTES and all was copied.

@@ -33,7 +33,6 @@ class Api:
         urls: the URL of a facade, or of each of several; see `Facades`.
         token: a bearer token; "" for none.
         ca_file: certificates for https; see `Facades`.
-        retry_s: how long `send` tries again to store a message; 0: not at all.
         pause_s: seconds between reconnects of `follow`, and at first between attempts of `send`.
         sleep, clock: wait some seconds, and seconds from any start.
     """
@@ -44,12 +43,10 @@ class Api:
         token: str = "",
         *,
         ca_file: Path | None = None,
-        retry_s: float = 0.0,
         pause_s: float = PAUSE_S,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._retry_s = retry_s
         self._pause_s = pause_s
         self._sleep = sleep
         self._clock = clock
@@ -60,24 +57,30 @@ class Api:
         """Close the connections."""
         self._facades.close()
 
-    def send(self, lines: Sequence[bytes], *, first: int = 0) -> list[dict[str, Any]]:
+    def send(self, lines: Sequence[bytes], *, first: int = 0, retry_s: float = 0.0) -> list[dict[str, Any]]:
         """Store messages, each a line in UTF-8.
+
+        Args:
+            lines: the messages.
+            first: the number of the first one in the whole input.
+            retry_s: how long to try again to store a message, each alone and with a key, so that none is stored twice;
+                0: all are sent once, in one request.
 
         Returns:
             The result of each: its id and time, or, if it was not stored, its `index` (from `first`) and a `message`.
         """
         errors = {number: reason for number, line in enumerate(lines) if (reason := _why_not_sent(line))}
         texts = [line.decode() for number, line in enumerate(lines) if number not in errors]
-        results = iter(self._send(texts) if texts else ())
+        sent = [self._send_with_key(text, retry_s) for text in texts] if retry_s else self._send(texts)
+        results = iter(sent)
         return [
             {"index": first + number, "message": errors[number]} if number in errors else _at(first + number, results)
             for number in range(len(lines))
         ]
 
     def _send(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Store texts; with `retry_s` one after the other, each with a key, so that none is stored twice."""
-        if self._retry_s:
-            return [self._send_with_key(text) for text in texts]
+        if not texts:
+            return []
         body = b"".join(json.dumps({"msg": text}).encode() + b"\n" for text in texts)
         reply = self._reply("POST", "/v1/messages", body, {"Content-Type": "application/x-ndjson"})
         if "results" not in reply.document:
@@ -85,10 +88,10 @@ class Api:
         results: list[dict[str, Any]] = reply.document["results"]
         return results
 
-    def _send_with_key(self, text: str) -> dict[str, Any]:
+    def _send_with_key(self, text: str, retry_s: float) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", "Idempotency-Key": uuid.uuid4().hex}
         body = json.dumps({"msg": text}).encode()
-        ends_s, pause_s = self._clock() + self._retry_s, self._pause_s
+        ends_s, pause_s = self._clock() + retry_s, self._pause_s
         while True:
             try:
                 reply = self._facades.call("POST", "/v1/messages", body, headers, repeatable=True)
@@ -102,7 +105,7 @@ class Api:
                 failure = _reason(reply)
                 self._facades.use_next()
             if self._clock() + pause_s > ends_s:
-                raise ApiError(f"{failure} (after {self._retry_s:g} s of attempts)")
+                raise ApiError(f"{failure} (after {retry_s:g} s of attempts)")
             self._sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -1,4 +1,4 @@
-"""One or more facades of a cluster as one: what a facade did not get is sent to the next one."""
+"""One or more facades of a cluster as one: a request that did not reach a facade is sent to the next one."""
 
 import ssl
 from collections.abc import Iterator, Sequence
@@ -17,15 +17,12 @@ class ApiError(FatalError):
 
 
 class Facades:
-    """A connection to each of some facades; requests go to one of them until it fails.
+    """Connections to several facades; requests go to one of them until it fails.
 
     Args:
         urls: `http://HOST:PORT` or `https://HOST:PORT` of each.
         token: a bearer token; "" for none.
         ca_file: certificates that an https server is checked against; None: those of this machine.
-
-    Attributes:
-        address: host:port of the facade that is in use.
 
     Raises:
         ApiError: a URL or the file is not valid.
@@ -40,7 +37,7 @@ class Facades:
 
     @property
     def address(self) -> str:
-        """See above."""
+        """The host:port of the facade in use."""
         return self._addresses[self._current]
 
     def close(self) -> None:
@@ -63,19 +60,14 @@ class Facades:
         Raises:
             CLIENT_ERRORS: no facade can be reached, or the connection broke during a request that is not repeatable.
         """
-        for number in range(len(self._clients)):
-            last = number == len(self._clients) - 1
+        for left in reversed(range(len(self._clients))):
+            client, connected = self._clients[self._current], False
             try:
-                self._clients[self._current].connect()
-            except OSError:
-                if last:
-                    raise
-                self.use_next()
-                continue
-            try:
-                return self._clients[self._current].call(method, path, body, headers)
+                client.connect()
+                connected = True
+                return client.call(method, path, body, headers)
             except CLIENT_ERRORS:
-                if last or not repeatable:
+                if not left or (connected and not repeatable):
                     raise
                 self.use_next()
         raise AssertionError  # the last attempt has returned or raised

@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from common.telemetry.quantiles import quantile
@@ -13,16 +12,17 @@ from scripts.client.facades import ApiError
 TEXT = "a message of an ordinary length, some 60 characters of text."
 
 
-def run(
-    urls: Sequence[str], token: str = "", *, ca_file: Path | None = None, clients: int, seconds: float, batch: int
-) -> dict[str, Any]:
-    """Store messages for `seconds`; the number per second, the latency of a request in ms, and errors."""
+def run(new_api: Callable[[], Api], *, clients: int, seconds: float, batch: int) -> dict[str, Any]:
+    """Store messages for `seconds`, with a client of its own for each of `clients` threads.
+
+    Returns: the number per second, the latency of a request in ms, and errors.
+    """
     took_s: list[float] = []
     errors: list[str] = []
     ends_s = time.perf_counter() + seconds
 
     def post() -> None:
-        made = Api(urls, token, ca_file=ca_file)
+        made = new_api()
         while (began_s := time.perf_counter()) < ends_s:
             try:
                 bad = [result["message"] for result in made.send([TEXT.encode()] * batch) if "message" in result]

@@ -19,14 +19,14 @@ NAME_CHARACTERS = 40  # limit on the name of a character set; the longest of Pyt
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-def split(content_type: str | None) -> tuple[str, str]:
+def type_and_charset(content_type: str | None) -> tuple[str, str]:
     """The media type in lower case, and the character set; "" for each that is missing."""
     media_type, parameters = falcon.parse_header(content_type or "")
     return media_type.strip().lower(), parameters.get("charset", "").strip()
 
 
 def text_of(body: bytes, charset: str = "") -> str:
-    """The text of a body, without a byte order mark at its begin.
+    """The text of a body, without a byte order mark before it.
 
     Args:
         body: the body.

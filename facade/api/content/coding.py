@@ -85,7 +85,8 @@ def _deflate_bits(body: bytes) -> int:
 
 def _canonical(name: str) -> str:
     """A coding in lower case; `x-gzip` is an old name of gzip."""
-    return name.lower().removeprefix("x-") if name.lower() == "x-gzip" else name.lower()
+    lowered = name.lower()
+    return GZIP if lowered == "x-gzip" else lowered
 
 
 def _weight(parameters: list[str]) -> float:

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from structlog.typing import EventDict
 
 from common.errors import FatalError, StoreError
-from nodes.storage.database import LOOKS
+from nodes.storage.database import SIZE_CHECK_COMMITS
 from nodes.storage.sqlite import SqliteJournal
 from scripts.launcher.processes import ROOT
 from tests.support.nodes.journals import ORIGIN, numbered_entries, opened, range_of
@@ -64,6 +64,15 @@ def run_in_process(path: Path, steps: str, *, under: Sequence[str] = ()) -> str:
     )
     assert "" == done.stderr
     return done.stdout
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Another connection that reads, and so keeps its snapshot of the log, while the block runs."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM messages").fetchone()
+        yield
 
 
 def test_a_journal_is_open_only_once(path: Path) -> None:
@@ -196,9 +205,7 @@ def test_a_large_log_is_truncated_once_no_reader_needs_it(path: Path) -> None:
 
     async def run(journal: SqliteJournal) -> None:
         await journal.commit([range_of(numbered_entries(1))], None)
-        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-            reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM messages").fetchone()
+        with reading(path):
             await journal.commit([range_of(numbered_entries(1_000, "x" * 20_000), after=1)], None)
             await journal.commit([range_of(numbered_entries(1), after=1_001)], None)
             assert log.stat().st_size > 16_777_216
@@ -212,23 +219,20 @@ def test_a_large_log_is_truncated_once_no_reader_needs_it(path: Path) -> None:
 
 
 def test_a_long_log_is_truncated_although_few_pages_are_in_use(path: Path) -> None:
-    """After a long read the log is used from its begin again, and its file would stay long for ever."""
+    """After a long read the log is written from its start again, and its file would stay long for ever."""
     log = Path(f"{path}-wal")
 
     async def run(journal: SqliteJournal) -> None:
         await journal.commit([range_of(numbered_entries(1))], None)
-        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-            reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM messages").fetchone()
+        with reading(path):
             await journal.commit([range_of(numbered_entries(1_000, "x" * 20_000), after=1)], None)
-        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-            reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM messages").fetchone()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        with reading(path):
             for number in range(2):
                 await journal.commit([range_of(numbered_entries(1), after=1_001 + number)], None)
             assert log.stat().st_size > 16_777_216
-        for number in range(2 * LOOKS):
+        for number in range(2 * SIZE_CHECK_COMMITS):
             await journal.commit([range_of(numbered_entries(1), after=1_003 + number)], None)
         assert log.stat().st_size < 5_000_000  # 1,000 pages of 4 KiB
 

@@ -6,7 +6,8 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ class Flaky:
 def test_send_tries_again_with_the_same_key(serve: Serve) -> None:
     """The outcome of a failed attempt is unknown, so only a key keeps the message from being stored twice."""
     flaky, slept = Flaky("503 Service Unavailable", "502 Bad Gateway"), list[float]()
-    with closing(Api(f"http://{serve(flaky)}", retry_s=60.0, pause_s=0.5, sleep=slept.append)) as api:
-        assert [STORED, STORED] == api.send([b"one", b"two"])
+    with closing(Api(f"http://{serve(flaky)}", pause_s=0.5, sleep=slept.append)) as api:
+        assert [STORED, STORED] == api.send([b"one", b"two"], retry_s=60.0)
 
     assert 2 == len(set(flaky.keys))
     assert flaky.keys[0] == flaky.keys[1] == flaky.keys[2] != flaky.keys[3]
@@ -93,35 +94,26 @@ def test_send_tries_again_with_the_same_key(serve: Serve) -> None:
 def test_a_refused_message_is_not_sent_again(serve: Serve) -> None:
     """A 4xx is final; the other messages are stored."""
     flaky = Flaky("400 Bad Request")
-    with closing(Api(f"http://{serve(flaky)}", retry_s=60.0)) as api:
-        assert [{"index": 0, "message": "400: later"}, STORED] == api.send([b"one", b"two"])
+    with closing(Api(f"http://{serve(flaky)}")) as api:
+        assert [{"index": 0, "message": "400: later"}, STORED] == api.send([b"one", b"two"], retry_s=60.0)
 
 
 def test_send_gives_up_after_the_given_time() -> None:
     """The error has the reason of the last attempt, and how long it took."""
     times = iter(range(100))
-    api = Api(NOBODY, retry_s=3.0, pause_s=0.5, sleep=lambda _seconds: None, clock=lambda: float(next(times)))
+    api = Api(NOBODY, pause_s=0.5, sleep=lambda _seconds: None, clock=lambda: float(next(times)))
     with pytest.raises(ApiError, match=r"127.0.0.1:9: .*refused.* \(after 3 s of attempts\)"):
-        api.send([b"text"])
+        api.send([b"text"], retry_s=3.0)
 
 
 def test_a_facade_that_starts_late_is_waited_for(serve: Serve) -> None:
     """It cannot be reached at first."""
     (address,) = free_addresses(1)
     behind = serve(Flaky())
-
-    def start(_seconds: float) -> None:
-        if not started:
-            started.append(forwarding(address, behind))
-            started[0].__enter__()
-
-    started: list[Any] = []
-    try:
-        with closing(Api(f"http://{address}", retry_s=60.0, sleep=start)) as api:
-            assert [STORED] == api.send([b"text"])
-    finally:
-        for one in started:
-            one.__exit__(None, None, None)
+    with ExitStack() as stack:
+        start = partial(stack.enter_context, forwarding(address, behind))  # when the client pauses for the first time
+        api = stack.enter_context(closing(Api(f"http://{address}", sleep=lambda _seconds: start())))
+        assert [STORED] == api.send([b"text"], retry_s=60.0)
 
 
 @contextmanager

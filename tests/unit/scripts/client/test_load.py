@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from scripts.client import load
+from scripts.client.api import Api
 from tests.support.servers import Serve, respond
 
 SECONDS = 0.15  # of a run; long enough for a thread to start on a busy machine
@@ -46,7 +48,7 @@ class Facade:
 def test_the_stored_messages_and_the_latency_are_reported(serve: Serve) -> None:
     """Messages are counted, not requests, and each client presents the token."""
     facade = Facade()
-    found = load.run(serve(facade), "secret", clients=2, seconds=SECONDS, batch=3)
+    found = load.run(partial(Api, serve(facade), "secret"), clients=2, seconds=SECONDS, batch=3)
 
     assert {3} == {*facade.stored}
     assert sum(facade.stored) == found["messages"] > 0
@@ -63,7 +65,7 @@ def test_the_stored_messages_and_the_latency_are_reported(serve: Serve) -> None:
 )
 def test_a_batch_that_is_not_stored_is_an_error(serve: Serve, facade: Facade, reason: str) -> None:
     """It does not count as stored, and its latency is left out; the first reason is reported."""
-    found = load.run(serve(facade), clients=2, seconds=SECONDS, batch=2)
+    found = load.run(partial(Api, serve(facade)), clients=2, seconds=SECONDS, batch=2)
 
     assert len(facade.stored) == found["errors"] > 0
     assert (0, 0.0, 0.0, reason) == (found["messages"], found["p50 ms"], found["p99 ms"], found["first error"])

@@ -22,7 +22,7 @@ from facade.api.content import charset
 )
 def test_a_content_type_is_a_media_type_and_a_charset(content_type: str | None, expected: tuple[str, str]) -> None:
     """Names are compared without regard to case, and a value may be quoted."""
-    assert expected == charset.split(content_type)
+    assert expected == charset.type_and_charset(content_type)
 
 
 @pytest.mark.parametrize(
