@@ -137,7 +137,7 @@ def _origins(settings: config.Config, own: str) -> Origins:
     host = hostport.split(own)[0]
     return Origins(
         None if settings.security.tokens else (host, *settings.facade.hosts),
-        any_address=host in hostport.EVERYWHERE,
+        any_address=host in hostport.EVERYWHERE or hostport.is_name(host),
         allowed=settings.facade.cors_origins,
     )
 

@@ -69,9 +69,11 @@ class Middleware:
         request.context.began_s = self._clock()
         self._metrics.request_began()
         origin = request.get_header("Origin")
-        self._origins.check(request.method, request.get_header("Host"), origin, request.get_header("Sec-Fetch-Site"))
+        if self._origins.others_allowed:
+            response.append_header("Vary", "Origin")
         if origin and self._origins.is_allowed(origin):
             _allow_origin(request, response, origin)
+        self._origins.check(request.method, request.get_header("Host"), origin, request.get_header("Sec-Fetch-Site"))
         if len(request.path) > 1 and request.path.endswith("/"):
             raise MissingError(f"there is nothing at {request.path[:100]}: the path ends without a slash")
 
@@ -99,7 +101,6 @@ class Middleware:
 def _allow_origin(request: falcon.Request, response: falcon.Response, origin: str) -> None:
     """Let a page of an allowed origin read the response; answer the browser that asks before it sends a request."""
     response.set_headers(cors_headers(origin))
-    response.append_header("Vary", "Origin")
     if request.method == "OPTIONS" and request.get_header("Access-Control-Request-Method"):
         response.set_headers(preflight_headers())
         response.status = falcon.HTTP_204

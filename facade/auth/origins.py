@@ -28,8 +28,8 @@ class Origins:
 
     Args:
         hosts: the names that this facade answers to, besides loopback names; None: every name.
-        any_address: IP addresses are known, too, because the facade listens at all addresses of its machine. A name
-            is needed for DNS rebinding, so this opens nothing.
+        any_address: every IP address is known, too, because the facade listens at a name or at all addresses of its
+            machine. A name is needed for DNS rebinding, so this opens nothing.
         allowed: the origins of other sites whose pages may use this facade, such as `https://app.example`.
     """
 
@@ -40,6 +40,11 @@ class Origins:
         self._hosts = None if hosts is None or ANY_HOST in names else names
         self._any_address = any_address
         self._allowed = {origin.lower() for origin in allowed}
+
+    @property
+    def others_allowed(self) -> bool:
+        """True if pages of some other site may use this facade, so that answers differ between origins."""
+        return bool(self._allowed)
 
     def check(self, method: str, host: str | None, origin: str | None, fetch_site: str | None) -> None:
         """Raise an error if a page of another site may have caused a request.

@@ -1,10 +1,10 @@
 """A client of a facade's `/v1` API for the command line; each failure is an error of one sentence."""
 
-import http.client
 import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -21,7 +21,6 @@ KNOWN_IDS = 10_000  # ids between two removals of old ones from the set of ids t
 AGAIN_MS = 60_000  # age of ids that are removed: after a reconnect a facade repeats 20 s by default
 LONGEST_PAUSE_S = 5.0  # between two attempts of `send`
 AGAIN = (429, 500, 502, 503, 504)  # statuses after which `send` tries again
-IDLE_S = 60.0  # idle time after which a new connection is made: the facade closes idle ones after 120 s
 
 Message = dict[str, Any]  # id, time, msg
 
@@ -51,7 +50,6 @@ class Api:
         self._sleep = sleep
         self._clock = clock
         self._facades = Facades([urls] if isinstance(urls, str) else urls, token, ca_file=ca_file)
-        self._used_s = clock()
 
     def close(self) -> None:
         """Close the connections."""
@@ -98,7 +96,7 @@ class Api:
             except CLIENT_ERRORS as error:
                 failure = f"{self._facades.address}: {error}"
             else:
-                if reply.status == http.client.CREATED:
+                if reply.status == HTTPStatus.CREATED:
                     return reply.document
                 if reply.status not in AGAIN:
                     return {"message": _reason(reply)}
@@ -146,7 +144,7 @@ class Api:
                         seen = dict.fromkeys(one for one in seen if one > oldest)
             except CLIENT_ERRORS as error:
                 failures += 1
-                definite = isinstance(error, HttpStatusError) and error.status < http.client.INTERNAL_SERVER_ERROR
+                definite = isinstance(error, HttpStatusError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
                 if definite or failures == TRIES:
                     raise ApiError(f"{self._facades.address}: {error}") from error
                 self._facades.use_next()
@@ -162,16 +160,13 @@ class Api:
 
     def _good(self, method: str, path: str) -> dict[str, Any]:
         reply = self._reply(method, path)
-        if reply.status != http.client.OK:
+        if reply.status != HTTPStatus.OK:
             raise ApiError(_reason(reply))
         return reply.document
 
     def _reply(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> HttpReply:
-        if self._clock() - self._used_s > IDLE_S:
-            self._facades.close()
-        self._used_s = self._clock()
         try:
             return self._facades.call(method, path, body, headers or {}, repeatable=method == "GET")
         except CLIENT_ERRORS as error:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from common import hostport
 from common.errors import FatalError
-from scripts.client.connection import CLIENT_ERRORS, HttpClient, HttpReply
+from scripts.client.connection import CLIENT_ERRORS, HttpClient, HttpReply, NotConnectedError
 
 PORTS = {"http": 80, "https": 443}
 
@@ -61,20 +61,25 @@ class Facades:
             CLIENT_ERRORS: no facade can be reached, or the connection broke during a request that is not repeatable.
         """
         for left in reversed(range(len(self._clients))):
-            client, connected = self._clients[self._current], False
             try:
-                client.connect()
-                connected = True
-                return client.call(method, path, body, headers)
-            except CLIENT_ERRORS:
-                if not left or (connected and not repeatable):
+                return self._clients[self._current].call(method, path, body, headers)
+            except CLIENT_ERRORS as error:
+                if not left or not (repeatable or isinstance(error, NotConnectedError)):
                     raise
                 self.use_next()
         raise AssertionError  # the last attempt has returned or raised
 
     def lines(self, path: str, headers: dict[str, str]) -> Iterator[str]:
-        """The lines of a streamed reply of the facade in use; see HttpClient.lines."""
-        return self._clients[self._current].lines(path, headers)
+        """The lines of a streamed reply of the first facade that can be reached; see HttpClient.lines."""
+        for left in reversed(range(len(self._clients))):
+            try:
+                yield from self._clients[self._current].lines(path, headers)
+            except NotConnectedError:
+                if not left:
+                    raise
+                self.use_next()
+            else:
+                return
 
     def use_next(self) -> None:
         """Use the next facade from now on."""

@@ -19,6 +19,8 @@ TOLERANCE_S = 1.0  # of a start time; on systems without /proc it is computed fr
 COMMAND_S = 10.0  # timeout of a system command
 POLL_S = 0.03  # between two checks of a process
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # another text after each start of the machine; see random(4)
+
 _START_TICKS = 19  # of the fields in /proc/PID/stat after the name: field 22 of proc(5)
 
 
@@ -30,10 +32,11 @@ class _Started(msgspec.Struct, frozen=True):
 
 
 class _Record(msgspec.Struct, frozen=True):
-    """The content of the file: the engine of the cluster, and its processes by name."""
+    """The content of the file: the engine of the cluster, its processes by name, and the boot they were started in."""
 
     engine: str
     started: dict[str, _Started]
+    boot: str = ""
 
 
 class Processes:
@@ -74,7 +77,7 @@ class Processes:
         started = record.started | {name: _Started(child.pid, started_at(psutil.Process(child.pid)))}
         draft = self._file.with_suffix(".new")
         with open(draft, "wb", opener=_private) as file:
-            file.write(msgspec.json.encode(_Record(engine, started)))
+            file.write(msgspec.json.encode(_Record(engine, started, _boot_id())))
         draft.replace(self._file)
 
     def find(self, name: str) -> psutil.Process | None:
@@ -116,11 +119,12 @@ class Processes:
 
     def _record(self) -> _Record | None:
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=_Record)
+            record = msgspec.json.decode(self._file.read_bytes(), type=_Record)
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:
             raise FatalError(f"{self._file} is damaged ({error}): end the processes by hand and remove it") from error
+        return record if record.boot == _boot_id() else None  # another boot ended all processes
 
 
 def end(processes: Sequence[psutil.Process], how: Callable[[psutil.Process], None]) -> None:
@@ -195,6 +199,11 @@ def started_at(process: psutil.Process) -> float:
             raise psutil.NoSuchProcess(process.pid) from error
         return float(process.create_time())
     return int(fields[_START_TICKS]) / os.sysconf("SC_CLK_TCK")
+
+
+def _boot_id() -> str:
+    """The id of this boot of the machine; "" where there is no /proc."""
+    return BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
 
 
 def _private(path: str, flags: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from scripts.client.connection import CLIENT_ERRORS, TIMEOUT_S, HttpClient, HttpReply, client
+from scripts.client.connection import CLIENT_ERRORS, TIMEOUT_S, HttpClient, HttpReply, NotConnectedError, client
 from tests.chaos.checker import FullRead, Write, WriteOutcome
 
 CURL_PAUSE_S = 0.2  # between two requests of curl, which is what users run; each request starts a process
@@ -268,7 +268,7 @@ class Recorder:
         except CLIENT_ERRORS as error:
             self.errors.append(f"{text}: {error!r}")
             self._stop.wait(ERROR_PAUSE_S)
-            return (WriteOutcome.FAIL if isinstance(error, ConnectionRefusedError) else WriteOutcome.INFO), ""
+            return (WriteOutcome.FAIL if isinstance(error, NotConnectedError) else WriteOutcome.INFO), ""
         if reply.status == http.client.OK:
             return WriteOutcome.OK, str(reply.document["uuid"])
         self.errors.append(f"{text}: {reply.status} {reply.document}")

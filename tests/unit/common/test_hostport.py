@@ -23,3 +23,9 @@ def test_an_address_is_a_host_and_a_port(address: str, host: str, port: int) -> 
 def test_other_texts_are_no_addresses(wrong: str) -> None:
     """An IPv6 address needs its brackets, and a port is a number from 1 on."""
     assert not hostport.ADDRESS.fullmatch(wrong)
+
+
+@pytest.mark.parametrize(("host", "expected"), [("logs.example", True), ("192.0.2.7", False), ("::1", False)])
+def test_a_host_is_a_name_or_an_ip_address(host: str, expected: bool) -> None:
+    """Both may be listened at."""
+    assert expected is hostport.is_name(host)

@@ -125,7 +125,10 @@ def test_a_page_of_an_allowed_site_may_read_and_write(system: MemorySystem) -> N
     assert "POST" in asked.headers["access-control-allow-methods"]
     assert "Idempotency-Key" in asked.headers["access-control-allow-headers"]
     assert [201, 400] == [posted.status_code, wrong.status_code]
-    for response in (asked, posted, wrong):
+    misled = http.simulate_get("/v1/messages", headers=headers | {"Host": "attacker.example"})
+    assert 421 == misled.status_code
+    for response in (asked, posted, wrong, misled):
         assert "https://app.example" == response.headers["access-control-allow-origin"]
-        assert "Origin" in response.headers["vary"]
+    for response in (asked, posted, wrong, misled, other):
+        assert "Origin" in response.headers["vary"]  # a shared cache keeps the answers of origins apart
     assert "access-control-allow-origin" not in other.headers

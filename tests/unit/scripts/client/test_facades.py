@@ -57,6 +57,15 @@ def test_a_facade_that_cannot_be_reached_is_passed_over(serve: Serve) -> None:
         assert address == facades.address
 
 
+def test_a_stream_passes_over_a_facade_that_cannot_be_reached(serve: Serve) -> None:
+    """So does `read --all`."""
+    address = serve(lambda _environ, start: respond(start, "200 OK", json.dumps(STORED).encode() + b"\n"))
+    with closing(Api([NOBODY, f"http://{address}"])) as api:
+        assert [STORED] == list(api.everything({}))
+    with closing(Api([NOBODY, NOBODY])) as api, pytest.raises(ApiError, match="refused"):
+        list(api.everything({}))
+
+
 class Flaky:
     """A WSGI application whose first answers are given, and which then stores each key once.
 

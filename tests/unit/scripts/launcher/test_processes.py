@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+import pytest
 
 from scripts.launcher import processes
 from tests.support.waiting import eventually
@@ -26,6 +27,25 @@ def test_a_process_is_gone_only_when_its_last_thread_has_ended() -> None:
             found = psutil.Process(child.pid)
             eventually(partial(processes.gone, found), pause=lambda: None)
             assert -signal.SIGKILL == child.poll()
+
+
+def test_a_record_of_an_earlier_boot_names_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart of the machine, another program may have the number and the start time of a recorded process."""
+    made = processes.Processes(tmp_path / "data")
+    made.start("sleeper", ("http.server", "0", "--bind", "127.0.0.1"), engine="embedded")
+    found = made.find("sleeper")
+    assert found is not None
+    try:
+        other = tmp_path / "boot_id"
+        other.write_text("another boot\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, "BOOT_ID", other)
+            assert (None, None, []) == (made.find("sleeper"), made.engine(), made.names())
+        assert ["sleeper"] == made.names()
+    finally:
+        found.kill()
+        eventually(lambda: made.find("sleeper") is None)
+        made.forget()
 
 
 def test_a_process_is_found_again_after_a_step_of_the_clock(tmp_path: Path) -> None:
