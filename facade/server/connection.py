@@ -41,12 +41,14 @@ def _date(second: int) -> str:
 def _head(task: Task) -> bytes:
     """The head of a response; replaces `Task.build_response_header`, and takes a quarter of its time.
 
-    The connection is closed after a response without a length (also 204 and 304), after a request of HTTP/1.0 without
-    `Connection: keep-alive`, and after a request with `Connection: close`.
+    The connection is closed after a response without a length (also 204 and 304) to another method than HEAD, after a
+    request of HTTP/1.0 without `Connection: keep-alive`, and after a request with `Connection: close`.
     """
     connection = task.request.headers.get("CONNECTION", "").lower()
     has_length, has_body, is_http_1_0 = task.content_length is not None, task.has_body, task.version == "1.0"
-    if not (has_length and has_body) or connection == "close" or (is_http_1_0 and connection != "keep-alive"):
+    is_head = task.request.command == "HEAD"  # its response ends with its head
+    is_delimited = is_head or (has_length and has_body)
+    if not is_delimited or connection == "close" or (is_http_1_0 and connection != "keep-alive"):
         task.set_close_on_finish()
     lines = [f"HTTP/{task.version} {task.status}", f"Date: {_date(int(task.start_time))}"]
     lines += [f"{_title(name)}: {value}" for name, value in task.response_headers if name.lower() != "content-length"]
@@ -54,7 +56,7 @@ def _head(task: Task) -> bytes:
         lines.append(f"Content-Length: {task.content_length}")
     elif has_body and not is_http_1_0:
         lines.append("Transfer-Encoding: chunked")
-        task.chunked_response = True
+        task.chunked_response = not is_head
     if is_http_1_0 and not task.close_on_finish:
         lines.append("Connection: Keep-Alive")
     return "\r\n".join((*lines, "", "")).encode("latin-1")

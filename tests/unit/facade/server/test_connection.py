@@ -80,6 +80,24 @@ def test_a_rejected_head_request_gets_no_body(address: str) -> None:
     assert (True, b"") == (head.startswith(b"HTTP/1.1 400 Bad Request"), body)
 
 
+def test_nothing_follows_the_head_of_a_response_to_head() -> None:
+    """Not even the end of a chunked body, which the client would take for the begin of the next response."""
+
+    def stream(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        return iter(())
+
+    with serving_http(stream) as running, socket.create_connection(split(running.address), timeout=10.0) as client:
+        client.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        *heads, body = client.makefile("rb").read().split(b"\r\n\r\n", 3)
+
+    assert 3 == len(heads)
+    for head in heads:
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert head.endswith(b"Transfer-Encoding: chunked")
+    assert b"0\r\n\r\n" == body
+
+
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 def test_a_request_that_expects_100_continue_without_a_body_is_answered(address: str, method: bytes) -> None:
     """There is nothing to continue, so the response comes at once."""
