@@ -114,3 +114,10 @@ def test_a_failed_or_wrong_download_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match=r"no jar of Hazelcast .*: install the extra with `pip install \.\[cluster\]`"):
         java.download(jar, fetch=missing)
     assert [] == list(jar.parent.iterdir())
+
+
+def test_variables_of_hazelcast_do_not_reach_a_member() -> None:
+    """Hazelcast takes them as configuration, so another name of the cluster would keep the members apart."""
+    given = {"HZ_CLUSTERNAME": "other", "HZCLIENT_CLUSTERNAME": "other", "PATH": "/bin"}
+
+    assert {"PATH": "/bin"} == java.environment(given)
