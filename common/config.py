@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, field
 
 from common.errors import ConfigError
 from common.hostport import HIGHEST_PORT, Address, Addresses, HostNames, Origins, split
-from common.protocol.messages import MESSAGE_BYTES
+from common.protocol.content import FIELDS_BYTES, MESSAGE_BYTES
 
 DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
 
@@ -136,15 +136,15 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     body_bytes: Annotated[
         int, Meta(ge=1_024, le=1_048_576, description="body with one message; JSON escapes can be 6 times as long")
     ] = 1_048_576
+    fields: Annotated[int, Meta(ge=1, le=256, description="fields of one message")] = 32
+    fields_bytes: Annotated[int, Meta(ge=2, le=FIELDS_BYTES, description="fields of one message as JSON")] = 4_096
     batch_messages: Annotated[int, Meta(ge=1, le=10_000, description="messages in one request")] = 10_000
     batch_bytes: Annotated[int, Meta(ge=1_024, le=104_857_600, description="body with a batch")] = 10_485_760
     key_characters: Annotated[int, Meta(ge=1, le=255, description="length of an Idempotency-Key")] = 255
     url_bytes: Annotated[int, Meta(ge=256, le=65_536, description="first line of a request")] = 8_192
     header_bytes: Annotated[int, Meta(ge=1_024, le=65_536, description="all headers of a request")] = 16_384
     receive_s: Annotated[Seconds, Meta(description="seconds to receive the head of a request; then 408")] = 5.0
-    body_bytes_per_s: Annotated[
-        int, Meta(ge=1, le=1_048_576, description="slowest rate of a body, after `receive_s`; a slower one gets 408")
-    ] = 1_024
+    body_bytes_per_s: Annotated[int, Meta(ge=1, le=1_048_576, description="slowest rate of a body; then 408")] = 1_024
     stalled_s: Annotated[
         Seconds, Meta(description="seconds in which a client reads nothing of its answer, before it is disconnected")
     ] = 15.0

@@ -16,6 +16,7 @@ from common.discovery.registration import Registration
 from common.rpc.pipelined import PipelinedTransport, WaitingTransport
 from common.security import exposure, keyring
 from facade import workers as worker_processes
+from facade.api.content.entries import EntryMaker
 from facade.api.documents import client_limits, facade_documents
 from facade.api.page.files import page_documents
 from facade.app import create_app
@@ -121,6 +122,7 @@ def _serve(settings: config.Config, listening: socket.socket, own: str, guards: 
         access=Access(guards.tokens, settings.limits.client_rate),
         origins=_origins(settings, own),
         limits=settings.limits,
+        maker=EntryMaker(retention_days=settings.storage.retention_days),
     )
     requests = settings.facade.threads + settings.facade.streams
     serving = server.create(scheduler, app, listening, requests=requests, limits=settings.limits)

@@ -1,13 +1,13 @@
 """Builds the Falcon application of a facade: its routes, middleware and error handlers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import falcon
 
-from common import ids
 from common.config import Limits
 from common.errors import ThreefoldError
 from facade.api import body, middleware
+from facade.api.content.entries import EntryMaker
 from facade.api.documents import MakeDocument
 from facade.api.resources import DocumentResource, FacadeResource, MessageResource, MessagesResource
 from facade.auth.access import Access
@@ -29,7 +29,7 @@ def create_app(
     access: Access | None = None,
     origins: Origins | None = None,
     limits: Limits = body.DEFAULT,
-    new_id: Callable[[], str] = ids.new_id,
+    maker: EntryMaker | None = None,
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """The WSGI application of a facade. Reads no configuration and opens no sockets.
 
@@ -42,9 +42,9 @@ def create_app(
         access: decides which requests are allowed; None allows all.
         origins: decides which pages of other sites may use this facade; None: none, and every host is known.
         limits: the limits on what clients send.
-        new_id: makes message ids, which sort by the time at which they were made.
+        maker: gives messages their ids; by default those of the time at which they arrive.
     """
-    access = access or Access()
+    access, maker = access or Access(), maker or EntryMaker()
     app = falcon.App(middleware=[middleware.Middleware(metrics, access, origins or Origins())])
     app.req_options.keep_blank_qs_values = True
     app.set_error_serializer(middleware.on_http_error)
@@ -52,9 +52,9 @@ def create_app(
     app.add_error_handler(ThreefoldError, middleware.on_error)
     check_interval_s = responses.CHECK_INTERVAL_S if access.may_be_revoked else responses.KEEP_ALIVE_S
     messages = MessagesResource(
-        client, subscriptions, streams, limits=limits, new_id=new_id, check_interval_s=check_interval_s
+        client, subscriptions, streams, limits=limits, maker=maker, check_interval_s=check_interval_s
     )
-    app.add_route("/facade", FacadeResource(client, streams, limits=limits, new_id=new_id))
+    app.add_route("/facade", FacadeResource(client, streams, limits=limits, maker=maker))
     app.add_route("/v1/messages", messages)
     app.add_route("/v1/messages/{message_id}", MessageResource(client))
     for path, make in documents.items():

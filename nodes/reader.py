@@ -5,22 +5,11 @@ import time
 from collections.abc import AsyncIterator
 
 from common.protocol.codec import Reply
-from common.protocol.messages import (
-    PAGE_BYTES,
-    PAGE_MESSAGES,
-    TAIL_S,
-    Code,
-    Entry,
-    Failure,
-    Page,
-    Read,
-    Tail,
-    Tailed,
-    text_bytes,
-)
+from common.protocol.content import Entry, content_bytes
+from common.protocol.messages import PAGE_BYTES, PAGE_MESSAGES, TAIL_S, Code, Failure, Page, Read, Tail, Tailed
 from nodes.replication.core.state import Phase, Versions, covers
 from nodes.replication.runtime import Replicator
-from nodes.storage.protocol import Arrival, Journal
+from nodes.storage.protocol import Arrival, Journal, Matches
 
 BEHIND_S = 0.05  # how long a read waits until the journal covers its session vector
 FIRST_CHUNK = 128  # messages in the first read of a page: at most 8 MiB of text
@@ -46,7 +35,7 @@ class Reader:
         if not await self._covers(dict(request.session)):
             return Failure(code=Code.BEHIND, reason=f"{self._address} has less than this session has seen")
         began_s = time.perf_counter()
-        entries, following = await read_page(self._journal, request)
+        entries, following = await (self._search(request) if request.search else read_page(self._journal, request))
         heads = core.replica.pending_vector()
         await self._replicator.may_be_shown(heads)
         if core.phase is Phase.JOINING:
@@ -57,6 +46,11 @@ class Reader:
             node=self._address,
             took_ms=ms_since(began_s),
             vector=core.replica.recent_of(heads),
+        )
+
+    async def _search(self, request: Read) -> Matches:
+        return await self._journal.search(
+            request.search, request.after, request.limit, before=request.before, newest_first=request.newest_first
         )
 
     async def tail(self, request: Tail) -> Reply:
@@ -90,7 +84,6 @@ class Reader:
             next=following,
             more=more,
             node=self._address,
-            nodes=tuple(arrival.node for arrival in arrivals),
         )
 
     async def recent(self, after: str, messages: int) -> AsyncIterator[Entry]:
@@ -117,7 +110,7 @@ class Reader:
 
 
 async def read_page(journal: Journal, request: Read) -> tuple[list[Entry], str | None]:
-    """Read a page, which ends at its limit or after the message that reaches PAGE_BYTES of text.
+    """Read a page, which ends at its limit or after the message that reaches PAGE_BYTES.
 
     The journal is read in chunks. The average size of the texts so far determines the size of the next chunk, so that
     a log of large texts does not load a thousand of them for a page of sixteen.
@@ -132,7 +125,7 @@ async def read_page(journal: Journal, request: Read) -> tuple[list[Entry], str |
         found = await journal.read(after, chunk, before=before, newest_first=request.newest_first)
         for entry in found:
             entries.append(entry)
-            used_bytes += text_bytes(entry.msg)
+            used_bytes += content_bytes(entry)
             if used_bytes >= PAGE_BYTES or len(entries) == limit:
                 return entries, entry.id
         if len(found) < chunk:
@@ -143,7 +136,7 @@ async def read_page(journal: Journal, request: Read) -> tuple[list[Entry], str |
 
 
 def _is_full(arrivals: list[Arrival]) -> bool:
-    return sum(text_bytes(arrival.entry.msg) for arrival in arrivals) >= PAGE_BYTES
+    return sum(content_bytes(arrival.entry) for arrival in arrivals) >= PAGE_BYTES
 
 
 def ms_since(began_s: float) -> float:

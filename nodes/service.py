@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import structlog
+from msgspec import structs
 
 from common import ids
 from common.errors import InvalidMessageError, StoreError
 from common.protocol.admin import Inspect, Report, report
 from common.protocol.codec import Reply, Request
+from common.protocol.content import Entry
 from common.protocol.messages import (
     REASON_CHARACTERS,
     TAIL_S,
     Append,
     Appended,
     Code,
-    Entry,
     Failure,
     Ping,
     Read,
@@ -26,13 +27,15 @@ from common.protocol.messages import (
     Tail,
 )
 from common.protocol.replication import Digest, ListEntries, Verify
+from common.protocol.vectors import VectorEntry
 from common.rpc.server import IN_FLIGHT
 from common.telemetry import logs, tracing
-from nodes import append_failures
+from common.telemetry.request_context import RequestContext
+from nodes import append_replies
 from nodes.hazelcast.map import Projection
 from nodes.reader import Reader, ms_since
 from nodes.replication.anti_entropy import AntiEntropy
-from nodes.replication.core.effects import AppendOutcome, FinishAppend
+from nodes.replication.core.effects import FinishAppend
 from nodes.replication.core.state import Phase
 from nodes.replication.runtime import Replicator
 from nodes.storage.protocol import Journal
@@ -189,54 +192,55 @@ class LoggingNode:
 
     async def _append(self, request: Append) -> Reply:
         began_s = time.perf_counter()
-        if ahead := append_failures.ahead(request.entries, self._now_ms(), self._address):
+        if ahead := append_replies.ahead(request.entries, self._now_ms(), self._address):
             return ahead
         if not request.entries:
             return Appended(node=self._address)
-        finish = await (self._store_keyed(request) if request.key else self._store(request.entries))
-        if failure := append_failures.not_stored(finish):
+        if any(entry.key for entry in request.entries):
+            return await self._store_keyed(request, began_s)
+        finish = await self._store(request.entries)
+        if failure := append_replies.not_stored([finish]):
             return failure
-        self._log_stored(request, finish.message_id)
+        self._log_stored(request.entries, request.contexts)
         return Appended(
-            node=self._address,
-            stored_as=finish.message_id,
-            took_ms=ms_since(began_s),
-            origin=finish.origin,
-            sequence=finish.upto,
+            node=self._address, took_ms=ms_since(began_s), vector=(VectorEntry(finish.origin, finish.upto),)
         )
 
     async def _store(self, entries: Sequence[Entry]) -> FinishAppend:
         """Replicate messages; they are sent to the map first, so that its members store them while the disks flush."""
         put = self._send_to_map(entries)
-        finish = await self._replicator.append([(*entry, None) for entry in entries])
+        finish = await self._replicator.append(entries)
         await _wait_for_map(put)
         return finish
 
-    async def _store_keyed(self, request: Append) -> FinishAppend:
-        """Replicate a message with an idempotency key, then send it to the map: its id is known only afterwards."""
-        finish = await self._replicator.append_keyed(request)
-        if finish.outcome is AppendOutcome.STORED and not request.forwarded:
-            await _wait_for_map(self._send_to_map([Entry(finish.message_id, request.entries[0].msg)]))
-        return finish
+    async def _store_keyed(self, request: Append, began_s: float) -> Reply:
+        """Replicate messages of which some have keys, then send those to the map: their ids are known only then."""
+        plain = [entry for entry in request.entries if not entry.key]
+        keyed = [entry for entry in request.entries if entry.key]
+        finishes = await asyncio.gather(
+            *(self._replicator.append_keyed(entry, forwarded=request.forwarded) for entry in keyed),
+            *([self._store(plain)] if plain else []),
+        )
+        if failure := append_replies.not_stored(finishes):
+            return failure
+        appended, stored = append_replies.by_keys(self._address, request.entries, finishes)
+        if not request.forwarded:
+            await _wait_for_map(self._send_to_map(stored))
+        self._log_stored(stored, request.contexts)
+        return structs.replace(appended, took_ms=ms_since(began_s))
 
     def _send_to_map(self, entries: Sequence[Entry]) -> "asyncio.Future[Any] | None":
         return self._projection.send(entries, self._now_ms()) if self._projection else None
 
-    def _log_stored(self, request: Append, stored_as: str) -> None:
+    def _log_stored(self, entries: Sequence[Entry], contexts: Sequence[RequestContext]) -> None:
         """Log each message; for several without request contexts, such as an import, log only their number."""
-        entries = request.entries
-        if request.contexts or len(entries) == 1:
-            contexts = [context.fields() for context in request.contexts] or [{}]
+        if contexts or len(entries) == 1:
+            more = [context.fields() for context in contexts] or [{}]
             with logs.in_one_write():
-                for (message_id, text), context in zip(entries, contexts, strict=True):
-                    log.info(
-                        "stored",
-                        id=stored_as or message_id,
-                        node=self._address,
-                        msg=text[:LOGGED_CHARACTERS],
-                        **context,
-                    )
-        else:
+                for entry, context in zip(entries, more, strict=True):
+                    text = entry.msg[:LOGGED_CHARACTERS]
+                    log.info("stored", id=entry.id, node=self._address, msg=text, **context)
+        elif entries:
             log.info("stored", messages=len(entries), node=self._address, first=entries[0].id)
 
     # Status

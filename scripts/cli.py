@@ -53,6 +53,15 @@ def _set_form(context: click.Context, _parameter: click.Parameter, form: output.
         context.obj.form = form
 
 
+def searchable(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a search to a command."""
+    contains = click.option("--contains", metavar="TEXT", help="Only messages whose text contains TEXT, in any case.")
+    field = click.option(
+        "--field", "fields", metavar="NAME=VALUE", multiple=True, help="Only messages with this field; may be repeated."
+    )
+    return contains(field(command))
+
+
 form_option = click.option(
     "-o",
     "--output",
@@ -106,16 +115,17 @@ def main(context: click.Context, urls: tuple[str, ...], ca_file: Path | None, to
     default=0.0,
     help="Wait so long for a facade that cannot be reached, such as 60s; no message is stored twice.",
 )
+@click.option("--field", "fields", metavar="NAME=VALUE", multiple=True, help="A field of each message.")
 @form_option
 @click.pass_obj
-def send(terminal: Terminal, texts: tuple[str, ...], retry_s: float) -> None:
+def send(terminal: Terminal, texts: tuple[str, ...], retry_s: float, fields: tuple[str, ...]) -> None:
     """Store each of TEXTS as a message. Without TEXTS, store each line of stdin as it arrives."""
-    sent = failed = 0
+    sent, failed, of_each = 0, 0, api.fields_of(fields)
 
     def results() -> Iterator[dict[str, Any]]:
         nonlocal sent, failed
         for batch in api.batched(_arguments(texts)) if texts else _lines_of_stdin():
-            for result in terminal.api.send(batch, first=sent, retry_s=retry_s):
+            for result in terminal.api.send(batch, first=sent, fields=of_each, retry_s=retry_s):
                 failed += "message" in result
                 yield result
             sent += len(batch)
@@ -131,6 +141,7 @@ def send(terminal: Terminal, texts: tuple[str, ...], retry_s: float) -> None:
 @click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Maximum number.")
 @click.option("--all", "everything", is_flag=True, help="Print all, without a limit.")
 @click.option("--after", help="Only messages after the one with this id.")
+@searchable
 @click.option("--from", "since", help="Only messages from this time on (RFC 3339).")
 @click.option("--to", "until", help="Only messages before this time (RFC 3339).")
 @click.option(
@@ -138,9 +149,9 @@ def send(terminal: Terminal, texts: tuple[str, ...], retry_s: float) -> None:
 )
 @form_option
 @click.pass_obj
-def read(terminal: Terminal, /, limit: int, everything: bool, **given: str | None) -> None:
+def read(terminal: Terminal, /, limit: int, everything: bool, fields: tuple[str, ...], **given: str | None) -> None:
     """Print stored messages, sorted by time."""
-    query = api.query(**given)
+    query = api.query(fields, **given)
     page = terminal.api.everything(query) if everything else terminal.api.page(query | {"limit": str(limit)})
     output.messages(page, terminal.form)
 
@@ -150,14 +161,16 @@ def read(terminal: Terminal, /, limit: int, everything: bool, **given: str | Non
     "-n", "count", type=click.IntRange(0, 1_000), default=10, show_default=True, help="Number of newest messages."
 )
 @click.option("-f", "--follow", is_flag=True, help="Print new messages as they arrive, until Ctrl-C.")
+@searchable
 @form_option
 @click.pass_obj
-def tail(terminal: Terminal, count: int, follow: bool) -> None:
+def tail(terminal: Terminal, count: int, follow: bool, contains: str | None, fields: tuple[str, ...]) -> None:
     """Print the newest messages. With -f, also print new ones as they arrive."""
-    newest = terminal.api.page({"limit": str(max(count, 1)), "order": "desc"})[::-1]
+    search = api.query(fields, contains=contains)
+    newest = terminal.api.page({"limit": str(max(count, 1)), "order": "desc"} | search)[::-1]
     begin = newest[0]["id"] if newest else ids.first_id(ids.now_ms())
     shown = newest if count else []
-    followed = terminal.api.follow(begin, shown=[one["id"] for one in newest]) if follow else iter(())
+    followed = terminal.api.follow(begin, search, shown=[one["id"] for one in newest]) if follow else iter(())
     # A JSON array would never end.
     form: output.Format = "ndjson" if follow and terminal.form == "json" else terminal.form
     with contextlib.suppress(KeyboardInterrupt):

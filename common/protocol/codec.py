@@ -55,7 +55,7 @@ from common.protocol.replication import (
 from common.protocol.vectors import VECTOR_ENTRIES
 from common.telemetry.request_context import RequestContext
 
-VERSION = 3
+VERSION = 4
 
 Request = (
     Ping

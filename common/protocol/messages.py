@@ -7,28 +7,23 @@ involve two fields or the length of a text in bytes, and raises InvalidMessageEr
 """
 
 import enum
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from common.errors import InvalidMessageError
-from common.protocol.vectors import Incarnation, Sequence, Vector
+from common.protocol.content import MESSAGE_BYTES, Cursor, Entry, MessageId, Text, text_bytes
+from common.protocol.search import NO_SEARCH, Search
+from common.protocol.vectors import Vector
 from common.telemetry.request_context import RequestContext
 
-MESSAGE_BYTES = 65_536  # limit on one text in UTF-8; a log line with a long stack trace is below 10 kB
 PAGE_MESSAGES = 1_000  # limit on the messages of one page; facades serve other requests after each page
 TAIL_S = 1.0  # duration of the long poll of a Tail when there are no new messages
-PAGE_BYTES = 1_048_576  # limit on the text of one page; a page ends after the message that reaches it
+PAGE_BYTES = 1_048_576  # limit on the texts and fields of one page; a page ends after the message that reaches it
 REQUEST_BYTES = 1_048_576  # limit on one frame to a server; fits a batch of PAGE_MESSAGES
-REPLY_BYTES = 4_194_304  # limit on one frame to a client: PAGE_BYTES, one more text, 64 bytes for each message
+REPLY_BYTES = 4_194_304  # limit on one frame to a client: PAGE_BYTES, one more message, 128 bytes for each message
 
-UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-# The patterns end with `\Z`, because `$` also matches before a final newline.
-MessageId = Annotated[str, Meta(pattern=rf"^{UUID}\Z")]  # a UUID in its canonical text form
-Cursor = Annotated[str, Meta(pattern=rf"^({UUID})?\Z")]  # a MessageId, or "" for the position before the first message
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
-IdempotencyKey = Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}\\Z")]  # visible ASCII
-Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
 Milliseconds = Annotated[float, Meta(ge=0)]  # the time that a node took for a request
 REASON_CHARACTERS = 1_000  # two sentences with a path and an address; `failure` cuts longer ones
 Reason = Annotated[str, Meta(max_length=REASON_CHARACTERS)]
@@ -79,23 +74,19 @@ class Append(WireMessage, frozen=True, kw_only=True):
     """Asks a logging node to store messages, each exactly once. Answered by Appended when all are stored.
 
     Attributes:
-        entries: the messages with their ids.
-        key: an idempotency key; only in a request with one message. The message is stored under the id of the first
-            request with this key; it is refused (CONFLICT) if that request had another text.
-        forwarded: another logging node forwards the request, because the receiver decides about the key.
+        entries: the messages with their ids. A message with an idempotency key is stored under the id of the first
+            message with this key, and is not stored if that message has another content.
+        forwarded: another logging node forwards the request, because the receiver decides about its key.
         contexts: the request context of each message, if the batch has messages of several client requests.
     """
 
-    entries: Annotated[tuple["Entry", ...], Meta(max_length=PAGE_MESSAGES)]
-    key: IdempotencyKey | None = None
+    entries: Annotated[tuple[Entry, ...], Meta(max_length=PAGE_MESSAGES)]
     forwarded: bool = False
     contexts: Annotated[tuple[RequestContext, ...], Meta(max_length=PAGE_MESSAGES)] = ()
 
     def __post_init__(self) -> None:
         if self.contexts and len(self.contexts) != len(self.entries):
             raise InvalidMessageError(f"Append: {len(self.contexts)} contexts for {len(self.entries)} entries")
-        if self.key is not None and len(self.entries) != 1:
-            raise InvalidMessageError(f"Append: one key for {len(self.entries)} entries, it belongs to one")
         for entry in self.entries:
             if not entry.msg.isascii() and text_bytes(entry.msg) > MESSAGE_BYTES:
                 raise InvalidMessageError(f"Append: msg is over {MESSAGE_BYTES} bytes of UTF-8")
@@ -108,6 +99,7 @@ class Read(WireMessage, frozen=True, kw_only=True):
         after, before: exclusive bounds of the ids; "" for no bound.
         limit: the largest number of messages.
         newest_first: descending order, starting at `before`.
+        search: only messages that match; then a page may be short, even empty, although `next` continues it.
         session: the session vector of the client; a logging node that lacks any of it answers BEHIND.
     """
 
@@ -115,6 +107,7 @@ class Read(WireMessage, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=PAGE_MESSAGES)]
     before: Cursor = ""
     newest_first: bool = False
+    search: Search = NO_SEARCH
     session: Vector = ()
 
 
@@ -151,27 +144,23 @@ class LeaseGranted(WireMessage, frozen=True, kw_only=True):
 
 
 class Appended(WireMessage, frozen=True, kw_only=True):
-    """Confirms that the messages are stored.
+    """Confirms that the messages are stored, except conflicts.
 
     Attributes:
-        node: host:port of the node that accepted them.
-        stored_as: the id under which a message with an idempotency key is stored; "" without a key.
+        node: host:port of the node that the client asked.
+        stored_as: the id under which each message is stored, in the order of the request; empty if no message has an
+            idempotency key, so that each is stored under its own id.
+        conflicts: the places, from 0, of messages whose idempotency key belongs to another content; they are not
+            stored.
         took_ms: milliseconds that the node took.
-        origin, sequence: the incarnation that accepted the messages, and the origin sequence of the last one.
+        vector: the incarnations that accepted the messages, and the origin sequence of the last one of each.
     """
 
     node: Name
-    stored_as: Cursor = ""
+    stored_as: Annotated[tuple[MessageId, ...], Meta(max_length=PAGE_MESSAGES)] = ()
+    conflicts: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=PAGE_MESSAGES)] = ()
     took_ms: Milliseconds = 0.0
-    origin: Incarnation = 0
-    sequence: Sequence = 0
-
-
-class Entry(NamedTuple):
-    """A stored message: its id and its text."""
-
-    id: MessageId
-    msg: Text
+    vector: Vector = ()
 
 
 class Page(WireMessage, frozen=True, kw_only=True):
@@ -201,7 +190,6 @@ class Tailed(WireMessage, frozen=True, kw_only=True):
         next: the number in the journal up to which these are all messages, for the next Tail.
         more: the journal has more messages already.
         node: host:port of the node that answers.
-        nodes: host:port of the node that accepted each message, "" if unknown.
     """
 
     journal: Name
@@ -209,11 +197,6 @@ class Tailed(WireMessage, frozen=True, kw_only=True):
     next: Annotated[int, Meta(ge=0)]
     more: bool
     node: Name
-    nodes: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=PAGE_MESSAGES)] = ()
-
-    def __post_init__(self) -> None:
-        if self.nodes and len(self.nodes) != len(self.entries):
-            raise InvalidMessageError(f"Tailed: {len(self.nodes)} nodes for {len(self.entries)} entries")
 
 
 class Description(WireMessage, frozen=True, kw_only=True):
@@ -250,7 +233,6 @@ class Code(enum.StrEnum):
     BEHIND = "behind"  # the session vector of the client is ahead of this node
     FORBIDDEN = "forbidden"  # the sender's key belongs to another address than the request names, or was removed
     AHEAD = "ahead"  # the time in an id is too far ahead of the node's clock
-    CONFLICT = "conflict"  # the idempotency key was used with another text; sending the request again cannot help
     FAILED = "failed"  # an error while the request was handled; it may have been carried out
 
 
@@ -264,15 +246,3 @@ class Failure(WireMessage, frozen=True, kw_only=True):
 def failure(code: Code, reason: str) -> Failure:
     """A Failure with a reason of any length, which is cut after REASON_CHARACTERS."""
     return Failure(code=code, reason=reason[:REASON_CHARACTERS])
-
-
-def text_bytes(text: str) -> int:
-    """The length of `text` in bytes of UTF-8.
-
-    Raises:
-        InvalidMessageError: the text has a lone surrogate, which UTF-8 cannot encode.
-    """
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidMessageError(f"msg is not valid Unicode text: {error.reason} at {error.start}") from error

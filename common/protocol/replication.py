@@ -5,7 +5,8 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
-from common.protocol.messages import PAGE_MESSAGES, Cursor, IdempotencyKey, MessageId, Name, Text, WireMessage
+from common.protocol.content import Cursor, Fields, IdempotencyKey, MessageId, Text
+from common.protocol.messages import PAGE_MESSAGES, Name, WireMessage
 from common.protocol.vectors import Incarnation, Sequence, Term, Vector
 
 MEMBERS = 100  # limit on the replicas in an in-sync set
@@ -67,11 +68,10 @@ class Record(NamedTuple):
     """A message in the form in which it is replicated.
 
     Attributes:
-        sequence: its origin sequence.
-        id, msg: its id and its text.
+        sequence, id: its origin sequence and its id.
+        msg, fields: its content.
         key: its idempotency key; None without one.
-        term: the term of the replica that decided about the key; 0 without a key. If a split or a crash has left two
-            messages with the same key, the one with the higher term is kept.
+        term: the term of the replica that decided about the key, or 0; of two messages the higher term is kept.
     """
 
     sequence: Sequence
@@ -79,6 +79,7 @@ class Record(NamedTuple):
     msg: Text
     key: IdempotencyKey | None = None
     term: Term = 0
+    fields: Fields = ""
 
 
 class Join(WireMessage, frozen=True, kw_only=True):

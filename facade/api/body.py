@@ -1,7 +1,6 @@
 """Parses the bodies of POST requests: one message as JSON or plain text, or a batch as JSON or NDJSON. Pure."""
 
 import functools
-import hashlib
 import itertools
 import json
 import re
@@ -11,9 +10,9 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from common.config import Limits
-from common.errors import InvalidMessageError, MediaTypeError, RequestError, TooLargeError
-from common.protocol.messages import text_bytes
+from common.errors import MediaTypeError, RequestError, TooLargeError
 from facade.api.content.charset import text_of, type_and_charset, utf_8
+from facade.api.content.draft import Draft, RecordShape, checked_key, checked_text, draft_of, draft_of_record
 
 DEFAULT = Limits()
 
@@ -25,8 +24,8 @@ _CURL_FLAGS = {JSON: """--json '{"msg":"..."}'""", TEXT: f"-H 'Content-Type: {TE
 _LINE = re.compile(rb"\S[^\n]*")  # a line that is not blank, from its first visible character
 
 
-def message(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> str:
-    """The text of the message in the body of `POST /facade`.
+def message(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> Draft:
+    """The message in the body of `POST /facade`.
 
     Raises:
         MediaTypeError: the Content-Type is not JSON.
@@ -34,15 +33,17 @@ def message(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> 
         RequestError: the body is not a JSON object with a non-empty string in `msg`.
     """
     charset = _allowed_type(content_type, (JSON,))[1]
-    return _text(_parsed(utf_8(_within(body, limits.body_bytes), charset)), limits)
+    return draft_of(_parsed(utf_8(_within(body, limits.body_bytes), charset)), limits, strict=False)
 
 
-def messages(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> str | list[str | RequestError]:
-    """The text of one message, or a list with the text of each message of a batch.
+def messages(
+    content_type: str | None, body: bytes, limits: Limits = DEFAULT, shape: RecordShape | None = None
+) -> Draft | list[Draft | RequestError]:
+    """One message, or a list with each message of a batch.
 
     One message is a JSON object or plain text, whose final newline is removed. A batch is a JSON array of objects, or
     NDJSON. A message of a batch that is not valid is represented by its error. Text is UTF-8, or in the charset of the
-    Content-Type; a byte order mark before it is removed.
+    Content-Type; a byte order mark before it is removed. With a `shape`, each object is a record of a shipper.
 
     Raises:
         MediaTypeError: the Content-Type is none of these, or its charset is unknown.
@@ -52,45 +53,42 @@ def messages(content_type: str | None, body: bytes, limits: Limits = DEFAULT) ->
     media_type, charset = _allowed_type(content_type, (JSON, NDJSON, TEXT))
     if media_type == TEXT:
         text = text_of(_within(body, limits.body_bytes), charset)
-        return _nonempty(text.removesuffix("\n").removesuffix("\r"), limits)
+        return Draft(checked_text(text.removesuffix("\n").removesuffix("\r"), limits))
     body = utf_8(_within(body, limits.batch_bytes), charset)
+
+    def read(part: bytes) -> Draft:
+        return draft_of_record(_parsed(part), shape, limits) if shape else draft_of(_parsed(part), limits)
+
     if media_type == NDJSON:
         lines = list(itertools.islice(_LINE.finditer(body), limits.batch_messages + 1))
-        return _each(lines, lambda line: _text(_parsed(line[0]), limits), limits)
+        return _each(lines, lambda line: read(line[0]), limits)
     if body.lstrip()[:1] == b"[":
         items = _items(body, limits.batch_messages + 1)
-        return _each(items, lambda item: _text(_parsed(bytes(item)), limits), limits)
-    return _text(_parsed(_within(body, limits.body_bytes)), limits)
+        return _each(items, lambda item: read(bytes(item)), limits)
+    return read(_within(body, limits.body_bytes))
 
 
-def _each(items: Sequence[Item], read: Callable[[Item], str], limits: Limits) -> list[str | RequestError]:
-    """The text of each item, or the error of an item that is not valid."""
+def _each(items: Sequence[Item], read: Callable[[Item], Draft], limits: Limits) -> list[Draft | RequestError]:
+    """The message of each item, or the error of an item that is not valid."""
     if not 1 <= len(items) <= limits.batch_messages:
         raise RequestError(f"a batch has 1 to {limits.batch_messages} messages, not {'more' if items else 0}")
-    texts: list[str | RequestError] = []
+    drafts: list[Draft | RequestError] = []
     for item in items:
         try:
-            texts.append(read(item))
+            drafts.append(read(item))
         except RequestError as error:
-            texts.append(error)
-    return texts
+            drafts.append(error)
+    return drafts
 
 
-def idempotency_key(header: str | None, limits: Limits = DEFAULT, client: str = "") -> str | None:
+def idempotency_key(header: str, limits: Limits = DEFAULT) -> str:
     """The key in an `Idempotency-Key` header, with or without the quotes of the IETF draft.
-
-    Keys of different clients are different: with a `client`, the name of its token, the key is a hash of both.
 
     Raises:
         RequestError: the key is empty, too long, or not visible ASCII.
     """
-    if header is None:
-        return None
     quoted = len(header) > 1 and header[0] == header[-1] == '"'
-    key = header[1:-1] if quoted else header
-    if not 1 <= len(key) <= limits.key_characters or not all("!" <= character <= "~" for character in key):
-        raise RequestError(f"Idempotency-Key must be 1 to {limits.key_characters} visible ASCII characters")
-    return hashlib.sha256(f"{client}\0{key}".encode()).hexdigest() if client else key
+    return checked_key(header[1:-1] if quoted else header, limits, "Idempotency-Key")
 
 
 def _allowed_type(content_type: str | None, allowed: tuple[str, ...]) -> tuple[str, str]:
@@ -109,29 +107,6 @@ def _within(body: bytes, limit_bytes: int) -> bytes:
     if len(body) > limit_bytes:
         raise TooLargeError(f"the body has {len(body)} bytes, over the limit of {limit_bytes}")
     return body
-
-
-def _text(fields: object, limits: Limits) -> str:
-    """The text in the field `msg` of a JSON object."""
-    if not isinstance(fields, dict):
-        raise RequestError(f"the body must be a JSON object, not {_json_type(fields)}")
-    text = fields.get("msg", "")
-    if not isinstance(text, str):
-        raise RequestError(f"msg must be a JSON string, not {_json_type(text)}")
-    return _nonempty(text, limits)
-
-
-def _nonempty(text: str, limits: Limits) -> str:
-    """The same text, after checking that it is neither empty nor too long."""
-    if not text:
-        raise RequestError("No message provided")
-    try:
-        length = text_bytes(text)
-    except InvalidMessageError as error:
-        raise RequestError(str(error)) from error
-    if length > limits.message_bytes:
-        raise TooLargeError(f"msg has {length} bytes of UTF-8, over the limit of {limits.message_bytes}")
-    return text
 
 
 def _parsed(body: bytes) -> Any:
@@ -168,11 +143,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _not_json(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _json_type(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_not_json, object_pairs_hook=_unique)  # json.loads makes one each time: 2 us

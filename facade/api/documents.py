@@ -92,6 +92,8 @@ def client_limits(settings: config.Config) -> ClientLimits:
     limits = settings.limits
     return ClientLimits(
         message_bytes=limits.message_bytes,
+        fields=limits.fields,
+        fields_bytes=limits.fields_bytes,
         body_bytes=limits.body_bytes,
         batch_bytes=limits.batch_bytes,
         batch_messages=limits.batch_messages,

@@ -3,20 +3,21 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from common import ids
 from common.errors import RequestError
-from common.protocol.messages import PAGE_MESSAGES, UUID
+from common.protocol.content import UUID
+from common.protocol.messages import PAGE_MESSAGES
+from common.protocol.search import CONTAINS_CHARACTERS, FIELDS, NAME_CHARACTERS, NO_SEARCH, Search
+from facade.api.content.draft import RecordShape
+from facade.api.content.timestamp import ms_of_text
 
 LIMIT = 100  # messages in a page by default
-PARAMETERS = ("after", "limit", "from", "to", "order")
+SEARCH = ("contains", "field.NAME")  # parameters of pages, lines and events
+PARAMETERS = ("after", "limit", "from", "to", "order", *SEARCH)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# RFC 3339, section 5.6: T and Z may be lower case, and T a blank. An unescaped + in a URL arrives as a blank.
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt _](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", re.ASCII)
-_HIGHEST_MS = (1 << 48) - 1  # the highest time that an id can carry
+_FIELD = "field."  # begins the name of a parameter that compares a field
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Query:
         after, before: exclusive bounds of the message ids; "" for no bound.
         limit: limit on the messages of one page.
         newest_first: descending order of ids.
+        search: what the messages must have.
         given: the parameters as the client sent them.
     """
 
@@ -34,6 +36,7 @@ class Query:
     before: str = ""
     limit: int = LIMIT
     newest_first: bool = False
+    search: Search = NO_SEARCH
     given: Mapping[str, str] = field(default_factory=dict)
 
     def following(self, cursor: str) -> str:
@@ -51,21 +54,52 @@ def parse(given: Mapping[str, str]) -> Query:
     if (order := given.get("order", "asc")) not in ("asc", "desc"):
         raise RequestError(f"order must be asc or desc, not {order[:40]!r}")
     cursor = message_id(given["after"], "after") if given.get("after") else ""
-    since = ids.last_id(_ms(given["from"], "from") - 1) if "from" in given else ""
-    until = ids.first_id(_ms(given["to"], "to")) if "to" in given else ""
+    since = ids.last_id(ms_of_text(given["from"], "from") - 1) if "from" in given else ""
+    until = ids.first_id(ms_of_text(given["to"], "to")) if "to" in given else ""
     newest_first = order == "desc"
     return Query(
         after=since if newest_first else max(since, cursor),
         before=min(filter(None, (until, cursor)), default="") if newest_first else until,
         limit=_limit(given.get("limit", str(LIMIT))),
         newest_first=newest_first,
+        search=search(given),
         given=given,
     )
 
 
+def search(given: Mapping[str, str]) -> Search:
+    """The search that the parameters describe.
+
+    Raises:
+        RequestError: a text is too long, or there are too many fields.
+    """
+    fields = tuple((name.removeprefix(_FIELD), value) for name, value in given.items() if name.startswith(_FIELD))
+    found = Search(given.get("contains", ""), fields)
+    if len(fields) > FIELDS:
+        raise RequestError(f"{len(fields)} fields are compared, over the limit of {FIELDS}")
+    if not all(1 <= len(name) <= NAME_CHARACTERS for name, _ in fields):
+        raise RequestError(f"field.NAME needs a name of 1 to {NAME_CHARACTERS} characters")
+    if any(len(text) > CONTAINS_CHARACTERS for text in (found.contains, *(value for _, value in fields))):
+        raise RequestError(f"a text to search for has at most {CONTAINS_CHARACTERS} characters")
+    return found
+
+
+def shape(given: Mapping[str, str]) -> RecordShape | None:
+    """Where the records of a POST have their text and time, None if they are messages.
+
+    Raises:
+        RequestError: a parameter is unknown, or time_field is given without msg_field.
+    """
+    refuse_unknown(given, ("msg_field", "time_field"))
+    if not (msg_field := given.get("msg_field", "")) and given:
+        raise RequestError("msg_field must name the member of each record that has its text")
+    return RecordShape(msg_field, given.get("time_field", "")) if given else None
+
+
 def refuse_unknown(given: Mapping[str, str], known: Sequence[str], where: str = "") -> None:
     """Raise RequestError for a parameter that is not in `known`; `where` is added to the message."""
-    if unknown := sorted(given.keys() - known):
+    compares = _FIELD if SEARCH[1] in known else "\n"  # no parameter begins with a line end
+    if unknown := sorted(name for name in given if name not in known and not name.startswith(compares)):
         raise RequestError(f"there is no parameter {unknown[0][:40]!r}{where}; known: {', '.join(known)}")
 
 
@@ -90,27 +124,3 @@ def _limit(text: str) -> int:
     if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= PAGE_MESSAGES:
         raise RequestError(f"limit must be a number from 1 to {PAGE_MESSAGES}")
     return int(text)
-
-
-def _ms(text: str, name: str) -> int:
-    """Milliseconds since 1970, rounded up: `from` then includes nothing earlier, and `to` excludes nothing earlier.
-
-    A leap second, 23:59:60, is the second after it, as in Unix time.
-    """
-    if (found := _TIME.fullmatch(text)) is None:
-        raise _not_a_time(name)
-    date, clock, second, fraction, offset = found.groups()
-    if date.startswith("0000"):
-        return 1  # Python's first year is 1
-    leap_s = int(second == "60")
-    second = "59" if leap_s else second
-    try:
-        moment = datetime.fromisoformat(f"{date}T{clock}:{second}{fraction or ''}{offset.upper().replace(' ', '+')}")
-        ms = -((_EPOCH - moment - timedelta(seconds=leap_s)) // timedelta(milliseconds=1))
-    except (ValueError, OverflowError) as error:
-        raise _not_a_time(name) from error
-    return min(max(ms, 1), _HIGHEST_MS)
-
-
-def _not_a_time(name: str) -> RequestError:
-    return RequestError(f"{name} must be a time as RFC 3339 has it, such as 2026-11-24T08:00:00Z")

@@ -1,6 +1,6 @@
 """The Falcon resources: parse requests, call `facade.client`, and form responses."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 import falcon
 import msgspec
@@ -8,9 +8,12 @@ import msgspec
 from common import ids
 from common.config import Limits
 from common.errors import MissingError, OverloadError, RequestError
-from common.protocol.messages import PAGE_MESSAGES, Entry, Page
+from common.protocol.content import Entry
+from common.protocol.messages import PAGE_MESSAGES, Page
 from facade.api import batch, body, middleware, query, schema
 from facade.api.content import coding
+from facade.api.content.draft import Draft
+from facade.api.content.entries import EntryMaker
 from facade.api.documents import MakeDocument
 from facade.api.openapi.operations import EVENTS
 from facade.client.appends import Acknowledgement
@@ -24,21 +27,23 @@ class FacadeResource:
     """`/facade`: the interface for existing clients.
 
     Args:
-        client, streams, limits, new_id: see `facade.app.create_app`.
+        client, streams, limits: see `facade.app.create_app`.
+        maker: makes messages from drafts.
     """
 
     def __init__(
-        self, client: Client, streams: responses.StreamSemaphore, *, limits: Limits, new_id: Callable[[], str]
+        self, client: Client, streams: responses.StreamSemaphore, *, limits: Limits, maker: EntryMaker
     ) -> None:
         self._client = client
         self._streams = streams
         self._limits = limits
-        self._new_id = new_id
+        self._maker = maker
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message; the response is sent when it is stored."""
-        text = body.message(request.content_type, _content(request, self._limits.body_bytes), self._limits)
-        stored = _append(self._client, Entry(self._new_id(), text), request, response, self._limits)
+        draft = body.message(request.content_type, _content(request, self._limits.body_bytes), self._limits)
+        entry = self._maker.entry(_with_key(draft, request, self._limits), request.context.client)
+        stored = _append(self._client, entry, request, response)
         response.data = _json(schema.StoredReply("success", stored.id))
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -55,7 +60,8 @@ class MessagesResource:
     """`/v1/messages`: stores one or many messages; returns a page, all messages, or new messages as they arrive.
 
     Args:
-        client, subscriptions, streams, limits, new_id: see `facade.app.create_app`.
+        client, subscriptions, streams, limits: see `facade.app.create_app`.
+        maker: makes messages from drafts.
         check_interval_s: see `facade.streams.responses.events`.
     """
 
@@ -66,28 +72,40 @@ class MessagesResource:
         streams: responses.StreamSemaphore,
         *,
         limits: Limits,
-        new_id: Callable[[], str],
+        maker: EntryMaker,
         check_interval_s: float,
     ) -> None:
         self._client = client
         self._subscriptions = subscriptions
         self._streams = streams
         self._limits = limits
-        self._new_id = new_id
+        self._maker = maker
         self._check_interval_s = check_interval_s
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Store one message, or a batch."""
-        texts = body.messages(request.content_type, _content(request, self._limits.batch_bytes), self._limits)
-        if isinstance(texts, str):
-            stored = _append(self._client, Entry(self._new_id(), texts), request, response, self._limits)
-            response.status = falcon.HTTP_201
-            response.location = f"/v1/messages/{stored.id}"
-            response.data = _json(schema.StoredMessage(stored.id, ids.time_text(stored.id)))
-            return
+        shape = query.shape(query.single(request.params))
+        content = _content(request, self._limits.batch_bytes)
+        drafts = body.messages(request.content_type, content, self._limits, shape)
+        if isinstance(drafts, Draft):
+            self._post_one(request, response, drafts)
+        else:
+            self._post_batch(request, response, drafts)
+
+    def _post_one(self, request: falcon.Request, response: falcon.Response, draft: Draft) -> None:
+        entry = self._maker.entry(_with_key(draft, request, self._limits), request.context.client)
+        stored = _append(self._client, entry, request, response)
+        response.status = falcon.HTTP_201
+        response.location = f"/v1/messages/{stored.id}"
+        response.data = _json(schema.StoredMessage(stored.id, ids.time_text(stored.id)))
+
+    def _post_batch(
+        self, request: falcon.Request, response: falcon.Response, drafts: list[Draft | RequestError]
+    ) -> None:
         if request.get_header("Idempotency-Key") is not None:
-            raise RequestError("Idempotency-Key belongs to one message, not to a batch")
-        outcome = batch.store_batch(self._client, texts, self._new_id, request.context.timing)
+            raise RequestError("Idempotency-Key belongs to one message; give each message of a batch a key of its own")
+        entries = self._maker.entries(drafts, request.context.client)
+        outcome = batch.store_batch(self._client, entries, request.context.timing)
         response.set_header("X-Logging-Node", ", ".join(outcome.nodes))
         if outcome.error is None:
             response.data = _json({"results": outcome.results})
@@ -112,6 +130,8 @@ class MessagesResource:
 
     def _page(self, request: falcon.Request, response: falcon.Response, wanted: query.Query) -> None:
         page = self._read(request, response, wanted, wanted.limit)
+        if wanted.search:
+            page = responses.searched(self._client, page, wanted)
         response.data = _json(schema.MessagePage([responses.message_body(entry) for entry in page.entries], page.next))
         if page.next:
             response.append_link(f"/v1/messages?{wanted.following(page.next)}", "next")
@@ -123,7 +143,7 @@ class MessagesResource:
 
     def _follow(self, request: falcon.Request, response: falcon.Response, last: str | None) -> None:
         params = query.single(request.params)
-        query.refuse_unknown(params, ("after",), f" for {EVENTS}")
+        query.refuse_unknown(params, ("after", *query.SEARCH), f" for {EVENTS}")
         given = last or params.get("after")
         after = query.message_id(given, "Last-Event-ID" if last else "after") if given else None
         response.content_type = EVENTS
@@ -134,6 +154,7 @@ class MessagesResource:
             self._subscriptions,
             after=after,
             reconnected=last is not None,
+            search=query.search(params),
             must_end=request.context.must_end,
             closed=request.env.get(CONNECTION_CLOSED),
             check_interval_s=self._check_interval_s,
@@ -146,6 +167,7 @@ class MessagesResource:
             before=wanted.before,
             limit=limit,
             newest_first=wanted.newest_first,
+            search=wanted.search,
             timing=request.context.timing,
         )
         response.set_header("X-Logging-Node", page.node)
@@ -197,12 +219,19 @@ class DocumentResource:
     on_head = on_get
 
 
-def _append(
-    client: Client, entry: Entry, request: falcon.Request, response: falcon.Response, limits: Limits
-) -> Acknowledgement:
+def _with_key(draft: Draft, request: falcon.Request, limits: Limits) -> Draft:
+    """The draft with the key in the header of its request, if there is one."""
+    if (header := request.get_header("Idempotency-Key")) is None:
+        return draft
+    key = body.idempotency_key(header, limits)
+    if draft.key and draft.key != key:
+        raise RequestError("Idempotency-Key and the key in the message differ; give one of them")
+    return draft._replace(key=key)
+
+
+def _append(client: Client, entry: Entry, request: falcon.Request, response: falcon.Response) -> Acknowledgement:
     """Store one message; set the headers that name the node and mark a repeated idempotency key."""
-    key = body.idempotency_key(request.get_header("Idempotency-Key"), limits, request.context.client)
-    stored = client.append(*entry, key, request.context.timing)
+    stored = client.append(entry, request.context.timing)
     response.set_header("X-Logging-Node", stored.node)
     if stored.replayed:
         response.set_header("Idempotent-Replayed", "true")

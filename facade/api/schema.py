@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from common.protocol.messages import UUID
+from common.protocol.content import UUID
+from common.protocol.search import NAME_CHARACTERS
 
 Id = Annotated[
     str,
@@ -20,10 +21,31 @@ Time = Annotated[
 Text = Annotated[str, Meta(description="The text: at most 65,536 bytes of UTF-8", min_length=1, max_length=65_536)]
 
 
+Fields = Annotated[
+    dict[str, str | float | bool], Meta(description="Fields of the message: text, numbers and booleans by name")
+]
+FieldName = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS)]
+NewFields = Annotated[
+    dict[FieldName, str | float | bool],
+    Meta(description="At most 32 fields, 4,096 bytes as JSON: text, numbers and booleans by name", max_length=32),
+]
+Key = Annotated[
+    str,
+    Meta(description="Idempotency key: a message with the same key is stored once", pattern="^[!-~]{1,255}$"),
+]
+
+
 class NewMessage(Struct, frozen=True):
     """A message to store."""
 
     msg: Text
+
+
+class NewRecord(NewMessage, frozen=True, forbid_unknown_fields=True):
+    """A message to store, with fields and an idempotency key of its own."""
+
+    fields: NewFields | UnsetType = UNSET
+    key: Key | UnsetType = UNSET
 
 
 class StoredReply(Struct, frozen=True):
@@ -53,7 +75,8 @@ class MessageBody(Struct, frozen=True):
     id: Id
     time: Time
     msg: Annotated[str, Meta(description="Text of the message")]
-    node: Annotated[str, Meta(description="host:port of the accepting node; only in streams of new messages")] | (
+    fields: Fields | UnsetType = UNSET
+    node: Annotated[str, Meta(description="host:port of the node that accepted it; missing if unknown")] | (
         UnsetType
     ) = UNSET
 
@@ -72,6 +95,9 @@ class BatchResult(Struct, frozen=True):
 
     id: Id | UnsetType = UNSET
     time: Time | UnsetType = UNSET
+    replayed: Annotated[Literal[True], Meta(description="The message was already stored under its key")] | UnsetType = (
+        UNSET
+    )
     index: Annotated[int, Meta(description="Position in the batch, from 0", ge=0)] | UnsetType = UNSET
     message: Annotated[str, Meta(description="Why it is not, or may not be, stored: one sentence")] | UnsetType = UNSET
 
@@ -97,6 +123,8 @@ class ClientLimits(Struct, frozen=True, kw_only=True):
     """The limits of a facade. A request that exceeds one is refused with an error that names the limit."""
 
     message_bytes: Annotated[int, Meta(description="Maximum size of one text in bytes of UTF-8")]
+    fields: Annotated[int, Meta(description="Maximum number of fields of one message")]
+    fields_bytes: Annotated[int, Meta(description="Maximum size of the fields of one message, as JSON")]
     body_bytes: Annotated[int, Meta(description="Maximum size of a body with one message")]
     batch_bytes: Annotated[int, Meta(description="Maximum size of a body with many messages")]
     batch_messages: Annotated[int, Meta(description="Maximum number of messages in one request")]

@@ -14,12 +14,12 @@ from common.errors import (
     KeyConflictError,
     OutcomeUnknownError,
     PeerError,
-    RefusedError,
     ServiceError,
     UnavailableError,
 )
 from common.protocol.codec import Request
-from common.protocol.messages import Append, Appended, Entry, WireMessage, text_bytes
+from common.protocol.content import Entry, content_bytes
+from common.protocol.messages import Append, Appended, WireMessage
 from common.telemetry import request_context
 from common.telemetry.request_context import RequestContext
 from common.telemetry.timing import Timing
@@ -29,7 +29,8 @@ from facade.server.scheduler import Scheduler
 
 log = structlog.get_logger()
 
-BATCH_BYTES = 524_288  # of text in one request to a node, which with ids and lengths stays below REQUEST_BYTES
+BATCH_BYTES = 524_288  # of texts and fields in one request to a node; with ids and keys it stays below REQUEST_BYTES
+KEY_CONFLICT = "the idempotency key was sent with another message before"
 
 ReplyType = TypeVar("ReplyType", bound=WireMessage)
 
@@ -93,26 +94,25 @@ class Appender:
         self._policy = policy
         self._clock = clock
         self._batcher: Batcher[_PendingAppend, Acknowledgement] = Batcher(
-            scheduler, self._send_batch, size=lambda pending: text_bytes(pending.entry.msg), max_bytes=BATCH_BYTES
+            scheduler, self._send_batch, size=lambda pending: content_bytes(pending.entry), max_bytes=BATCH_BYTES
         )
 
-    def append(self, message_id: str, text: str, key: str | None, timing: Timing) -> Acknowledgement:
+    def append(self, entry: Entry, timing: Timing) -> Acknowledgement:
         """Store one message; see Client.append. A message with an idempotency key is sent alone."""
-        entry = Entry(message_id, text)
-        if key is not None:
-            return self._append_keyed(entry, key, timing)
+        if entry.key:
+            return self._append_keyed(entry, timing)
         context = request_context.current() or request_context.from_headers(None, None)
         try:
             return self._batcher.submit(
                 _PendingAppend(entry, timing, self._clock(), context), timeout_s=self._policy.deadline_s
             )
         except InFlightTimeoutError as error:
-            raise OutcomeUnknownError(message_id, "its batch was not confirmed before its deadline") from error
+            raise OutcomeUnknownError(entry.id, "its batch was not confirmed before its deadline") from error
         except TimeoutError as error:
             raise UnavailableError("logging-service", "the message was not sent in time") from error
 
     def append_all(self, entries: Sequence[Entry], timing: Timing) -> Appended:
-        """Store the messages of one client; see Client.append_all."""
+        """Store messages; see Client.append_all."""
         failures: list[PeerError] = []
         try:
             return self._ask(
@@ -121,16 +121,11 @@ class Appender:
         except UnavailableError as error:
             raise write_error(entries[0].id, failures, error) from error
 
-    def _append_keyed(self, entry: Entry, key: str, timing: Timing) -> Acknowledgement:
-        failures: list[PeerError] = []
-        request = Append(entries=(entry,), key=key)
-        try:
-            appended = self._ask("logging-service", request, Appended, failures=failures, timing=timing)
-        except RefusedError as error:
-            raise KeyConflictError("Idempotency-Key was sent with another message before") from error
-        except UnavailableError as error:
-            raise write_error(entry.id, failures, error) from error
-        stored_as = appended.stored_as or entry.id
+    def _append_keyed(self, entry: Entry, timing: Timing) -> Acknowledgement:
+        appended = self.append_all([entry], timing)
+        if appended.conflicts:
+            raise KeyConflictError(KEY_CONFLICT)
+        stored_as = next(iter(appended.stored_as), entry.id)
         log.info("stored", node=appended.node, ids=[stored_as])
         return Acknowledgement(stored_as, appended.node, replayed=stored_as != entry.id)
 

@@ -19,6 +19,7 @@ from common.errors import (
     UnreachableError,
 )
 from common.protocol.codec import Request
+from common.protocol.content import Entry
 from common.protocol.messages import (
     PAGE_MESSAGES,
     TAIL_S,
@@ -26,7 +27,6 @@ from common.protocol.messages import (
     Code,
     Describe,
     Description,
-    Entry,
     Page,
     Ping,
     Read,
@@ -36,6 +36,7 @@ from common.protocol.messages import (
     Tailed,
     WireMessage,
 )
+from common.protocol.search import NO_SEARCH, Search
 from common.rpc.transport import Transport, ask
 from common.telemetry.timing import Timing
 from facade.client.appends import Acknowledgement, Appender
@@ -97,24 +98,23 @@ class Client:
         self._discovery = Discovery(scheduler, registries, self._try, detector, self._statistics)
         self._appender = Appender(scheduler, self.ask, policy, clock)
 
-    def append(
-        self, message_id: str, text: str, key: str | None = None, timing: Timing | None = None
-    ) -> Acknowledgement:
+    def append(self, entry: Entry, timing: Timing | None = None) -> Acknowledgement:
         """Store a message at any logging node; its id makes it safe to try the next node after a failure.
 
-        A message with an idempotency `key` is stored under the id of the first message with this key.
+        A message with an idempotency key is stored under the id of the first message with this key.
 
         Raises:
-            KeyConflictError: the key was used with another text before.
+            KeyConflictError: the key was used with another message before.
             UnavailableError: the message is certainly not stored.
             OutcomeUnknownError: the message was sent, and no node confirmed it before the deadline.
         """
-        return self._appender.append(message_id, text, key, timing or Timing())
+        return self._appender.append(entry, timing or Timing())
 
     def append_all(self, entries: Sequence[Entry], timing: Timing | None = None) -> Appended:
         """Store messages at any logging node; a message whose id is already stored is ignored.
 
-        At most PAGE_MESSAGES messages, with at most BATCH_BYTES of text.
+        At most PAGE_MESSAGES messages, with at most BATCH_BYTES of texts and fields. The reply names the messages whose
+        idempotency key was used with another message before, and the ids under which the others are stored.
 
         Raises:
             UnavailableError: certainly no message is stored.
@@ -129,11 +129,20 @@ class Client:
         before: str = "",
         limit: int = PAGE_MESSAGES,
         newest_first: bool = False,
+        search: Search = NO_SEARCH,
         timing: Timing | None = None,
     ) -> Page:
-        """A page of messages between two ids, both exclusive, from any logging node; raises UnavailableError."""
+        """A page of messages between two ids, both exclusive, from any logging node; raises UnavailableError.
+
+        With a `search`, a page may be short, even empty, although `next` continues it: a node scans for a limited time.
+        """
         request = Read(
-            after=after, before=before, limit=limit, newest_first=newest_first, session=self._session.vector()
+            after=after,
+            before=before,
+            limit=limit,
+            newest_first=newest_first,
+            search=search,
+            session=self._session.vector(),
         )
         page = self.ask("logging-service", request, Page, timing=timing)
         self._session.caught_up()
@@ -201,7 +210,6 @@ class Client:
 
         Raises:
             UnavailableError: no node gave a good answer.
-            RefusedError: the idempotency key of the request belongs to another text.
         """
         failures = [] if failures is None else failures
         timing = timing or Timing()
@@ -221,8 +229,6 @@ class Client:
                     try:
                         return self._attempt(step, request, expect, timing)
                     except PeerError as error:
-                        if _is_key_conflict(error):
-                            raise  # every node would give the same answer
                         failures.append(error)
                         self._note_refusal(service, error)
                         log.warning("trying the next node", service=service, node=step.address, reason=error.reason)
@@ -235,15 +241,14 @@ class Client:
             with timing.measured("node"):
                 reply = self._try(attempt.address, request, expect, attempt.timeout_s)
         except PeerError as error:
-            kind = "" if _is_key_conflict(error) else error.kind  # a conflict is a good answer
-            self._statistics.record(attempt.address, timing.clock() - began_s, kind)
+            self._statistics.record(attempt.address, timing.clock() - began_s, error.kind)
             raise
         if not isinstance(request, Tail):  # the wait of a long poll is not latency
             self._statistics.record(attempt.address, timing.clock() - began_s)
         timing.add("store", getattr(reply, "took_ms", 0.0) / 1_000)
         if isinstance(reply, Appended):
             self.refusal = ""
-            self._session.observe([(reply.origin, reply.sequence)])
+            self._session.observe(reply.vector)
         return reply
 
     def _note_refusal(self, service: str, error: PeerError) -> None:
@@ -270,8 +275,3 @@ class Client:
             raise
         self._detector.clear(address)
         return reply
-
-
-def _is_key_conflict(error: PeerError) -> bool:
-    """True if a node answered that the idempotency key belongs to another text."""
-    return isinstance(error, RefusedError) and error.code == Code.CONFLICT

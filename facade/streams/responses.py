@@ -2,20 +2,23 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Self
+from typing import Any, Self, cast
 
 import msgspec
 import structlog
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from common import ids
 from common.errors import ServiceError
-from common.protocol.messages import Entry, Page
+from common.protocol.content import Entry
+from common.protocol.messages import Page
+from common.protocol.search import NO_SEARCH, Search, matcher
 from facade.api.query import Query
 from facade.api.schema import MessageBody
 from facade.client.client import Client
 from facade.server.scheduler import Event
-from facade.streams.subscriptions import StreamedMessage, Subscriptions
+from facade.streams.subscriptions import Subscriptions
 
 log = structlog.get_logger()
 
@@ -23,13 +26,14 @@ NO_DESCRIPTION = "messages-service is not available"  # replaces its text, so th
 KEEP_ALIVE_S = 10.0  # without a message until a comment is sent: proxies close connections that are idle for a minute
 CHECK_INTERVAL_S = 0.5  # between two checks of the client's token
 CHUNK_BYTES = 262_144  # of a streamed body; a page of control characters is 6 MiB of JSON
+SEARCH_S = 3.0  # for a page of a search: then it has what was found until then, and a cursor to go on
 OVERLAP_MS = 60_000  # messages of at most this age may be in the history and be delivered again
 
 
-def message_body(entry: Entry | StreamedMessage) -> MessageBody:
-    """A message in the form of the HTTP interface; a new message names its node."""
-    node = entry.node if isinstance(entry, StreamedMessage) and entry.node else UNSET
-    return MessageBody(entry.id, ids.time_text(entry.id), entry.msg, node)
+def message_body(entry: Entry) -> MessageBody:
+    """A message in the form of the HTTP interface."""
+    fields = cast("dict[str, Any]", msgspec.Raw(entry.fields.encode())) if entry.fields else UNSET  # it is JSON already
+    return MessageBody(entry.id, ids.time_text(entry.id), entry.msg, fields, entry.node or UNSET)
 
 
 class StreamSemaphore:
@@ -103,10 +107,31 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
             return
         after, before = (query.after, cursor) if query.newest_first else (cursor, query.before)
         try:
-            page = client.page(after, before=before, newest_first=query.newest_first)
+            page = client.page(after, before=before, newest_first=query.newest_first, search=query.search)
         except ServiceError as error:
             log.error("stream aborted", cursor=cursor, reason=error)  # noqa: TRY400 (no defect of ours)
             raise ConnectionAbortedError(str(error)) from error
+
+
+def searched(client: Client, first: Page, query: Query, *, clock: Callable[[], float] = time.monotonic) -> Page:
+    """The first page of a search, filled up by further scans until it is full, everything is read, or SEARCH_S is over.
+
+    Raises:
+        UnavailableError: no node answers.
+    """
+    ends_s, found, cursor = clock() + SEARCH_S, list(first.entries), first.next
+    while cursor is not None and len(found) < query.limit and clock() < ends_s:
+        after, before = (query.after, cursor) if query.newest_first else (cursor, query.before)
+        page = client.page(
+            after,
+            before=before,
+            limit=query.limit - len(found),
+            newest_first=query.newest_first,
+            search=query.search,
+        )
+        found += page.entries
+        cursor = page.next
+    return replace(first, entries=tuple(found), next=cursor)
 
 
 def logs(client: Client, first: Page) -> Generator[bytes, None, None]:
@@ -151,6 +176,7 @@ def events(
     *,
     after: str | None,
     reconnected: bool,
+    search: Search = NO_SEARCH,
     must_end: Callable[[], bool],
     closed: Event | None = None,
     keep_alive_s: float = KEEP_ALIVE_S,
@@ -167,6 +193,7 @@ def events(
         reconnected: the client was connected before. A message that took long to store may have a lower id than the
             last one that the client received. So the messages of `subscriptions.max_store_ms` before `after` are sent
             again.
+        search: what the messages must have.
         must_end: returns True if the client has left, or its token is not valid any more.
         closed: set when the client has left.
         keep_alive_s: seconds without a message after which a comment is sent.
@@ -180,24 +207,25 @@ def events(
             closed.then(subscription.end)
         yield b"retry: 1000\n\n"
         sent: set[str] = set()
+        found = matcher(search)
         if after is not None:
             overlap_ms = now_ms() - OVERLAP_MS
             begin = ids.last_id(max(ids.time_ms(after) - subscriptions.max_store_ms, 1)) if reconnected else after
-            for page in pages(client, Page(entries=(), next=begin, node="-"), Query(after=begin)):
+            for page in pages(client, Page(entries=(), next=begin, node="-"), Query(after=begin, search=search)):
                 if must_end():
                     return
                 sent |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > overlap_ms}
                 yield from _events(page.entries)
         idle_since_s = clock()
         while not must_end() and (entries := subscription.take(check_interval_s)) is not None:
-            new = [entry for entry in entries if entry.id not in sent]
+            new = [entry for entry in entries if entry.id not in sent and found.matches(entry)]
             sent.difference_update(entry.id for entry in entries)
             if new or clock() - idle_since_s > keep_alive_s:
                 yield from _events(new) if new else [b": still here\n\n"]
                 idle_since_s = clock()
 
 
-def _events(entries: Iterable[Entry | StreamedMessage]) -> Iterator[bytes]:
+def _events(entries: Iterable[Entry]) -> Iterator[bytes]:
     return joined(
         b"id: %b\ndata: %b\n\n" % (entry.id.encode(), msgspec.json.encode(message_body(entry))) for entry in entries
     )

@@ -4,13 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
 
 import structlog
 
 from common import ids
 from common.errors import ServiceError, UnavailableError
-from common.protocol.messages import text_bytes
+from common.protocol.content import Entry, content_bytes
 from facade.client.client import Client
 from facade.server.scheduler import Event, Scheduler
 
@@ -19,18 +18,10 @@ log = structlog.get_logger()
 RETRY_S = 0.05  # pause after a long poll that no node answered
 SEEN_MESSAGES = 100_000  # limit on the remembered ids of delivered messages, for a change of node
 BACKLOG_MESSAGES = 10_000  # limit for one slow client; one more ends its subscription
-BACKLOG_BYTES = 8_388_608  # the same in bytes of text
-TAKEN_BYTES = 262_144  # of text that a client takes at once, or one larger message
+BACKLOG_BYTES = 8_388_608  # the same in bytes of texts and fields
+TAKEN_BYTES = 262_144  # of texts and fields that a client takes at once, or one larger message
 DELIVERIES_PER_TURN = 50  # 1 to 2 ms of work; then other requests run
 READY_TIMEOUT_S = 5.0  # for the first answer from a node
-
-
-class StreamedMessage(NamedTuple):
-    """A new message, and the node (host:port) that accepted it; "" if that is not known."""
-
-    id: str
-    msg: str
-    node: str = ""
 
 
 class Subscription:
@@ -39,7 +30,7 @@ class Subscription:
     Args:
         changed: an event that only this subscription uses.
         backlog_messages: limit on the messages in the backlog; one more ends the subscription.
-        backlog_bytes: the same for the bytes of their texts.
+        backlog_bytes: the same for the bytes of their texts and fields.
     """
 
     def __init__(
@@ -49,12 +40,12 @@ class Subscription:
         self._limit_bytes = backlog_bytes
         self._bytes = 0
         self._changed = changed
-        self._backlog: deque[StreamedMessage] = deque()
+        self._backlog: deque[Entry] = deque()
         self._ended = False
 
-    def put(self, messages: Sequence[StreamedMessage]) -> None:
+    def put(self, messages: Sequence[Entry]) -> None:
         """Add new messages to the backlog; end the subscription if they exceed its limit."""
-        size = sum(text_bytes(message.msg) for message in messages)
+        size = sum(map(content_bytes, messages))
         if self._ended or len(self._backlog) + len(messages) > self._limit or self._bytes + size > self._limit_bytes:
             self._ended = True
         else:
@@ -67,14 +58,14 @@ class Subscription:
         self._ended = True
         self._changed.set()
 
-    def take(self, timeout_s: float) -> list[StreamedMessage] | None:
+    def take(self, timeout_s: float) -> list[Entry] | None:
         """Wait at most `timeout_s` for new messages, and take about TAKEN_BYTES. None if the subscription has ended."""
         self._changed.wait(timeout_s)
-        messages: list[StreamedMessage] = []
+        messages: list[Entry] = []
         taken_bytes = 0
         while self._backlog and taken_bytes < TAKEN_BYTES:
             messages.append(self._backlog.popleft())
-            taken_bytes += text_bytes(messages[-1].msg)
+            taken_bytes += content_bytes(messages[-1])
         self._bytes -= taken_bytes
         if not self._ended and not self._backlog:
             self._changed.clear()
@@ -187,8 +178,7 @@ class JournalFollower:
         if self._journal and tailed.journal != self._journal:
             log.info("following another journal", node=tailed.node)
             self._read_gap()
-        nodes = tailed.nodes or [""] * len(tailed.entries)
-        self.deliver([StreamedMessage(*entry, node) for entry, node in zip(tailed.entries, nodes, strict=True)])
+        self.deliver(tailed.entries)
         self._journal, self._after, self._node, self._polled_ms = tailed.journal, tailed.next, tailed.node, polled_ms
         self.ready.set()
 
@@ -197,10 +187,10 @@ class JournalFollower:
         after: str | None = ids.last_id(self._polled_ms - self._max_store_ms)
         while after is not None:
             page = self._client.page(after)
-            self.deliver([StreamedMessage(*entry) for entry in page.entries])
+            self.deliver(page.entries)
             after = page.next
 
-    def deliver(self, messages: Sequence[StreamedMessage]) -> None:
+    def deliver(self, messages: Sequence[Entry]) -> None:
         """Put the messages that were not delivered before into all subscriptions."""
         new = [message for message in messages if message.id not in self._seen]
         now_ms = self._now_ms()

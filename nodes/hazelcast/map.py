@@ -20,7 +20,7 @@ from hazelcast.lifecycle import LifecycleState
 from common import ids
 from common.errors import FatalError, StoreError
 from common.protocol.admin import HazelcastMember
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from nodes.hazelcast import put_all
 from nodes.hazelcast.text import Text
 

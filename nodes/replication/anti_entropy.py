@@ -15,8 +15,7 @@ from common.protocol.messages import PAGE_MESSAGES, Page
 from common.protocol.replication import Digest, Digested, HourDigest, ListEntries, Verified, Verify
 from common.rpc.transport import AsyncTransport
 from nodes.replication.core.machine import Core
-from nodes.storage.digests import HOUR_MS
-from nodes.storage.protocol import Journal
+from nodes.storage.protocol import HOUR_MS, Journal
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.errors import PeerError, UnreachableError
 from common.protocol.codec import Reply
-from common.protocol.messages import Append, Appended, Code, Entry, Failure
+from common.protocol.messages import Append, Appended, Code, Failure
 from common.rpc.pipelined import PipelinedTransport
 from common.rpc.transport import decoded
 from common.telemetry import request_context
@@ -90,7 +90,7 @@ class Links:
         Returns:
             How the append ended.
         """
-        request = Append(entries=(Entry(append.message_id, append.text),), key=append.key, forwarded=True)
+        request = Append(entries=(append.entry,), forwarded=True)
         try:
             async with self._forwards:
                 with request_context.use(context):
@@ -99,9 +99,13 @@ class Links:
             return FinishAppend(token, AppendOutcome.REFUSED, reason=f"{owner} decides about its key: {error.reason}")
         except PeerError as error:
             return FinishAppend(token, AppendOutcome.UNKNOWN, reason=f"{owner} decides about its key: {error.reason}")
-        if isinstance(reply, Appended):
-            return FinishAppend(token, AppendOutcome.STORED, reply.stored_as, reply.origin, reply.sequence)
-        if isinstance(reply, Failure):
-            outcomes = {Code.CONFLICT: AppendOutcome.CONFLICT, Code.FAILED: AppendOutcome.UNKNOWN}
-            return FinishAppend(token, outcomes.get(reply.code, AppendOutcome.REFUSED), reason=reply.reason)
-        return FinishAppend(token, AppendOutcome.UNKNOWN, reason=f"{owner} answered with {type(reply).__name__}")
+        match reply:
+            case Appended(conflicts=(_,)):
+                return FinishAppend(token, AppendOutcome.CONFLICT)
+            case Appended(stored_as=(message_id,), vector=((origin, upto),)):
+                return FinishAppend(token, AppendOutcome.STORED, message_id, origin, upto)
+            case Failure(code=code, reason=reason):
+                outcome = AppendOutcome.UNKNOWN if code is Code.FAILED else AppendOutcome.REFUSED
+                return FinishAppend(token, outcome, reason=reason)
+            case _:
+                return FinishAppend(token, AppendOutcome.UNKNOWN, reason=f"{owner} answered with {reply!r:.100}")

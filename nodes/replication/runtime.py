@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 import structlog
 
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import Append
+from common.protocol.content import Entry
 from common.protocol.replication import InSyncSet
 from common.rpc.handler import DirectHandler
 from common.rpc.pipelined import PipelinedTransport
@@ -95,17 +95,18 @@ class Replicator:
             self._end_node(error)
         self._wake()
 
-    async def append(self, entries: Sequence[tuple[str, str, str | None]]) -> FinishAppend:
-        """Append (id, text, idempotency key) triples; return when all in-sync disks have them, or never will."""
+    async def append(self, entries: Sequence[Entry]) -> FinishAppend:
+        """Append messages without keys; return when all in-sync disks have them, or never will."""
         return await self._finished(lambda token: self.core.append(token, entries, self._loop.time()))
 
-    async def append_keyed(self, request: Append) -> FinishAppend:
-        """Append one message with an idempotency key; return when it is stored, or cannot be."""
+    async def append_keyed(self, entry: Entry, *, forwarded: bool) -> FinishAppend:
+        """Append a message with an idempotency key; return when it is stored, or cannot be.
+
+        `forwarded` is true if another replica forwarded it to this one, as the owner of the key.
+        """
 
         def begin(token: int) -> None:
-            key = request.key or ""
-            (message,) = request.entries
-            append = KeyedAppend(token, *message, key, digest(message.msg), request.forwarded)
+            append = KeyedAppend(token, entry, digest(entry), forwarded)
             self._keyed[token] = append, request_context.current()
             self.core.append_keyed(append, self._loop.time())
 

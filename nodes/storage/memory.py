@@ -4,11 +4,23 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 
-from common.protocol.messages import PAGE_MESSAGES, Entry, text_bytes
+from common.protocol.content import Entry, content_bytes
+from common.protocol.messages import PAGE_MESSAGES
 from common.protocol.replication import HourDigest, InSyncSet, Record
+from common.protocol.search import Search, matcher
 from nodes.replication.core.effects import Opened, Range
-from nodes.storage.digests import checksum, hour_of
-from nodes.storage.protocol import ABOVE_ALL, LOAD_BYTES, Arrival, Claim, Size, decide, digest
+from nodes.storage.protocol import (
+    ABOVE_ALL,
+    LOAD_BYTES,
+    Arrival,
+    Claim,
+    Matches,
+    Size,
+    checksum,
+    decide,
+    digest,
+    hour_of,
+)
 
 
 class MemoryTables:
@@ -16,11 +28,12 @@ class MemoryTables:
 
     def __init__(self) -> None:
         self.records: dict[int, dict[int, Record]] = {}
-        self.texts: dict[str, str] = {}
+        self.entries: dict[str, Entry] = {}
+        self.origins: dict[str, int] = {}  # the incarnation that accepted each message
         self.keys: dict[str, Claim] = {}
         self.vector: dict[int, int] = {}
         self.in_sync: InSyncSet | None = None
-        self.order: list[tuple[str, int]] = []  # id and origin of every message, in order of arrival
+        self.order: list[str] = []  # the id of every message, in order of arrival
         self.nodes: dict[int, str] = {}  # addresses by incarnation
         self.superseded: set[str] = set()  # ids of messages removed because another message owns their key
         self.floor = ""  # the highest id that retention removed
@@ -39,10 +52,10 @@ class MemoryTables:
 
     def _add(self, origin: int, record: Record) -> None:
         if record.key:
-            self._claim(record.key, Claim(record.id, digest(record.msg), record.term))
-        if self.insert(record.id, record.msg, origin) or record.id in self.texts:
-            stored = record._replace(msg=self.texts[record.id])
-            self.records.setdefault(origin, {})[record.sequence] = stored
+            self._claim(record.key, Claim(record.id, digest(record), record.term))
+        if self.insert(Entry(record.id, record.msg, record.fields), origin) or record.id in self.entries:
+            stored = self.entries[record.id]
+            self.records.setdefault(origin, {})[record.sequence] = record._replace(msg=stored.msg, fields=stored.fields)
 
     def _claim(self, key: str, claim: Claim) -> None:
         """Store a claim of a key, and remove the message that yields to another one, if any."""
@@ -50,7 +63,7 @@ class MemoryTables:
         if loser:
             self.superseded.discard(self.keys[key].message_id)
             self.superseded.add(loser)
-            self.texts.pop(loser, None)
+            self.entries.pop(loser, None)
             self._drop_records({loser})
 
     def _drop_records(self, ids: set[str]) -> None:
@@ -58,13 +71,23 @@ class MemoryTables:
             if any(one.id in ids for one in records.values()):
                 self.records[origin] = {number: one for number, one in records.items() if one.id not in ids}
 
-    def insert(self, message_id: str, text: str, origin: int = 0) -> bool:
+    def insert(self, entry: Entry, origin: int = 0) -> bool:
         """Add a message unless it is present or was removed; True if it was added."""
-        if message_id in self.texts or message_id <= self.floor or message_id in self.superseded:
+        if entry.id in self.entries or entry.id <= self.floor or entry.id in self.superseded:
             return False
-        self.texts[message_id] = text
-        self.order.append((message_id, origin))
+        self.entries[entry.id] = Entry(entry.id, entry.msg, entry.fields)
+        self.origins[entry.id] = origin
+        self.order.append(entry.id)
         return True
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of all messages."""
+        return [one.msg for one in self.entries.values()]
+
+    def entry(self, message_id: str) -> Entry:
+        """A message with the node that accepted it."""
+        return self.entries[message_id]._replace(node=self.nodes.get(self.origins[message_id], ""))
 
     def load(self, origin: int, after: int, upto: int) -> Range:
         """See Journal."""
@@ -72,7 +95,7 @@ class MemoryTables:
         used_bytes = 0
         records = self.records.get(origin, {})
         for record in (records[number] for number in range(after + 1, upto + 1) if number in records):
-            used_bytes += text_bytes(record.msg)
+            used_bytes += content_bytes(record)
             if found and (used_bytes > LOAD_BYTES or len(found) == PAGE_MESSAGES):
                 return Range(origin, after, found[-1].sequence, tuple(found))
             found.append(record)
@@ -80,13 +103,13 @@ class MemoryTables:
 
     def ids(self) -> list[str]:
         """All ids in ascending order."""
-        return sorted(self.texts)
+        return sorted(self.entries)
 
     def expire(self, until: str) -> int:
         """See Journal."""
-        old = {one for one in self.texts if one <= until}
+        old = {one for one in self.entries if one <= until}
         for one in old:
-            del self.texts[one]
+            del self.entries[one]
         self._drop_records(old)
         self.floor = max([self.floor, *old])
         return len(old)
@@ -132,19 +155,27 @@ class MemoryJournal:
         """See Journal."""
         ids = self.tables.ids()
         found = [one for one in (reversed(ids) if newest_first else ids) if after < one < (before or ABOVE_ALL)]
-        return [Entry(one, self.tables.texts[one]) for one in found[:limit]]
+        return [self.tables.entry(one) for one in found[:limit]]
+
+    async def search(
+        self, wanted: Search, after: str, limit: int, *, before: str = "", newest_first: bool = False
+    ) -> Matches:
+        """See Journal; not limited in time and bytes."""
+        everything = await self.read(after, len(self.tables.entries), before=before, newest_first=newest_first)
+        found = list(filter(matcher(wanted).matches, everything))
+        return Matches(found[:limit], found[limit - 1].id if len(found) >= limit else None)
 
     async def between(self, after: str, until: str) -> list[Entry]:
         """See Journal; limited by number only."""
-        return [Entry(one, self.tables.texts[one]) for one in self.tables.ids() if after < one <= until][:PAGE_MESSAGES]
+        return [self.tables.entry(one) for one in self.tables.ids() if after < one <= until][:PAGE_MESSAGES]
 
     async def arrivals(self, after: int, upto: int) -> list[Arrival]:
         """See Journal; limited by number only."""
         tables = self.tables
         return [
-            Arrival(number, Entry(one, tables.texts[one]), tables.nodes.get(origin, ""))
-            for number, (one, origin) in enumerate(tables.order[after:upto], after + 1)
-            if one in tables.texts
+            Arrival(number, tables.entry(one))
+            for number, one in enumerate(tables.order[after:upto], after + 1)
+            if one in tables.entries
         ][:PAGE_MESSAGES]
 
     def last_arrival(self) -> int:
@@ -155,15 +186,16 @@ class MemoryJournal:
         """See Journal."""
         found: dict[int, HourDigest] = {}
         first = max(from_hour, hour_of(self.tables.floor) + 1 if self.tables.floor else 0)
-        for message_id, text in self.tables.texts.items():
-            if message_id <= until and (hour := hour_of(message_id)) >= first:
+        for one in self.tables.entries.values():
+            if one.id <= until and (hour := hour_of(one.id)) >= first:
                 sums = found.get(hour, HourDigest(hour, 0, 0))
-                found[hour] = HourDigest(hour, sums.messages + 1, sums.digest + checksum(message_id, text))
+                crc = checksum(one.id, one.msg, one.fields)
+                found[hour] = HourDigest(hour, sums.messages + 1, sums.digest + crc)
         return found
 
     async def repair(self, entries: Sequence[Entry]) -> int:
         """See Journal."""
-        return sum(self.tables.insert(*entry) for entry in entries)
+        return sum(map(self.tables.insert, entries))
 
     async def expire(self, until: str) -> int:
         """See Journal."""
@@ -171,4 +203,4 @@ class MemoryJournal:
 
     async def size(self) -> Size:
         """See Journal."""
-        return Size(len(self.tables.texts), 0, 0)
+        return Size(len(self.tables.entries), 0, 0)

@@ -1,4 +1,4 @@
-"""Steps of opening an SQLite journal: check its owner, convert format 1, draw an incarnation, check all messages."""
+"""Steps of opening an SQLite journal: check its owner, convert old formats, draw an incarnation, check all messages."""
 
 import hashlib
 import sqlite3
@@ -13,13 +13,15 @@ import structlog
 from common.errors import FatalError
 from nodes.replication.core.effects import Opened
 from nodes.storage.database import UnusableError, snapshot
-from nodes.storage.digests import hour_of
-from nodes.storage.tables import Contents, add_incarnation, checked, contents, in_sync_set, meta, set_meta
+from nodes.storage.protocol import hour_of
+from nodes.storage.reading import checked
+from nodes.storage.tables import Contents, add_incarnation, contents, in_sync_set, meta, set_meta
 
 log = structlog.get_logger()
 
-FORMAT = "2"  # version of SCHEMA
-_FORMAT_1 = "1"  # before version 2: messages numbered by arrival, without origins and sequences
+FORMAT = "3"  # version of SCHEMA
+_FORMAT_2 = "2"  # messages without fields
+_FORMAT_1 = "1"  # messages numbered by arrival, without origins and sequences
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
@@ -31,7 +33,7 @@ SCHEMA = (
     # have read. A message that was stored by a repair has no origin: its origin is 0, its sequence NULL.
     """CREATE TABLE IF NOT EXISTS messages (arrival INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
         msg TEXT NOT NULL, key TEXT, origin INTEGER NOT NULL, sequence INTEGER, crc INTEGER NOT NULL,
-        term INTEGER NOT NULL DEFAULT 0)""",
+        term INTEGER NOT NULL DEFAULT 0, fields TEXT NOT NULL DEFAULT '')""",
     "CREATE INDEX IF NOT EXISTS messages_by_origin ON messages (origin, sequence)",
     # Records whose message was already stored by another record.
     """CREATE TABLE IF NOT EXISTS aliases (origin INTEGER, sequence INTEGER, id TEXT NOT NULL,
@@ -47,7 +49,8 @@ SCHEMA = (
         digest INTEGER NOT NULL)""",
 )
 
-_COPY = """INSERT INTO messages SELECT seq, id, msg, key, ?, row_number() OVER (ORDER BY seq), crc, 0
+_ADD_FIELDS = "ALTER TABLE messages ADD COLUMN fields TEXT NOT NULL DEFAULT ''"
+_COPY = """INSERT INTO messages SELECT seq, id, msg, key, ?, row_number() OVER (ORDER BY seq), crc, 0, ''
     FROM messages_1 ORDER BY seq"""
 _COUNT = "INSERT INTO hours SELECT hour_of(id) AS hour, count(*), sum(crc) FROM messages GROUP BY hour"
 
@@ -90,13 +93,15 @@ def _identify(connection: sqlite3.Connection, path: Path, cluster_name: str, add
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     found = meta(connection) if "meta" in tables else {}
     found_format = found.get("format") or (_FORMAT_1 if "messages" in tables else FORMAT)
-    if found_format not in (FORMAT, _FORMAT_1):
+    if found_format not in (FORMAT, _FORMAT_2, _FORMAT_1):
         raise FatalError(f"{path} is a journal of format {found_format!r}, not {FORMAT!r}")
     if found.get("cluster", cluster_name) != cluster_name:
         raise FatalError(f"{path} is a journal of cluster {found['cluster']!r}, not {cluster_name!r}")
     name = found.get("journal") or str(uuid.uuid4())
     if found_format == _FORMAT_1:
         _convert(connection, name)
+    if found_format == _FORMAT_2:
+        connection.execute(_ADD_FIELDS)
     for statement in SCHEMA:
         connection.execute(statement)
     if found.get("address", address) != address:
@@ -147,7 +152,7 @@ def check_messages(connection: sqlite3.Connection) -> None:
     found: Counter[int] = Counter()
     with snapshot(connection):
         digests = dict(connection.execute("SELECT hour, digest FROM hours WHERE messages > 0"))
-        for row in connection.execute("SELECT id, msg, crc FROM messages"):
-            found[hour_of(checked(*row).id)] += row[2]
+        for row in connection.execute("SELECT id, msg, fields, crc FROM messages"):
+            found[hour_of(checked(*row).id)] += row[3]
     if digests != found:
         raise UnusableError("messages are gone, or another program has added some")

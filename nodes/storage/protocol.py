@@ -2,36 +2,47 @@
 
 import asyncio
 import hashlib
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from common.protocol.messages import Entry
+from common.ids import time_ms
+from common.protocol.content import Content, Entry
 from common.protocol.replication import HourDigest, InSyncSet
+from common.protocol.search import Search
 from nodes.replication.core.effects import Opened, Range
 
 ABOVE_ALL = "g"  # greater than every id, because ids are hexadecimal
 KEY_S = 86_400  # lifetime of an idempotency key: a day, as long as clients are likely to retry
-LOAD_BYTES = 524_288  # of text in one `load`: half of what a frame may hold, because the last text may be long
+LOAD_BYTES = 524_288  # of texts and fields in one `load`: half of what a frame may hold, because the last may be long
+HOUR_MS = 3_600_000  # journals are compared by digests of hours
+SCAN_S = 0.25  # for one search: three that wait for each other end within the 0.9 s that a node has for a request
 
 
 class Claim(NamedTuple):
-    """The message that owns an idempotency key: its id, the digest of its text, and the term of that decision."""
+    """The message that owns an idempotency key: its id, its digest, and the term of that decision."""
 
     message_id: str
     digest: str
     term: int = 0
 
     def yields_to(self, other: "Claim") -> bool:
-        """True if the other claim replaces this one: the same text, and a higher term or then a lower id."""
+        """True if the other claim replaces this one: the same content, and a higher term or then a lower id."""
         return self.digest == other.digest and (-self.term, self.message_id) > (-other.term, other.message_id)
 
 
 class Arrival(NamedTuple):
-    """A message, its number in order of arrival at this journal, and the node that accepted it ("" if unknown)."""
+    """A message, and its number in order of arrival at this journal."""
 
     number: int
     entry: Entry
-    node: str
+
+
+class Matches(NamedTuple):
+    """The messages that a search found, and the cursor at which to go on; None if it has seen everything."""
+
+    entries: list[Entry]
+    next: str | None
 
 
 class Size(NamedTuple):
@@ -62,9 +73,9 @@ class Journal(Protocol):
     async def commit(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> None:
         """Store ranges, the version vector that results, and the in-sync set, in one flushed transaction.
 
-        A message whose id is already stored keeps its text; its new record is stored as an alias. Records up to the
+        A message whose id is already stored keeps its content; its new record is stored as an alias. Records up to the
         vector are already stored and are ignored. Records that retention would have removed are not stored, but the
-        vector includes them. Of two messages with one key and one text, the one that yields is removed permanently.
+        vector includes them. Of two messages with one key and one content, the one that yields is removed permanently.
         """
 
     def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
@@ -89,7 +100,17 @@ class Journal(Protocol):
     async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
         """The first `limit` messages with an id above `after` and below `before` ("": no bound), in id order.
 
-        Fewer if there are no more. With `newest_first`: the last `limit` messages, in descending order.
+        Fewer if there are no more. With `newest_first`: the last `limit` messages, in descending order. The node that
+        accepted a message is known if it was in an in-sync set that was committed here, and the message was not stored
+        by `repair`.
+        """
+
+    async def search(
+        self, wanted: Search, after: str, limit: int, *, before: str = "", newest_first: bool = False
+    ) -> Matches:
+        """The first messages of `read` that a search finds: at most `limit`, about PAGE_BYTES.
+
+        It also ends SCAN_S after its begin, with what it has found until then.
         """
 
     async def between(self, after: str, until: str) -> list[Entry]:
@@ -98,8 +119,7 @@ class Journal(Protocol):
     async def arrivals(self, after: int, upto: int) -> list[Arrival]:
         """The first messages with an arrival number in (after, upto]: about PAGE_BYTES, at most PAGE_MESSAGES.
 
-        Numbers may be missing, and are never reused. The node that accepted a message is known if it was in an
-        in-sync set that was committed here.
+        Numbers may be missing, and are never reused.
         """
 
     def last_arrival(self) -> int:
@@ -124,7 +144,7 @@ class Journal(Protocol):
 def decide(known: Claim | None, claim: Claim) -> tuple[Claim, str]:
     """Decide between two claims of one key: the claim that stays, and the id of the message to remove ("" for none).
 
-    The result does not depend on the order in which a replica receives them, unless the texts differ: then both
+    The result does not depend on the order in which a replica receives them, unless the contents differ: then both
     messages stay.
     """
     if known is None:
@@ -136,6 +156,17 @@ def decide(known: Claim | None, claim: Claim) -> tuple[Claim, str]:
     return known, claim.message_id if claim.yields_to(known) else ""
 
 
-def digest(text: str) -> str:
-    """SHA-256 of a text, by which two requests with one idempotency key are compared."""
+def digest(content: Content) -> str:
+    """SHA-256 of the text and the fields of a message, by which two messages with one idempotency key are compared."""
+    text = f"{len(content.msg)} {content.msg}{content.fields}" if content.fields else content.msg
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hour_of(message_id: str) -> int:
+    """The hour in which an id was made, counted from 1970."""
+    return time_ms(message_id) // HOUR_MS
+
+
+def checksum(message_id: str, text: str, fields: str = "") -> int:
+    """CRC-32 of a message."""
+    return zlib.crc32((f"{message_id} {text} {fields}" if fields else f"{message_id} {text}").encode())

@@ -13,10 +13,11 @@ import structlog
 
 from common import ids
 from common.errors import FatalError, StoreError
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from common.protocol.replication import HourDigest, InSyncSet
+from common.protocol.search import Search
 from nodes.replication.core.effects import Range
-from nodes.storage import tables
+from nodes.storage import reading, tables
 from nodes.storage.database import (
     Database,
     UnusableError,
@@ -28,15 +29,13 @@ from nodes.storage.database import (
     is_final,
 )
 from nodes.storage.opening import check_messages, new_incarnation, open_tables
-from nodes.storage.protocol import ABOVE_ALL, Arrival, Claim, Size
+from nodes.storage.protocol import ABOVE_ALL, Arrival, Claim, Matches, Size
 from nodes.storage.tables import Change, Contents
 
 log = structlog.get_logger()
 
-# Limits of a commit in the event loop's thread: its records, their characters, and the duration of the transaction
-# before it. A commit in another thread cost 0.5 ms of CPU more per POST (docs/history/measurements-2026-11.md).
-SHORT_RECORDS = 64
-SHORT_CHARACTERS = 65_536
+# Limit on the duration of the transaction before a commit in the event loop's thread. A commit in another thread cost
+# 0.5 ms of CPU more per POST (docs/history/measurements-2026-11.md).
 SHORT_S = 0.002
 
 T = TypeVar("T")
@@ -134,7 +133,7 @@ class SqliteJournal:
 
     def commit_now(self, ranges: Sequence[Range], in_sync: InSyncSet | None) -> bool:
         """See Journal; short commits only, and only while the disk is fast."""
-        if self._commit_s > self._short_s or self._log.error or not _is_short(ranges):
+        if self._commit_s > self._short_s or self._log.error or not tables.is_short(ranges):
             return False
         self._require_usable()
         try:
@@ -181,16 +180,25 @@ class SqliteJournal:
         """See Journal."""
         below = before or ABOVE_ALL
         return await self._read(
-            lambda connection: tables.read(connection, after, below, limit, newest_first=newest_first)
+            lambda connection: reading.read(connection, after, below, limit, newest_first=newest_first)
+        )
+
+    async def search(
+        self, wanted: Search, after: str, limit: int, *, before: str = "", newest_first: bool = False
+    ) -> Matches:
+        """See Journal."""
+        below = before or ABOVE_ALL
+        return await self._scan(
+            lambda connection: reading.search(connection, wanted, after, below, limit, newest_first=newest_first)
         )
 
     async def between(self, after: str, until: str) -> list[Entry]:
         """See Journal."""
-        return await self._scan(lambda connection: tables.between(connection, after, until))
+        return await self._scan(lambda connection: reading.between(connection, after, until))
 
     async def arrivals(self, after: int, upto: int) -> list[Arrival]:
         """See Journal."""
-        return await self._read(lambda connection: tables.arrivals(connection, after, upto))
+        return await self._read(lambda connection: reading.arrivals(connection, after, upto))
 
     def last_arrival(self) -> int:
         """See Journal."""
@@ -290,11 +298,3 @@ class SqliteJournal:
         self.why = self.why or f"{self._path}: {error}"
         self.broken.set()
         return StoreError(f"the journal is broken: {self.why}")
-
-
-def _is_short(ranges: Sequence[Range]) -> bool:
-    """True for a few small records without keys: storing a key also deletes all expired keys, maybe many."""
-    records = [record for found in ranges for record in found.records]
-    if len(records) > SHORT_RECORDS or any(record.key for record in records):
-        return False
-    return sum(len(record.msg) for record in records) <= SHORT_CHARACTERS

@@ -1,27 +1,29 @@
 """The tables of an SQLite journal: statements, and functions that run them on a connection. Schema: opening.py."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from common.ids import last_id, time_ms
-from common.protocol.messages import PAGE_BYTES, PAGE_MESSAGES, Entry, text_bytes
+from common.protocol.content import Entry, content_bytes
+from common.protocol.messages import PAGE_MESSAGES
 from common.protocol.replication import HourDigest, InSyncSet, Record
 from nodes.replication.core.effects import Range
-from nodes.storage.database import UnusableError
-from nodes.storage.digests import HOUR_MS, checksum, hour_of
-from nodes.storage.protocol import KEY_S, LOAD_BYTES, Arrival, Claim, decide, digest
+from nodes.storage.protocol import HOUR_MS, KEY_S, LOAD_BYTES, Claim, checksum, decide, digest, hour_of
+from nodes.storage.reading import checked
 
+SHORT_RECORDS = 64  # limits of a commit in the event loop's thread, and:
+SHORT_CHARACTERS = 65_536  # characters of its records
 EXPIRE_MESSAGES = 1_000  # limit of messages removed in one transaction, so that commits get in between
 
 _SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _ADVANCE = "UPDATE incarnations SET upto = ? WHERE number = ?"
 _NAME_NODE = """INSERT INTO incarnations (address, incarnation) VALUES (?, ?)
     ON CONFLICT (incarnation) DO UPDATE SET address = excluded.address"""
-_INSERT = """INSERT INTO messages (id, msg, key, origin, sequence, crc, term) VALUES (?, ?, ?, ?, ?, ?, ?)
+_INSERT = """INSERT INTO messages (id, msg, key, origin, sequence, crc, term, fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING"""
 _INSERTED = "SELECT id, origin, sequence, crc FROM messages WHERE arrival > ?"
 _COMPLETE_KEY = "UPDATE messages SET key = ?, term = ? WHERE id = ? AND key IS NULL"
@@ -31,23 +33,19 @@ _FORGET_KEYS = "DELETE FROM keys WHERE made_s < ?"
 _REMEMBER_KEY = "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)"
 _FIND_KEY = "SELECT id, digest, term FROM keys WHERE key = ? AND made_s >= ?"
 _LOAD = """WITH found AS (SELECT number FROM incarnations WHERE incarnation = :origin)
-    SELECT crc, sequence, id, msg, key, term FROM messages
+    SELECT crc, sequence, id, msg, key, term, fields FROM messages
     WHERE origin = (SELECT number FROM found) AND sequence > :after AND sequence <= :upto UNION ALL
-    SELECT crc, a.sequence, id, msg, key, a.term FROM aliases AS a JOIN messages USING (id)
+    SELECT crc, a.sequence, id, msg, key, a.term, fields FROM aliases AS a JOIN messages USING (id)
     WHERE a.origin = (SELECT number FROM found) AND a.sequence > :after AND a.sequence <= :upto
     ORDER BY 2 LIMIT :limit"""
-_READ = "SELECT id, msg, crc FROM messages WHERE id > ? AND id < ? ORDER BY id {} LIMIT ?"
-_BETWEEN = "SELECT id, msg, crc FROM messages WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-_ARRIVALS = """SELECT arrival, id, msg, crc, coalesce(address, '') FROM messages LEFT JOIN incarnations
-    ON number = origin WHERE arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?"""
 _HOURS = """SELECT hour, messages, digest FROM hours WHERE hour >= :first AND hour <= :last UNION ALL
     SELECT :last, -count(*), -coalesce(sum(crc), 0) FROM messages WHERE id > :until AND id <= :end"""
 _OLDEST = "SELECT id, crc FROM messages WHERE id <= ? ORDER BY id LIMIT ?"
 
 _IN_SYNC = msgspec.json.Decoder(InSyncSet)
 
-T = TypeVar("T")
-Row = tuple[str, str, str | None, int, int | None, int, int]  # id, text, key, origin, sequence, checksum, term
+# id, text, key, origin, sequence, checksum, term, fields
+Row = tuple[str, str, str | None, int, int | None, int, int, str]
 
 
 class Version(NamedTuple):
@@ -116,8 +114,8 @@ def store(
             versions.get(part.origin) or cache.versions.get(part.origin) or add_incarnation(connection, part.origin)
         )
         rows += [
-            (message_id, text, key, number, sequence, checksum(message_id, text), term)
-            for sequence, message_id, text, key, term in part.records
+            (message_id, text, key, number, sequence, checksum(message_id, text, fields), term, fields)
+            for sequence, message_id, text, key, term, fields in part.records
             if sequence > upto
         ]
         versions[part.origin] = Version(number, max(upto, part.upto))
@@ -135,7 +133,11 @@ def store(
 def repair(connection: sqlite3.Connection, cache: Contents, entries: Iterable[Entry]) -> Change:
     """Insert messages without an origin. See Journal.repair."""
     superseded = {row[0] for row in connection.execute("SELECT id FROM superseded")}
-    rows: list[Row] = [(*one, None, 0, None, checksum(*one), 0) for one in entries if one.id not in superseded]
+    rows: list[Row] = [
+        (one.id, one.msg, None, 0, None, checksum(one.id, one.msg, one.fields), 0, one.fields)
+        for one in entries
+        if one.id not in superseded
+    ]
     messages, last_arrival = _insert(connection, cache, rows)
     return Change(messages, {}, last_arrival)
 
@@ -153,9 +155,10 @@ def _claim(connection: sqlite3.Connection, keyed: Iterable[Row], now_s: float) -
     """Store the keys of rows, and remove the messages that yield to others. Returns the ids of the removed messages."""
     connection.execute(_FORGET_KEYS, (now_s - KEY_S,))
     superseded: set[str] = set()
-    for message_id, text, key, *_, term in keyed:
+    for message_id, text, key, *_, term, fields in keyed:
         row = connection.execute(_FIND_KEY, (key, 0)).fetchone()
-        claim, loser = decide(Claim(*row) if row else None, Claim(message_id, digest(text), term))
+        claim = Claim(message_id, digest(Entry(message_id, text, fields)), term)
+        claim, loser = decide(Claim(*row) if row else None, claim)
         if claim != row:
             made_s = time_ms(claim.message_id) / 1_000
             connection.execute(_REMEMBER_KEY, (key, claim.message_id, claim.digest, made_s, claim.term))
@@ -200,7 +203,7 @@ def _insert(connection: sqlite3.Connection, cache: Contents, rows: Sequence[Row]
 def _alias(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
     """Store records whose ids exist as aliases; a message stored by a repair gets the key of its record."""
     rows = [row for row in rows if row[3]]
-    aliases = [(origin, sequence, message_id, term) for message_id, _, _, origin, sequence, _, term in rows]
+    aliases = [(origin, sequence, message_id, term) for message_id, _, _, origin, sequence, _, term, _ in rows]
     connection.executemany("INSERT OR IGNORE INTO aliases VALUES (?, ?, ?, ?)", aliases)
     connection.executemany(_COMPLETE_KEY, [(row[2], row[6], row[0]) for row in rows if row[2]])
 
@@ -222,8 +225,8 @@ def load(connection: sqlite3.Connection, origin: int, after: int, upto: int) -> 
     used_bytes = 0
     for crc, *fields in connection.execute(_LOAD, bounds):
         record = Record(*fields)
-        checked(record.id, record.msg, crc)
-        used_bytes += text_bytes(record.msg)
+        checked(record.id, record.msg, record.fields, crc)
+        used_bytes += content_bytes(record)
         if records and used_bytes > LOAD_BYTES:
             return Range(origin, after, records[-1].sequence, tuple(records))
         records.append(record)
@@ -234,35 +237,6 @@ def find_key(connection: sqlite3.Connection, key: str, now_s: float) -> Claim | 
     """See Journal.find_key."""
     row = connection.execute(_FIND_KEY, (key, now_s - KEY_S)).fetchone()
     return Claim(*row) if row else None
-
-
-def read(connection: sqlite3.Connection, after: str, before: str, limit: int, *, newest_first: bool) -> list[Entry]:
-    """Read the first or last `limit` messages with an id above `after` and below `before`."""
-    query = _READ.format("DESC" if newest_first else "ASC")
-    return [checked(*row) for row in connection.execute(query, (after, before, limit))]
-
-
-def between(connection: sqlite3.Connection, after: str, until: str) -> list[Entry]:
-    """See Journal.between."""
-    rows = connection.execute(_BETWEEN, (after, until, PAGE_MESSAGES))
-    return list(_page((checked(*row) for row in rows), lambda entry: entry.msg))
-
-
-def arrivals(connection: sqlite3.Connection, after: int, upto: int) -> list[Arrival]:
-    """See Journal.arrivals."""
-    rows = connection.execute(_ARRIVALS, (after, upto, PAGE_MESSAGES))
-    found = (Arrival(arrival, checked(*row), address) for arrival, *row, address in rows)
-    return list(_page(found, lambda arrival: arrival.entry.msg))
-
-
-def _page(items: Iterable[T], text: Callable[[T], str]) -> Iterator[T]:
-    """Yield the first items, up to the one whose text reaches PAGE_BYTES."""
-    used_bytes = 0
-    for item in items:
-        yield item
-        used_bytes += text_bytes(text(item))
-        if used_bytes >= PAGE_BYTES:
-            return
 
 
 def hours(connection: sqlite3.Connection, from_hour: int, until: str, floor: str) -> dict[int, HourDigest]:
@@ -291,8 +265,9 @@ def expire(connection: sqlite3.Connection, until: str) -> Change:
     return Change(len(old), floor=floor)
 
 
-def checked(message_id: str, text: str, crc: int) -> Entry:
-    """The entry of a row; raises UnusableError when its checksum is wrong."""
-    if crc != checksum(message_id, text):
-        raise UnusableError(f"the message {message_id} is damaged")
-    return Entry(message_id, text)
+def is_short(ranges: Sequence[Range]) -> bool:
+    """True for a few small records without keys: storing a key also deletes all expired keys, maybe many."""
+    records = [record for one in ranges for record in one.records]
+    if len(records) > SHORT_RECORDS or any(record.key for record in records):
+        return False
+    return sum(len(record.msg) + len(record.fields) for record in records) <= SHORT_CHARACTERS

@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ AGAIN_MS = 60_000  # age of ids that are removed: after a reconnect a facade rep
 LONGEST_PAUSE_S = 5.0  # between two attempts of `send`
 AGAIN = (429, 500, 502, 503, 504)  # statuses after which `send` tries again
 
-Message = dict[str, Any]  # id, time, msg
+_LINES = {"Content-Type": "application/x-ndjson"}
+
+Message = dict[str, Any]  # id, time, msg, and perhaps fields and node
 
 
 class Api:
@@ -55,62 +57,76 @@ class Api:
         """Close the connections."""
         self._facades.close()
 
-    def send(self, lines: Sequence[bytes], *, first: int = 0, retry_s: float = 0.0) -> list[dict[str, Any]]:
-        """Store messages, each a line in UTF-8.
+    def send(
+        self,
+        lines: Sequence[bytes],
+        *,
+        first: int = 0,
+        fields: Mapping[str, str] | None = None,
+        retry_s: float = 0.0,
+    ) -> list[dict[str, Any]]:
+        """Store messages, each a line in UTF-8, in one request.
 
         Args:
             lines: the messages.
             first: the number of the first one in the whole input.
-            retry_s: how long to try again to store a message, each alone and with a key, so that none is stored twice;
-                0: all are sent once, in one request.
+            fields: of each message.
+            retry_s: how long to send the request again after a failure, with a key for each message, so that none is
+                stored twice; 0: it is sent once.
 
         Returns:
             The result of each: its id and time, or, if it was not stored, its `index` (from `first`) and a `message`.
+
+        Raises:
+            ApiError: the request is refused, or the last attempt failed.
         """
         errors = {number: reason for number, line in enumerate(lines) if (reason := _why_not_sent(line))}
-        texts = [line.decode() for number, line in enumerate(lines) if number not in errors]
-        sent = [self._send_with_key(text, retry_s) for text in texts] if retry_s else self._send(texts)
-        results = iter(sent)
+        with_fields = {"fields": dict(fields)} if fields else {}
+        sent = [
+            {"msg": line.decode()} | with_fields | ({"key": uuid.uuid4().hex} if retry_s else {})
+            for number, line in enumerate(lines)
+            if number not in errors
+        ]
+        results = iter(self._send(b"".join(json.dumps(one).encode() + b"\n" for one in sent), retry_s) if sent else ())
         return [
             {"index": first + number, "message": errors[number]} if number in errors else _at(first + number, results)
             for number in range(len(lines))
         ]
 
-    def _send(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        if not texts:
-            return []
-        body = b"".join(json.dumps({"msg": text}).encode() + b"\n" for text in texts)
-        reply = self._reply("POST", "/v1/messages", body, {"Content-Type": "application/x-ndjson"})
-        if "results" not in reply.document:
-            raise ApiError(_reason(reply))
-        results: list[dict[str, Any]] = reply.document["results"]
-        return results
-
-    def _send_with_key(self, text: str, retry_s: float) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": uuid.uuid4().hex}
-        body = json.dumps({"msg": text}).encode()
+    def _send(self, body: bytes, retry_s: float) -> list[dict[str, Any]]:
+        """The results of a batch; with `retry_s`, after as many attempts as it takes."""
         ends_s, pause_s = self._clock() + retry_s, self._pause_s
         while True:
             try:
-                reply = self._facades.call("POST", "/v1/messages", body, headers, repeatable=True)
+                reply = self._facades.call("POST", "/v1/messages", body, _LINES, repeatable=retry_s > 0)
             except CLIENT_ERRORS as error:
                 failure = f"{self._facades.address}: {error}"
             else:
-                if reply.status == HTTPStatus.CREATED:
-                    return reply.document
-                if reply.status not in AGAIN:
-                    return {"message": _reason(reply)}
+                if "results" in reply.document and (reply.status not in AGAIN or not retry_s):
+                    results: list[dict[str, Any]] = reply.document["results"]
+                    return results
                 failure = _reason(reply)
+                if reply.status not in AGAIN:
+                    raise ApiError(failure)
                 self._facades.use_next()
+            if not retry_s:
+                raise ApiError(failure)
             if self._clock() + pause_s > ends_s:
                 raise ApiError(f"{failure} (after {retry_s:g} s of attempts)")
             self._sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def page(self, query: dict[str, str]) -> list[Message]:
-        """The messages of one page of a query."""
-        messages: list[Message] = self._good("GET", f"/v1/messages?{urlencode(query)}")["messages"]
-        return messages
+        """The first messages of a query, at most its `limit`, from as many pages as that takes."""
+        found: list[Message] = []
+        limit, cursor = int(query["limit"]), query.get("after", "")
+        while True:
+            left = {"limit": str(limit - len(found)), "after": cursor}
+            page = self._good("GET", f"/v1/messages?{urlencode(query | left)}")
+            found += page["messages"]
+            if page["next"] is None or len(found) == limit:
+                return found
+            cursor = page["next"]
 
     def everything(self, query: dict[str, str]) -> Iterator[Message]:
         """Yield all messages of a query as they arrive."""
@@ -120,18 +136,26 @@ class Api:
         except CLIENT_ERRORS as error:
             raise ApiError(f"{self._facades.address}: {error}") from error
 
-    def follow(self, after: str, *, shown: Iterable[str] = ()) -> Iterator[Message]:
+    def follow(
+        self, after: str, search: Mapping[str, str] | None = None, *, shown: Iterable[str] = ()
+    ) -> Iterator[Message]:
         """Yield the messages after the id `after`, except those in `shown`, and then new ones as they arrive.
+
+        Args:
+            after: a message id.
+            search: query parameters that messages must match.
+            shown: ids of messages to leave out.
 
         Raises:
             ApiError: the facade refuses the request, or TRIES attempts to reach it failed.
         """
+        path = f"/v1/messages?{urlencode({'after': after, **(search or {})})}"
         seen, last, failures = dict.fromkeys(shown), "", 0
         while True:
             reconnected = bool(last)
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
-                for line in self._facades.lines(f"/v1/messages?{urlencode({'after': after})}", headers):
+                for line in self._facades.lines(path, headers):
                     failures = 0
                     if not line.startswith("data: ") or (message := json.loads(line[6:]))["id"] in seen:
                         continue
@@ -164,19 +188,36 @@ class Api:
             raise ApiError(_reason(reply))
         return reply.document
 
-    def _reply(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> HttpReply:
+    def _reply(self, method: str, path: str) -> HttpReply:
         try:
-            return self._facades.call(method, path, body, headers or {}, repeatable=method == "GET")
+            return self._facades.call(method, path, None, {}, repeatable=True)
         except CLIENT_ERRORS as error:
             raise ApiError(f"{self._facades.address}: {error}") from error
 
 
-def query(**given: str | None) -> dict[str, str]:
-    """The query parameters that are not None; `since` and `until` are named `from` and `to` in a query."""
+def query(fields: Sequence[str] = (), **given: str | None) -> dict[str, str]:
+    """The query parameters that are given; `since` and `until` are named `from` and `to` in a query.
+
+    Args:
+        fields: each NAME=VALUE that a field must have.
+        given: parameters by name; those that are None are left out.
+
+    Raises:
+        ApiError: a field has no value.
+    """
     names = {"since": "from", "until": "to"}
-    return {names.get(name, name): value for name, value in given.items() if value is not None}
+    found = {names.get(name, name): value for name, value in given.items() if value is not None}
+    return found | {f"field.{name}": value for name, value in fields_of(fields).items()}
+
+
+def fields_of(given: Iterable[str]) -> dict[str, str]:
+    """Fields by name, each given as NAME=VALUE; raises ApiError if one has another form."""
+    found: dict[str, str] = {}
+    for field in given:
+        name, equals, found[name] = field.partition("=")
+        if not (name and equals):
+            raise ApiError(f"--field must be NAME=VALUE, not {field}")
+    return found
 
 
 def batched(lines: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -24,8 +24,18 @@ def messages(found: Iterable[dict[str, Any]], form: Format) -> None:
 
 def _message(one: dict[str, Any]) -> None:
     """Print a message; a terminal must not carry out the commands that its text may have."""
-    time = click.style(one["time"], dim=True) if sys.stdout.isatty() else one["time"]
-    click.echo(f"{time}  {printable(one['msg'], sys.stdout)}", color=True)  # else click removes them in a pipe
+    fields = "".join(f"  {name}={_bare(value)}" for name, value in one.get("fields", {}).items())
+    time, fields = (_dim(text) for text in (one["time"], printable(fields, sys.stdout)))
+    click.echo(f"{time}  {printable(one['msg'], sys.stdout)}{fields}", color=True)  # else click removes them in a pipe
+
+
+def _dim(text: str) -> str:
+    return click.style(text, dim=True) if text and sys.stdout.isatty() else text
+
+
+def _bare(value: str | float) -> str:
+    """The value of a field: as JSON, but a text of one word without quotes."""
+    return value if isinstance(value, str) and value.isprintable() and " " not in value else json.dumps(value)
 
 
 def results(found: Iterable[dict[str, Any]], form: Format) -> None:

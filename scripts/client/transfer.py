@@ -1,4 +1,4 @@
-"""Export and import of all messages as NDJSON: one object `{"id", "time", "msg"}` per line."""
+"""Export and import of all messages as NDJSON: one object `{"id", "time", "msg", "fields"}` per line."""
 
 import asyncio
 import itertools
@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from common import config, ids, process
 from common.batches import batched
 from common.errors import FatalError, InvalidMessageError, ServiceError
-from common.protocol.messages import Appended, Entry, MessageId, Text, text_bytes
+from common.protocol.content import Entry, MessageId, Text, content_bytes
+from common.protocol.messages import Appended
+from common.protocol.search import fields_of
 from common.rpc.pipelined import PipelinedTransport, WaitingTransport
 from common.security import keyring
 from facade.client.client import Client
@@ -30,11 +33,13 @@ Progress = Callable[[str], object]
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line. `time` is the time of the id (RFC 3339) for human readers; an import ignores it."""
+    """One line. An import ignores `time`, the time of the id for human readers, and `node`, which pages have."""
 
     id: MessageId
     msg: Text
+    fields: dict[str, str | int | float | bool] = {}
     time: str = ""
+    node: str = ""
 
 
 @contextmanager
@@ -77,7 +82,7 @@ def export(
         while True:
             page = client.page(after)
             for entry in page.entries:
-                write(json.dumps({"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg}) + "\n")
+                write(_line(entry))
             counter.add(len(page.entries))
             if page.next is None:
                 return counter.count
@@ -104,9 +109,7 @@ def import_lines(
             counter.add(messages)
 
     try:
-        entries = batched(
-            _entries(lines), lambda one: text_bytes(one.msg), max_bytes=BATCH_BYTES, max_items=BATCH_MESSAGES
-        )
+        entries = batched(_entries(lines), content_bytes, max_bytes=BATCH_BYTES, max_items=BATCH_MESSAGES)
         for batch in entries:
             requests.append((len(batch), client.scheduler.started(partial(client.append_all, batch))))
             client.scheduler.turn(0.0)  # send the request now: the next line may take long to arrive
@@ -117,13 +120,20 @@ def import_lines(
     return counter.count
 
 
+def _line(entry: Entry) -> str:
+    found: dict[str, Any] = {"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg}
+    return json.dumps(found | ({"fields": fields_of(entry.fields)} if entry.fields else {})) + "\n"
+
+
 def _entries(lines: Iterable[str]) -> Iterator[Entry]:
     for number, line in zip(itertools.count(1), lines, strict=False):
         if not line.strip():
             continue
         try:
             found = msgspec.json.decode(line, type=Line)
-            text_bytes(found.msg)  # raises for text that UTF-8 cannot carry
+            fields = json.dumps(found.fields, ensure_ascii=False, separators=(",", ":")) if found.fields else ""
+            entry = msgspec.convert(Entry(found.id, found.msg, fields), Entry)  # checks the lengths
+            content_bytes(entry)  # raises for text that UTF-8 cannot carry
         except (msgspec.MsgspecError, InvalidMessageError) as error:
             raise FatalError(f"line {number} is not a message: {error}") from error
-        yield Entry(found.id, found.msg)
+        yield entry

@@ -56,7 +56,7 @@ def an_acknowledged_record_is_on_every_in_sync_disk() -> None:
     simulation = started()
     counts: list[int] = []
     simulation.facades[0].write(
-        "m", lambda: counts.append(sum("m" in node.disk.tables.texts.values() for node in simulation.nodes.values()))
+        "m", lambda: counts.append(sum("m" in node.disk.tables.texts for node in simulation.nodes.values()))
     )
     pass_time(simulation, 1.0)
 
@@ -85,7 +85,7 @@ def a_hung_replica_is_fenced_and_cannot_answer_with_less() -> None:
     for _ in range(200):
         pass_time(simulation, 0.01)
         if A in listed(simulation):
-            assert "without A" in simulation.nodes[A].disk.tables.texts.values()
+            assert "without A" in simulation.nodes[A].disk.tables.texts
     assert core
     assert core.phase is Phase.READY
 
@@ -228,7 +228,7 @@ def a_full_disk_leaves_the_in_sync_set_and_comes_back() -> None:
     simulation.nodes[B].disk.fails = False
 
     assert healed(simulation)
-    assert "B is full" in simulation.nodes[B].disk.tables.texts.values()
+    assert "B is full" in simulation.nodes[B].disk.tables.texts
 
 
 def all_disks_full_leaves_one_replica_that_reads() -> None:

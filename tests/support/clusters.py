@@ -10,7 +10,8 @@ import psutil
 
 from common import config, ids
 from common.errors import PeerError
-from common.protocol.messages import Append, Appended, Entry
+from common.protocol.content import Entry
+from common.protocol.messages import Append, Appended
 from common.rpc.pooled import PooledTransport
 from common.rpc.transport import ask
 from scripts import keys

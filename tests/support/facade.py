@@ -11,10 +11,12 @@ from falcon import testing
 
 from common import config, ids
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import Entry, Lookup
+from common.protocol.content import Entry
+from common.protocol.messages import Lookup
 from common.rpc.memory import MemoryTransport
 from common.rpc.transport import Transport
 from facade.api import body
+from facade.api.content.entries import EntryMaker
 from facade.api.documents import MakeDocument, client_limits, facade_documents
 from facade.app import create_app
 from facade.auth.access import Access
@@ -140,7 +142,7 @@ class MemorySystem:
         self,
         streams: StreamSemaphore | None = None,
         *,
-        new_id: Callable[[], str] = ids.new_id,
+        maker: EntryMaker | None = None,
         draining: Callable[[], bool] = lambda: False,
         access: Access | None = None,
         origins: Origins | None = None,
@@ -157,7 +159,7 @@ class MemorySystem:
                 access=access,
                 origins=origins,
                 limits=body.DEFAULT,
-                new_id=new_id,
+                maker=maker,
             )
         )
 

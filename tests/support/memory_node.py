@@ -8,24 +8,14 @@ from common.errors import InvalidMessageError
 from common.protocol import messages
 from common.protocol.admin import Inspect, report
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import (
-    PAGE_MESSAGES,
-    TAIL_S,
-    Append,
-    Code,
-    Entry,
-    Failure,
-    Ping,
-    Read,
-    State,
-    Tail,
-)
+from common.protocol.content import Entry
+from common.protocol.messages import PAGE_MESSAGES, TAIL_S, Append, Code, Failure, Ping, Read, State, Tail
 from common.protocol.replication import InSyncSet, Member, Record, Renew, Renewed
 from common.protocol.vectors import VectorEntry
 from nodes.reader import read_page
 from nodes.replication.core.effects import Range
 from nodes.storage.memory import MemoryJournal, MemoryTables
-from nodes.storage.protocol import digest
+from nodes.storage.protocol import Claim, digest
 from registry.directory import Directory
 
 
@@ -85,23 +75,34 @@ class MemoryNode:
         raise InvalidMessageError(f"a node in memory does not answer {type(request).__name__}")
 
     async def append(self, request: Append) -> Reply:
-        """Store messages; with an idempotency key, under the id with which the key was used first."""
-        entries, stored_as = request.entries, ""
-        if request.key:
-            (entry,) = entries
-            claim = await self.journal.find_key(request.key)
-            if claim and claim.digest != digest(entry.msg):
-                return Failure(code=Code.CONFLICT, reason="this idempotency key came with another text before")
-            stored_as = claim.message_id if claim else entry.id
-            entries = (Entry(stored_as, entry.msg),)
-        upto = await self.store(entries, request.key)
-        return messages.Appended(node=self.address, stored_as=stored_as, origin=self.incarnation, sequence=upto)
+        """Store messages; each with an idempotency key under the id with which the key was used first."""
+        entries: list[Entry] = []
+        stored_as: list[str] = []
+        conflicts: list[int] = []
+        claims: dict[str, Claim] = {}
+        for place, entry in enumerate(request.entries):
+            claim = (claims.get(entry.key) or await self.journal.find_key(entry.key)) if entry.key else None
+            claims.setdefault(entry.key, claim or Claim(entry.id, digest(entry)))
+            stored_as.append(claim.message_id if claim else entry.id)
+            if claim and claim.digest != digest(entry):
+                conflicts.append(place)
+            else:
+                entries.append(entry._replace(id=stored_as[-1]))
+        vector = (VectorEntry(self.incarnation, await self.store(entries)),)
+        if not any(entry.key for entry in request.entries):
+            stored_as = []
+        return messages.Appended(
+            node=self.address, stored_as=tuple(stored_as), conflicts=tuple(conflicts), vector=vector
+        )
 
-    async def store(self, entries: Sequence[Entry], key: str | None = None) -> int:
+    async def store(self, entries: Sequence[Entry]) -> int:
         """Commit messages as records of this node; returns the origin sequence of the last one."""
         with self.tables.changed:  # else another thread could commit a higher number first
             after, self._sequence = self._sequence, self._sequence + len(entries)
-            records = tuple(Record(number, *entry, key) for number, entry in enumerate(entries, after + 1))
+            records = tuple(
+                Record(number, entry.id, entry.msg, entry.key or None, fields=entry.fields)
+                for number, entry in enumerate(entries, after + 1)
+            )
             await self.commit(Range(self.incarnation, after, after + len(entries), records))
         return after + len(entries)
 
@@ -114,7 +115,13 @@ class MemoryNode:
         vector = dict(self.tables.vector)
         if any(vector.get(origin, 0) < upto for origin, upto in request.session):
             return Failure(code=Code.BEHIND, reason=f"{self.address} has less than this session has seen")
-        entries, following = await read_page(self.journal, request)
+        if request.search:
+            bounds = (request.search, request.after, request.limit)
+            entries, following = await self.journal.search(
+                *bounds, before=request.before, newest_first=request.newest_first
+            )
+        else:
+            entries, following = await read_page(self.journal, request)
         seen = tuple(VectorEntry(*entry) for entry in vector.items())
         return messages.Page(entries=tuple(entries), next=following, node=self.address, vector=seen)
 
@@ -128,9 +135,8 @@ class MemoryNode:
         last = max(after, self.journal.last_arrival())
         reached = min(last, after + PAGE_MESSAGES)
         found = await self.journal.arrivals(after, reached)
-        entries, nodes = tuple(one.entry for one in found), tuple(one.node for one in found)
-        own, more = self.address, reached < last
-        return messages.Tailed(journal=name, entries=entries, next=reached, more=more, node=own, nodes=nodes)
+        entries = tuple(one.entry for one in found)
+        return messages.Tailed(journal=name, entries=entries, next=reached, more=reached < last, node=self.address)
 
     def _wait(self, after: int) -> None:
         with self.tables.changed:

@@ -6,13 +6,16 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from common.protocol.messages import PAGE_MESSAGES, UUID
+from common.protocol.content import UUID
+from common.protocol.messages import PAGE_MESSAGES
+from common.protocol.search import CONTAINS_CHARACTERS
 from facade.api.body import DEFAULT, JSON, NDJSON, TEXT
 from facade.api.query import LIMIT
 from facade.api.schema import (
     BatchResults,
     ClientLimits,
     Events,
+    FieldName,
     HealthStatus,
     Id,
     Lines,
@@ -20,6 +23,7 @@ from facade.api.schema import (
     MessageBody,
     MessagePage,
     NewMessage,
+    NewRecord,
     StoredMessage,
     StoredReply,
     Text,
@@ -66,9 +70,10 @@ _Key = Annotated[
 ]
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _Cursor = Annotated[str, Meta(pattern=f"^({UUID})?$")]
-_Batch = Annotated[list[NewMessage], Meta(min_length=1, max_length=DEFAULT.batch_messages)]
+_Wanted = Annotated[str, Meta(max_length=CONTAINS_CHARACTERS)]
+_Batch = Annotated[list[NewRecord], Meta(min_length=1, max_length=DEFAULT.batch_messages)]
 
-_NewLines = Annotated[NewMessage, Meta(description="One such object in each line")]
+_NewLines = Annotated[NewRecord, Meta(description="One such object in each line")]
 
 _NODE: Named = {"X-Logging-Node": (str, "host:port of the logging node that answered")}
 _KEY: Named = {"Idempotency-Key": (_Key, "Repeating a post with the same key does not store the message again")}
@@ -97,7 +102,11 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
             "Store one message (201), or a batch (200) with a result for each message",
             {201: {JSON: StoredMessage}, 200: {JSON: BatchResults}},
             _WRITE_FAILS,
-            {JSON: NewMessage | _Batch, NDJSON: _NewLines, TEXT: Text},
+            {JSON: NewRecord | _Batch, NDJSON: _NewLines, TEXT: Text},
+            query={
+                "msg_field": (FieldName, "The member of each record that has its text; all others become fields"),
+                "time_field": (FieldName, "The member of each record that has its time; only with msg_field"),
+            },
             headers=_KEY,
             response_headers=_NODE | _REPLAYED,
             links={"getMessage": {"message_id": "$response.body#/id"}},
@@ -108,7 +117,9 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
             {200: {JSON: MessagePage, NDJSON: Lines, EVENTS: Events}},
             (400, 503),
             query={
-                "after": (_Cursor, "Only messages after this id; the only parameter for server-sent events"),
+                "after": (_Cursor, "Only messages after this id; also for server-sent events"),
+                "contains": (_Wanted, "Only messages whose text contains this, in any case; also for events"),
+                "field.NAME": (_Wanted, "Only messages whose field NAME has this value, in any case; also for events"),
                 "order": (Literal["asc", "desc"], "Ascending or descending order of the ids"),
                 "from": (_Moment, "Only messages whose ids were made at or after this time (RFC 3339)"),
                 "to": (_Moment, "Only messages whose ids were made before this time (RFC 3339)"),

@@ -8,6 +8,7 @@ decides only when it has everything that the other members had when they adopted
 import hashlib
 from typing import NamedTuple
 
+from common.protocol.content import Entry
 from nodes.replication.core.effects import AppendOutcome, FindKey, FinishAppend, Forward, Token
 from nodes.replication.core.records import Records
 from nodes.replication.core.state import Phase, Replica, covers
@@ -21,15 +22,13 @@ class KeyedAppend(NamedTuple):
 
     Attributes:
         token: identifies the append at the runtime.
-        message_id: the id under which it is stored if the key is new.
-        digest: the digest of the text, by which two messages with one key are compared.
+        entry: the message with its key, and the id under which it is stored if the key is new.
+        digest: the digest of the message, by which two messages with one key are compared.
         forwarded: another replica forwarded it to this one, as the owner of the key.
     """
 
     token: Token
-    message_id: str
-    text: str
-    key: str
+    entry: Entry
     digest: str
     forwarded: bool
 
@@ -55,8 +54,8 @@ class Claims:
         if sum(map(len, self._waiting.values())) >= WAITING_KEYS:
             self._finish(append, AppendOutcome.REFUSED, f"{WAITING_KEYS} messages wait for a lookup of their keys")
             return
-        self._waiting.setdefault(append.key, []).append(append)
-        self._look_up(append.key)
+        self._waiting.setdefault(append.entry.key, []).append(append)
+        self._look_up(append.entry.key)
 
     def advance(self) -> None:
         """Look up the waiting keys after a change of the in-sync set or of the vectors."""
@@ -89,7 +88,7 @@ class Claims:
         Args:
             key: the idempotency key.
             message_id: the id of the stored message with this key; "" for none.
-            digest: the digest of its text; "" for none.
+            digest: its digest; "" for none.
             failed: why the lookup failed; "" if it did not.
         """
         if failed:
@@ -129,14 +128,14 @@ class Claims:
 
     def _decide(self, append: KeyedAppend, message_id: str, digest: str) -> None:
         if not message_id:
-            message_id, digest = self._failed.get(append.key, ("", ""))
+            message_id, digest = self._failed.get(append.entry.key, ("", ""))
         if message_id and digest != append.digest:
-            self._finish(append, AppendOutcome.CONFLICT, "this idempotency key came with another text before")
+            self._finish(append, AppendOutcome.CONFLICT, "this idempotency key came with another message before")
             return
-        message_id = message_id or append.message_id
-        self._records.append(append.token, [(message_id, append.text, append.key)], message_id)
+        message_id = message_id or append.entry.id
+        self._records.append(append.token, [append.entry._replace(id=message_id)], message_id)
         number = self.replica.pending[self.replica.incarnation]
-        self._uncommitted[append.key] = (number, message_id, append.digest)
+        self._uncommitted[append.entry.key] = (number, message_id, append.digest)
 
     def owner(self, key: str) -> str:
         """The address of the listed replica that decides about a key."""
@@ -144,4 +143,4 @@ class Claims:
         return max(addresses, key=lambda address: hashlib.sha256(f"{address} {key}".encode()).digest())
 
     def _finish(self, append: KeyedAppend, outcome: AppendOutcome, reason: str) -> None:
-        self.replica.effects.append(FinishAppend(append.token, outcome, append.message_id, reason=reason))
+        self.replica.effects.append(FinishAppend(append.token, outcome, append.entry.id, reason=reason))

@@ -32,9 +32,9 @@ class Settings:
             at most; the wait doubles with each fence within a minute.
         join_lag: records that a joiner may lack when it is admitted.
         window: unanswered Replicate messages to one peer.
-        batch_records, batch_bytes: limits of one Replicate; the bytes count the texts only.
+        batch_records, batch_bytes: limits of one Replicate; the bytes count texts and fields only.
         commit_records: limit of one commit, which keeps it below 10 ms.
-        pending_bytes: bytes of the texts that wait for confirmations; above it, appends are refused.
+        pending_bytes: bytes of texts and fields that wait for confirmations; above it, appends are refused.
         min_in_sync: writes are refused while fewer replicas are listed.
     """
 
@@ -151,7 +151,7 @@ class AppendOutcome(enum.Enum):
 
     STORED = "stored"  # on the disk of each in-sync replica
     REFUSED = "refused"  # certainly nothing was stored
-    CONFLICT = "conflict"  # the idempotency key belongs to another text
+    CONFLICT = "conflict"  # the idempotency key belongs to another content
     UNKNOWN = "unknown"  # the message may be stored
 
 

@@ -6,6 +6,7 @@ Each event is a method call with the current time; `take` returns the effects th
 from collections.abc import Mapping, Sequence
 
 from common.protocol.codec import Reply, Request
+from common.protocol.content import Entry
 from common.protocol.messages import Code, failure
 from common.protocol.replication import Heartbeat, InSyncSet, Join, Renewed, ReplicaState, Replicate, Replicated
 from nodes.replication.core.claims import Claims, KeyedAppend
@@ -109,8 +110,8 @@ class Core:
 
     # Clients
 
-    def append(self, token: Token, entries: Sequence[tuple[str, str, str | None]], now_s: float) -> None:
-        """Store (id, text, key) triples, such as those of an import; their keys are stored without a check."""
+    def append(self, token: Token, entries: Sequence[Entry], now_s: float) -> None:
+        """Store messages; a key is stored without a check."""
         self.replica.now_s = now_s
         if reason := self.why_not_written():
             self.replica.effects.append(FinishAppend(token, AppendOutcome.REFUSED, reason=reason))
@@ -121,7 +122,7 @@ class Core:
         """Store a keyed message, under the id of the first message with its key if there is one."""
         self.replica.now_s = now_s
         if reason := self.why_not_written():
-            refused = FinishAppend(append.token, AppendOutcome.REFUSED, append.message_id, reason=reason)
+            refused = FinishAppend(append.token, AppendOutcome.REFUSED, append.entry.id, reason=reason)
             self.replica.effects.append(refused)
         else:
             self._claims.append(append)

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from common.protocol.messages import text_bytes
+from common.protocol.content import Entry, content_bytes
 from common.protocol.replication import Identity, Record, Replicate, Replicated
 from nodes.replication.core.effects import AnswerPeer, AppendOutcome, FinishAppend, Range, Token
 from nodes.replication.core.state import Peer, Phase, Replica, covers, merge
@@ -30,7 +30,7 @@ class Records:
 
     Attributes:
         recent: the newest own records, for sending without a read of the journal.
-        pending_bytes: bytes of the texts of appends that wait for confirmations.
+        pending_bytes: bytes of the messages of appends that wait for confirmations.
     """
 
     def __init__(self, replica: Replica) -> None:
@@ -47,17 +47,18 @@ class Records:
 
     # Appends
 
-    def append(self, token: Token, entries: Sequence[tuple[str, str, str | None]], message_id: str = "") -> None:
-        """Number, commit and send (id, text, key) triples; FinishAppend follows when all in-sync disks have them."""
+    def append(self, token: Token, entries: Sequence[Entry], message_id: str = "") -> None:
+        """Number, commit and send messages; FinishAppend follows when all in-sync disks have them."""
         replica = self.replica
         number = replica.pending.get(replica.incarnation, 0)
         size = 0
-        for entry in entries:
+        for one in entries:
             number += 1
-            record = Record(number, *entry, term=replica.in_sync.term if entry[2] else 0)
+            term = replica.in_sync.term if one.key else 0
+            record = Record(number, one.id, one.msg, one.key or None, term, one.fields)
             self._own_writes.append(record)
             self.recent.append(record)
-            size += text_bytes(record.msg)
+            size += content_bytes(record)
         replica.pending[replica.incarnation] = number
         self._unstable.add(replica.incarnation)
         self.pending_bytes += size

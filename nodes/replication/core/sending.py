@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from common.protocol.messages import text_bytes
+from common.protocol.content import content_bytes
 from common.protocol.replication import Record, Replicate
 from nodes.replication.core.effects import LoadRecords, Range
 from nodes.replication.core.records import Records
@@ -98,7 +98,7 @@ def _within(records: Iterator[Record], most: int, most_bytes: int) -> Iterator[R
     """The first records, at most `most` with at most `most_bytes` of text in total; at least one, however large."""
     size = 0
     for count, record in enumerate(records):
-        size += text_bytes(record.msg)
+        size += content_bytes(record)
         if count and (count >= most or size > most_bytes):
             return
         yield record

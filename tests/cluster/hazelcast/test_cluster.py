@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from common import ids
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from nodes.hazelcast import cluster, member
 from nodes.hazelcast.cluster import HazelcastCluster
 from nodes.hazelcast.java import JavaRuntime

@@ -15,7 +15,7 @@ from hazelcast.errors import HazelcastSerializationError
 from hazelcast.predicate import between
 
 from common import ids
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from nodes.hazelcast.java import JavaRuntime
 from nodes.hazelcast.map import (
     MAP,
@@ -28,6 +28,7 @@ from nodes.hazelcast.map import (
 )
 from nodes.hazelcast.member import running_member
 from scripts.launcher.ports import free_addresses
+from tests.support.nodes.entries import map_items
 from tests.support.nodes.projection import LARGE_TEXT, new_entries, put
 from tests.support.waiting import becomes, eventually
 
@@ -115,7 +116,7 @@ async def becomes_filled(projection: Projection, other: "Map[Any, Any]", entries
 
     async def there() -> bool:
         try:
-            return dict(entries) == await other.get_all([key_of(entry.id) for entry in entries])
+            return map_items(entries) == await other.get_all([key_of(entry.id) for entry in entries])
         except HazelcastSerializationError:
             return False
 
@@ -132,7 +133,7 @@ def test_any_hazelcast_client_reads_the_map(member: LoneMember) -> None:
         async with member.client() as plain:
             messages: Map[Any, Any] = await plain.get_map(MAP)
             wanted = between("__key", entries[0].id, entries[-1].id)
-            assert dict(entries) == dict(await messages.entry_set(wanted))
+            assert map_items(entries) == dict(await messages.entry_set(wanted))
         await becomes_counted(projection, 2)
         (seen,) = projection.members()
         assert (member.address, 31) == (seen.address, seen.partitions)

@@ -21,7 +21,7 @@ def test_a_client_needs_only_zeromq_and_msgpack(embedded_cluster: Cluster) -> No
                 socket.setsockopt(zmq.RCVTIMEO, 5_000)
                 socket.setsockopt(zmq.LINGER, 0)
                 socket.connect(f"tcp://{address}")
-                socket.send(msgpack.packb({"v": 3, **fields}))
+                socket.send(msgpack.packb({"v": 4, **fields}))
                 reply: dict[str, Any] = msgpack.unpackb(socket.recv())
                 return reply
 
@@ -29,7 +29,7 @@ def test_a_client_needs_only_zeromq_and_msgpack(embedded_cluster: Cluster) -> No
         node = lookup["values"][0]
         stored = ask(node, type="append", entries=[[ID, "from afar é"]])
         page = ask(node, type="read", after="", limit=10)
-        seen = [[stored["origin"], stored["sequence"]]]
+        seen = stored["vector"]
 
         def own_entries(address: str) -> list[list[str]] | None:
             """The messages of a node once it has what this client has written; until then it answers "behind"."""
@@ -37,13 +37,14 @@ def test_a_client_needs_only_zeromq_and_msgpack(embedded_cluster: Cluster) -> No
             return entries
 
         others = [eventually(partial(own_entries, other)) for other in lookup["values"]]
-        behind = ask(node, type="read", after="", limit=10, session=[[stored["origin"], 1_000]])
+        behind = ask(node, type="read", after="", limit=10, session=[[stored["vector"][0][0], 1_000]])
         wrong = ask(node, type="append", entries=[["7", "x"]])
 
-    assert {"v": 3, "type": "lookupresult", "name": "logging-service", "values": lookup["values"]} == lookup
-    assert (3, "appended", node) == tuple(stored[name] for name in ("v", "type", "node"))
-    assert ([[ID, "from afar é"]], None) == (page["entries"], page["next"])
-    assert [[[ID, "from afar é"]]] * len(lookup["values"]) == others
+    assert {"v": 4, "type": "lookupresult", "name": "logging-service", "values": lookup["values"]} == lookup
+    assert (4, "appended", node) == tuple(stored[name] for name in ("v", "type", "node"))
+    expected = [[ID, "from afar é", "", "", node]]
+    assert (expected, None) == (page["entries"], page["next"])
+    assert [expected] * len(lookup["values"]) == others
     assert ("failure", "behind") == (behind["type"], behind["code"])
     assert ("failure", "invalid") == (wrong["type"], wrong["code"])
     assert "entries" in wrong["reason"]

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from common.protocol import codec, messages
+from common.protocol import codec, content, messages
 from common.protocol.codec import Reply, Request
 from common.telemetry.request_context import RequestContext
 
@@ -109,7 +109,7 @@ def _consistent(fields: dict[str, Any]) -> dict[str, Any]:
 def _of(info: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 (a table of types)
     """Valid values of a type, as msgpack values."""
     match info:
-        case inspect.StrType(pattern=str(pattern)) if messages.UUID in pattern:
+        case inspect.StrType(pattern=str(pattern)) if content.UUID in pattern:
             return st.from_regex(pattern) | st.from_regex(PAST)  # a node refuses ids from the future, so half are old
         case inspect.StrType(pattern=str(pattern)):
             return st.from_regex(pattern)  # not fullmatch, to include a newline that `$` admits

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 
-from common.protocol.messages import MESSAGE_BYTES
+from common.protocol.content import MESSAGE_BYTES
 from facade.server.parser import DEFAULT
 
 ID = "018bcfe5-687b-7fff-bfff-ffffffffffff"

@@ -22,9 +22,20 @@ def lines(_context: object, response: Any) -> list[object]:
 
 @schemathesis.hook
 def before_call(_context: HookContext, case: Any, _kwargs: dict[str, object]) -> None:
-    """Keep positive cases valid: a key belongs to one text (otherwise 422) and to no batch (otherwise 400)."""
-    key = (case.headers or {}).get("Idempotency-Key")
-    if case.operation.method.lower() == "post" and key and case.meta and case.meta.generation.mode.is_positive:
+    """Keep positive cases valid: a key belongs to one message (otherwise 422) and to no batch (otherwise 400).
+
+    A record has the members that msg_field and time_field name, so these are left out.
+    """
+    if not (case.operation.method.lower() == "post" and case.meta and case.meta.generation.mode.is_positive):
+        return
+    for name in ("msg_field", "time_field"):
+        (case.query or {}).pop(name, None)
+    for message in case.body if isinstance(case.body, list) else [case.body]:
+        if isinstance(message, dict) and "key" in message:
+            message["key"] = uuid.uuid4().hex
+    if (case.headers or {}).get("Idempotency-Key"):
+        if isinstance(case.body, dict):
+            case.body.pop("key", None)
         if isinstance(case.body, list) or case.media_type == "application/x-ndjson":
             del case.headers["Idempotency-Key"]
         else:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from common.protocol import codec
+from common.protocol.content import Entry
 from common.protocol.messages import REQUEST_BYTES
 from common.protocol.replication import Renew, Renewed, Standing
 from nodes.reader import BEHIND_S
@@ -352,7 +353,9 @@ class SimulatedNode:
             self.network.carry(owner, self.address, lambda: self.deliver(lambda _core: reply(found)))
 
         def arrive() -> None:
-            other.deliver(lambda _core: other.append(append.message_id, append.text, append.key, back, forwarded=True))
+            other.deliver(
+                lambda _core: other.append(append.entry.id, append.entry.msg, append.entry.key, back, forwarded=True)
+            )
 
         self.network.carry(self.address, owner, arrive)
 
@@ -458,9 +461,10 @@ class SimulatedNode:
         self._waiting[token] = reply
         self.world.later(STEP_S, lambda: self._give_up(token))
         if key is None:
-            self.core.append(token, [(message_id, text, None)], self.world.now_s)
+            self.core.append(token, [Entry(message_id, text)], self.world.now_s)
             return
-        append = KeyedAppend(token, message_id, text, key, digest(text), forwarded)
+        entry = Entry(message_id, text, key=key)
+        append = KeyedAppend(token, entry, digest(entry), forwarded)
         self._keyed[token] = append
         self.core.append_keyed(append, self.world.now_s)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from common.protocol.codec import Reply
+from common.protocol.content import Entry
 from common.protocol.replication import (
     Admit,
     Heartbeat,
@@ -191,12 +192,13 @@ class DrivenCore:
     def append(self, text: str = "text") -> None:
         """Append a message of a client."""
         self._ids += 1
-        self.core.append(TOKEN, [(id_of(self._ids), text, None)], self.now_s)
+        self.core.append(TOKEN, [Entry(id_of(self._ids), text)], self.now_s)
         self.run()
 
     def append_keyed(self, key: str, *, text: str = "text", number: int = 1, forwarded: bool = False) -> None:
         """Append a message with an idempotency key and the id of a number."""
-        append = KeyedAppend(TOKEN, id_of(number), text, key, digest(text), forwarded)
+        entry = Entry(id_of(number), text, key=key)
+        append = KeyedAppend(TOKEN, entry, digest(entry), forwarded)
         self.core.append_keyed(append, self.now_s)
         self.run()
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from common.ids import new_id
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from common.protocol.replication import Record
 from nodes.replication.core.effects import Range
 from nodes.storage.sqlite import SHORT_S, SqliteJournal
@@ -26,7 +26,9 @@ def numbered_entries(count: int, text: str = "text") -> list[Entry]:
 
 def range_of(entries: Sequence[Entry], *, origin: int = ORIGIN, after: int = 0, key: str | None = None) -> Range:
     """The messages as records of an origin, numbered from `after` + 1 on."""
-    records = tuple(Record(number, *entry, key) for number, entry in enumerate(entries, after + 1))
+    records = tuple(
+        Record(number, entry.id, entry.msg, key, fields=entry.fields) for number, entry in enumerate(entries, after + 1)
+    )
     return Range(origin, after, after + len(records), records)
 
 

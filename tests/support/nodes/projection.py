@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from common import ids
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from nodes.hazelcast.map import Projection
 from tests.support.waiting import becomes
 

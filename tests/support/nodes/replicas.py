@@ -63,7 +63,7 @@ class RunningNode:
 
     async def texts(self) -> list[str]:
         """The texts in its journal, sorted."""
-        return sorted(self.journal.tables.texts.values())
+        return sorted(self.journal.tables.texts)
 
     async def serves_among(self, addresses: Sequence[str]) -> None:
         """Return when the node serves, and its in-sync set lists exactly these addresses."""

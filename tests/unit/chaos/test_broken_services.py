@@ -17,7 +17,8 @@ from common import ids
 from common.discovery.leases import LEASE_S
 from common.errors import OutcomeUnknownError, PeerError, StoreError, ThreefoldError, UnavailableError
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import Append, Appended, Entry, Lookup, LookupResult, Page
+from common.protocol.content import Entry
+from common.protocol.messages import Append, Appended, Lookup, LookupResult, Page
 from common.protocol.messages import Read as ReadRequest
 from common.protocol.replication import NO_SET, Admit, Fence, Identity, InSyncSet, Renewed
 from common.rpc.handler import Handler
@@ -79,7 +80,9 @@ class World:
             {REGISTRY: self._registry, **{NODES[number]: self._node(number) for number in range(3)}}, sleep=self.wait
         )
         self.client = self.client_on(self.transport)
-        self.append: Callable[[str, str | None], str] = lambda text, key: self.client.append(ids.new_id(), text, key).id
+        self.append: Callable[[str, str | None], str] = lambda text, key: (
+            self.client.append(Entry(ids.new_id(), text, key=key or "")).id
+        )
         self.reader: Callable[[], Client] = lambda: self.client_on(self.transport)  # makes the client of the next read
         self.lookup: Callable[[], tuple[str, ...]] | None = None  # replaces what the registry lists
         self.wait(0.0)
@@ -149,7 +152,7 @@ class World:
             self.transport.kill(NODES[number])
             tables = self.nodes[number].tables
             for message_id in tables.ids()[len(tables.texts) - self.forgets :]:
-                del tables.texts[message_id]
+                del tables.entries[message_id]
 
     def start(self, number: int) -> None:
         """Start or reconnect a node; it is listed when it has everything."""
@@ -348,8 +351,8 @@ class CuttingReplica(Replica):
 
     async def append(self, request: Append) -> Reply:
         """See MemoryNode."""
-        cut = tuple(Entry(message_id, text[:20]) for message_id, text in request.entries)
-        return await super().append(Append(entries=cut, key=request.key))
+        cut = tuple(entry._replace(msg=entry.msg[:20]) for entry in request.entries)
+        return await super().append(Append(entries=cut))
 
 
 class KeylessReplica(Replica):
@@ -357,7 +360,7 @@ class KeylessReplica(Replica):
 
     async def append(self, request: Append) -> Reply:
         """See MemoryNode."""
-        return await super().append(Append(entries=request.entries))
+        return await super().append(Append(entries=tuple(entry._replace(key="") for entry in request.entries)))
 
 
 class PagingReplica(Replica):
@@ -387,7 +390,7 @@ class RepeatingReplica(PagingReplica):
 
     def paged(self, request: ReadRequest, entries: list[Entry]) -> list[Entry]:
         """See PagingReplica."""
-        before = [Entry(request.after, self.tables.texts[request.after])] if request.after else []
+        before = [self.tables.entry(request.after)] if request.after else []
         return [*before, *entries][: request.limit]
 
 

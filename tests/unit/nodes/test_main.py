@@ -11,13 +11,13 @@ import pytest
 
 from common import config, ids
 from common.errors import PeerError, RefusedError
+from common.protocol.content import Entry
 from common.protocol.messages import (
     Append,
     Appended,
     Code,
     Describe,
     Description,
-    Entry,
     Failure,
     Lookup,
     LookupResult,

@@ -8,7 +8,8 @@ from common import ids
 from common.errors import FatalError, StoreError
 from common.protocol.admin import Report, report
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import Append, Code, Entry, Failure, Ping, State
+from common.protocol.content import Entry
+from common.protocol.messages import Append, Code, Failure, Ping, State
 from nodes.metrics import NodeMetrics
 from scripts.launcher.ports import free_addresses
 from tests.support.facade import NODES

@@ -5,12 +5,8 @@ import asyncio
 import pytest
 
 from common import ids
-from common.protocol.messages import (
-    MESSAGE_BYTES,
-    PAGE_BYTES,
-    Entry,
-    Read,
-)
+from common.protocol.content import MESSAGE_BYTES, Entry
+from common.protocol.messages import PAGE_BYTES, Read
 from nodes.reader import FIRST_CHUNK, read_page
 from nodes.storage.memory import MemoryJournal, MemoryTables
 

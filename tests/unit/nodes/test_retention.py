@@ -6,7 +6,7 @@ from structlog.typing import EventDict
 
 from common import ids
 from common.errors import StoreError
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from nodes import retention
 from nodes.storage.memory import MemoryJournal, MemoryTables
 from tests.support.waiting import becomes

@@ -70,14 +70,16 @@ def test_a_wrong_url_is_an_error_that_repeats_it(url: str) -> None:
 
 def test_the_options_of_read_are_the_query(serve: Serve) -> None:
     """Options that are not given are left out, so that the facade applies its defaults."""
-    facade = Facade({"messages": []})
+    facade = Facade({"messages": [], "next": None})
     url = f"http://{serve(facade)}"
     run("--url", url, "read")
     run("--url", url, "read", "--limit", "5", "--from", "t1", "--to", "t2", "--after", "x", "--order", "desc")
+    run("--url", url, "read", "--contains", "disk", "--field", "level=error", "--field", "a.b=x=y")
 
     assert [
         {"limit": "100", "order": "asc"},
         {"limit": "5", "from": "t1", "to": "t2", "after": "x", "order": "desc"},
+        {"limit": "100", "order": "asc", "contains": "disk", "field.level": "error", "field.a.b": "x=y"},
     ] == [query for _, query, _ in facade.asked]
 
 

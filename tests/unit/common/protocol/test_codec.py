@@ -9,6 +9,7 @@ from common.errors import InvalidMessageError
 from common.protocol import codec, messages
 from common.protocol.admin import HazelcastMember, Inspect, LeaseInfo, Leases, ListLeases, Report
 from common.protocol.codec import Reply, Request
+from common.protocol.content import Entry
 from common.protocol.messages import (
     Append,
     Appended,
@@ -16,7 +17,6 @@ from common.protocol.messages import (
     Deregister,
     Describe,
     Description,
-    Entry,
     Failure,
     LeaseGranted,
     Lookup,
@@ -54,6 +54,7 @@ from common.protocol.replication import (
     Verify,
 )
 from common.protocol.replication import Member as Replica
+from common.protocol.search import Search
 from common.protocol.vectors import VectorEntry
 from common.telemetry.request_context import RequestContext
 
@@ -63,15 +64,17 @@ RENEW = {"node": "a:1", "incarnation": 1, "registry": 0, "ready": True}
 ids = st.uuids().map(str)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
-keys = st.none() | st.from_regex("[!-~]{1,255}", fullmatch=True)
+keys = st.just("") | st.from_regex("[!-~]{1,255}", fullmatch=True)
 numbers = st.integers(0, 2**63 - 1)
-entries = st.lists(st.builds(Entry, ids, texts), max_size=5).map(tuple)
+entries = st.lists(st.builds(Entry, ids, texts, texts, keys, names), max_size=5).map(tuple)
+searches = st.builds(Search, texts, st.lists(st.tuples(names, texts), max_size=3).map(tuple))
 version_vectors = st.lists(st.builds(VectorEntry, numbers, numbers), max_size=5).map(tuple)
 identities = st.builds(Identity, names, numbers)
 in_sync = st.builds(
     InSyncSet, numbers, st.lists(st.builds(Replica, names, numbers, numbers, st.booleans()), max_size=3).map(tuple)
 )
-records = st.lists(st.builds(Record, numbers, ids, texts, keys, numbers), max_size=5).map(tuple)
+record = st.builds(Record, numbers, ids, texts, keys.map(lambda key: key or None), numbers, texts)
+records = st.lists(record, max_size=5).map(tuple)
 sender = {"node": names, "incarnation": numbers}
 state = {**sender, "in_sync": in_sync, "vector": version_vectors, "pending": version_vectors, "watermark": numbers}
 requests: st.SearchStrategy[Request] = st.one_of(
@@ -83,10 +86,16 @@ requests: st.SearchStrategy[Request] = st.one_of(
     st.builds(Register, name=names, address=names),
     st.builds(Deregister, name=names, address=names),
     st.builds(
-        Append, entries=st.builds(Entry, ids, texts).map(lambda entry: (entry,)), key=keys, forwarded=st.booleans()
+        Append, entries=st.builds(Entry, ids, texts, texts, keys).map(lambda entry: (entry,)), forwarded=st.booleans()
     ),
     st.builds(Append, entries=entries),
-    st.builds(Read, after=ids | st.just(""), limit=st.integers(1, messages.PAGE_MESSAGES), session=version_vectors),
+    st.builds(
+        Read,
+        after=ids | st.just(""),
+        limit=st.integers(1, messages.PAGE_MESSAGES),
+        search=searches,
+        session=version_vectors,
+    ),
     st.builds(Tail, journal=names, after=numbers),
     st.builds(
         Join, **sender, in_sync=in_sync, vector=version_vectors, wants_records=st.booleans(), can_serve=st.booleans()
@@ -132,7 +141,13 @@ replies: st.SearchStrategy[Reply] = st.one_of(
     ),
     st.builds(LookupResult, name=names, values=st.lists(names, max_size=5).map(tuple)),
     st.builds(LeaseGranted, seconds=st.floats(0, 1e6)),
-    st.builds(Appended, node=names, stored_as=ids | st.just(""), origin=numbers, sequence=numbers),
+    st.builds(
+        Appended,
+        node=names,
+        stored_as=st.lists(ids, max_size=3).map(tuple),
+        conflicts=st.lists(numbers, max_size=3).map(tuple),
+        vector=version_vectors,
+    ),
     st.builds(Page, entries=entries, next=st.none() | ids, node=names, vector=version_vectors),
     st.builds(Tailed, journal=names, entries=entries, next=numbers, more=st.booleans(), node=names),
     st.builds(Description, text=texts),
@@ -188,45 +203,44 @@ def test_msgpack_of_something_else_raises_one_error(value: object) -> None:
         (b"\xc1", "not msgpack"),
         (b"", "not msgpack"),
         (msgpack.packb([1, 2]), "must be a msgpack map, not list"),
-        (msgpack.packb({"type": "ping"}), "protocol version None is not 3"),
-        (msgpack.packb({"v": 1, "type": "ping"}), "protocol version 1 is not 3"),
+        (msgpack.packb({"type": "ping"}), "protocol version None is not 4"),
+        (msgpack.packb({"v": 1, "type": "ping"}), "protocol version 1 is not 4"),
         (
-            msgpack.packb({"v": 3, "type": "pong"}),
+            msgpack.packb({"v": 4, "type": "pong"}),
             "known types: ping, inspect, listleases, lookup, register, deregister, append, read, tail, ",
         ),
-        (msgpack.packb({"v": 3}), "type"),
+        (msgpack.packb({"v": 4}), "type"),
         (
-            msgpack.packb({"v": 3, "type": "ping", "context": ["two words", CONTEXT.traceparent]}),
+            msgpack.packb({"v": 4, "type": "ping", "context": ["two words", CONTEXT.traceparent]}),
             r"Ping: Expected `str` matching regex .* at `\$\.context",
         ),
         (
-            msgpack.packb({"v": 3, "type": "ping", "context": "x"}),
+            msgpack.packb({"v": 4, "type": "ping", "context": "x"}),
             r"Ping: Expected `array \| null`, got `str` - at `\$\.context",
         ),
-        (msgpack.packb({"v": 3, "type": "ping", "origin": ["order-7", CONTEXT.traceparent]}), "origin"),
+        (msgpack.packb({"v": 4, "type": "ping", "origin": ["order-7", CONTEXT.traceparent]}), "origin"),
         (
-            msgpack.packb({"v": 3, "type": "append", "entries": [], "contexts": [CONTEXT]}),
+            msgpack.packb({"v": 4, "type": "append", "entries": [], "contexts": [CONTEXT]}),
             "Append: 1 contexts for 0 entries",
         ),
-        (msgpack.packb({"v": 3, "type": "append"}), "entries"),
-        (msgpack.packb({"v": 3, "type": "append", "entries": [[ID, 5]]}), "Expected `str`, got `int`"),
-        (msgpack.packb({"v": 3, "type": "append", "entries": [["x", ""]]}), "Expected `str` matching regex"),
-        (msgpack.packb({"v": 3, "type": "append", "entries": [], "ttl": 1}), "ttl"),
-        (msgpack.packb({"v": 3, "type": "append", "entries": [], "key": "k"}), "one key for 0 entries"),
-        (msgpack.packb({"v": 3, "type": "append", "entries": [[ID, ""]] * 2, "key": "k"}), "one key for 2 entries"),
-        (msgpack.packb({"v": 3, "type": "read", "after": "", "limit": 0}), "limit"),
-        (msgpack.packb({"v": 3, "type": "append", "entries": [[ID, b"\xff"]]}), "bin"),
-        (msgpack.packb({"v": 3, "type": msgpack.ExtType(5, b"")}), "extension type 5"),
+        (msgpack.packb({"v": 4, "type": "append"}), "entries"),
+        (msgpack.packb({"v": 4, "type": "append", "entries": [[ID, 5]]}), "Expected `str`, got `int`"),
+        (msgpack.packb({"v": 4, "type": "append", "entries": [["x", ""]]}), "Expected `str` matching regex"),
+        (msgpack.packb({"v": 4, "type": "append", "entries": [], "ttl": 1}), "ttl"),
+        (msgpack.packb({"v": 4, "type": "append", "entries": [], "key": "k"}), "unknown field `key`"),
+        (msgpack.packb({"v": 4, "type": "read", "after": "", "limit": 0}), "limit"),
+        (msgpack.packb({"v": 4, "type": "append", "entries": [[ID, b"\xff"]]}), "bin"),
+        (msgpack.packb({"v": 4, "type": msgpack.ExtType(5, b"")}), "extension type 5"),
         (b"\x81" * 2_000, "not msgpack"),
-        (b"\x82\xa1v\x03\xa4type" + b"\x91" * 1_000 + b"\x90", "list is no type of message"),
-        (b"\x81\xa1v" + b"\x91" * 1_000 + b"\x90", "protocol version list is not 3"),
+        (b"\x82\xa1v\x04\xa4type" + b"\x91" * 1_000 + b"\x90", "list is no type of message"),
+        (b"\x81\xa1v" + b"\x91" * 1_000 + b"\x90", "protocol version list is not 4"),
         (bytes(messages.REQUEST_BYTES + 1), "over the limit of 1048576"),
         (
-            msgpack.packb({"v": 3, "type": "renew", **RENEW, "in_sync": [1, [["a:1", 1, 1, True]] * (MEMBERS + 1)]}),
+            msgpack.packb({"v": 4, "type": "renew", **RENEW, "in_sync": [1, [["a:1", 1, 1, True]] * (MEMBERS + 1)]}),
             "Renew: Expected `array` of length <= 100",
         ),
         (
-            msgpack.packb({"v": 3, "type": "renew", **RENEW, "in_sync": [1, [["a:1", "1", 1, True]]]}),
+            msgpack.packb({"v": 4, "type": "renew", **RENEW, "in_sync": [1, [["a:1", "1", 1, True]]]}),
             "Renew: Expected `int`, got `str`",
         ),
     ],
@@ -239,7 +253,7 @@ def test_the_error_of_an_invalid_frame_says_what_is_wrong(frame: bytes, message:
 
 def test_a_long_array_is_refused_before_it_is_decoded() -> None:
     """A frame of 1 MB would take a node 0.3 s, for which it would be fenced."""
-    head = msgpack.packb({"v": 3, "type": "join", "node": "a:1", "incarnation": 1, "in_sync": [0, []]})
+    head = msgpack.packb({"v": 4, "type": "join", "node": "a:1", "incarnation": 1, "in_sync": [0, []]})
     vector = b"\xdd" + (300_000).to_bytes(4, "big") + b"\x92\x00\x00" * 300_000
     with pytest.raises(InvalidMessageError, match="300000 exceeds max_array_len"):
         codec.decode_request(bytes([head[0] + 1]) + head[1:] + b"\xa6vector" + vector)

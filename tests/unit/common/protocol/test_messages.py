@@ -13,17 +13,10 @@ import msgspec
 import pytest
 
 from common.errors import InvalidMessageError
-from common.protocol import codec, messages
+from common.protocol import codec, content, messages
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import (
-    Append,
-    Code,
-    Entry,
-    Lookup,
-    Page,
-    Read,
-    State,
-)
+from common.protocol.content import Entry
+from common.protocol.messages import Append, Code, Lookup, Page, Read, State
 from common.protocol.replication import (
     Fence,
     Identity,
@@ -41,13 +34,14 @@ def test_an_invalid_message_is_refused() -> None:
         lambda: Append(entries=(Entry(5, "x"),)),  # type: ignore[arg-type]
         lambda: Append(entries=(Entry("not a uuid", "x"),)),
         lambda: Append(entries=(Entry(f"{ID}\n", "x"),)),
-        lambda: Append(entries=(Entry(ID, "x"),), key="key\n"),
+        lambda: Append(entries=(Entry(ID, "x", key="key\n"),)),
         lambda: Read(after=f"{ID}\n", limit=1),
-        lambda: Append(entries=(Entry(ID, "é" * (messages.MESSAGE_BYTES // 2 + 1)),)),
+        lambda: Append(entries=(Entry(ID, "é" * (content.MESSAGE_BYTES // 2 + 1)),)),
         lambda: Append(entries=(Entry(ID, "\ud800"),)),
-        lambda: Append(entries=(Entry(ID, ""),), key=""),
-        lambda: Append(entries=(Entry(ID, ""),), key="two words"),
-        lambda: Append(entries=(Entry(ID, ""),), key="x" * 256),
+        lambda: Append(entries=(Entry(ID, "", key="two words"),)),
+        lambda: Append(entries=(Entry(ID, "", key="x" * 256),)),
+        lambda: Append(entries=(Entry(ID, "", "x" * (content.FIELDS_BYTES + 1)),)),
+        lambda: Append(entries=(Entry(ID, "", node="n" * 65),)),
         lambda: Read(after="x", limit=1),
         lambda: Append(entries=(Entry(ID, ""),) * (messages.PAGE_MESSAGES + 1)),
         lambda: Lookup(name=""),
@@ -59,16 +53,17 @@ def test_an_invalid_message_is_refused() -> None:
 
 
 def test_a_page_at_its_limits_fits_a_frame() -> None:
-    """PAGE_MESSAGES messages with PAGE_BYTES of text, and one of the largest texts more, are below REPLY_BYTES."""
+    """PAGE_MESSAGES messages with PAGE_BYTES of text, and one of the largest messages more, are below REPLY_BYTES."""
     text = "x" * (messages.PAGE_BYTES // messages.PAGE_MESSAGES)
-    entries = (Entry(ID, "x" * messages.MESSAGE_BYTES), *[Entry(ID, text)] * (messages.PAGE_MESSAGES - 1))
+    largest = Entry(ID, "x" * content.MESSAGE_BYTES, "x" * content.FIELDS_BYTES, node="n" * 64)
+    entries = (largest, *[Entry(ID, text, node="n" * 64)] * (messages.PAGE_MESSAGES - 1))
 
     assert len(codec.encode(Page(entries=entries, next=ID, node="n" * 64))) < messages.REPLY_BYTES
 
 
 def test_the_largest_text_fits_a_request() -> None:
     """A text of MESSAGE_BYTES can be sent."""
-    assert len(codec.encode(Append(entries=(Entry(ID, "é" * (messages.MESSAGE_BYTES // 2)),)))) < messages.REQUEST_BYTES
+    assert len(codec.encode(Append(entries=(Entry(ID, "é" * (content.MESSAGE_BYTES // 2)),)))) < messages.REQUEST_BYTES
 
 
 def test_the_wire_document_has_every_message_and_field() -> None:

@@ -57,3 +57,46 @@ def test_a_batch_that_no_node_confirmed_has_an_unknown_outcome(system: MemorySys
     assert "it may still be stored" in results[0]["message"]
     assert "it was not sent, because an earlier one failed" == results[-1]["message"]
     assert 36 == len(results[0]["id"])
+
+
+def test_a_batch_with_keys_can_be_sent_again(http: testing.TestClient) -> None:
+    """Each message is stored once, under its first id; one without a key is stored again."""
+    lines = [{"msg": "a", "key": "k1"}, {"msg": "b"}, {"msg": "c", "key": "k2", "fields": {"n": 1}}]
+    first, again = (http.simulate_post("/v1/messages", json=lines) for _ in range(2))
+    one, two, three = first.json["results"]
+
+    assert [200, 200] == [first.status_code, again.status_code]
+    assert [one | {"replayed": True}, three | {"replayed": True}] == again.json["results"][::2]
+    assert two["id"] != again.json["results"][1]["id"]
+    assert ["a", "b", "c", "b"] == http.simulate_get("/facade").json["logs"]
+
+
+def test_a_key_of_another_message_is_an_error_of_its_line(http: testing.TestClient) -> None:
+    """The others are stored; also within one batch, and for other fields."""
+    http.simulate_post("/v1/messages", json={"msg": "a", "key": "k1"})
+    lines = [{"msg": "b", "key": "k1"}, {"msg": "c", "key": "k2"}, {"msg": "c", "key": "k2", "fields": {"n": 1}}]
+    posted = http.simulate_post("/v1/messages", json=lines)
+
+    wrong = "the idempotency key was sent with another message before"
+    assert (400, [wrong, None, wrong]) == (
+        posted.status_code,
+        [one.get("message") for one in posted.json["results"]],
+    )
+    assert ["a", "c"] == http.simulate_get("/facade").json["logs"]
+
+
+def test_a_key_works_in_the_header_in_a_message_and_in_a_batch(http: testing.TestClient) -> None:
+    """It is one key wherever it stands, but not two in one request."""
+    headers = {"Idempotency-Key": "k"}
+    posted = [
+        http.simulate_post("/v1/messages", json={"msg": "a"}, headers=headers).json["id"],
+        http.simulate_post("/v1/messages", json={"msg": "a", "key": "k"}).json["id"],
+        http.simulate_post("/v1/messages", json=[{"msg": "a", "key": "k"}]).json["results"][0]["id"],
+    ]
+    differ = http.simulate_post("/v1/messages", json={"msg": "a", "key": "other"}, headers=headers)
+
+    assert 1 == len(set(posted))
+    assert (400, "Idempotency-Key and the key in the message differ; give one of them") == (
+        differ.status_code,
+        differ.json["message"],
+    )

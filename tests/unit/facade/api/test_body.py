@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from common.config import Limits
 from common.errors import MediaTypeError, RequestError, TooLargeError
-from common.protocol.messages import MESSAGE_BYTES
+from common.protocol.content import MESSAGE_BYTES
 from facade.api import body
+from facade.api.content.draft import Draft
 
 JSON = "application/json"
 
@@ -18,8 +19,8 @@ JSON = "application/json"
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_any_text_is_kept_as_it_is(text: str) -> None:
     """Any Unicode text is read as it was sent, escaped or not."""
-    assert text == body.message(JSON, json.dumps({"msg": text}).encode())
-    assert text == body.message(
+    assert Draft(text) == body.message(JSON, json.dumps({"msg": text}).encode())
+    assert Draft(text) == body.message(
         "Application/JSON; charset=utf-8", json.dumps({"msg": text}, ensure_ascii=False).encode()
     )
 
@@ -62,7 +63,7 @@ def test_a_text_or_body_over_its_limit_is_refused_with_both_sizes() -> None:
     """The error has the size and the limit; a text at the limit is accepted."""
     text = "é" * (MESSAGE_BYTES // 2)
 
-    assert text == body.message(JSON, json.dumps({"msg": text}).encode())
+    assert Draft(text) == body.message(JSON, json.dumps({"msg": text}).encode())
     with pytest.raises(TooLargeError, match="msg has 65537 bytes of UTF-8, over the limit of 65536"):
         body.message(JSON, json.dumps({"msg": text + "x"}).encode())
     with pytest.raises(TooLargeError, match="the body has 1048577 bytes, over the limit of 1048576"):
@@ -98,11 +99,11 @@ def test_a_batch_with_too_many_items_costs_little_memory(content_type: str, item
 def test_only_the_items_of_a_batch_are_counted() -> None:
     """Commas and newlines inside of items, and blank lines, do not count; a batch at the limit is accepted."""
     limits = Limits(batch_messages=3)
-    array = b'[{"msg": "a,b,c", "x": [1, 2, 3]}, {"msg": "d"} , {"msg": "e"}]'
+    array = b'[{"msg": "a,b,c", "fields": {"x": 1, "y": 2}}, {"msg": "d"} , {"msg": "e"}]'
     lines = b'\n \n{"msg": "a"}\r\n\n\t{"msg": "b"}\n{"msg": "c"}\n\n'
 
-    assert ["a,b,c", "d", "e"] == body.messages(JSON, array, limits)
-    assert ["a", "b", "c"] == body.messages(body.NDJSON, lines, limits)
+    assert [Draft("a,b,c", '{"x":1,"y":2}'), Draft("d"), Draft("e")] == body.messages(JSON, array, limits)
+    assert [Draft("a"), Draft("b"), Draft("c")] == body.messages(body.NDJSON, lines, limits)
     for empty, content_type in ((b"[]", JSON), (b" \n", body.NDJSON)):
         with pytest.raises(RequestError, match="a batch has 1 to 3 messages, not 0"):
             body.messages(content_type, empty, limits)

@@ -7,6 +7,7 @@ import pytest
 from falcon import testing
 from structlog.typing import EventDict
 
+from facade.api.content.entries import EntryMaker
 from facade.auth.access import Access
 from facade.auth.tokens import Scope, Token, Tokens, digest_of
 from scripts import tokens
@@ -97,7 +98,7 @@ def test_a_defect_is_500_without_details(system: MemorySystem, logged: list[Even
     def broken() -> str:
         raise ZeroDivisionError("secret")
 
-    http = system.http(new_id=broken)
+    http = system.http(maker=EntryMaker(broken))
     response = http.simulate_post("/facade", json={"msg": "a"})
 
     assert (500, "internal error") == (response.status_code, response.json["message"])

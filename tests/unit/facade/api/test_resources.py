@@ -9,7 +9,8 @@ from falcon import testing
 
 from common import ids
 from common.protocol.codec import Reply
-from common.protocol.messages import PAGE_MESSAGES, Entry, Read
+from common.protocol.content import Entry
+from common.protocol.messages import PAGE_MESSAGES, Read
 from facade.streams.responses import StreamSemaphore
 from tests.support.facade import MESSAGES, NODES, MemorySystem
 from tests.support.memory_node import MemoryNode, SharedTables
@@ -38,7 +39,7 @@ def store_messages(system: MemorySystem, count: int) -> list[Entry]:
 
 def as_json(entry: Entry) -> dict[str, str]:
     """The JSON of a message."""
-    return {"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg}
+    return {"id": entry.id, "time": ids.time_text(entry.id), "msg": entry.msg, "node": NODES[0]}
 
 
 class DyingNode(MemoryNode):
@@ -97,7 +98,7 @@ def test_a_key_that_was_used_for_another_text_is_refused(http: testing.TestClien
     refused = http.simulate_post("/facade", json={"msg": "two"}, headers={"Idempotency-Key": "k"})
 
     assert (422, "application/problem+json") == (refused.status_code, refused.headers["content-type"])
-    assert "Idempotency-Key was sent with another message before" == refused.json["message"]
+    assert "the idempotency key was sent with another message before" == refused.json["message"]
     assert ["one"] == http.simulate_get("/facade").json["logs"]
 
 
@@ -175,7 +176,7 @@ def test_one_message_is_created_and_found(http: testing.TestClient) -> None:
 
     assert (201, NODES[0]) == (posted.status_code, posted.headers["x-logging-node"])
     assert f"/v1/messages/{posted.json['id']}" == posted.headers["location"]
-    assert (200, {**posted.json, "msg": "hi"}) == (found.status_code, found.json)
+    assert (200, {**posted.json, "msg": "hi", "node": NODES[0]}) == (found.status_code, found.json)
     assert "immutable" in found.headers["cache-control"]
     assert "Z" == posted.json["time"][-1]
     assert 200 == http.simulate_head(posted.headers["location"]).status_code
@@ -198,7 +199,8 @@ def test_a_message_with_the_same_key_is_stored_once(http: testing.TestClient) ->
 
     assert first.json == repeated.json
     assert (None, "true") == (first.headers.get("idempotent-replayed"), repeated.headers["idempotent-replayed"])
-    assert (400, "Idempotency-Key belongs to one message, not to a batch") == (many.status_code, many.json["message"])
+    assert 400 == many.status_code
+    assert many.json["message"].startswith("Idempotency-Key belongs to one message; give each message of a batch a key")
 
 
 def test_the_links_of_pages_lead_through_the_whole_log(system: MemorySystem, http: testing.TestClient) -> None:
@@ -328,3 +330,87 @@ def test_curl_without_a_content_type_reads_what_to_add(http: testing.TestClient)
 
     assert 415 == response.status_code
     assert """with curl: --json '{"msg":"..."}' or -H 'Content-Type: text/plain'""" in response.json["detail"]
+
+
+FIELDS = {"level": "Error", "n": 5, "load": 0.5, "on": True, "é": "\u2028"}
+
+
+def test_fields_are_returned_wherever_the_message_is(http: testing.TestClient) -> None:
+    """In a page, by id, and in lines; GET /facade has the text only."""
+    posted = http.simulate_post("/v1/messages", json={"msg": "a", "fields": FIELDS})
+    lines = http.simulate_get("/v1/messages", headers={"Accept": "application/x-ndjson"})
+
+    assert 201 == posted.status_code
+    assert FIELDS == http.simulate_get(posted.headers["location"]).json["fields"]
+    assert FIELDS == http.simulate_get("/v1/messages").json["messages"][0]["fields"]
+    assert FIELDS == json.loads(lines.text)["fields"]
+    assert ["a"] == http.simulate_get("/facade").json["logs"]
+
+
+def test_another_member_is_refused_and_facade_ignores_it(http: testing.TestClient) -> None:
+    """Nothing is dropped in silence, but where the first version did."""
+    refused = http.simulate_post("/v1/messages", json={"msg": "a", "level": "error"})
+
+    assert 400 == refused.status_code
+    assert "a message has no member 'level'" in refused.json["detail"]
+    assert 200 == http.simulate_post("/facade", json={"msg": "a", "level": "error"}).status_code
+
+
+def test_pages_and_lines_can_be_searched(http: testing.TestClient) -> None:
+    """With bounds, an order and a cursor, which keeps the search."""
+    for number in range(10):
+        http.simulate_post("/v1/messages", json={"msg": f"Disk {number}", "fields": {"even": number % 2 == 0}})
+    page = http.simulate_get("/v1/messages?contains=DISK&field.even=true&limit=3&order=desc")
+    rest = http.simulate_get(next_link(page))
+    lines = http.simulate_get("/v1/messages?field.even=false", headers={"Accept": "application/x-ndjson"})
+
+    assert ["Disk 8", "Disk 6", "Disk 4"] == [one["msg"] for one in page.json["messages"]]
+    assert ["Disk 2", "Disk 0"] == [one["msg"] for one in rest.json["messages"]]
+    assert ["1", "3", "5", "7", "9"] == [json.loads(line)["msg"][-1] for line in lines.text.splitlines()]
+    assert [] == http.simulate_get("/v1/messages?contains=tape").json["messages"]
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("field.=x", "field.NAME needs a name of 1 to 128 characters"),
+        (f"contains={'x' * 1_001}", "a text to search for has at most 1000 characters"),
+        ("&".join(f"field.f{number}=x" for number in range(17)), "17 fields are compared, over the limit of 16"),
+        ("contains=a&contains=b", "contains is given 2 times"),
+    ],
+)
+def test_a_search_out_of_bounds_is_refused(http: testing.TestClient, query: str, reason: str) -> None:
+    """The error names the parameter and the limit."""
+    response = http.simulate_get(f"/v1/messages?{query}")
+
+    assert (400, reason) == (response.status_code, response.json["detail"])
+
+
+def test_records_of_a_shipper_are_stored(http: testing.TestClient) -> None:
+    """With their own time; a record that is not valid is an error of its own."""
+    records = [
+        {"log": "old", "date": 1_795_507_200.5, "k": {"pod": "p"}},
+        {"log": "new"},
+        {"log": "late", "date": "9999-01-01T00:00:00Z"},
+    ]
+    posted = http.simulate_post("/v1/messages?msg_field=log&time_field=date", json=records)
+    old, new = http.simulate_get("/v1/messages").json["messages"]
+
+    assert 400 == posted.status_code
+    assert [None, None, 2] == [one.get("index") for one in posted.json["results"]]
+    assert ("old", "2026-11-24T08:00:00.500Z", {"k.pod": "p"}) == (old["msg"], old["time"], old["fields"])
+    assert "new" == new["msg"]
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("time_field=date", "msg_field must name the member of each record that has its text"),
+        ("msg_feld=log", "there is no parameter 'msg_feld'; known: msg_field, time_field"),
+    ],
+)
+def test_a_wrong_parameter_of_a_post_is_refused(http: testing.TestClient, query: str, reason: str) -> None:
+    """Otherwise the fields of all records would be lost."""
+    response = http.simulate_post(f"/v1/messages?{query}", json={"log": "a"})
+
+    assert (400, reason) == (response.status_code, response.json["detail"])

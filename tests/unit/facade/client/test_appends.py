@@ -5,6 +5,7 @@ import pytest
 from common import ids
 from common.errors import OutcomeUnknownError, UnavailableError
 from common.protocol.codec import Reply
+from common.protocol.content import Entry
 from common.protocol.messages import Append, Code, Failure
 from tests.support.facade import NODES, MemorySystem
 from tests.support.memory_node import MemoryNode
@@ -13,7 +14,7 @@ from tests.support.memory_node import MemoryNode
 def test_a_retry_after_an_unknown_outcome_stores_the_message_once(system: MemorySystem) -> None:
     """A node that stored the message and did not answer leads to no second copy."""
     system.transport.cut(NODES[0])
-    system.client.append(ids.new_id(), "once")
+    system.client.append(Entry(ids.new_id(), "once"))
 
     assert ["once"] == [entry.msg for entry in system.client.page("").entries]
 
@@ -24,7 +25,7 @@ def test_a_write_that_reached_no_node_is_certainly_not_stored(system: MemorySyst
         system.transport.kill(node)
 
     with pytest.raises(UnavailableError, match="logging-service is not available: 127"):
-        system.client.append(ids.new_id(), "a")
+        system.client.append(Entry(ids.new_id(), "a"))
     assert 9.0 < system.now_s <= 10.0
 
 
@@ -36,7 +37,7 @@ def test_a_write_that_was_sent_and_not_answered_has_an_unknown_outcome(system: M
     message_id = ids.new_id()
 
     with pytest.raises(OutcomeUnknownError, match="it may still be stored") as caught:
-        system.client.append(message_id, "a")
+        system.client.append(Entry(message_id, "a"))
     assert message_id == caught.value.message_id
 
 
@@ -56,5 +57,5 @@ def test_a_refusal_after_an_attempt_without_an_answer_leaves_the_outcome_unknown
     system.transport.cut(NODES[0])
 
     with pytest.raises(OutcomeUnknownError, match="it may still be stored"):
-        system.client.append(ids.new_id(), "a")
+        system.client.append(Entry(ids.new_id(), "a"))
     assert list(NODES[:2]) == system.attempts()

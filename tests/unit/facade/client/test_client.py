@@ -10,7 +10,8 @@ from structlog.typing import EventDict
 from common import ids
 from common.errors import UnavailableError
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import Append, Code, Entry, Failure, Lookup, LookupResult, Read
+from common.protocol.content import Entry
+from common.protocol.messages import Append, Code, Failure, Lookup, LookupResult, Read
 from common.protocol.vectors import VectorEntry
 from common.rpc.memory import MemoryTransport
 from facade.client import failure_detector
@@ -25,7 +26,7 @@ from tests.support.memory_node import MemoryNode, SharedTables, incarnation_of
 
 def test_the_registry_is_asked_before_every_access(system: MemorySystem) -> None:
     """Each request begins with a lookup of its service."""
-    system.client.append(ids.new_id(), "a")
+    system.client.append(Entry(ids.new_id(), "a"))
     system.client.page("")
     system.client.description()
 
@@ -37,7 +38,7 @@ def test_a_request_falls_back_to_the_next_node(system: MemorySystem) -> None:
     """A dead node costs a send and a hung one a timeout; the next node gets the message with the same id."""
     system.transport.kill(NODES[0])
     system.transport.hang(NODES[1])
-    stored = system.client.append(ids.new_id(), "a")
+    stored = system.client.append(Entry(ids.new_id(), "a"))
 
     assert NODES[2] == stored.node
     assert list(NODES) == system.attempts()
@@ -68,7 +69,7 @@ def test_a_node_that_is_back_within_the_deadline_serves_the_request(system: Memo
         shuffled=revive,
     )
 
-    assert NODES[1] == client.append(ids.new_id(), "a").node
+    assert NODES[1] == client.append(Entry(ids.new_id(), "a")).node
 
 
 def test_a_suspect_is_tried_last(system: MemorySystem) -> None:
@@ -79,16 +80,16 @@ def test_a_suspect_is_tried_last(system: MemorySystem) -> None:
         system.client.page("")
     system.transport.revive(NODES[2])
 
-    assert NODES[2] == system.client.append(ids.new_id(), "a").node
+    assert NODES[2] == system.client.append(Entry(ids.new_id(), "a")).node
     assert set(NODES[:2]) == set(system.detector.suspects())
 
 
 def test_a_registry_that_does_not_answer_is_replaced_by_the_next_one(system: MemorySystem) -> None:
     """A hung registry costs one timeout; then the other one is asked, also for other names."""
     system.transport.hang(REGISTRY)
-    system.client.append(ids.new_id(), "a")
+    system.client.append(Entry(ids.new_id(), "a"))
     waited = system.now_s
-    system.client.append(ids.new_id(), "b")
+    system.client.append(Entry(ids.new_id(), "b"))
 
     assert 0.5 == waited == system.now_s
     assert messages.TEXT == system.client.description()
@@ -96,13 +97,13 @@ def test_a_registry_that_does_not_answer_is_replaced_by_the_next_one(system: Mem
 
 def test_without_registries_their_last_answer_is_used(system: MemorySystem) -> None:
     """The last known addresses of a service are used; a service without known addresses is unavailable."""
-    system.client.append(ids.new_id(), "a")
+    system.client.append(Entry(ids.new_id(), "a"))
     system.transport.kill(REGISTRY)
     system.transport.hang(OTHER_REGISTRY)
 
-    assert NODES[0] == system.client.append(ids.new_id(), "b").node
+    assert NODES[0] == system.client.append(Entry(ids.new_id(), "b")).node
     waited = system.now_s
-    assert NODES[0] == system.client.append(ids.new_id(), "c").node
+    assert NODES[0] == system.client.append(Entry(ids.new_id(), "c")).node
     assert 0.5 == waited == system.now_s
     with pytest.raises(UnavailableError, match="messages-service is not available: no registry answers"):
         system.client.description()
@@ -144,10 +145,10 @@ def test_a_node_that_is_starting_is_passed_over() -> None:
     failures = {node: Failure(code=Code.STARTING, reason=f"logging node {node} is starting") for node in NODES}
     system = MemorySystem(partial(RefusingNode, failures=failures))
     with pytest.raises(UnavailableError, match=r"starting: logging node 127\.0\.0\.1:500\d is starting"):
-        system.client.append(ids.new_id(), "a")
+        system.client.append(Entry(ids.new_id(), "a"))
     del failures[NODES[1]]
 
-    assert NODES[1] == system.client.append(ids.new_id(), "b").node
+    assert NODES[1] == system.client.append(Entry(ids.new_id(), "b")).node
     assert () == system.detector.suspects()
 
 
@@ -156,19 +157,19 @@ def test_an_id_ahead_of_the_clocks_of_the_nodes_fails_at_once() -> None:
     failures = {NODES[0]: Failure(code=Code.AHEAD, reason="the time of its id is 90 s ahead of the clock here")}
     system = MemorySystem(partial(RefusingNode, failures=failures))
     with pytest.raises(UnavailableError, match="the time of its id is 90 s ahead of the clock here"):
-        system.client.append(ids.new_id(), "a")
+        system.client.append(Entry(ids.new_id(), "a"))
     assert [NODES[0]] == system.attempts()
     assert 0.0 == system.now_s
     assert "ahead: the time of its id is 90 s ahead of the clock here" == system.client.refusal
 
     failures.clear()
-    system.client.append(ids.new_id(), "b")
+    system.client.append(Entry(ids.new_id(), "b"))
     assert "" == system.client.refusal
 
 
 def test_the_session_of_a_read_has_all_acknowledged_and_read_records(system: MemorySystem) -> None:
     """The record of a reply, and the version vector of a page, are in the session vector of the next read."""
-    system.client.append(ids.new_id(), "a")
+    system.client.append(Entry(ids.new_id(), "a"))
     system.client.append_all([Entry(ids.new_id(), "b"), Entry(ids.new_id(), "c")])
     asyncio.run(system.nodes[NODES[1]].store([Entry(ids.new_id(), "past this facade")]))
     system.client.page("")
@@ -183,7 +184,7 @@ def test_a_replica_that_lacks_an_acknowledged_record_is_passed_over() -> None:
     """It answers BEHIND, is no suspect for that, and the next node answers: the facade reads its own writes."""
     system = MemorySystem(lambda address, _tables: MemoryNode(address))  # each has only the messages that it accepted
     system.transport.kill(NODES[0])
-    system.client.append(ids.new_id(), "a")
+    system.client.append(Entry(ids.new_id(), "a"))
     system.transport.revive(NODES[0])
     system.detector.clear(NODES[0])
     begin = len(system.attempts())
@@ -196,12 +197,12 @@ def test_a_replica_that_lacks_an_acknowledged_record_is_passed_over() -> None:
 def test_a_read_fails_if_no_node_has_the_acknowledged_records() -> None:
     """A page without an acknowledged message would be wrong."""
     system = MemorySystem(lambda address, _tables: MemoryNode(address))
-    system.client.append(ids.new_id(), "a")
+    system.client.append(Entry(ids.new_id(), "a"))
     system.transport.kill(NODES[0])
 
     with pytest.raises(UnavailableError, match="logging-service is not available"):
         system.client.page("")
-    assert NODES[1] == system.client.append(ids.new_id(), "b").node
+    assert NODES[1] == system.client.append(Entry(ids.new_id(), "b")).node
 
 
 def test_a_record_that_no_replica_has_is_given_up_after_some_seconds(logged: list[EventDict]) -> None:
@@ -209,7 +210,7 @@ def test_a_record_that_no_replica_has_is_given_up_after_some_seconds(logged: lis
     system = MemorySystem(lambda address, _tables: MemoryNode(address))
     session = Session(clock=lambda: system.now_s)
     client = system.new_client(session)
-    client.append(ids.new_id(), "a")
+    client.append(Entry(ids.new_id(), "a"))
     system.transport.kill(NODES[0])
     while not session.resets:
         with pytest.raises(UnavailableError):
@@ -223,8 +224,8 @@ def test_a_record_that_no_replica_has_is_given_up_after_some_seconds(logged: lis
 
 def test_a_message_is_looked_for_at_one_node(system: MemorySystem) -> None:
     """A listed replica has every acknowledged message, so a message that it does not have does not exist."""
-    stored = system.client.append(ids.new_id(), "a")
-    assert (Entry(stored.id, "a"), NODES[0]) == system.client.find(stored.id)
+    stored = system.client.append(Entry(ids.new_id(), "a"))
+    assert (Entry(stored.id, "a", node=NODES[0]), NODES[0]) == system.client.find(stored.id)
     begin = len(system.attempts())
 
     assert (None, NODES[0]) == system.client.find(ids.new_id())
@@ -248,7 +249,7 @@ def test_a_request_waits_while_the_registries_are_starting() -> None:
     system.transport = MemoryTransport({**handlers, REGISTRY: registry}, sleep=system.advance)
     client = system.new_client(Session())
 
-    assert [NODES[0], NODES[1]] == [client.append(ids.new_id(), text).node for text in ("a", "b")]
+    assert [NODES[0], NODES[1]] == [client.append(Entry(ids.new_id(), text)).node for text in ("a", "b")]
     assert list(NODES[:2]) == system.attempts()
     assert 0.0 < system.now_s < 1.0
 

@@ -1,6 +1,7 @@
 """Tests of facade.client.failure_detector."""
 
 from common import ids
+from common.protocol.content import Entry
 from facade.client import failure_detector
 from facade.client.failure_detector import FailureDetector
 from tests.support.facade import NODES, MemorySystem
@@ -19,10 +20,10 @@ def test_suspects_are_tried_last_until_they_answer() -> None:
 def test_a_hung_node_costs_only_one_timeout_until_it_answers_a_probe(system: MemorySystem) -> None:
     """The first request waits for the hung node; later ones try it last, until a probe clears it."""
     system.transport.hang(NODES[0])
-    system.client.append(ids.new_id(), "a")
+    system.client.append(Entry(ids.new_id(), "a"))
     assert 1.0 == system.now_s
     for _ in range(10):
-        assert NODES[1] == system.client.append(ids.new_id(), "b").node
+        assert NODES[1] == system.client.append(Entry(ids.new_id(), "b")).node
     assert 1.0 == system.now_s
 
     failure_detector.probe_suspects(system.transport, system.detector)
@@ -30,4 +31,4 @@ def test_a_hung_node_costs_only_one_timeout_until_it_answers_a_probe(system: Mem
     system.transport.revive(NODES[0])
     failure_detector.probe_suspects(system.transport, system.detector)
     assert () == system.detector.suspects()
-    assert NODES[0] == system.client.append(ids.new_id(), "c").node
+    assert NODES[0] == system.client.append(Entry(ids.new_id(), "c")).node

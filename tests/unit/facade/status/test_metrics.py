@@ -4,6 +4,7 @@ import pytest
 
 from common import ids
 from common.errors import KeyConflictError
+from common.protocol.content import Entry
 from tests.support.facade import NODES, OTHER_REGISTRY, REGISTRY, MemorySystem
 from tests.support.servers import metric_values
 
@@ -26,15 +27,15 @@ def test_labels_are_bounded() -> None:
 def test_failed_attempts_are_counted_by_node_and_reason() -> None:
     """An attempt at a dead node and a lookup without a registry are counted; a key conflict is no failure of a node."""
     system = MemorySystem()
-    system.client.append(ids.new_id(), "a")
+    system.client.append(Entry(ids.new_id(), "a"))
     system.transport.kill(NODES[0])
-    system.client.append(ids.new_id(), "b")
+    system.client.append(Entry(ids.new_id(), "b"))
     for registry in (REGISTRY, OTHER_REGISTRY):
         system.transport.kill(registry)
-    system.client.append(ids.new_id(), "c")
-    system.client.append(ids.new_id(), "d", "key")
+    system.client.append(Entry(ids.new_id(), "c"))
+    system.client.append(Entry(ids.new_id(), "d", key="key"))
     with pytest.raises(KeyConflictError):
-        system.client.append(ids.new_id(), "e", "key")
+        system.client.append(Entry(ids.new_id(), "e", key="key"))
     found = metric_values(system.metrics.text().decode())
 
     assert 1.0 == found[f'threefold_node_failed_attempts_total{{node="{NODES[0]}",reason="unreachable"}}']

@@ -10,7 +10,10 @@ import pytest
 
 from common import ids
 from common.errors import UnavailableError
-from common.protocol.messages import PAGE_MESSAGES, Entry
+from common.protocol.content import Entry
+from common.protocol.messages import PAGE_MESSAGES, Page
+from common.protocol.search import Search
+from facade.api.query import Query
 from facade.streams import responses
 from facade.streams.responses import Stream, StreamSemaphore
 from facade.streams.subscriptions import Subscriptions
@@ -146,3 +149,35 @@ def read_events(chunks: Generator[bytes, None, None], count: int) -> list[Entry]
                 assert fields["id"] == name.removeprefix("id: ")
                 found.append(Entry(fields["id"], fields["msg"]))
     return found
+
+
+def test_events_can_be_searched(system: MemorySystem, subscriptions: Subscriptions) -> None:
+    """Both the history and new messages."""
+    first, _, third = (system.store_message(text) for text in ("Disk 1", "cpu", "disk 2"))
+    chunks = responses.events(
+        system.client,
+        subscriptions,
+        after=ids.previous(first.id),
+        reconnected=False,
+        search=Search("DISK"),
+        must_end=lambda: False,
+    )
+    assert [first, third] == read_events(chunks, 2)
+    system.store_message("cpu")
+    last = system.store_message("disk 3")
+
+    assert [last] == read_events(chunks, 1)
+    chunks.close()
+
+
+def test_a_page_of_a_search_is_filled_until_its_deadline(system: MemorySystem) -> None:
+    """A node scans for a limited time, so one page may need several scans, and ends with a cursor if it is not full."""
+    entries = [system.store_message(f"disk {number}") for number in range(6)]
+    wanted = Query(limit=4, search=Search("disk"))
+    times = iter([0.0, 1.0, 2.0, 3.0])
+    first = Page(entries=(), next=entries[0].id, node="n:1")
+    found = responses.searched(system.client, first, wanted, clock=times.__next__)
+    late = responses.searched(system.client, first, wanted, clock=iter([0.0, 3.0]).__next__)
+
+    assert ([entry.msg for entry in entries[1:5]], entries[4].id) == ([one.msg for one in found.entries], found.next)
+    assert ((), entries[0].id, "n:1") == (late.entries, late.next, late.node)

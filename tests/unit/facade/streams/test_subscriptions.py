@@ -11,13 +11,13 @@ from structlog.typing import EventDict
 from common import ids
 from common.errors import UnavailableError
 from common.protocol.codec import Reply
-from common.protocol.messages import Entry, Tail
+from common.protocol.content import Entry
+from common.protocol.messages import Tail
 from facade.server.scheduler import Scheduler
 from facade.streams.subscriptions import (
     DELIVERIES_PER_TURN,
     TAKEN_BYTES,
     JournalFollower,
-    StreamedMessage,
     Subscription,
     Subscriptions,
 )
@@ -93,7 +93,7 @@ def test_other_requests_have_their_turn_while_many_subscriptions_are_served(syst
     ready = system.scheduler.event()
     follower = JournalFollower(system.client, ready, lambda: pauses.append(1), max_store_ms=1, now_ms=ids.now_ms)
     follower.subscriptions = {Subscription(system.scheduler.event()) for _ in range(3 * DELIVERIES_PER_TURN)}
-    message = StreamedMessage(ids.new_id(), "a")
+    message = Entry(ids.new_id(), "a")
     follower.deliver([message])
 
     assert 3 == len(pauses)
@@ -134,7 +134,7 @@ def test_one_journal_is_followed_while_its_node_answers(system: MemorySystem, su
 def test_a_slow_subscription_ends_after_its_backlog() -> None:
     """The backlog is limited, and no message is left out silently."""
     subscription = Subscription(Scheduler().event(), backlog_messages=3)
-    messages = [StreamedMessage(ids.new_id(), "x") for _ in range(4)]
+    messages = [Entry(ids.new_id(), "x") for _ in range(4)]
     subscription.put(messages[:3])
     subscription.put(messages[3:])
     subscription.put([])
@@ -223,10 +223,10 @@ def test_a_slow_client_is_limited_in_bytes_and_takes_a_few_at_a_time() -> None:
     scheduler = Scheduler()
     text = "x" * (TAKEN_BYTES // 4)
     subscription = Subscription(scheduler.event(), backlog_bytes=2 * TAKEN_BYTES)
-    subscription.put([StreamedMessage(str(number), text) for number in range(8)])
+    subscription.put([Entry(str(number), text) for number in range(8)])
 
     taken = [subscription.take(0.0) or [], subscription.take(0.0) or []]
     assert [["0", "1", "2", "3"], ["4", "5", "6", "7"]] == [[one.id for one in part] for part in taken]
     assert [] == subscription.take(0.0)
-    subscription.put([StreamedMessage(str(number), text) for number in range(9)])
+    subscription.put([Entry(str(number), text) for number in range(9)])
     assert subscription.take(0.0) is None

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 
 from common import ids
 from common.errors import FatalError
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from nodes.hazelcast.map import (
     CHUNK_BYTES,
     OLD_MS,
@@ -22,6 +22,7 @@ from nodes.hazelcast.map import (
     quiet_abandoned_calls,
 )
 from nodes.hazelcast.text import Text
+from tests.support.nodes.entries import map_items
 from tests.support.nodes.projection import LARGE_TEXT, becomes_idle, new_entries, put
 
 
@@ -66,7 +67,7 @@ def test_the_map_gets_each_text_under_its_id() -> None:
         twin, observed = Twin(), list[float]()
         entries = new_entries("a", "b")
         await put(projection_of(twin, observed=observed.append), entries)
-        assert [dict(entries)] == twin.puts
+        assert [map_items(entries)] == twin.puts
         assert 1 == len(observed)
 
     asyncio.run(run())
@@ -101,7 +102,7 @@ def test_a_repair_puts_the_recent_messages_in_chunks() -> None:
                 yield entry
 
         await projection_of(twin).repair(recent)
-        assert dict(entries) == {key: text for chunk in twin.puts for key, text in chunk.items()}
+        assert map_items(entries) == {key: text for chunk in twin.puts for key, text in chunk.items()}
         assert max(sum(map(len, chunk.values())) for chunk in twin.puts) < CHUNK_BYTES + len(LARGE_TEXT)
         assert len(twin.puts) < 12
 

@@ -5,9 +5,10 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from common import ids
-from common.protocol.messages import PAGE_MESSAGES, Entry, Page
+from common.protocol.content import Entry
+from common.protocol.messages import PAGE_MESSAGES, Page
 from common.protocol.replication import Digest, Digested, ListEntries, Verified, Verify
-from nodes.storage.digests import HOUR_MS
+from nodes.storage.protocol import HOUR_MS
 from scripts.launcher.ports import free_addresses
 from tests.support.nodes.replicas import RunningNode, running, serving_registry
 

@@ -7,7 +7,9 @@ import pytest
 
 from common.errors import DisconnectedError, PeerError, TimedOutError, UnreachableError
 from common.protocol.codec import Reply, Request
-from common.protocol.messages import Append, Appended, Code, Entry, Failure, State, Status
+from common.protocol.content import Entry
+from common.protocol.messages import Append, Appended, Code, Failure, State, Status
+from common.protocol.vectors import VectorEntry
 from common.rpc.pipelined import PipelinedTransport
 from nodes.replication.core.claims import KeyedAppend
 from nodes.replication.core.effects import AppendOutcome
@@ -15,7 +17,8 @@ from nodes.replication.core.machine import Core
 from nodes.replication.links import Links
 
 OWNER = "b:1"
-APPEND = KeyedAppend(7, "id", "text", "key", "digest", forwarded=False)
+ENTRY = Entry("id", "text", '{"a":1}', "key")
+APPEND = KeyedAppend(7, ENTRY, "digest", forwarded=False)
 
 
 class AnsweringTransport:
@@ -36,8 +39,8 @@ class AnsweringTransport:
 @pytest.mark.parametrize(
     ("outcome", "answer"),
     [
-        (AppendOutcome.STORED, Appended(node=OWNER, stored_as="first", origin=3, sequence=9)),
-        (AppendOutcome.CONFLICT, Failure(code=Code.CONFLICT, reason="another text")),
+        (AppendOutcome.STORED, Appended(node=OWNER, stored_as=("first",), vector=(VectorEntry(3, 9),))),
+        (AppendOutcome.CONFLICT, Appended(node=OWNER, stored_as=("id",), conflicts=(0,))),
         (AppendOutcome.UNKNOWN, Failure(code=Code.FAILED, reason="a full disk")),
         (AppendOutcome.REFUSED, Failure(code=Code.STARTING, reason="joining")),
         (AppendOutcome.UNKNOWN, Status(service="logging-service", state=State.READY)),
@@ -61,4 +64,4 @@ def test_a_forwarded_append_ends_as_its_owner_says(outcome: AppendOutcome, answe
 
     asyncio.run(run())
 
-    assert [(OWNER, Append(entries=(Entry("id", "text"),), key="key", forwarded=True))] == transport.requests
+    assert [(OWNER, Append(entries=(ENTRY,), forwarded=True))] == transport.requests

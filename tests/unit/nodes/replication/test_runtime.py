@@ -11,7 +11,8 @@ import pytest
 
 from common import ids
 from common.errors import StoreError
-from common.protocol.messages import Append, Appended, Code, Entry, Failure
+from common.protocol.content import Entry
+from common.protocol.messages import Append, Appended
 from common.protocol.replication import InSyncSet
 from nodes.replication.core.effects import AppendOutcome, Range
 from nodes.replication.core.machine import Core, PeerRequest
@@ -36,7 +37,7 @@ async def three(registry: str, **first: Any) -> AsyncIterator[tuple[RunningNode,
 
 async def append(one: RunningNode, *texts: str) -> AppendOutcome:
     """Append messages at a replica; the outcome."""
-    finish = await one.replicator.append([(ids.new_id(), text, None) for text in texts])
+    finish = await one.replicator.append([Entry(ids.new_id(), text) for text in texts])
     return finish.outcome
 
 
@@ -239,15 +240,15 @@ def test_an_idempotency_key_is_one_message_wherever_it_is_sent() -> None:
     async def run(registry: str) -> None:
         async with three(registry) as replicas:
             for key in ("one", "two", "three", "four"):
-                requests = [(one, Append(entries=(Entry(ids.new_id(), key),), key=key)) for one in replicas]
+                requests = [(one, Append(entries=(Entry(ids.new_id(), key, key=key),))) for one in replicas]
                 replies = await asyncio.gather(*(one.node.handle(request) for one, request in requests))
                 stored = [reply for reply in replies if isinstance(reply, Appended)]
                 assert 3 == len(stored)
-                sent = [request.entries[0].id for _, request in requests]
-                assert 1 == len({reply.stored_as or own for reply, own in zip(stored, sent, strict=True)})
-                other = await replicas[0].node.handle(Append(entries=(Entry(ids.new_id(), "another text"),), key=key))
-                assert isinstance(other, Failure)
-                assert Code.CONFLICT is other.code
+                assert 1 == len({reply.stored_as for reply in stored})
+                other = Append(entries=(Entry(ids.new_id(), "another text", key=key),))
+                refused = await replicas[0].node.handle(other)
+                assert isinstance(refused, Appended)
+                assert (0,) == refused.conflicts
             await all_have(replicas, ["four", "one", "three", "two"])
 
     with serving_registry() as registry:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 
 from common.ids import first_id
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from nodes.storage.memory import MemoryJournal, MemoryTables
 from nodes.storage.protocol import Claim, Size, digest
 from tests.support.nodes.journals import ORIGIN, numbered_entries, range_of
@@ -49,4 +49,4 @@ def test_idempotency_keys_never_expire() -> None:
     old = Entry(first_id(1), "text")
     tables.commit([range_of([old], key="key")], None)
 
-    assert Claim(old.id, digest("text")) == asyncio.run(journal_of(tables).find_key("key"))
+    assert Claim(old.id, digest(Entry("", "text"))) == asyncio.run(journal_of(tables).find_key("key"))

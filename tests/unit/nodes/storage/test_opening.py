@@ -10,8 +10,8 @@ from pathlib import Path
 
 from structlog.typing import EventDict
 
-from common.protocol.messages import Entry
-from nodes.storage.protocol import Claim, digest
+from common.protocol.content import Entry
+from nodes.storage.protocol import Arrival, Claim, digest
 from nodes.storage.sqlite import SqliteJournal
 from tests.support.nodes.journals import execute, numbered_entries, opened, range_of
 
@@ -36,7 +36,10 @@ def make_format_1(path: Path, name: str, messages: Sequence[Entry]) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         meta = {"format": "1", "cluster": "test", "journal": name}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-        rows = [(*entry, zlib.crc32(f"{entry.id} {entry.msg}".encode())) for entry in [*messages, *numbered_entries(1)]]
+        rows = [
+            (entry.id, entry.msg, zlib.crc32(f"{entry.id} {entry.msg}".encode()))
+            for entry in [*messages, *numbered_entries(1)]
+        ]
         connection.executemany("INSERT INTO messages (id, msg, origin, crc) VALUES (?, ?, 'b:2', ?)", rows)
         connection.execute("DELETE FROM messages WHERE id = ?", (rows[-1][0],))
         connection.execute("INSERT INTO cursors VALUES ('other', 1, 1, 'b:2')")
@@ -56,7 +59,7 @@ def test_a_real_journal_of_format_1_is_converted(path: Path, logged: list[EventD
         ]
         stored = [Entry(record.id, record.msg) for record in found.records]
         assert stored == await journal.read("", 100)
-        assert [(n + 1, entry, "") for n, entry in enumerate(stored)] == await journal.arrivals(0, 20)
+        assert [Arrival(n + 1, entry) for n, entry in enumerate(stored)] == await journal.arrivals(0, 20)
         assert 20 == sum(hour.messages for hour in (await journal.hours(0, stored[-1].id)).values())
         await journal.commit([range_of(numbered_entries(1))], None)
         assert 21 == journal.last_arrival()
@@ -76,7 +79,7 @@ def test_the_keys_of_format_1_are_kept(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         message_id, made_s = connection.execute("SELECT id, made_s FROM keys WHERE key = 'key-4'").fetchone()
     with closing(SqliteJournal(path, "test", "a:1", clock=lambda: float(made_s) + 1)) as journal:
-        assert Claim(message_id, digest("message 4")) == asyncio.run(journal.find_key("key-4"))
+        assert Claim(message_id, digest(Entry("", "message 4"))) == asyncio.run(journal.find_key("key-4"))
 
 
 def test_converted_journals_can_exchange_records(tmp_path: Path) -> None:

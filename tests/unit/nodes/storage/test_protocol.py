@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from common.ids import first_id, last_id
-from common.protocol.messages import Entry
+from common.protocol.content import Entry
 from common.protocol.replication import NO_SET, HourDigest, InSyncSet, Member, Record
+from common.protocol.search import Search
 from nodes.replication.core.effects import Opened, Range
-from nodes.storage.digests import HOUR_MS, checksum
 from nodes.storage.memory import MemoryJournal, MemoryTables
-from nodes.storage.protocol import Claim, Journal, digest
+from nodes.storage.protocol import HOUR_MS, Claim, Journal, checksum, digest, hour_of
 from nodes.storage.sqlite import SqliteJournal
+from tests.support.nodes.entries import bare
 from tests.support.nodes.journals import range_of
 
 Opening = Callable[[], AbstractContextManager[Journal]]
@@ -185,7 +186,7 @@ def test_a_reopened_journal_has_what_was_committed(opening: Opening) -> None:
 
     async def third(journal: Journal) -> None:
         assert Opened(104, {ONE: 4, TWO: 7}, NO_SET._replace(term=4)) == journal.opened
-        assert entries_of(range(4)) == await journal.read("", 10)
+        assert entries_of(range(4)) == bare(await journal.read("", 10))
 
     for steps in (first, second, third):
         run_on(opening, steps)
@@ -198,7 +199,7 @@ def test_an_idempotency_key_belongs_to_its_first_message(opening: Opening) -> No
         now, other = (Entry(last_id(4_102_444_800_000 + number), str(number)) for number in range(2))
         await journal.commit([range_of([now], origin=ONE, key="key")], None)
         await journal.commit([range_of([other], origin=TWO, key="key")], None)
-        assert Claim(now.id, digest("0")) == await journal.find_key("key")
+        assert Claim(now.id, digest(Entry("", "0"))) == await journal.find_key("key")
         assert await journal.find_key("another") is None
         assert ["key"] == [record.key for record in (await journal.load(ONE, 0, 1)).records]
 
@@ -215,14 +216,14 @@ def test_of_two_messages_with_one_key_the_higher_term_stays(
     async def steps(journal: Journal) -> None:
         removed, kept = (Entry(last_id(4_102_444_800_000 + number), "text") for number in (1, 2))
         ranges = [
-            Range(origin, 0, 1, (Record(1, *(kept if number == 1 else removed), "key", term),))
+            Range(origin, 0, 1, (Record(1, (kept if number == 1 else removed).id, "text", "key", term),))
             for origin, (number, term) in enumerate(order, 21)
         ]
         for group in [ranges] if at_once else [[one] for one in ranges]:
             await journal.commit(group, None)
         assert [kept] == await journal.read("", 10)
         assert 0 == await journal.repair([removed, kept])
-        assert Claim(kept.id, digest("text"), 3) == await journal.find_key("key")
+        assert Claim(kept.id, digest(Entry("", "text")), 3) == await journal.find_key("key")
         assert 1 == (await journal.size()).messages
         assert [1] == [hour.messages for hour in (await journal.hours(0, last_id(4_200_000_000_000))).values()]
         found = {(await journal.load(origin, 0, 1)).records for origin in (21, 22, 23)}
@@ -238,9 +239,9 @@ def test_two_messages_with_one_key_and_different_texts_both_stay(opening: Openin
     async def steps(journal: Journal) -> None:
         one, two = (Entry(last_id(4_102_444_800_000 + number), str(number)) for number in range(2))
         for origin, entry in ((ONE, one), (TWO, two)):
-            await journal.commit([Range(origin, 0, 1, (Record(1, *entry, "key", origin),))], None)
+            await journal.commit([Range(origin, 0, 1, (Record(1, entry.id, entry.msg, "key", origin),))], None)
         assert [one, two] == await journal.read("", 10)
-        assert Claim(one.id, digest("0"), ONE) == await journal.find_key("key")
+        assert Claim(one.id, digest(Entry("", "0")), ONE) == await journal.find_key("key")
 
     run_on(opening, steps)
 
@@ -255,7 +256,9 @@ def test_arrivals_are_in_the_order_of_the_commits(opening: Opening) -> None:
         await journal.repair(entries_of([0]))
         assert 4 == journal.last_arrival()
         found = await journal.arrivals(0, 4)
-        assert list(zip([1, 2, 3, 4], entries_of([3, 1, 2, 0]), ["a:1", "a:1", "b:2", ""], strict=True)) == found
+        assert [1, 2, 3, 4] == [one.number for one in found]
+        assert entries_of([3, 1, 2, 0]) == bare(one.entry for one in found)
+        assert ["a:1", "a:1", "b:2", ""] == [one.entry.node for one in found]
         assert found[1:3] == await journal.arrivals(1, 3)
         assert [] == await journal.arrivals(4, 9)
 
@@ -274,7 +277,11 @@ def test_a_page_of_arrivals_is_limited(opening: Opening) -> None:
 
 def digests_of(hour: int, entries: Sequence[Entry]) -> dict[int, HourDigest]:
     """The digest of an hour that has these messages, as `hours` returns it."""
-    return {hour: HourDigest(hour, len(entries), sum(checksum(*entry) for entry in entries))} if entries else {}
+    return (
+        {hour: HourDigest(hour, len(entries), sum(checksum(entry.id, entry.msg, entry.fields) for entry in entries))}
+        if entries
+        else {}
+    )
 
 
 def test_hours_have_a_count_and_a_checksum(opening: Opening) -> None:
@@ -346,3 +353,52 @@ def test_hours_that_retention_has_reached_have_no_digest(opening: Opening) -> No
         assert five[2:] + six == await journal.read("", 10)
 
     run_on(opening, steps)
+
+
+def test_a_search_finds_what_matches(opening: Opening) -> None:
+    """In the order of the ids, within the bounds, with the fields and the node of each message."""
+
+    async def steps(journal: Journal) -> None:
+        entries = [
+            Entry(id_in_hour(5, number), f"{'Disk' if number % 2 else 'cpu'} {number}", f'{{"level":"{number % 3}"}}')
+            for number in range(12)
+        ]
+        await journal.commit([range_of(entries, origin=ONE)], IN_SYNC)
+        disk, level = Search("disk"), Search("disk", (("level", "1"),))
+        found = await journal.search(disk, "", 100)
+        assert (entries[1::2], None) == (bare(found.entries), found.next)
+        assert {"a:1"} == {entry.node for entry in found.entries}
+        assert [entries[1], entries[7]] == bare((await journal.search(level, "", 100)).entries)
+        found = await journal.search(disk, entries[1].id, 2, before=entries[9].id, newest_first=True)
+        assert ([entries[7], entries[5]], entries[5].id) == (bare(found.entries), found.next)
+        assert [] == (await journal.search(Search("tape"), "", 100)).entries
+
+    run_on(opening, steps)
+
+
+def test_fields_are_stored_with_their_message(opening: Opening) -> None:
+    """They are in pages, arrivals, ranges for peers, and the digest of a key."""
+
+    async def steps(journal: Journal) -> None:
+        entry = Entry(last_id(4_102_444_800_000), "x", '{"a":"é"}')  # its key is not older than a day
+        await journal.commit([range_of([entry], origin=ONE, key="key")], None)
+        assert [entry] == bare(await journal.read("", 10))
+        assert [entry] == bare(one.entry for one in await journal.arrivals(0, 1))
+        assert range_of([entry], origin=ONE, key="key") == await journal.load(ONE, 0, 1)
+        assert Claim(entry.id, digest(entry)) == await journal.find_key("key")
+        assert digest(entry) != digest(entry._replace(fields=""))
+        assert digests_of(4_102_444_800_000 // HOUR_MS, [entry]) == await journal.hours(0, entry.id)
+
+    run_on(opening, steps)
+
+
+@pytest.mark.parametrize(("after_ms", "hour"), [(0, 7), (HOUR_MS - 1, 7), (HOUR_MS, 8)])
+def test_an_id_belongs_to_the_hour_in_which_it_was_made(after_ms: int, hour: int) -> None:
+    """Counted from 1970."""
+    assert hour == hour_of(last_id(7 * HOUR_MS + after_ms))
+
+
+def test_a_checksum_depends_on_id_and_text() -> None:
+    """It is the same in every process: nodes compare it."""
+    assert 0xCB29CCDB == checksum("id", "text")
+    assert 3 == len({checksum("id", "text"), checksum("id", "texts"), checksum("it", "text")})

@@ -14,7 +14,7 @@ from common.errors import FatalError, StoreError
 from common.ids import new_id
 from common.protocol.replication import Record
 from nodes.replication.core.effects import Range
-from nodes.storage import sqlite
+from nodes.storage import tables
 from nodes.storage.database import BUSY_MS
 from nodes.storage.sqlite import SqliteJournal, open_journal
 from tests.support.nodes.journals import ORIGIN, execute, numbered_entries, opened, range_of
@@ -41,7 +41,7 @@ def test_a_journal_of_another_cluster_or_format_is_refused(path: Path) -> None:
     with pytest.raises(FatalError, match=r"x\.sqlite is a journal of cluster 'test', not 'two'"):
         SqliteJournal(path, "two", "a:1")
     execute(path, "UPDATE meta SET value = '0' WHERE name = 'format'")
-    with pytest.raises(FatalError, match=r"x\.sqlite is a journal of format '0', not '2'"):
+    with pytest.raises(FatalError, match=r"x\.sqlite is a journal of format '0', not '3'"):
         SqliteJournal(path, "test", "a:1")
 
 
@@ -77,8 +77,8 @@ def test_the_arrivals_of_its_own_incarnations_carry_its_address(path: Path) -> N
     async def run(journal: SqliteJournal) -> None:
         messages = numbered_entries(2)
         for number, origin in enumerate([journal.opened.incarnation, await journal.new_incarnation()]):
-            await journal.commit([Range(origin, 0, 1, (Record(1, *messages[number], None),))], None)
-        assert ["a:1", "a:1"] == [arrival.node for arrival in await journal.arrivals(0, 2)]
+            await journal.commit([Range(origin, 0, 1, (Record(1, messages[number].id, messages[number].msg),))], None)
+        assert ["a:1", "a:1"] == [arrival.entry.node for arrival in await journal.arrivals(0, 2)]
 
     with opened(path) as journal:
         asyncio.run(run(journal))
@@ -207,8 +207,8 @@ def test_a_short_commit_is_done_within_the_call(tmp_path: Path) -> None:
 
             assert journal.commit_now([range_of(numbered_entries(1), after=1)], None)
             assert 2 == journal.last_arrival()
-            assert not journal.commit_now([range_of(numbered_entries(sqlite.SHORT_RECORDS + 1), after=2)], None)
-            assert not journal.commit_now([range_of(numbered_entries(1, "x" * sqlite.SHORT_CHARACTERS), after=2)], None)
+            assert not journal.commit_now([range_of(numbered_entries(tables.SHORT_RECORDS + 1), after=2)], None)
+            assert not journal.commit_now([range_of(numbered_entries(1, "x" * tables.SHORT_CHARACTERS), after=2)], None)
 
             gate.holds = True
             committing = asyncio.create_task(journal.commit([range_of(numbered_entries(1), after=2)], None))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from common.protocol.messages import PAGE_BYTES, Entry
-from nodes.storage import tables
+from common.protocol.content import Entry
+from common.protocol.messages import PAGE_BYTES
+from nodes.storage import reading, tables
 from nodes.storage.database import UnusableError
-from nodes.storage.digests import checksum
 from nodes.storage.opening import SCHEMA
-from nodes.storage.protocol import KEY_S, Claim, digest
+from nodes.storage.protocol import KEY_S, Claim, checksum, digest
 from nodes.storage.sqlite import SqliteJournal
 from nodes.storage.tables import EXPIRE_MESSAGES, Change, Contents, Version
 from tests.support.nodes.journals import ORIGIN, numbered_entries, range_of
@@ -40,8 +40,8 @@ def test_a_page_ends_with_the_text_that_reaches_its_limit(connection: sqlite3.Co
     entries = numbered_entries(6, "x" * (PAGE_BYTES // 4))
     store(connection, entries)
 
-    assert entries[:4] == tables.between(connection, "", entries[-1].id)
-    assert entries[:4] == [arrival.entry for arrival in tables.arrivals(connection, 0, 6)]
+    assert entries[:4] == reading.between(connection, "", entries[-1].id)
+    assert entries[:4] == [arrival.entry for arrival in reading.arrivals(connection, 0, 6)]
 
 
 def test_a_transaction_removes_a_limited_number_of_messages(connection: sqlite3.Connection) -> None:
@@ -52,7 +52,7 @@ def test_a_transaction_removes_a_limited_number_of_messages(connection: sqlite3.
     changes = [tables.expire(connection, entries[-2].id) for _ in range(3)]
 
     assert [Change(EXPIRE_MESSAGES, floor=last), Change(1, floor=entries[-2].id), Change(0)] == changes
-    assert entries[-1:] == tables.read(connection, "", "g", 10, newest_first=False)
+    assert entries[-1:] == reading.read(connection, "", "g", 10, newest_first=False)
     assert entries[-2].id == tables.contents(connection).floor
 
 
@@ -70,9 +70,11 @@ def test_the_cached_contents_are_those_of_the_tables(connection: sqlite3.Connect
 def test_a_row_with_a_wrong_checksum_is_not_returned() -> None:
     """The disk has damaged it; the error names the message."""
     (entry,) = numbered_entries(1)
-    assert entry == tables.checked(*entry, checksum(*entry))
-    with pytest.raises(UnusableError, match=f"the message {entry.id} is damaged"):
-        tables.checked(entry.id, "another text", checksum(*entry))
+    crc = checksum(entry.id, entry.msg)
+    assert entry == reading.checked(entry.id, entry.msg, "", crc)
+    for text, fields in (("another text", ""), (entry.msg, '{"a":1}')):
+        with pytest.raises(UnusableError, match=f"the message {entry.id} is damaged"):
+            reading.checked(entry.id, text, fields, crc)
 
 
 def test_a_key_can_be_used_again_after_a_day(path: Path) -> None:
@@ -86,10 +88,10 @@ def test_a_key_can_be_used_again_after_a_day(path: Path) -> None:
         with closing(SqliteJournal(path, "test", "a:1", clock=lambda: time_s[0])) as journal:
             await journal.commit([range_of([Entry(made[0], "x")], key="key")], None)
             time_s[0] += KEY_S
-            assert Claim(made[0], digest("x")) == await journal.find_key("key")
+            assert Claim(made[0], digest(Entry("", "x"))) == await journal.find_key("key")
             time_s[0] += 1
             assert await journal.find_key("key") is None
             await journal.commit([range_of([Entry(made[1], "y")], after=1, key="key")], None)
-            assert Claim(made[1], digest("y")) == await journal.find_key("key")
+            assert Claim(made[1], digest(Entry("", "y"))) == await journal.find_key("key")
 
     asyncio.run(run())

@@ -33,7 +33,7 @@ def answering(status: str, body: bytes) -> Application:
 @pytest.mark.parametrize(
     "use",
     [
-        lambda api: api.page({}),
+        lambda api: api.page({"limit": "10"}),
         lambda api: list(api.everything({})),
         lambda api: next(api.follow(NOWHERE)),
         lambda api: api.cluster(),

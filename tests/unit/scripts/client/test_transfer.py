@@ -8,7 +8,8 @@ import pytest
 
 from common import ids
 from common.errors import FatalError
-from common.protocol.messages import MESSAGE_BYTES, PAGE_MESSAGES, Entry
+from common.protocol.content import MESSAGE_BYTES, Entry
+from common.protocol.messages import PAGE_MESSAGES
 from common.rpc.memory import MemoryTransport
 from facade.client.client import Client
 from facade.client.failure_detector import FailureDetector
@@ -17,6 +18,7 @@ from facade.server.scheduler import Scheduler
 from registry.directory import Directory
 from scripts.client import transfer
 from tests.support.memory_node import MemoryNode, register_nodes
+from tests.support.nodes.entries import bare
 
 NODE, REGISTRY = "node:1", "registry:1"
 
@@ -55,15 +57,19 @@ def test_an_import_restores_what_was_exported() -> None:
     """All messages of several pages are restored in order, whatever their text; repeating the import adds none."""
     one, two = World(), World()
     texts = ["plain", 'quoted "é" \n 😀 \x00', "x" * MESSAGE_BYTES, *map(str, range(2 * PAGE_MESSAGES))]
-    entries = [Entry(ids.new_id(), text) for text in texts]
+    entries = [
+        *(Entry(ids.new_id(), text) for text in texts),
+        Entry(ids.new_id(), "x", '{"é":"\\"","n":1.5,"on":true}'),
+    ]
     asyncio.run(one.node.store(random.Random(1).sample(entries, len(entries))))
     exported = one.export()
 
     assert len(entries) == two.load(exported) == two.load(exported)
-    assert entries == asyncio.run(two.node.journal.read("", 10_000))
+    assert entries == bare(asyncio.run(two.node.journal.read("", 10_000)))
     assert exported == two.export()
     first = json.loads(exported.splitlines()[0])
     assert ["id", "time", "msg"] == list(first)
+    assert {"é": '"', "n": 1.5, "on": True} == json.loads(exported.splitlines()[-1])["fields"]
     assert first["time"].endswith("Z")
 
 

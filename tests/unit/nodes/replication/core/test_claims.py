@@ -1,5 +1,6 @@
 """Tests of nodes.replication.core.claims: which replica decides about an idempotency key, and when."""
 
+from common.protocol.content import Entry
 from nodes.replication.core.effects import AppendOutcome, FindKey, Forward
 from nodes.storage.protocol import digest
 from tests.support.nodes.core_schedules import owner_of
@@ -41,7 +42,7 @@ def test_a_known_key_is_acknowledged_with_its_first_id() -> None:
     driven = DrivenCore.in_sync()
     key = key_of(B)
     driven.append_keyed(key, text="text", number=2)
-    driven.core.key_found(key, FIRST, digest("text"), driven.now_s)
+    driven.core.key_found(key, FIRST, digest(Entry("", "text")), driven.now_s)
     driven.run()
 
     assert [] == driven.finished()
@@ -53,7 +54,7 @@ def test_a_known_key_with_another_text_is_a_conflict() -> None:
     driven = DrivenCore.in_sync()
     key = key_of(B)
     driven.append_keyed(key, text="text")
-    driven.core.key_found(key, FIRST, digest("another text"), driven.now_s)
+    driven.core.key_found(key, FIRST, digest(Entry("", "another text")), driven.now_s)
     driven.run()
 
     assert [AppendOutcome.CONFLICT] == driven.outcomes()

@@ -1,0 +1,60 @@
+"""Times in requests: RFC 3339 texts, and numbers since 1970 as shippers send them. Pure."""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+
+from common.errors import RequestError
+
+HIGHEST_MS = (1 << 48) - 1  # the highest time that an id can carry
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# RFC 3339, section 5.6: T and Z may be lower case, and T a blank. An unescaped + in a URL arrives as a blank.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt _](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", re.ASCII)
+# Numbers below each bound are in a unit of which one millisecond has so many; the bounds are the year 5138 or later.
+_UNITS = ((1e11, 0.001), (1e14, 1.0), (1e17, 1_000.0), (math.inf, 1_000_000.0))
+
+
+def ms_of_text(text: str, name: str) -> int:
+    """Milliseconds since 1970, rounded up: `from` then includes nothing earlier, and `to` excludes nothing earlier.
+
+    A leap second, 23:59:60, is the second after it, as in Unix time.
+
+    Args:
+        text: the time.
+        name: what it is, for the error.
+
+    Raises:
+        RequestError: it is not a time of RFC 3339.
+    """
+    if (found := _TIME.fullmatch(text)) is None:
+        raise _not_a_time(name)
+    date, clock, second, fraction, offset = found.groups()
+    if date.startswith("0000"):
+        return 1  # Python's first year is 1
+    leap_s = int(second == "60")
+    second = "59" if leap_s else second
+    try:
+        moment = datetime.fromisoformat(f"{date}T{clock}:{second}{fraction or ''}{offset.upper().replace(' ', '+')}")
+        ms = -((_EPOCH - moment - timedelta(seconds=leap_s)) // timedelta(milliseconds=1))
+    except (ValueError, OverflowError) as error:
+        raise _not_a_time(name) from error
+    return min(max(ms, 1), HIGHEST_MS)
+
+
+def ms_of_value(value: object, name: str) -> int:
+    """Milliseconds since 1970 of a JSON value: a time of RFC 3339, or a number of s, ms, us or ns by its size.
+
+    Raises:
+        RequestError: it is neither; the error refers to it as `name`.
+    """
+    if isinstance(value, str):
+        return ms_of_text(value, name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise _not_a_time(name)
+    per_ms = next(unit for bound, unit in _UNITS if value < bound)
+    return min(max(int(value / per_ms), 1), HIGHEST_MS)
+
+
+def _not_a_time(name: str) -> RequestError:
+    return RequestError(f"{name} must be a time as RFC 3339 has it, such as 2026-11-24T08:00:00Z")
