@@ -1,6 +1,5 @@
 """A cluster on this machine: starts, watches, kills and stops its processes."""
 
-import http.client
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +17,7 @@ from common.rpc.transport import ask
 from common.security import keyring
 from scripts.launcher import ports, processes
 from scripts.launcher.parts import Part, PartStatus, Progress
+from scripts.launcher.ping import ask_facade
 
 UP_S = 120.0  # timeout of a start; 5 s measured on 2 cores, 60 s beside several other clusters
 PING_S = 0.25  # timeout of a ping on this machine
@@ -268,11 +268,8 @@ def _is_free(address: str) -> bool:
 
 
 def _answers_http(address: str) -> bool:
-    connection = http.client.HTTPConnection(*hostport.split(address), timeout=2.0)
     try:
-        connection.request("HEAD", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
+        ask_facade(address, "/readyz")
+    except FatalError:
         return False
-    finally:
-        connection.close()
+    return True
