@@ -106,6 +106,12 @@ def test_each_module_and_script_exists(path: Path) -> None:
 
 
 @each_document
+def test_nothing_is_installed_under_our_name_from_an_index(path: Path) -> None:
+    """No package index has this project: whoever has the name there is a stranger."""
+    assert [] == re.findall(r"pip[3x]? install (?:-\S+ )*['\"]?threefold\b", path.read_text())
+
+
+@each_document
 def test_links_lead_somewhere(path: Path) -> None:
     """Every relative link names a file that is there, and a heading in it."""
     wrong = []
