@@ -1,21 +1,23 @@
 """The configuration: config.toml, read once into frozen values.
 
-Each `__main__` and the launcher call `load`; all other code gets the settings that it needs as arguments.
+Each `__main__` and the launcher call `load`; all other code gets the settings that it needs as arguments. Variables of
+the environment override keys of the file (common.settings.environment).
 """
 
-import difflib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import msgspec
-import tomli
 from msgspec import Meta, Struct, field
 
-from common.errors import ConfigError
+from common.errors import ConfigError, suggestion
 from common.hostport import HIGHEST_PORT, Address, Addresses, HostNames, Origins, split
 from common.protocol.content import FIELDS_BYTES, MESSAGE_BYTES
+from common.settings import environment, files
 
-DEFAULT_PATH = Path(__file__).parents[1] / "config.toml"
+NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
 Seconds = Annotated[float, Meta(gt=0, le=600)]
 
@@ -192,23 +194,19 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     security: Security = Security()
 
 
-def load(path: Path = DEFAULT_PATH) -> Config:
-    """Read and check the configuration.
+def load(path: Path = files.PACKAGED, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Config:
+    """Read and check the configuration: a file, and the variables of the environment that override it.
 
     Raises:
         ConfigError: the file is missing, unreadable or not TOML, or a key is unknown, mistyped or contradicts another.
     """
+    settings = environment.read(environ, Config)
+    tables = files.decoded(file := files.readable(path, environ))
     try:
-        tables = tomli.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
-    except tomli.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    try:
-        return check(tables)
+        return check(environment.overlaid(tables, settings))
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        origin = ", ".join([str(file), *(setting.variable for setting in settings)])
+        raise ConfigError(f"{origin}: {error}") from error
 
 
 def check(tables: dict[str, object]) -> Config:
@@ -243,12 +241,6 @@ def with_service_ips(config: Config, services: dict[str, list[str]]) -> Config:
 def metrics_of(config: Config, node: str) -> str | None:
     """The address (host:port) at which a logging node serves metrics; None if none is configured."""
     return dict(zip(config.service_ips.logging_service, config.metrics.logging_service, strict=False)).get(node)
-
-
-def suggestion(word: str, known: list[str]) -> str:
-    """A hint for an error about an unknown `word`: the most similar known word, or all of them."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 def _refuse_unknown(keys: dict[str, object], kind: type[Struct], what: str) -> None:

@@ -2,7 +2,7 @@
 
 ThreefoldError
 ├── FatalError                  this process cannot start or continue; the text is one sentence for an operator
-│   ├── ConfigError             config.toml or a command line option is wrong
+│   ├── ConfigError             config.toml, a variable or an option of the command line is wrong
 │   └── ApiError                the command line: no facade can be reached, or one refuses (scripts.client.facades)
 ├── InvalidMessageError         bytes or values are not a valid wire message
 ├── PeerError                   one attempt at one address failed
@@ -30,6 +30,8 @@ ThreefoldError
     ├── RateError               the client is over its rate limit: nothing was done
     └── OutcomeUnknownError     the write may or may not be stored
 """
+
+import difflib
 
 
 class ThreefoldError(Exception):
@@ -172,3 +174,9 @@ class OutcomeUnknownError(ServiceError):
     def __init__(self, message_id: str, reason: str) -> None:
         super().__init__(f"no logging node confirmed the message in time, it may still be stored: {reason}")
         self.message_id = message_id
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """A hint for an error about an unknown `word`: the most similar known word, or all of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

@@ -1,5 +1,6 @@
 """`python -m facade`: serves the HTTP interface in front of the nodes."""
 
+import os
 import signal
 import socket
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from common import config, descriptors, hostport, process
 from common.discovery.registration import Registration
 from common.rpc.pipelined import PipelinedTransport, WaitingTransport
 from common.security import exposure, keyring
+from common.settings.option import config_option
 from facade import workers as worker_processes
 from facade.api.content.entries import EntryMaker
 from facade.api.documents import client_limits, facade_documents
@@ -54,10 +56,10 @@ class Guards(NamedTuple):
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on instead of that in [facade] address.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Number of worker processes, instead of [facade] workers.")
-@click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
+@config_option
 def main(port: int | None, workers: int | None, path: Path) -> None:
     """Store and read messages over HTTP."""
-    settings = config.load(path)
+    settings = config.load(path, os.environ)
     host, configured = hostport.split(settings.facade.address)
     own = hostport.join(host, port or configured)
     tokens = Tokens(path.parent / settings.security.tokens) if settings.security.tokens else None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from common.errors import FatalError
 from common.rpc.pipelined import PipelinedTransport
 from common.rpc.server import IN_FLIGHT, Server
 from common.security import exposure, keyring
+from common.settings.option import config_option
 from nodes import messages, retention
 from nodes.hazelcast import cluster
 from nodes.hazelcast.map import quiet_abandoned_calls
@@ -38,9 +40,6 @@ LEAVE_S = 3.0  # limit for leaving the in-sync set; accepted records are confirm
 
 _port = click.option("--port", type=click.IntRange(1, 65_535), required=True, help="Port to listen on.")
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-_config = click.option(
-    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration."
-)
 
 
 @click.group()
@@ -52,10 +51,10 @@ def main() -> None:
 @main.command("messages")
 @_port
 @_host
-@_config
+@config_option
 def run_messages(port: int, host: str, path: Path) -> None:
     """Answer with a static text."""
-    settings = config.load(path)
+    settings = config.load(path, os.environ)
     address = _reachable(host, port)
     keys = process.keyring_of(settings, path.parent, address)
     for warning in exposure.of_server(address, keys=keys is not None):
@@ -87,13 +86,13 @@ class Options:
 @main.command("logging")
 @_port
 @_host
-@_config
+@config_option
 @click.option("--engine", "name", type=click.Choice(["hazelcast", "embedded"]), help="Instead of [storage] engine.")
 @click.option("--member", help="host:port of the member that a node starts which is not in config.toml.")
 @click.option("--metrics", help="host:port at which Prometheus finds its metrics, instead of that in [metrics].")
 def run_logging(*, port: int, host: str, path: Path, name: str | None, member: str | None, metrics: str | None) -> None:
     """Store and read messages, with a Hazelcast member of its own."""
-    settings, address = config.load(path), _reachable(host, port)
+    settings, address = config.load(path, os.environ), _reachable(host, port)
     keys = process.keyring_of(settings, path.parent, address)
     for warning in exposure.of_server(address, keys=keys is not None):
         log.warning(warning)

@@ -1,6 +1,7 @@
 """`python -m registry`: runs a registry."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from common import config, hostport, process
 from common.errors import FatalError
 from common.rpc.server import Server
 from common.security import exposure, keyring
+from common.settings.option import config_option
 from registry.directory import Directory, parse_service_ips
 
 log = structlog.get_logger()
@@ -24,10 +26,10 @@ OBSERVE_S = 0.25  # interval at which the in-sync directory checks its leases
 )
 @click.option("--host", help="Host to listen on; default: that of the first of [registry] addresses.")
 @click.option("--service-ips", help='Addresses by service: "logging-service 127.0.0.1:5002,messages-service …".')
-@click.option("--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration.")
+@config_option
 def main(port: int | None, host: str | None, service_ips: str | None, path: Path) -> None:
     """Run a registry, with the addresses in config.toml or --service-ips."""
-    settings = config.load(path)
+    settings = config.load(path, os.environ)
     if service_ips is not None:
         settings = config.with_service_ips(settings, parse_service_ips(service_ips))
     first_host, first_port = hostport.split(settings.registry.addresses[0])

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from common.config import Config, ServiceIps, suggestion
+from common.config import Config, ServiceIps
 from common.discovery.leases import LEASE_S
-from common.errors import ConfigError, InvalidMessageError
+from common.errors import ConfigError, InvalidMessageError, suggestion
 from common.protocol import admin
 from common.protocol.admin import Inspect, Leases, ListLeases, report
 from common.protocol.codec import Reply, Request

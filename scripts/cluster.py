@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from common import config, process
+from common import process
 from common.errors import FatalError
+from common.settings.option import config_option
 from scripts.client import output
 from scripts.launcher.cluster import Cluster
 from scripts.prepare import prepare
@@ -19,14 +20,7 @@ _numbers = click.argument("numbers", type=int, nargs=-1, required=True)
 
 
 @click.group()
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=config.DEFAULT_PATH,
-    envvar="THREEFOLD_CONFIG",
-    help="Configuration file; default from the environment variable THREEFOLD_CONFIG.",
-)
+@config_option
 @click.option("--engine", type=click.Choice(["hazelcast", "embedded"]), help="Overrides [storage] engine.")
 @click.pass_context
 def main(context: click.Context, path: Path, engine: str | None) -> None:

@@ -1,6 +1,7 @@
 """`python -m scripts.demo`: starts a cluster, posts messages, kills two nodes under load, checks that none is lost."""
 
 import http.client
+import os
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from common import process
 from common.errors import FatalError
+from common.settings import environment
 from scripts.client.connection import CLIENT_ERRORS, HttpClient, client
 from scripts.client.writers import Writers
 from scripts.launcher.cluster import Cluster
@@ -41,7 +43,8 @@ def main(keep: bool, engine: str | None) -> None:
         folder = Path(tempfile.mkdtemp(prefix="threefold-demo-"))
         stack.callback(shutil.rmtree, folder)
         write_config(folder / "config.toml")
-        cluster = Cluster(folder / "config.toml", engine=engine or _engine(console))
+        environ = environment.without_settings(os.environ)  # they are those of another cluster
+        cluster = Cluster(folder / "config.toml", environ=environ, engine=engine or _engine(console))
         stack.callback(cluster.close)
         stack.callback(cluster.down)
         try:

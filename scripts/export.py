@@ -1,21 +1,21 @@
 """`python -m scripts.export > messages.ndjson`: all messages of a cluster, one JSON object per line."""
 
+import os
 import sys
 from pathlib import Path
 
 import click
 
 from common import config, process
+from common.settings.option import config_option
 from scripts.client import transfer
 
 
 @click.command()
-@click.option(
-    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration file."
-)
+@config_option
 def main(path: Path) -> None:
     """Write every message to stdout as NDJSON (id, time, msg), in id order."""
-    with transfer.connected(config.load(path), path.parent) as client:
+    with transfer.connected(config.load(path, os.environ), path.parent) as client:
         count = transfer.export(client, sys.stdout.write, lambda line: click.echo(line, err=True))
     click.echo(f"exported {count} messages", err=True)
 

@@ -11,13 +11,10 @@ from common import config, hostport, process
 from common.errors import FatalError
 from common.rpc.zmq import curve
 from common.security.keyring import OPERATOR, PUBLIC, SECRET
+from common.settings.option import config_option
 from scripts.client import output
 
 FOLDER = "keys"  # beside config.toml, unless [security] keys names another folder
-
-_config = click.option(
-    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration file."
-)
 
 
 @click.group()
@@ -31,13 +28,13 @@ def main() -> None:
 @main.command()
 @click.argument("names", nargs=-1)
 @click.option("--replace", is_flag=True, help="Replace existing keys, too; then restart those processes.")
-@_config
+@config_option
 def make(names: tuple[str, ...], replace: bool, path: Path) -> None:
     """Make key pairs for NAMES. Without NAMES, for the operator and all processes in the configuration.
 
     Copy all `.pub` files to each host, but only the `.key` files of its own processes.
     """
-    settings = config.load(path)
+    settings = config.load(path, os.environ)
     folder = _folder(settings, path)
     for name in map(_checked, names or all_names(settings)):
         host = name.rpartition(":")[0]
@@ -51,10 +48,10 @@ def make(names: tuple[str, ...], replace: bool, path: Path) -> None:
 
 
 @main.command("list")
-@_config
+@config_option
 def list_keys(path: Path) -> None:
     """Show all names with their public keys."""
-    folder = _folder(config.load(path), path)
+    folder = _folder(config.load(path, os.environ), path)
     table = Table("name", "public key", "secret key here")
     for file in sorted(folder.glob(f"*{PUBLIC}")):
         name = file.name.removesuffix(PUBLIC)
@@ -64,10 +61,10 @@ def list_keys(path: Path) -> None:
 
 @main.command()
 @click.argument("names", nargs=-1, required=True)
-@_config
+@config_option
 def remove(names: tuple[str, ...], path: Path) -> None:
     """Remove the public keys of NAMES from this host. Its processes then refuse those of NAMES."""
-    folder = _folder(config.load(path), path)
+    folder = _folder(config.load(path, os.environ), path)
     if missing := [name for name in names if not (folder / f"{_checked(name)}{PUBLIC}").exists()]:
         raise FatalError(f"there is no public key of {missing[0]} in {folder}")
     for name in names:

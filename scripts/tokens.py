@@ -11,14 +11,11 @@ from rich.table import Table
 
 from common import config, process
 from common.errors import FatalError
+from common.settings.option import config_option
 from facade.auth.tokens import TOKEN_BYTES, Scope, Token, digest_of, read
 from scripts.client import output
 
 FILE = "tokens.toml"  # beside config.toml, unless [security] tokens names another file
-
-_config = click.option(
-    "--config", "path", type=click.Path(path_type=Path), default=config.DEFAULT_PATH, help="Configuration file."
-)
 
 
 @click.group()
@@ -36,7 +33,7 @@ def main() -> None:
     required=True,
     help="Scope; may be repeated.",
 )
-@_config
+@config_option
 def add(name: str, scopes: Sequence[str], path: Path) -> None:
     """Make a token with the given NAME and print it. It cannot be shown again: the file has only its hash.
 
@@ -48,14 +45,14 @@ def add(name: str, scopes: Sequence[str], path: Path) -> None:
     secret = secrets.token_urlsafe(TOKEN_BYTES)
     write(file, [*known, Token(name, tuple(Scope(scope) for scope in scopes), digest_of(secret))])
     click.echo(secret)
-    if not config.load(path).security.tokens:
+    if not config.load(path, os.environ).security.tokens:
         click.echo(
             f'facades do not check tokens yet: to do so, add to {path}\n\n[security]\ntokens = "{FILE}"', err=True
         )
 
 
 @main.command("list")
-@_config
+@config_option
 def list_tokens(path: Path) -> None:
     """Show the names and scopes of all tokens."""
     table = Table("name", "scopes")
@@ -66,7 +63,7 @@ def list_tokens(path: Path) -> None:
 
 @main.command()
 @click.argument("name")
-@_config
+@config_option
 def remove(name: str, path: Path) -> None:
     """Remove the token with the given NAME. Facades refuse it within a second."""
     file, known = _known(path)
@@ -85,6 +82,7 @@ def write(file: Path, tokens: Sequence[Token]) -> None:
         for token in tokens
     ]
     try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
             opened.write("\n".join(tables))
@@ -97,7 +95,7 @@ def write(file: Path, tokens: Sequence[Token]) -> None:
 
 
 def _known(path: Path) -> tuple[Path, Sequence[Token]]:
-    file = path.parent / (config.load(path).security.tokens or FILE)
+    file = path.parent / (config.load(path, os.environ).security.tokens or FILE)
     return file, read(file) if file.exists() else ()
 
 

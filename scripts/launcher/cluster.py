@@ -1,6 +1,7 @@
 """A cluster on this machine: starts, watches, kills and stops its processes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ class Cluster:
 
     Args:
         path: the config.toml.
+        environ: the environment of the processes; its settings override those of the file.
         engine: overrides `[storage] engine`; a running cluster keeps its engine.
         more: parts in addition to those in the file.
         within: returns a command prefix for a part, for example to run it in a network namespace.
@@ -51,16 +53,18 @@ class Cluster:
 
     def __init__(
         self,
-        path: Path = config.DEFAULT_PATH,
+        path: Path,
         *,
+        environ: Mapping[str, str] = os.environ,
         engine: str | None = None,
         more: Iterable[Part] = (),
         within: Callable[[Part], tuple[str, ...]] = lambda _part: (),
         transport: PooledTransport | None = None,
     ) -> None:
         self._within = within
+        self._environ = environ
         self.path = path.resolve()
-        self.settings = config.load(self.path)
+        self.settings = config.load(self.path, environ)
         self._processes = processes.Processes(self.path.parent / self.settings.storage.directory)
         self.engine = self._processes.engine() or engine or self.settings.storage.engine
         self.parts = (*self._all_parts(), *more)
@@ -218,7 +222,9 @@ class Cluster:
             self._wait(part, lambda status: status.ready, progress, "ready")
 
     def _start(self, part: Part) -> None:
-        self._processes.start(part.name, part.arguments, engine=self.engine, within=self._within(part))
+        self._processes.start(
+            part.name, part.arguments, engine=self.engine, environ=self._environ, within=self._within(part)
+        )
 
     def _process(self, part: Part) -> psutil.Process | None:
         return self._processes.find(part.name)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ import psutil
 
 from common.errors import FatalError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]  # the checkout, or the folder in which pip installed the packages
 END_S = 25.0  # wait after a signal: a node drains for at most 5 s, and its member leaves within 15 s
 TOLERANCE_S = 1.0  # of a start time; on systems without /proc it is computed from a clock that may be set
 COMMAND_S = 10.0  # timeout of a system command
@@ -51,10 +51,18 @@ class Processes:
         self._file = directory / "processes.json"
         self._children: dict[str, subprocess.Popen[bytes]] = {}  # started by this object; they have to be reaped
 
-    def start(self, name: str, arguments: Sequence[str], *, engine: str, within: Sequence[str] = ()) -> None:
+    def start(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        engine: str,
+        environ: Mapping[str, str] = os.environ,
+        within: Sequence[str] = (),
+    ) -> None:
         """Start `python -m arguments` in the background, with its own log; it outlives this process.
 
-        `within` is a command prefix that runs the process elsewhere, for example on another host or as another user.
+        `environ` is its environment. `within` is a command prefix that runs it elsewhere, for example on another host.
         """
         path = self.log_path(name)
         try:
@@ -64,6 +72,7 @@ class Processes:
                 child = subprocess.Popen(
                     [*within, sys.executable, "-E", "-m", *arguments],  # -E: no PYTHON… variable changes it
                     cwd=ROOT,
+                    env=dict(environ),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -73,12 +82,7 @@ class Processes:
             raise FatalError(f"cannot start {name} with its log in {path}: {error.strerror}") from error
         self._reap()
         self._children[name] = child
-        record = self._record() or _Record(engine, {})
-        started = record.started | {name: _Started(child.pid, started_at(psutil.Process(child.pid)))}
-        draft = self._file.with_suffix(".new")
-        with open(draft, "wb", opener=_private) as file:
-            file.write(msgspec.json.encode(_Record(engine, started, _boot_id())))
-        draft.replace(self._file)
+        self._remember(name, child.pid, engine)
 
     def find(self, name: str) -> psutil.Process | None:
         """The process that was started under a name; None if it does not run."""
@@ -112,6 +116,15 @@ class Processes:
         status = self._children[name].poll() if name in self._children else None
         ended = "" if status is None else f"exit status {status}, "
         return f"{lines[-1] if lines else 'it wrote nothing'} ({ended}see {path})"
+
+    def _remember(self, name: str, pid: int, engine: str) -> None:
+        """Add a process to the file."""
+        record = self._record() or _Record(engine, {})
+        started = record.started | {name: _Started(pid, started_at(psutil.Process(pid)))}
+        draft = self._file.with_suffix(".new")
+        with open(draft, "wb", opener=_private) as file:
+            file.write(msgspec.json.encode(_Record(engine, started, _boot_id())))
+        draft.replace(self._file)
 
     def _reap(self) -> None:
         for child in self._children.values():

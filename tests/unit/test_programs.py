@@ -30,6 +30,23 @@ def test_a_wrong_configuration_is_one_sentence(tmp_path: Path) -> None:
     assert f"facade: {tmp_path}/config.toml: unknown table 'servce_ips'; did you mean 'service_ips'?\n" == ended.stderr
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        *("registry", "nodes messages --port 5001", "nodes logging --port 5002", "facade"),
+        *("scripts.cluster status", "scripts.export", "scripts.import", "scripts.keys list", "scripts.tokens list"),
+    ],
+)
+def test_every_program_reads_the_environment(program: str, tmp_path: Path) -> None:
+    """A wrong variable is refused at start, in one sentence."""
+    write_config(tmp_path / "config.toml")
+    file = str(tmp_path / "config.toml")
+    ended = run_program(*program.split(), stdin="", THREEFOLD_CONFIG=file, THREEFOLD_FACADE__THREADS="0")
+
+    name = program.split(maxsplit=1)[0].removeprefix("scripts.")
+    assert (1, f"{name}: THREEFOLD_FACADE__THREADS is '0': Expected `int` >= 1\n") == (ended.returncode, ended.stderr)
+
+
 def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
     """Each kind of server names its address and the reason."""
     write_config(tmp_path / "config.toml")

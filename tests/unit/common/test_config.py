@@ -113,3 +113,18 @@ def test_every_part_may_have_an_ipv6_address(tmp_path: Path) -> None:
     assert ("[2001:db8::1]:5000", "[::1]:5001") == (loaded.facade.address, *loaded.service_ips.messages_service)
     with pytest.raises(ConfigError, match=r"facade\.address"):
         load(tmp_path, USER_CONFIG + '[facade]\naddress = "::1:5000"\n')
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    """Each key may come from a variable; a contradiction names the file and the variables."""
+    (tmp_path / "config.toml").write_text(USER_CONFIG)
+    environ = {"THREEFOLD_FACADE__THREADS": "7", "THREEFOLD_HAZELCAST__HAZELCAST_CLUSTER_NAME": "other"}
+    loaded = config.load(tmp_path / "config.toml", environ)
+    with pytest.raises(ConfigError) as caught:
+        config.load(tmp_path / "config.toml", {"THREEFOLD_FACADE__ADDRESS": "127.0.0.1:5001"})
+
+    assert (7, "other") == (loaded.facade.threads, loaded.hazelcast.cluster_name)
+    assert (
+        f"{tmp_path}/config.toml, THREEFOLD_FACADE__ADDRESS: [service_ips] messages-service and [facade] address both "
+        "have 127.0.0.1:5001; each listener needs its own address"
+    ) == str(caught.value)

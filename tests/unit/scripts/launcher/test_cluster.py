@@ -44,6 +44,12 @@ def test_a_node_starts_a_member_only_with_hazelcast(tmp_path: Path, engine: str,
         assert engine == one.engine
 
 
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    """The processes that are started get the same environment."""
+    with cluster_in(tmp_path, environ={"THREEFOLD_STORAGE__DIRECTORY": "elsewhere"}) as one:
+        assert tmp_path / "elsewhere" == one.folder
+
+
 def test_a_cluster_without_processes_is_down(tmp_path: Path) -> None:
     """No part has a process id or is ready, nothing is compared, and there is nothing to stop."""
     with cluster_in(tmp_path) as one:

@@ -48,6 +48,20 @@ def test_a_record_of_an_earlier_boot_names_no_process(tmp_path: Path, monkeypatc
         made.forget()
 
 
+def test_a_process_gets_the_environment_that_it_is_started_with(tmp_path: Path) -> None:
+    """Nothing else of this process is in it."""
+    made = processes.Processes(tmp_path / "data")
+    arguments = ("timeit", "-n1", "-r1", "import os", "print(dict(os.environ))")
+    made.start(
+        "printer", arguments, engine="embedded", environ={"THREEFOLD_FACADE__THREADS": "7", "LC_CTYPE": "C.UTF-8"}
+    )
+    eventually(lambda: made.find("printer") is None)
+    made.forget()
+    (printed, *_) = made.log_path("printer").read_text().splitlines()
+
+    assert "{'THREEFOLD_FACADE__THREADS': '7', 'LC_CTYPE': 'C.UTF-8'}" == printed
+
+
 def test_a_process_is_found_again_after_a_step_of_the_clock(tmp_path: Path) -> None:
     """Its start is known in seconds since the boot; the time of day at its start would move with the clock."""
     started = processes.Processes(tmp_path / "data")

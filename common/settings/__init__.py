@@ -1,0 +1,1 @@
+"""Where settings come from: the configuration file, and variables of the environment that override it."""
