@@ -18,6 +18,8 @@ from facade.api.openapi.operations import OPERATIONS
 from facade.api.schema import Problem
 from facade.status.schema import StatusEvent
 from scripts import cli, cluster
+from scripts.console import configuration
+from scripts.console.__main__ import main as console
 from scripts.launcher.processes import ROOT
 from tests.tools import reference
 
@@ -218,6 +220,15 @@ def test_every_command_of_the_client_is_documented() -> None:
         aliases = {"--follow": "-f"}  # of which the short form is documented
         own = options(command) - options(cli.main)  # `-o` may be before or after the command
         assert [] == [one for one in own if f"`{aliases.get(one, one)}" not in body], name
+
+
+def test_every_command_of_the_console_script_is_documented() -> None:
+    """docs/cli.md names each command of `threefold`, and has a row for each command of `config`."""
+    text = section(CLI, "## The console script")
+    rows = section(CLI, "## The configuration")
+
+    assert [] == [name for name in console.commands if not re.search(rf"`(threefold )?{name}\b", text)]
+    assert {*configuration.main.commands} == set(re.findall(r"^\| `(\w+)`", rows, re.MULTILINE))
 
 
 def test_every_command_of_the_launcher_is_documented() -> None:

@@ -1,0 +1,1 @@
+"""The console script `threefold`: one program for all commands."""
