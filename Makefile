@@ -12,6 +12,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): .ci/requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@echo 'installing libraries and a Java into .venv, once: 200 MB, up to a minute'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement .ci/requirements.txt
 	-$(BIN)/python -m scripts.prepare
@@ -19,6 +20,7 @@ $(INSTALLED): .ci/requirements.txt pyproject.toml
 
 # The same and what only tests and developers need.
 $(TESTABLE): $(INSTALLED) .ci/requirements-test.txt
+	@echo 'installing what tests need into .venv, once: up to two minutes'
 	$(BIN)/pip install --quiet --require-hashes --requirement .ci/requirements-test.txt
 	touch $@
 

@@ -19,6 +19,7 @@ from common import VERSION, ids, process
 from scripts.client import api, load, output
 from scripts.client.api import Api
 from scripts.client.facades import ApiError
+from scripts.console import progress
 
 DEGRADED = 3  # exit code of `status` and `top` when the cluster is not safe
 CHUNK_BYTES = 65_536  # limit of one read from stdin; the complete lines of each read are sent at once
@@ -193,6 +194,9 @@ def status(terminal: Terminal) -> None:
     """Show the cluster as this facade sees it. Exit with 3 when it is not safe."""
     found = terminal.api.cluster()
     output.cluster(found, terminal.form)
+    if sys.stderr.isatty():
+        for line in progress.of_catch_up(found["logging_nodes"]):
+            click.echo(line, err=True)
     sys.exit(0 if found["safe"] else DEGRADED)
 
 
@@ -224,7 +228,8 @@ def top(terminal: Terminal, seconds: float | None) -> None:
 @click.pass_obj
 def bench(terminal: Terminal, clients: int, seconds: float, batch: int) -> None:
     """Store messages of 60 characters as fast as one Python process can. The messages stay in the log."""
-    found = load.run(terminal.new_api, clients=clients, seconds=seconds, batch=batch)
+    with progress.of_time(seconds, "storing messages"):
+        found = load.run(terminal.new_api, clients=clients, seconds=seconds, batch=batch)
     output.record(found, terminal.form)
     if found["errors"]:
         raise ApiError(f"{found['errors']} errors, the first: {found['first error']}")
