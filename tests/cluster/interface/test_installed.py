@@ -109,6 +109,21 @@ def test_the_program_names_its_version(threefold: str, tmp_path: Path) -> None:
     assert f"threefold {VERSION}\n" == run([threefold, "--version"], tmp_path, {})
 
 
+def test_the_program_has_the_protections_of_every_entry_point(threefold: str) -> None:
+    """Output that cannot be written, and streams that the caller closed, are one sentence or nothing."""
+    ended = [
+        subprocess.run(
+            ["sh", "-c", f"'{threefold}' {arguments}"], capture_output=True, text=True, check=False, timeout=60
+        )
+        for arguments in ("config show >/dev/full", "config show <&- >&- 2>&-")
+    ]
+
+    assert [
+        (1, "threefold: the output cannot be written: No space left on device\n"),
+        (0, ""),
+    ] == [(one.returncode, one.stderr) for one in ended]
+
+
 def test_the_packaged_configuration_is_the_default(threefold: str, tmp_path: Path) -> None:
     """A config.toml in the current folder precedes it."""
     environ = {"XDG_STATE_HOME": str(tmp_path / "state")}
