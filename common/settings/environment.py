@@ -16,6 +16,7 @@ from common.errors import ConfigError, suggestion
 
 PREFIX = "THREEFOLD_"
 CONFIG_FILE = "THREEFOLD_CONFIG"  # names the configuration file
+ADDRESS = "THREEFOLD_ADDRESS"  # names the process that `scripts.launcher.ping` asks
 SHOWN_CHARACTERS = 80  # of a wrong value
 
 # Kubernetes sets these in each container for a service whose name begins with `threefold`.
@@ -65,7 +66,7 @@ def read(environ: Mapping[str, str], tables: type[Struct]) -> tuple[Setting, ...
                 raise ConfigError(f"{found[name].variable} and {variable} are the same setting: remove one of them")
             table, key = known[name]
             found[name] = Setting(variable, table, key.encode_name, _value(variable, text, key))
-        elif name.startswith(PREFIX) and variable != CONFIG_FILE and not _SERVICE_LINK.fullmatch(name):
+        elif name.startswith(PREFIX) and variable not in (CONFIG_FILE, ADDRESS) and not _SERVICE_LINK.fullmatch(name):
             raise ConfigError(f"unknown environment variable {variable}; {suggestion(name, [CONFIG_FILE, *known])}")
     return tuple(found.values())
 

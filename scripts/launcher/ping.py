@@ -1,6 +1,7 @@
 """`python -m scripts.launcher.ping [ADDRESS]`: asks one process whether it is ready, as the probes of containers do."""
 
 import http.client
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -11,21 +12,16 @@ from common.errors import FatalError, PeerError
 from common.protocol.messages import Ping, State, Status
 from common.rpc.pooled import PooledTransport
 from common.rpc.transport import ask
+from common.settings.environment import ADDRESS
+from common.settings.option import config_option
 
 ANSWER_S = 2.0  # timeout of the question; with 0.5 s for the start of Python, below the 5 s that the examples allow
 
 
 @click.command()
-@click.argument("address", required=False, envvar="THREEFOLD_ADDRESS")
+@click.argument("address", required=False, envvar=ADDRESS)
 @click.option("--alive", is_flag=True, help="Any answer is enough, also that of a process which is not ready.")
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=config.DEFAULT_PATH,
-    envvar="THREEFOLD_CONFIG",
-    help="Configuration file; default from the environment variable THREEFOLD_CONFIG.",
-)
+@config_option
 def main(address: str | None, alive: bool, path: Path) -> None:
     """Ask the process at ADDRESS (host:port) whether it is ready. Exit with 1 if it is not.
 
@@ -33,7 +29,7 @@ def main(address: str | None, alive: bool, path: Path) -> None:
 
     With `[security] keys` this uses the key of the process itself, so it must run beside it.
     """
-    settings = config.load(path)
+    settings = config.load(path, os.environ)
     if address in (None, settings.facade.address):
         ask_facade(settings.facade.address, "/livez" if alive else "/readyz")
     else:
