@@ -8,8 +8,8 @@ from common.config import Limits
 from common.errors import ThreefoldError
 from facade.api import body, middleware
 from facade.api.content.entries import EntryMaker
-from facade.api.documents import MakeDocument
-from facade.api.resources import DocumentResource, FacadeResource, MessageResource, MessagesResource
+from facade.api.documents import DocumentResource, MakeDocument
+from facade.api.resources import FacadeResource, LogsResource, MessageResource, MessagesResource
 from facade.auth.access import Access
 from facade.auth.origins import Origins
 from facade.client.client import Client
@@ -57,6 +57,7 @@ def create_app(
     app.add_route("/facade", FacadeResource(client, streams, limits=limits, maker=maker))
     app.add_route("/v1/messages", messages)
     app.add_route("/v1/messages/{message_id}", MessageResource(client))
+    app.add_route("/v1/logs", LogsResource(client, limits=limits, maker=maker))
     for path, make in documents.items():
         app.add_route(path, DocumentResource(make))
     return app

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from msgspec import structs
+
 from common import ids
 from common.errors import StoreError
 from common.protocol.content import Entry
@@ -26,21 +28,38 @@ def ahead(entries: Sequence[Entry], now_ms: int, address: str) -> Failure | None
 
 
 def not_stored(finishes: Iterable[FinishAppend]) -> Failure | None:
-    """The refusal of a request of which a part was not stored, None if all of it was stored, except conflicts.
+    """The refusal of a request of which nothing was stored, None if all of it was stored, except conflicts.
 
     Raises:
-        StoreError: some of its messages may be stored.
+        StoreError: some of its messages are stored, or may be, but not all of them.
     """
-    refused: Failure | None = None
-    for finish in finishes:
-        match finish.outcome:
-            case AppendOutcome.STORED | AppendOutcome.CONFLICT:
-                pass
-            case AppendOutcome.REFUSED:
-                refused = failure(Code.STARTING, finish.reason)
-            case AppendOutcome.UNKNOWN:
-                raise StoreError(finish.reason)
-    return refused
+    reasons = {finish.outcome: finish.reason for finish in finishes}
+    if AppendOutcome.UNKNOWN in reasons:
+        raise StoreError(reasons[AppendOutcome.UNKNOWN])
+    if AppendOutcome.REFUSED not in reasons:
+        return None
+    if AppendOutcome.STORED in reasons:
+        raise StoreError(f"a part of the batch is stored: {reasons[AppendOutcome.REFUSED]}")
+    return failure(Code.STARTING, reasons[AppendOutcome.REFUSED])
+
+
+def with_expired(appended: Appended, entries: Sequence[Entry], kept: Sequence[int]) -> Appended:
+    """The reply to a whole request of which only the messages at some places were stored; the others are expired.
+
+    Args:
+        appended: the reply about the kept messages.
+        entries: the messages of the request.
+        kept: the places of the messages that were kept.
+    """
+    stored_as = [entry.id for entry in entries]
+    for place, message_id in zip(kept, appended.stored_as, strict=False):
+        stored_as[place] = message_id
+    return structs.replace(
+        appended,
+        stored_as=tuple(stored_as) if appended.stored_as else (),
+        conflicts=tuple(kept[place] for place in appended.conflicts),
+        expired=tuple(sorted(set(range(len(entries))) - set(kept))),
+    )
 
 
 def by_keys(address: str, entries: Sequence[Entry], finishes: Sequence[FinishAppend]) -> tuple[Appended, list[Entry]]:

@@ -194,17 +194,24 @@ class LoggingNode:
         began_s = time.perf_counter()
         if ahead := append_replies.ahead(request.entries, self._now_ms(), self._address):
             return ahead
+        floor = self._journal.floor()
+        kept = [place for place, entry in enumerate(request.entries) if entry.id > floor]
+        reply = await self._append_kept(structs.replace(request, entries=tuple(request.entries[one] for one in kept)))
+        if isinstance(reply, Appended) and len(kept) < len(request.entries):
+            reply = append_replies.with_expired(reply, request.entries, kept)
+        return structs.replace(reply, took_ms=ms_since(began_s)) if isinstance(reply, Appended) else reply
+
+    async def _append_kept(self, request: Append) -> Reply:
+        """Append messages that retention would not remove at once."""
         if not request.entries:
             return Appended(node=self._address)
         if any(entry.key for entry in request.entries):
-            return await self._store_keyed(request, began_s)
+            return await self._store_keyed(request)
         finish = await self._store(request.entries)
         if failure := append_replies.not_stored([finish]):
             return failure
         self._log_stored(request.entries, request.contexts)
-        return Appended(
-            node=self._address, took_ms=ms_since(began_s), vector=(VectorEntry(finish.origin, finish.upto),)
-        )
+        return Appended(node=self._address, vector=(VectorEntry(finish.origin, finish.upto),))
 
     async def _store(self, entries: Sequence[Entry]) -> FinishAppend:
         """Replicate messages; they are sent to the map first, so that its members store them while the disks flush."""
@@ -213,7 +220,7 @@ class LoggingNode:
         await _wait_for_map(put)
         return finish
 
-    async def _store_keyed(self, request: Append, began_s: float) -> Reply:
+    async def _store_keyed(self, request: Append) -> Reply:
         """Replicate messages of which some have keys, then send those to the map: their ids are known only then."""
         plain = [entry for entry in request.entries if not entry.key]
         keyed = [entry for entry in request.entries if entry.key]
@@ -225,9 +232,9 @@ class LoggingNode:
             return failure
         appended, stored = append_replies.by_keys(self._address, request.entries, finishes)
         if not request.forwarded:
-            await _wait_for_map(self._send_to_map(stored))
-        self._log_stored(stored, request.contexts)
-        return structs.replace(appended, took_ms=ms_since(began_s))
+            await _wait_for_map(self._send_to_map([entry for entry in stored if entry.key]))
+        self._log_stored(stored, ())
+        return appended
 
     def _send_to_map(self, entries: Sequence[Entry]) -> "asyncio.Future[Any] | None":
         return self._projection.send(entries, self._now_ms()) if self._projection else None

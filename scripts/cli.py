@@ -121,7 +121,7 @@ def main(context: click.Context, urls: tuple[str, ...], ca_file: Path | None, to
 @click.pass_obj
 def send(terminal: Terminal, texts: tuple[str, ...], retry_s: float, fields: tuple[str, ...]) -> None:
     """Store each of TEXTS as a message. Without TEXTS, store each line of stdin as it arrives."""
-    sent, failed, of_each = 0, 0, api.fields_of(fields)
+    sent, failed, of_each = 0, 0, api.field_options(fields)
 
     def results() -> Iterator[dict[str, Any]]:
         nonlocal sent, failed

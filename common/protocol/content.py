@@ -1,7 +1,9 @@
 """Messages of clients: their ids, texts and fields, and the limits of each."""
 
+import json
 from typing import Annotated, NamedTuple, Protocol
 
+import msgspec
 from msgspec import Meta
 
 from common.errors import InvalidMessageError
@@ -50,16 +52,41 @@ class Entry(NamedTuple):
 
 def content_bytes(content: Content) -> int:
     """The length of the text and the fields of a message in bytes of UTF-8; see `text_bytes`."""
-    return text_bytes(content.msg) + (text_bytes(content.fields) if content.fields else 0)
+    return text_bytes(content.msg) + (text_bytes(content.fields, "fields") if content.fields else 0)
 
 
-def text_bytes(text: str) -> int:
+def text_bytes(text: str, name: str = "msg") -> int:
     """The length of `text` in bytes of UTF-8.
 
     Raises:
-        InvalidMessageError: the text has a lone surrogate, which UTF-8 cannot encode.
+        InvalidMessageError: the text has a lone surrogate, which UTF-8 cannot encode; the error calls it `name`.
     """
     try:
         return len(text.encode())
     except UnicodeEncodeError as error:
-        raise InvalidMessageError(f"msg is not valid Unicode text: {error.reason} at {error.start}") from error
+        raise InvalidMessageError(f"{name} is not valid Unicode text: {error.reason} at {error.start}") from error
+
+
+def check_fields(fields: str) -> None:
+    """Check the fields of a message that a client sends.
+
+    Raises:
+        InvalidMessageError: they are longer than FIELDS_BYTES, or not what `canonical` makes of a flat object.
+    """
+    if (length := text_bytes(fields, "fields")) > FIELDS_BYTES:
+        raise InvalidMessageError(f"fields has {length} bytes of UTF-8, over the limit of {FIELDS_BYTES}")
+    try:
+        decoded = msgspec.json.decode(fields, type=dict[str, str | int | float | bool])
+    except msgspec.MsgspecError as error:
+        raise InvalidMessageError(f"fields is not a flat JSON object: {error}") from error
+    if canonical(decoded) != fields:
+        raise InvalidMessageError("fields must be compact JSON, without escapes that JSON does not need")
+
+
+def canonical(value: object) -> str:
+    """A JSON value as nodes store and search it in fields: compact, with members in their order.
+
+    Raises:
+        ValueError: a number is infinite; RecursionError: a value is nested too deeply.
+    """
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

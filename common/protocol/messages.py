@@ -12,7 +12,15 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from common.errors import InvalidMessageError
-from common.protocol.content import MESSAGE_BYTES, Cursor, Entry, MessageId, Text, text_bytes
+from common.protocol.content import (
+    MESSAGE_BYTES,
+    Cursor,
+    Entry,
+    MessageId,
+    Text,
+    check_fields,
+    text_bytes,
+)
 from common.protocol.search import NO_SEARCH, Search
 from common.protocol.vectors import Vector
 from common.telemetry.request_context import RequestContext
@@ -90,6 +98,8 @@ class Append(WireMessage, frozen=True, kw_only=True):
         for entry in self.entries:
             if not entry.msg.isascii() and text_bytes(entry.msg) > MESSAGE_BYTES:
                 raise InvalidMessageError(f"Append: msg is over {MESSAGE_BYTES} bytes of UTF-8")
+            if entry.fields:
+                check_fields(entry.fields)
 
 
 class Read(WireMessage, frozen=True, kw_only=True):
@@ -152,6 +162,7 @@ class Appended(WireMessage, frozen=True, kw_only=True):
             idempotency key, so that each is stored under its own id.
         conflicts: the places, from 0, of messages whose idempotency key belongs to another content; they are not
             stored.
+        expired: the places of messages that are not stored, because retention has removed newer ones already.
         took_ms: milliseconds that the node took.
         vector: the incarnations that accepted the messages, and the origin sequence of the last one of each.
     """
@@ -159,6 +170,7 @@ class Appended(WireMessage, frozen=True, kw_only=True):
     node: Name
     stored_as: Annotated[tuple[MessageId, ...], Meta(max_length=PAGE_MESSAGES)] = ()
     conflicts: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=PAGE_MESSAGES)] = ()
+    expired: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=PAGE_MESSAGES)] = ()
     took_ms: Milliseconds = 0.0
     vector: Vector = ()
 

@@ -10,7 +10,7 @@ from common.errors import RequestError, ServiceError, ThreefoldError
 from common.protocol.content import Entry, content_bytes
 from common.protocol.messages import PAGE_MESSAGES, Appended
 from common.telemetry.timing import Timing
-from facade.client.appends import BATCH_BYTES, KEY_CONFLICT
+from facade.client.appends import BATCH_BYTES, EXPIRED, KEY_CONFLICT
 from facade.client.client import Client
 
 KEYED_MESSAGES = 250  # in one request to a node, if some have keys: another node decides about most of the keys
@@ -23,11 +23,13 @@ class BatchOutcome:
     Attributes:
         results: one for each message, in request order: its id and time, and `replayed` if it was stored before under
             its key; or its index and an error.
+        refused: why messages are not valid, by their places; nothing else keeps them from being stored.
         nodes: host:port of the nodes that accepted them.
         error: why not all messages are stored, or not for sure; None if all are.
     """
 
     results: list[dict[str, Any]]
+    refused: dict[int, str]
     nodes: tuple[str, ...]
     error: ThreefoldError | None
 
@@ -50,9 +52,9 @@ def store_batch(client: Client, items: Sequence[Entry | RequestError], timing: T
                 continue
             except ServiceError as error:
                 batch.failure = error
-                batch.errors |= dict.fromkeys(chunk, str(error))
+                batch.unconfirmed |= dict.fromkeys(chunk, str(error))
         else:
-            batch.errors |= dict.fromkeys(chunk, "it was not sent, because an earlier one failed")
+            batch.unconfirmed |= dict.fromkeys(chunk, "it was not sent, because an earlier one failed")
     return batch.outcome()
 
 
@@ -63,14 +65,14 @@ class _Batch:
         items: its messages, or why they are not valid.
 
     Attributes:
-        errors: why messages are not stored, or not for sure, by their places.
+        unconfirmed: why messages are not stored for sure, by their places.
         failure: the error of the nodes that stopped the batch.
     """
 
     def __init__(self, items: Sequence[Entry | RequestError]) -> None:
         self._items = items
-        self.errors = {index: str(item) for index, item in enumerate(items) if isinstance(item, RequestError)}
-        self._refused = len(self.errors)
+        self.unconfirmed: dict[int, str] = {}
+        self._refused = {index: str(item) for index, item in enumerate(items) if isinstance(item, RequestError)}
         self._stored_as = {index: item.id for index, item in enumerate(items) if isinstance(item, Entry)}
         self._replayed: set[int] = set()
         self._nodes: dict[str, None] = {}
@@ -80,9 +82,8 @@ class _Batch:
         """Record the answer of a node about the messages at some places."""
         self._nodes[appended.node] = None
         for place, index in enumerate(chunk):
-            if place in appended.conflicts:
-                self.errors[index] = KEY_CONFLICT
-                self._refused += 1
+            if place in appended.conflicts or place in appended.expired:
+                self._refused[index] = KEY_CONFLICT if place in appended.conflicts else EXPIRED
                 del self._stored_as[index]
             elif appended.stored_as and appended.stored_as[place] != self._stored_as[index]:
                 self._stored_as[index] = appended.stored_as[place]
@@ -91,12 +92,12 @@ class _Batch:
     def outcome(self) -> BatchOutcome:
         """The outcome of the batch."""
         results = [self._result(index) for index in range(len(self._items))]
-        wrong = f"{self._refused} of {len(self._items)} messages are not valid"
+        wrong = f"{len(self._refused)} of {len(self._items)} messages are not valid"
         refused = RequestError(f"{wrong}, and only they are not stored; see results") if self._refused else None
-        return BatchOutcome(results, tuple(self._nodes), self.failure or refused)
+        return BatchOutcome(results, self._refused, tuple(self._nodes), self.failure or refused)
 
     def _result(self, index: int) -> dict[str, Any]:
-        message_id, error = self._stored_as.get(index), self.errors.get(index)
+        message_id, error = self._stored_as.get(index), self._refused.get(index) or self.unconfirmed.get(index)
         stored: dict[str, Any] = {"id": message_id, "time": ids.time_text(message_id)} if message_id else {}
         if index in self._replayed:
             stored["replayed"] = True

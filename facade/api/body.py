@@ -33,7 +33,7 @@ def message(content_type: str | None, body: bytes, limits: Limits = DEFAULT) -> 
         RequestError: the body is not a JSON object with a non-empty string in `msg`.
     """
     charset = _allowed_type(content_type, (JSON,))[1]
-    return draft_of(_parsed(utf_8(_within(body, limits.body_bytes), charset)), limits, strict=False)
+    return draft_of(_parsed(utf_8(within(body, limits.body_bytes), charset)), limits, strict=False)
 
 
 def messages(
@@ -52,9 +52,9 @@ def messages(
     """
     media_type, charset = _allowed_type(content_type, (JSON, NDJSON, TEXT))
     if media_type == TEXT:
-        text = text_of(_within(body, limits.body_bytes), charset)
+        text = text_of(within(body, limits.body_bytes), charset)
         return Draft(checked_text(text.removesuffix("\n").removesuffix("\r"), limits))
-    body = utf_8(_within(body, limits.batch_bytes), charset)
+    body = utf_8(within(body, limits.batch_bytes), charset)
 
     def read(part: bytes) -> Draft:
         return draft_of_record(_parsed(part), shape, limits) if shape else draft_of(_parsed(part), limits)
@@ -65,7 +65,7 @@ def messages(
     if body.lstrip()[:1] == b"[":
         items = _items(body, limits.batch_messages + 1)
         return _each(items, lambda item: read(bytes(item)), limits)
-    return read(_within(body, limits.body_bytes))
+    return read(within(body, limits.body_bytes))
 
 
 def _each(items: Sequence[Item], read: Callable[[Item], Draft], limits: Limits) -> list[Draft | RequestError]:
@@ -102,7 +102,7 @@ def _allowed_type(content_type: str | None, allowed: tuple[str, ...]) -> tuple[s
     return media_type, charset
 
 
-def _within(body: bytes, limit_bytes: int) -> bytes:
+def within(body: bytes, limit_bytes: int) -> bytes:
     """The same body; raises TooLargeError if it exceeds the limit."""
     if len(body) > limit_bytes:
         raise TooLargeError(f"the body has {len(body)} bytes, over the limit of {limit_bytes}")

@@ -1,9 +1,10 @@
-"""Complete (not streamed) responses: health, cluster status, limits, metrics and the API description."""
+"""Complete (not streamed) responses, such as health, cluster status and metrics, and the resource that serves them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import falcon
 import msgspec
 
 from common import config
@@ -11,6 +12,7 @@ from common.protocol.messages import PAGE_MESSAGES, State
 from common.telemetry.request_context import REQUEST_ID_CHARACTERS
 from facade.api import problem
 from facade.api.body import JSON
+from facade.api.content import coding
 from facade.api.openapi import description
 from facade.api.schema import ClientLimits
 from facade.client.client import Client
@@ -129,3 +131,30 @@ def _readiness(client: Client, draining: Callable[[], bool]) -> MakeDocument:
         return Document(msgspec.json.encode({"status": "ready", **details}), headers=NO_STORE)
 
     return make
+
+
+class DocumentResource:
+    """Serves a document, with its entity tag if it has one."""
+
+    def __init__(self, make: MakeDocument) -> None:
+        self._make = make
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, **path_params: str) -> None:
+        """Answer with the document, or with 304 if the client has it already."""
+        document = self._make({**request.params, **path_params})
+        response.status = falcon.code_to_http_status(document.status)
+        response.content_type = document.media_type
+        response.set_headers(document.headers)
+        if document.gzipped:
+            response.append_header("Vary", "Accept-Encoding")
+        if document.etag:
+            response.etag = falcon.ETag.loads(f'W/"{document.etag}"')  # weak, because gzip changes the bytes
+            if any(tag in ("*", document.etag) for tag in request.if_none_match or ()):
+                response.status = falcon.HTTP_304
+                return
+        response.data = document.body
+        if document.gzipped and coding.accepts(request.get_header("Accept-Encoding"), coding.GZIP):
+            response.data = document.gzipped
+            response.set_header("Content-Encoding", "gzip")
+
+    on_head = on_get

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode
 
 from common import ids
@@ -38,6 +39,11 @@ class Query:
     newest_first: bool = False
     search: Search = NO_SEARCH
     given: Mapping[str, str] = field(default_factory=dict)
+
+    def bounds(self, cursor: str) -> dict[str, Any]:
+        """The arguments of `Client.page` for the messages that follow a cursor."""
+        after, before = (self.after, cursor) if self.newest_first else (cursor, self.before)
+        return {"after": after, "before": before, "newest_first": self.newest_first, "search": self.search}
 
     def following(self, cursor: str) -> str:
         """The query string of the next page."""
@@ -93,13 +99,15 @@ def shape(given: Mapping[str, str]) -> RecordShape | None:
     refuse_unknown(given, ("msg_field", "time_field"))
     if not (msg_field := given.get("msg_field", "")) and given:
         raise RequestError("msg_field must name the member of each record that has its text")
+    if msg_field and msg_field == given.get("time_field"):
+        raise RequestError("msg_field and time_field must name two members")
     return RecordShape(msg_field, given.get("time_field", "")) if given else None
 
 
 def refuse_unknown(given: Mapping[str, str], known: Sequence[str], where: str = "") -> None:
     """Raise RequestError for a parameter that is not in `known`; `where` is added to the message."""
-    compares = _FIELD if SEARCH[1] in known else "\n"  # no parameter begins with a line end
-    if unknown := sorted(name for name in given if name not in known and not name.startswith(compares)):
+    is_search = SEARCH[1] in known
+    if unknown := sorted(name for name in given if name not in known and not (is_search and name.startswith(_FIELD))):
         raise RequestError(f"there is no parameter {unknown[0][:40]!r}{where}; known: {', '.join(known)}")
 
 

@@ -7,14 +7,13 @@ import msgspec
 
 from common import ids
 from common.config import Limits
-from common.errors import MissingError, OverloadError, RequestError
+from common.errors import MissingError, OverloadError, RequestError, ServiceError
 from common.protocol.content import Entry
 from common.protocol.messages import PAGE_MESSAGES, Page
 from facade.api import batch, body, middleware, query, schema
-from facade.api.content import coding
+from facade.api.content import coding, otlp
 from facade.api.content.draft import Draft
 from facade.api.content.entries import EntryMaker
-from facade.api.documents import MakeDocument
 from facade.api.openapi.operations import EVENTS
 from facade.client.appends import Acknowledgement
 from facade.client.client import Client
@@ -192,31 +191,29 @@ class MessageResource:
     on_head = on_get
 
 
-class DocumentResource:
-    """Serves a document, with its entity tag if it has one."""
+class LogsResource:
+    """`/v1/logs`: takes log records from exporters of OpenTelemetry.
 
-    def __init__(self, make: MakeDocument) -> None:
-        self._make = make
+    Args:
+        client, limits: see `facade.app.create_app`.
+        maker: makes messages from drafts.
+    """
 
-    def on_get(self, request: falcon.Request, response: falcon.Response, **path_params: str) -> None:
-        """Answer with the document, or with 304 if the client has it already."""
-        document = self._make({**request.params, **path_params})
-        response.status = falcon.code_to_http_status(document.status)
-        response.content_type = document.media_type
-        response.set_headers(document.headers)
-        if document.gzipped:
-            response.append_header("Vary", "Accept-Encoding")
-        if document.etag:
-            response.etag = falcon.ETag.loads(f'W/"{document.etag}"')  # weak, because gzip changes the bytes
-            if any(tag in ("*", document.etag) for tag in request.if_none_match or ()):
-                response.status = falcon.HTTP_304
-                return
-        response.data = document.body
-        if document.gzipped and coding.accepts(request.get_header("Accept-Encoding"), coding.GZIP):
-            response.data = document.gzipped
-            response.set_header("Content-Encoding", "gzip")
+    def __init__(self, client: Client, *, limits: Limits, maker: EntryMaker) -> None:
+        self._client = client
+        self._limits = limits
+        self._maker = maker
 
-    on_head = on_get
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Store the records; the answer counts those that are not valid."""
+        content = body.within(_content(request, self._limits.batch_bytes), self._limits.batch_bytes)
+        drafts = otlp.drafts(request.content_type, content, self._limits)
+        entries = self._maker.entries(drafts, request.context.client)
+        outcome = batch.store_batch(self._client, entries, request.context.timing)
+        if isinstance(outcome.error, ServiceError):
+            raise outcome.error
+        response.set_header("X-Logging-Node", ", ".join(outcome.nodes))
+        response.content_type, response.data = otlp.response(request.content_type, outcome.refused)
 
 
 def _with_key(draft: Draft, request: falcon.Request, limits: Limits) -> Draft:

@@ -108,6 +108,25 @@ class BatchResults(Struct, frozen=True):
     results: Annotated[list[BatchResult], Meta(description="One result for each message, in the order of the batch")]
 
 
+class OtlpRequest(Struct, frozen=True, rename="camel"):
+    """ExportLogsServiceRequest of OTLP 1.0."""
+
+    resource_logs: Annotated[list[dict[str, Any]], Meta(description="ResourceLogs of OTLP")] | UnsetType | None = UNSET
+
+
+class OtlpPartialSuccess(Struct, frozen=True, rename="camel"):
+    """What was not stored of a request."""
+
+    rejected_log_records: Annotated[str, Meta(description="Number of records that are not valid")]
+    error_message: Annotated[str, Meta(description="Why the first of them is not")]
+
+
+class OtlpResponse(Struct, frozen=True, rename="camel"):
+    """ExportLogsServiceResponse of OTLP 1.0."""
+
+    partial_success: OtlpPartialSuccess | UnsetType = UNSET
+
+
 class HealthStatus(Struct, frozen=True):
     """The health of a facade: alive, or ready to store messages."""
 

@@ -14,6 +14,7 @@ from common.errors import (
     KeyConflictError,
     OutcomeUnknownError,
     PeerError,
+    RequestError,
     ServiceError,
     UnavailableError,
 )
@@ -30,6 +31,7 @@ from facade.server.scheduler import Scheduler
 log = structlog.get_logger()
 
 BATCH_BYTES = 524_288  # of texts and fields in one request to a node; with ids and keys it stays below REQUEST_BYTES
+EXPIRED = "the time of the message is older than what retention has removed"
 KEY_CONFLICT = "the idempotency key was sent with another message before"
 
 ReplyType = TypeVar("ReplyType", bound=WireMessage)
@@ -125,6 +127,8 @@ class Appender:
         appended = self.append_all([entry], timing)
         if appended.conflicts:
             raise KeyConflictError(KEY_CONFLICT)
+        if appended.expired:
+            raise RequestError(EXPIRED)
         stored_as = next(iter(appended.stored_as), entry.id)
         log.info("stored", node=appended.node, ids=[stored_as])
         return Acknowledgement(stored_as, appended.node, replayed=stored_as != entry.id)
@@ -151,6 +155,8 @@ class Appender:
             pending.timing.include(timing)
             if isinstance(outcome, UnavailableError):
                 raise write_error(pending.entry.id, failures, outcome) from outcome
+            if outcome.expired and batch.index(pending) in outcome.expired:
+                raise RequestError(EXPIRED)
             return Acknowledgement(pending.entry.id, outcome.node)
 
         return result

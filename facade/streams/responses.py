@@ -1,7 +1,7 @@
 """Streamed responses: all messages as JSON or NDJSON, and new messages as server-sent events."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Self, cast
 
 import msgspec
@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from common import ids
 from common.errors import ServiceError
-from common.protocol.content import Entry
-from common.protocol.messages import Page
+from common.protocol.content import Entry, content_bytes
+from common.protocol.messages import PAGE_BYTES, Page
 from common.protocol.search import NO_SEARCH, Search, matcher
 from facade.api.query import Query
 from facade.api.schema import MessageBody
@@ -73,7 +73,7 @@ class Stream:
         self._chunks = chunks
         self._on_close: Callable[[], None] | None = on_close
         try:
-            self._first: bytes | None = next(chunks)
+            self._first: bytes | None = next(chunks, b"")
         except BaseException:
             self.close()
             raise
@@ -105,9 +105,8 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
         yield page
         if (cursor := page.next) is None:
             return
-        after, before = (query.after, cursor) if query.newest_first else (cursor, query.before)
         try:
-            page = client.page(after, before=before, newest_first=query.newest_first, search=query.search)
+            page = client.page(**query.bounds(cursor))
         except ServiceError as error:
             log.error("stream aborted", cursor=cursor, reason=error)  # noqa: TRY400 (no defect of ours)
             raise ConnectionAbortedError(str(error)) from error
@@ -116,22 +115,22 @@ def pages(client: Client, first: Page, query: Query) -> Iterator[Page]:
 def searched(client: Client, first: Page, query: Query, *, clock: Callable[[], float] = time.monotonic) -> Page:
     """The first page of a search, filled up by further scans until it is full, everything is read, or SEARCH_S is over.
 
-    Raises:
-        UnavailableError: no node answers.
+    It also ends when no node answers, with what was found until then.
     """
     ends_s, found, cursor = clock() + SEARCH_S, list(first.entries), first.next
-    while cursor is not None and len(found) < query.limit and clock() < ends_s:
-        after, before = (query.after, cursor) if query.newest_first else (cursor, query.before)
-        page = client.page(
-            after,
-            before=before,
-            limit=query.limit - len(found),
-            newest_first=query.newest_first,
-            search=query.search,
-        )
+    while cursor is not None and not _is_full(found, query.limit) and clock() < ends_s:
+        try:
+            page = client.page(**query.bounds(cursor), limit=query.limit - len(found))
+        except ServiceError as error:
+            log.warning("search cut short", cursor=cursor, reason=error)
+            break
         found += page.entries
         cursor = page.next
     return replace(first, entries=tuple(found), next=cursor)
+
+
+def _is_full(found: Sequence[Entry], limit: int) -> bool:
+    return len(found) >= limit or sum(map(content_bytes, found)) >= PAGE_BYTES
 
 
 def logs(client: Client, first: Page) -> Generator[bytes, None, None]:
@@ -166,6 +165,7 @@ def _description(client: Client) -> str:
 
 def ndjson(client: Client, first: Page, query: Query) -> Generator[bytes, None, None]:
     """All messages as NDJSON: one JSON object per line."""
+    yield b""  # the headers are sent before a search that finds nothing for long
     for page in pages(client, first, query):
         yield from joined(msgspec.json.encode(message_body(entry)) + b"\n" for entry in page.entries)
 
@@ -205,6 +205,7 @@ def events(
     with subscriptions.subscribed() as subscription:
         if closed:
             closed.then(subscription.end)
+        cursor = EventCursor(after or ids.first_id(now_ms()), subscriptions.max_store_ms, now_ms)
         yield b"retry: 1000\n\n"
         sent: set[str] = set()
         found = matcher(search)
@@ -215,17 +216,45 @@ def events(
                 if must_end():
                     return
                 sent |= {entry.id for entry in page.entries if ids.time_ms(entry.id) > overlap_ms}
-                yield from _events(page.entries)
+                if page.entries:
+                    yield from _events(page.entries, cursor)
+                elif page.next not in (None, begin):  # a search that finds nothing for long
+                    yield cursor.line(page.next) + b"\n"
         idle_since_s = clock()
         while not must_end() and (entries := subscription.take(check_interval_s)) is not None:
             new = [entry for entry in entries if entry.id not in sent and found.matches(entry)]
             sent.difference_update(entry.id for entry in entries)
             if new or clock() - idle_since_s > keep_alive_s:
-                yield from _events(new) if new else [b": still here\n\n"]
+                yield from _events(new, cursor) if new else [b": still here\n\n"]
                 idle_since_s = clock()
 
 
-def _events(entries: Iterable[Entry]) -> Iterator[bytes]:
+class EventCursor:
+    """The ids of events, from which a client that reconnects goes on.
+
+    An event has no id if its own is far behind, as that of a record with an old time, or in the future.
+
+    Args:
+        newest: the id from which on events are sent.
+        late_ms: milliseconds that an id may be behind; after a reconnect, so many are repeated.
+        now_ms: milliseconds since 1970.
+    """
+
+    def __init__(self, newest: str, late_ms: int, now_ms: Callable[[], int]) -> None:
+        self._newest_ms = ids.time_ms(newest)
+        self._late_ms = late_ms
+        self._now_ms = now_ms
+
+    def line(self, message_id: str) -> bytes:
+        """The line with an id, or nothing if the client has a better one."""
+        made_ms = ids.time_ms(message_id)
+        if not self._newest_ms - self._late_ms <= made_ms <= self._now_ms():
+            return b""
+        self._newest_ms = max(made_ms, self._newest_ms)
+        return b"id: %b\n" % message_id.encode()
+
+
+def _events(entries: Iterable[Entry], cursor: EventCursor) -> Iterator[bytes]:
     return joined(
-        b"id: %b\ndata: %b\n\n" % (entry.id.encode(), msgspec.json.encode(message_body(entry))) for entry in entries
+        b"%bdata: %b\n\n" % (cursor.line(entry.id), msgspec.json.encode(message_body(entry))) for entry in entries
     )

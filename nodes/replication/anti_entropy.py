@@ -23,6 +23,7 @@ COMPARE_S = 60.0  # pause between two comparisons
 RECENT_HOURS = 2  # compared each time; all hours are compared once a day, and by `scripts.cluster verify`
 COMPARISONS_A_DAY = 1_440
 IN_FLIGHT_MS = 30_000  # messages younger than this are not compared: they may still be replicating
+SETTLE_S = 1.0  # an hour must differ in the same way after this time: records with an old time may be replicating
 ANSWER_S = 10.0  # timeout for one answer of a peer
 
 AntiEntropyRequest = Digest | ListEntries | Verify
@@ -36,6 +37,7 @@ class AntiEntropy:
         journal: the journal of this node.
         transport: sends requests to the other replicas.
         now_ms: milliseconds since 1970.
+        settle_s: seconds for which a difference must last; see SETTLE_S.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class AntiEntropy:
         transport: AsyncTransport,
         *,
         now_ms: Callable[[], int] = ids.now_ms,
+        settle_s: float = SETTLE_S,
     ) -> None:
+        self._settle_s = settle_s
         self._now_ms = now_ms
         self._core = core
         self._journal = journal
@@ -91,18 +95,27 @@ class AntiEntropy:
             What the journal has afterwards, and how many messages were copied.
         """
         repaired = 0
-        ours = await self._journal.hours(from_hour, until)
         for member in self._core.in_sync.listed:
-            if member.address == self._own:
-                continue
-            theirs = await self._hours_of(member.address, from_hour, until)
-            for hour in sorted(hour for hour, found in theirs.items() if found != ours.get(hour)):
-                repaired += await self._copy(member.address, hour, until)
+            if member.address != self._own and (differing := await self._differing(member.address, from_hour, until)):
+                await asyncio.sleep(self._settle_s)
+                again = await self._differing(member.address, from_hour, until)
+                for hour in sorted(hour for hour, digests in differing.items() if again.get(hour) == digests):
+                    repaired += await self._copy(member.address, hour, until)
         if repaired:
             log.warning("the journal lacked messages that another replica has", messages=repaired)
-            ours = await self._journal.hours(from_hour, until)
+        ours = await self._journal.hours(from_hour, until)
         messages, digest = sum(one.messages for one in ours.values()), sum(one.digest for one in ours.values())
         return Verified(node=self._own, messages=messages, digest=digest, repaired=repaired)
+
+    async def _differing(self, address: str, from_hour: int, until: str) -> dict[int, tuple[HourDigest, ...]]:
+        """The digests of both journals for each hour of a replica's journal that differs from this one."""
+        ours = await self._journal.hours(from_hour, until)
+        theirs = await self._hours_of(address, from_hour, until)
+        return {
+            hour: (found, ours.get(hour, HourDigest(hour, 0, 0)))
+            for hour, found in theirs.items()
+            if found != ours.get(hour)
+        }
 
     async def _hours_of(self, address: str, from_hour: int, until: str) -> dict[int, HourDigest]:
         """The digests of a replica's journal by hour; empty if it does not answer."""

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
+from common.batches import batched
 from common.errors import PeerError, UnreachableError
 from common.protocol.codec import Reply
-from common.protocol.messages import Append, Appended, Code, Failure
+from common.protocol.content import Entry, content_bytes
+from common.protocol.messages import PAGE_MESSAGES, Append, Appended, Code, Failure
 from common.rpc.pipelined import PipelinedTransport
 from common.rpc.transport import decoded
 from common.telemetry import request_context
@@ -15,7 +17,8 @@ from nodes.replication.core.claims import KeyedAppend
 from nodes.replication.core.effects import AppendOutcome, FinishAppend, Send
 from nodes.replication.core.machine import Core
 
-FORWARDS = 32  # forwarded appends in flight; limited to leave room for records and heartbeats on the same connections
+FORWARDS = 32  # batches of forwarded appends in flight; the rest of the connections is for records and heartbeats
+FORWARD_BYTES = 524_288  # of texts and fields in one of them, which stays below the limit of a frame
 REQUEST_S = 1.0  # timeout for a peer's answer
 FORWARD_S = 0.8  # timeout for a forwarded append; below the node's own limit (STEP_S), so that the reply has a reason
 
@@ -44,6 +47,7 @@ class Links:
         self._loop = asyncio.get_running_loop()
         self._watched: set[str] = set()
         self._forwards = asyncio.Semaphore(FORWARDS)
+        self._forwarding: dict[str, list[_Forward]] = {}  # appends of this turn, by the owners of their keys
 
     def send(self, effect: Send) -> None:
         """Send a request to a peer, and pass its answer, or None for none, to the core."""
@@ -79,7 +83,7 @@ class Links:
     async def forward(
         self, append: KeyedAppend, token: int, owner: str, context: request_context.RequestContext | None
     ) -> FinishAppend:
-        """Forward an append with an idempotency key to the owner of the key.
+        """Forward an append with an idempotency key to the owner of the key, together with others of this turn.
 
         Args:
             append: the append.
@@ -90,22 +94,61 @@ class Links:
         Returns:
             How the append ended.
         """
-        request = Append(entries=(append.entry,), forwarded=True)
+        waiting = self._forwarding.setdefault(owner, [])
+        if not waiting:
+            self._loop.call_soon(self._forward_all, owner)
+        answer: asyncio.Future[_Answer] = self._loop.create_future()
+        waiting.append(_Forward(append.entry, context, answer))
+        reply, place = await answer
+        return _finish(token, owner, reply, place)
+
+    def _forward_all(self, owner: str) -> None:
+        """Send the appends that wait for one owner, in as few requests as their sizes allow."""
+        waiting = self._forwarding.pop(owner)
+        for batch in batched(
+            waiting, lambda one: content_bytes(one.entry), max_bytes=FORWARD_BYTES, max_items=PAGE_MESSAGES
+        ):
+            self._start(self._forward_batch(owner, batch))
+
+    async def _forward_batch(self, owner: str, batch: Sequence["_Forward"]) -> None:
+        request = Append(entries=tuple(one.entry for one in batch), forwarded=True)
+        reply: Reply | PeerError
         try:
             async with self._forwards:
-                with request_context.use(context):
+                with request_context.use(batch[0].context):
                     reply = await self._transport.call(owner, request, timeout_s=FORWARD_S)
-        except UnreachableError as error:
-            return FinishAppend(token, AppendOutcome.REFUSED, reason=f"{owner} decides about its key: {error.reason}")
         except PeerError as error:
-            return FinishAppend(token, AppendOutcome.UNKNOWN, reason=f"{owner} decides about its key: {error.reason}")
-        match reply:
-            case Appended(conflicts=(_,)):
-                return FinishAppend(token, AppendOutcome.CONFLICT)
-            case Appended(stored_as=(message_id,), vector=((origin, upto),)):
-                return FinishAppend(token, AppendOutcome.STORED, message_id, origin, upto)
-            case Failure(code=code, reason=reason):
-                outcome = AppendOutcome.UNKNOWN if code is Code.FAILED else AppendOutcome.REFUSED
-                return FinishAppend(token, outcome, reason=reason)
-            case _:
-                return FinishAppend(token, AppendOutcome.UNKNOWN, reason=f"{owner} answered with {reply!r:.100}")
+            reply = error
+        for place, one in enumerate(batch):
+            if not one.answer.done():
+                one.answer.set_result((reply, place))
+
+
+_Answer = tuple[Reply | PeerError, int]  # the answer to a batch, and the place of an append in it
+
+
+class _Forward(NamedTuple):
+    """An append that is forwarded: its message, the context of its client, and the future of its answer."""
+
+    entry: Entry
+    context: request_context.RequestContext | None
+    answer: "asyncio.Future[_Answer]"
+
+
+def _finish(token: int, owner: str, reply: Reply | PeerError, place: int) -> FinishAppend:
+    """How a forwarded append ended, by the answer to its batch."""
+    match reply:
+        case Appended(conflicts=conflicts) if place in conflicts:
+            return FinishAppend(token, AppendOutcome.CONFLICT)
+        case Appended(expired=expired) if place in expired:
+            return FinishAppend(token, AppendOutcome.REFUSED, reason=f"retention at {owner} has removed newer messages")
+        case Appended(stored_as=stored_as, vector=((origin, upto), *_)) if place < len(stored_as):
+            return FinishAppend(token, AppendOutcome.STORED, stored_as[place], origin, upto)
+        case PeerError(reason=reason):
+            outcome = AppendOutcome.REFUSED if isinstance(reply, UnreachableError) else AppendOutcome.UNKNOWN
+            return FinishAppend(token, outcome, reason=f"{owner} decides about its key: {reason}")
+        case Failure(code=code, reason=reason):
+            outcome = AppendOutcome.UNKNOWN if code is Code.FAILED else AppendOutcome.REFUSED
+            return FinishAppend(token, outcome, reason=reason)
+        case _:
+            return FinishAppend(token, AppendOutcome.UNKNOWN, reason=f"{owner} answered with {reply!r:.100}")

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from common.protocol.content import Entry, content_bytes
-from common.protocol.messages import PAGE_MESSAGES
+from common.protocol.messages import PAGE_BYTES, PAGE_MESSAGES
 from common.protocol.replication import HourDigest, InSyncSet, Record
 from common.protocol.search import Search, matcher
 from nodes.replication.core.effects import Opened, Range
@@ -160,10 +160,15 @@ class MemoryJournal:
     async def search(
         self, wanted: Search, after: str, limit: int, *, before: str = "", newest_first: bool = False
     ) -> Matches:
-        """See Journal; not limited in time and bytes."""
+        """See Journal; not limited in time."""
         everything = await self.read(after, len(self.tables.entries), before=before, newest_first=newest_first)
-        found = list(filter(matcher(wanted).matches, everything))
-        return Matches(found[:limit], found[limit - 1].id if len(found) >= limit else None)
+        found, used_bytes = list[Entry](), 0
+        for entry in filter(matcher(wanted).matches, everything):
+            found.append(entry)
+            used_bytes += content_bytes(entry)
+            if len(found) == limit or used_bytes >= PAGE_BYTES:
+                return Matches(found, entry.id)
+        return Matches(found, None)
 
     async def between(self, after: str, until: str) -> list[Entry]:
         """See Journal; limited by number only."""
@@ -181,6 +186,10 @@ class MemoryJournal:
     def last_arrival(self) -> int:
         """See Journal."""
         return len(self.tables.order)
+
+    def floor(self) -> str:
+        """See Journal."""
+        return self.tables.floor
 
     async def hours(self, from_hour: int, until: str) -> dict[int, HourDigest]:
         """See Journal."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from common.ids import time_ms
 from common.protocol.content import Content, Entry
 from common.protocol.replication import HourDigest, InSyncSet
-from common.protocol.search import Search
+from common.protocol.search import Search, fields_of
 from nodes.replication.core.effects import Opened, Range
 
 ABOVE_ALL = "g"  # greater than every id, because ids are hexadecimal
@@ -125,6 +125,9 @@ class Journal(Protocol):
     def last_arrival(self) -> int:
         """The arrival number of the last message that was committed."""
 
+    def floor(self) -> str:
+        """The highest id that retention has removed; messages up to it are not stored. "" if there is none."""
+
     async def hours(self, from_hour: int, until: str) -> dict[int, HourDigest]:
         """The digest of each hour from `from_hour` to the id `until`.
 
@@ -157,8 +160,13 @@ def decide(known: Claim | None, claim: Claim) -> tuple[Claim, str]:
 
 
 def digest(content: Content) -> str:
-    """SHA-256 of the text and the fields of a message, by which two messages with one idempotency key are compared."""
-    text = f"{len(content.msg)} {content.msg}{content.fields}" if content.fields else content.msg
+    """SHA-256 of the text and the fields of a message, by which two messages with one idempotency key are compared.
+
+    The order of the fields does not matter.
+    """
+    text = content.msg
+    if content.fields:
+        text = f"{len(text)} {text}{sorted(fields_of(content.fields).items())}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

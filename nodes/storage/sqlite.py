@@ -6,6 +6,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,14 +30,12 @@ from nodes.storage.database import (
     is_final,
 )
 from nodes.storage.opening import check_messages, new_incarnation, open_tables
-from nodes.storage.protocol import ABOVE_ALL, Arrival, Claim, Matches, Size
+from nodes.storage.protocol import ABOVE_ALL, SCAN_S, Arrival, Claim, Matches, Size
 from nodes.storage.tables import Change, Contents
 
 log = structlog.get_logger()
 
-# Limit on the duration of the transaction before a commit in the event loop's thread. A commit in another thread cost
-# 0.5 ms of CPU more per POST (docs/history/measurements-2026-11.md).
-SHORT_S = 0.002
+SHORT_S = 0.002  # duration of the last transaction up to which the event loop's thread commits: it saves a hand-over
 
 T = TypeVar("T")
 
@@ -173,23 +172,21 @@ class SqliteJournal:
 
     async def find_key(self, key: str) -> Claim | None:
         """See Journal."""
-        now_s = self._clock()
-        return await self._read(lambda connection: tables.find_key(connection, key, now_s))
+        return await self._read(partial(tables.find_key, key=key, now_s=self._clock()))
 
     async def read(self, after: str, limit: int, *, before: str = "", newest_first: bool = False) -> list[Entry]:
         """See Journal."""
-        below = before or ABOVE_ALL
-        return await self._read(
-            lambda connection: reading.read(connection, after, below, limit, newest_first=newest_first)
-        )
+        bounds = (after, before or ABOVE_ALL, limit)
+        return await self._read(lambda connection: reading.read(connection, *bounds, newest_first=newest_first))
 
     async def search(
         self, wanted: Search, after: str, limit: int, *, before: str = "", newest_first: bool = False
     ) -> Matches:
         """See Journal."""
-        below = before or ABOVE_ALL
+        bounds = (after, before or ABOVE_ALL, limit)
+        ends_s = time.monotonic() + SCAN_S  # the time for which it waits for the thread counts, too
         return await self._scan(
-            lambda connection: reading.search(connection, wanted, after, below, limit, newest_first=newest_first)
+            lambda connection: reading.search(connection, wanted, *bounds, ends_s=ends_s, newest_first=newest_first)
         )
 
     async def between(self, after: str, until: str) -> list[Entry]:
@@ -204,6 +201,10 @@ class SqliteJournal:
         """See Journal."""
         return self._contents.last_arrival
 
+    def floor(self) -> str:
+        """See Journal."""
+        return self._contents.floor
+
     async def hours(self, from_hour: int, until: str) -> dict[int, HourDigest]:
         """See Journal."""
         return await self._scan(lambda connection: tables.hours(connection, from_hour, until, self._contents.floor))
@@ -212,8 +213,7 @@ class SqliteJournal:
         """See Journal."""
         files = (self._path, Path(f"{self._path}-wal"))
         size_bytes = sum(file.stat().st_size for file in files if file.exists())
-        query = "SELECT coalesce(sum(messages), 0) FROM hours"
-        messages = await self._read(lambda connection: int(connection.execute(query).fetchone()[0]))
+        messages = await self._read(tables.message_count)
         return Size(messages, size_bytes, self._flushed_ms)
 
     async def check(self) -> None:

@@ -250,6 +250,11 @@ def hours(connection: sqlite3.Connection, from_hour: int, until: str, floor: str
     return {hour: sums for hour, sums in found.items() if sums.messages > 0}
 
 
+def message_count(connection: sqlite3.Connection) -> int:
+    """The number of messages."""
+    return int(connection.execute("SELECT coalesce(sum(messages), 0) FROM hours").fetchone()[0])
+
+
 def expire(connection: sqlite3.Connection, until: str) -> Change:
     """Remove the first EXPIRE_MESSAGES messages up to the id `until`."""
     old = connection.execute(_OLDEST, (until, EXPIRE_MESSAGES)).fetchall()

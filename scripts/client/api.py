@@ -150,6 +150,7 @@ class Api:
             ApiError: the facade refuses the request, or TRIES attempts to reach it failed.
         """
         path = f"/v1/messages?{urlencode({'after': after, **(search or {})})}"
+        repeated = ids.last_id(max(ids.time_ms(after) - AGAIN_MS, 1))
         seen, last, failures = dict.fromkeys(shown), "", 0
         while True:
             reconnected = bool(last)
@@ -157,11 +158,11 @@ class Api:
             try:
                 for line in self._facades.lines(path, headers):
                     failures = 0
+                    last = max(last, line.removeprefix("id: ")) if line.startswith("id: ") else last
                     if not line.startswith("data: ") or (message := json.loads(line[6:]))["id"] in seen:
                         continue
-                    if message["id"] > after or not reconnected:  # after a reconnect the facade repeats older ones
+                    if not (reconnected and repeated < message["id"] <= after):  # a facade repeats the last ones
                         yield message
-                    last = max(last, message["id"])
                     seen[message["id"]] = None
                     if len(seen) % KNOWN_IDS == 0:
                         oldest = ids.last_id(ids.time_ms(last) - AGAIN_MS)
@@ -207,10 +208,10 @@ def query(fields: Sequence[str] = (), **given: str | None) -> dict[str, str]:
     """
     names = {"since": "from", "until": "to"}
     found = {names.get(name, name): value for name, value in given.items() if value is not None}
-    return found | {f"field.{name}": value for name, value in fields_of(fields).items()}
+    return found | {f"field.{name}": value for name, value in field_options(fields).items()}
 
 
-def fields_of(given: Iterable[str]) -> dict[str, str]:
+def field_options(given: Iterable[str]) -> dict[str, str]:
     """Fields by name, each given as NAME=VALUE; raises ApiError if one has another form."""
     found: dict[str, str] = {}
     for field in given:

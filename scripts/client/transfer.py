@@ -14,7 +14,7 @@ import msgspec
 from common import config, ids, process
 from common.batches import batched
 from common.errors import FatalError, InvalidMessageError, ServiceError
-from common.protocol.content import Entry, MessageId, Text, content_bytes
+from common.protocol.content import Entry, MessageId, Text, canonical, content_bytes
 from common.protocol.messages import Appended
 from common.protocol.search import fields_of
 from common.rpc.pipelined import PipelinedTransport, WaitingTransport
@@ -131,7 +131,7 @@ def _entries(lines: Iterable[str]) -> Iterator[Entry]:
             continue
         try:
             found = msgspec.json.decode(line, type=Line)
-            fields = json.dumps(found.fields, ensure_ascii=False, separators=(",", ":")) if found.fields else ""
+            fields = canonical(found.fields) if found.fields else ""
             entry = msgspec.convert(Entry(found.id, found.msg, fields), Entry)  # checks the lengths
             content_bytes(entry)  # raises for text that UTF-8 cannot carry
         except (msgspec.MsgspecError, InvalidMessageError) as error:

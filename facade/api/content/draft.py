@@ -1,6 +1,5 @@
 """One message of a request: checks its text, fields and key, and forms the draft that is stored. Pure."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 
 from common.config import Limits
 from common.errors import InvalidMessageError, RequestError, TooLargeError
-from common.protocol.content import text_bytes
+from common.protocol.content import canonical, text_bytes
 from common.protocol.search import NAME_CHARACTERS
 from facade.api.content.timestamp import ms_of_value
 
@@ -85,19 +84,20 @@ def draft_of_record(value: object, shape: RecordShape, limits: Limits) -> Draft:
     members = dict(_members(value))
     if shape.msg_field not in members:
         raise RequestError(f"the record has no member {shape.msg_field[:40]!r}, which msg_field names")
-    text = members.pop(shape.msg_field)
+    if (text := members.pop(shape.msg_field)) is None:
+        raise RequestError(f"{shape.msg_field[:40]} is null, but it must have the text of the message")
     made_ms = None
     if shape.time_field and (moment := members.pop(shape.time_field, None)) is not None:
         made_ms = ms_of_value(moment, shape.time_field[:40])
     text = text if isinstance(text, str) else _json(text)
-    return Draft(checked_text(text, limits), fields_text(flat(members), limits), "", made_ms)
+    return Draft(checked_text(text, limits), fields_text(flat(members, limits), limits), "", made_ms)
 
 
 def checked_text(text: str, limits: Limits) -> str:
     """The same text, after checking that it is neither empty nor too long."""
     if not text:
         raise RequestError("No message provided")
-    if (length := _utf_8_bytes(text)) > limits.message_bytes:
+    if (length := _utf_8_bytes(text, "msg")) > limits.message_bytes:
         raise TooLargeError(f"msg has {length} bytes of UTF-8, over the limit of {limits.message_bytes}")
     return text
 
@@ -120,23 +120,34 @@ def fields_text(fields: Mapping[str, object], limits: Limits) -> str:
     for name, value in fields.items():
         _check_field(name, value)
     text = _json(fields) if fields else ""
-    if (length := _utf_8_bytes(text)) > limits.fields_bytes:
+    if (length := _utf_8_bytes(text, "fields")) > limits.fields_bytes:
         raise TooLargeError(f"fields has {length} bytes of JSON, over the limit of {limits.fields_bytes}")
     return text
 
 
-def flat(members: Mapping[str, object]) -> dict[str, object]:
-    """The members of nested objects by dotted names, and lists as JSON text; without null. Not recursive."""
+def flat(members: Mapping[str, object], limits: Limits) -> dict[str, object]:
+    """The members of nested objects by dotted names, and lists as JSON text; without null. Not recursive.
+
+    Raises:
+        RequestError: two members get one name; TooLargeError: there are too many, or a name is too long. Both are
+            found before more memory is used.
+    """
     found: dict[str, object] = {}
-    waiting: list[tuple[str, object]] = list(members.items())[::-1]
+    waiting = [("", name, value) for name, value in members.items()][::-1]
     while waiting:
-        name, value = waiting.pop()
+        prefix, own, value = waiting.pop()
+        if len(prefix) + len(own) > NAME_CHARACTERS:
+            raise TooLargeError(f"the name of a field has over {NAME_CHARACTERS} characters: {prefix[:40]}{own[:40]}")
+        name = prefix + own
         if isinstance(value, dict):
-            waiting.extend([(f"{name}.{inner}", one) for inner, one in value.items()][::-1])
-        elif isinstance(value, list):
-            found[name] = _json(value)
-        elif value is not None:
-            found[name] = value
+            waiting.extend([(f"{name}.", inner, one) for inner, one in value.items()][::-1])
+            continue
+        if name in found:
+            raise RequestError(f"two members of the record are called {name[:40]!r}")
+        if value is not None:
+            found[name] = _json(value) if isinstance(value, list) else value
+        if len(found) > limits.fields:
+            raise TooLargeError(f"the record has over {limits.fields} fields, which is the limit")
     return found
 
 
@@ -169,15 +180,17 @@ def _check_field(name: str, value: object) -> None:
         raise RequestError(f"the field {name[:40]!r} is a number that is too large")
 
 
-def _utf_8_bytes(text: str) -> int:
+def _utf_8_bytes(text: str, name: str) -> int:
     try:
-        return text_bytes(text)
+        return text_bytes(text, name)
     except InvalidMessageError as error:
         raise RequestError(str(error)) from error
 
 
 def _json(value: object) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return canonical(value)
     except RecursionError as error:
-        raise RequestError("a member of the record is nested too deeply") from error
+        raise RequestError("a member is nested too deeply") from error
+    except ValueError as error:
+        raise RequestError("a number is too large") from error

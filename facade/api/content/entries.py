@@ -46,7 +46,7 @@ class EntryMaker:
         if draft.made_ms is None:
             message_id = self._new_id()
         else:
-            self._check_time(draft.made_ms)
+            self._check_time(draft.made_ms, has_key=bool(draft.key))
             message_id = ids.id_at(draft.made_ms, place)
         return Entry(message_id, draft.msg, draft.fields, scoped_key(draft.key, client))
 
@@ -60,8 +60,10 @@ class EntryMaker:
                 made.append(error)
         return made
 
-    def _check_time(self, made_ms: int) -> None:
+    def _check_time(self, made_ms: int, *, has_key: bool) -> None:
         now_ms = self._now_ms()
+        if has_key and made_ms < now_ms - DAY_MS + MARGIN_MS:  # a key is remembered for a day from the time of the id
+            raise RequestError("a record with an idempotency key must not be older than a day")
         if made_ms > now_ms + ids.AHEAD_MS:
             raise RequestError(f"the time of the record is over {ids.AHEAD_MS // 1_000} s in the future")
         if self._retention_ms and made_ms < now_ms - self._retention_ms + MARGIN_MS:

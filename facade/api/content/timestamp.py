@@ -1,6 +1,5 @@
 """Times in requests: RFC 3339 texts, and numbers since 1970 as shippers send them. Pure."""
 
-import math
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -11,8 +10,8 @@ HIGHEST_MS = (1 << 48) - 1  # the highest time that an id can carry
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # RFC 3339, section 5.6: T and Z may be lower case, and T a blank. An unescaped + in a URL arrives as a blank.
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt _](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+ -]\d\d:\d\d)", re.ASCII)
-# Numbers below each bound are in a unit of which one millisecond has so many; the bounds are the year 5138 or later.
-_UNITS = ((1e11, 0.001), (1e14, 1.0), (1e17, 1_000.0), (math.inf, 1_000_000.0))
+# Numbers below each bound are in a unit: so many milliseconds, divided by so many. The bounds are the year 5138.
+_UNITS = ((10**11, 1_000, 1), (10**14, 1, 1), (10**17, 1, 1_000), (10**20, 1, 1_000_000))
 
 
 def ms_of_text(text: str, name: str) -> int:
@@ -50,10 +49,10 @@ def ms_of_value(value: object, name: str) -> int:
     """
     if isinstance(value, str):
         return ms_of_text(value, name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _UNITS[-1][0]:
         raise _not_a_time(name)
-    per_ms = next(unit for bound, unit in _UNITS if value < bound)
-    return min(max(int(value / per_ms), 1), HIGHEST_MS)
+    ms, parts = next(unit for bound, *unit in _UNITS if value < bound)
+    return min(max(int(value * ms // parts), 1), HIGHEST_MS)
 
 
 def _not_a_time(name: str) -> RequestError:

@@ -10,6 +10,7 @@ from common.protocol.content import UUID
 from common.protocol.messages import PAGE_MESSAGES
 from common.protocol.search import CONTAINS_CHARACTERS
 from facade.api.body import DEFAULT, JSON, NDJSON, TEXT
+from facade.api.content.otlp import PROTOBUF
 from facade.api.query import LIMIT
 from facade.api.schema import (
     BatchResults,
@@ -24,6 +25,8 @@ from facade.api.schema import (
     MessagePage,
     NewMessage,
     NewRecord,
+    OtlpRequest,
+    OtlpResponse,
     StoredMessage,
     StoredReply,
     Text,
@@ -134,6 +137,16 @@ OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "/v1/messages/{message_id}": {
         "get": Operation(
             "getMessage", "One message", {200: {JSON: MessageBody}}, (400, 404, 503), response_headers=_NODE
+        )
+    },
+    "/v1/logs": {
+        "post": Operation(
+            "postLogs",
+            "Store log records of OpenTelemetry (OTLP)",
+            {200: {JSON: OtlpResponse, PROTOBUF: bytes}},
+            _WRITE_FAILS,
+            {JSON: OtlpRequest, PROTOBUF: bytes},
+            response_headers=_NODE,
         )
     },
     "/v1/cluster": {"get": Operation("getCluster", "Current status of the cluster", {200: {JSON: ClusterStatus}})},

@@ -45,22 +45,28 @@ class Claims:
         self.replica = replica
         self._records = records
         self._waiting: dict[str, list[KeyedAppend]] = {}
+        self._count = 0  # of the appends in `_waiting`
+        self._looked_up: tuple[int, Phase, bool] | None = None  # the state in which all waiting keys were looked up
         self._finding: dict[str, int] = {}  # keys being looked up, and the term in which the lookup began
         self._uncommitted: dict[str, tuple[int, str, str]] = {}  # accepted keys: sequence number, message id, digest
         self._failed: dict[str, tuple[str, str]] = {}  # keys whose commit failed: message id, digest; peers may have it
 
     def append(self, append: KeyedAppend) -> None:
         """Store a keyed message, under the id of the first message with its key if there is one."""
-        if sum(map(len, self._waiting.values())) >= WAITING_KEYS:
+        if self._count >= WAITING_KEYS:
             self._finish(append, AppendOutcome.REFUSED, f"{WAITING_KEYS} messages wait for a lookup of their keys")
             return
         self._waiting.setdefault(append.entry.key, []).append(append)
+        self._count += 1
         self._look_up(append.entry.key)
 
     def advance(self) -> None:
-        """Look up the waiting keys after a change of the in-sync set or of the vectors."""
-        for key in tuple(self._waiting):
-            self._look_up(key)
+        """Look up the waiting keys, if what decides about them has changed since they were looked up."""
+        state = (self.replica.in_sync.term, self.replica.phase, self.may_decide())
+        if state != self._looked_up:
+            self._looked_up = state
+            for key in tuple(self._waiting):
+                self._look_up(key)
 
     def committed(self) -> None:
         """Forget keys whose records are on the disk: from now on the journal finds them."""
@@ -80,6 +86,7 @@ class Claims:
             for append in appends:
                 self._finish(append, AppendOutcome.REFUSED, reason)
         self._waiting.clear()
+        self._count = 0
         self._uncommitted.clear()
 
     def found(self, key: str, message_id: str, digest: str, failed: str = "") -> None:
@@ -93,12 +100,13 @@ class Claims:
         """
         if failed:
             self._finding.pop(key, None)
-            for append in self._waiting.pop(key, []):
+            for append in self._take(key):
                 self._finish(append, AppendOutcome.REFUSED, failed)
         elif self._finding.pop(key, -1) != self.replica.in_sync.term or not self.may_decide():
+            self._looked_up = None  # if it cannot be looked up now, `advance` does it
             self._look_up(key)
         else:
-            for append in self._waiting.pop(key, []):
+            for append in self._take(key):
                 self._decide(append, *self._uncommitted.get(key, (0, message_id, digest))[1:])
 
     def may_decide(self) -> bool:
@@ -108,19 +116,24 @@ class Claims:
             peer.target is not None and covers(replica.vector, peer.target) for peer in replica.members
         )
 
+    def _take(self, key: str) -> list[KeyedAppend]:
+        appends = self._waiting.pop(key, [])
+        self._count -= len(appends)
+        return appends
+
     def _look_up(self, key: str) -> None:
         replica = self.replica
         appends = self._waiting.get(key, [])
         if replica.phase is not Phase.READY or not appends:
             return
         if (owner := self.owner(key)) != replica.own:
-            for append in self._waiting.pop(key):
+            for append in self._take(key):
                 if append.forwarded:
                     self._finish(append, AppendOutcome.REFUSED, f"{owner} decides about this idempotency key")
                 else:
                     replica.effects.append(Forward(append.token, owner))
         elif key in self._uncommitted:
-            for append in self._waiting.pop(key):
+            for append in self._take(key):
                 self._decide(append, *self._uncommitted[key][1:])
         elif key not in self._finding and self.may_decide():
             self._finding[key] = replica.in_sync.term

@@ -5,8 +5,8 @@ import pytest
 from common import ids
 from common.errors import StoreError
 from common.protocol.content import Entry
-from common.protocol.messages import Code
-from nodes.append_replies import ahead, by_keys, not_stored
+from common.protocol.messages import Appended, Code
+from nodes.append_replies import ahead, by_keys, not_stored, with_expired
 from nodes.replication.core.effects import AppendOutcome, FinishAppend
 
 NODE = "n:1"
@@ -39,18 +39,39 @@ def test_an_empty_batch_is_not_ahead() -> None:
     ],
 )
 def test_each_outcome_has_its_reply(outcome: AppendOutcome, code: Code | None) -> None:
-    """A refusal of a part refuses the request; a conflict is no refusal, because the other messages are stored."""
-    failure = not_stored([FinishAppend(1, AppendOutcome.STORED), FinishAppend(1, outcome, reason="why")])
+    """A refusal says that nothing was stored; a conflict is no refusal, because the other messages are stored."""
+    failure = not_stored([FinishAppend(1, AppendOutcome.CONFLICT), FinishAppend(1, outcome, reason="why")])
 
     assert code == (failure.code if failure else None)
     if failure:
         assert "why" == failure.reason
 
 
-def test_an_unknown_outcome_is_an_error() -> None:
+@pytest.mark.parametrize("other", [AppendOutcome.STORED, AppendOutcome.REFUSED, AppendOutcome.CONFLICT])
+def test_an_unknown_outcome_is_an_error(other: AppendOutcome) -> None:
     """The messages may be stored, so the client must not be told that they are not."""
     with pytest.raises(StoreError, match="why"):
-        not_stored([FinishAppend(1, AppendOutcome.REFUSED), FinishAppend(1, AppendOutcome.UNKNOWN, reason="why")])
+        not_stored([FinishAppend(1, AppendOutcome.UNKNOWN, reason="why"), FinishAppend(1, other, reason="not this")])
+
+
+def test_a_batch_that_is_stored_in_part_is_an_error() -> None:
+    """A refusal would say that nothing is stored, and the client would send the stored part again under other ids."""
+    with pytest.raises(StoreError, match="a part of the batch is stored: why"):
+        not_stored([FinishAppend(1, AppendOutcome.STORED), FinishAppend(1, AppendOutcome.REFUSED, reason="why")])
+
+
+def test_expired_messages_are_named_by_their_places() -> None:
+    """The reply about the others is brought into the order of the whole request."""
+    entries = [Entry(ids.new_id(), "x", key="k") for _ in range(4)]
+    appended = Appended(node=NODE, stored_as=("first", "third"), conflicts=(1,))
+    whole = with_expired(appended, entries, [0, 2])
+
+    assert (("first", entries[1].id, "third", entries[3].id), (2,), (1, 3)) == (
+        whole.stored_as,
+        whole.conflicts,
+        whole.expired,
+    )
+    assert () == with_expired(Appended(node=NODE), entries, [0, 2]).stored_as
 
 
 def test_each_message_is_stored_under_the_id_of_the_first_one_with_its_key() -> None:

@@ -224,7 +224,9 @@ def test_a_batch_has_one_acknowledgement() -> None:
         assert isinstance(stored, Appended)
         assert one.address == stored.node
         assert ((one.journal.opened.incarnation, 500),) == stored.vector
-        assert Appended(node=one.address) == await one.node.handle(Append(entries=()))
+        empty = await one.node.handle(Append(entries=()))
+        assert isinstance(empty, Appended)
+        assert (one.address, ()) == (empty.node, empty.vector)
         assert list(entries) == bare(await one.journal.read("", 1_000))
 
     on(steps)
@@ -297,6 +299,35 @@ def test_a_repeated_key_is_acknowledged_with_the_first_message() -> None:
         late = await one.node.handle(Append(entries=(Entry(ids.new_id(), "a", key="order-7"),)))
         assert isinstance(late, Appended)
         assert (first,) == late.stored_as
+
+    on(steps)
+
+
+def test_a_message_that_retention_would_remove_is_refused() -> None:
+    """Otherwise it would be acknowledged and not be there; the others of its batch are stored."""
+
+    async def steps(one: RunningNode) -> None:
+        old, _ = await appended(one, "old", "older")
+        await one.journal.expire(old.id)
+        late, new = Entry(ids.first_id(1), "late", key="k"), Entry(ids.new_id(), "new")
+        reply = await one.node.handle(Append(entries=(late, new)))
+        assert isinstance(reply, Appended)
+        assert (0,) == reply.expired
+        assert ["new", "older"] == await one.texts()
+
+    on(steps)
+
+
+def test_a_batch_may_have_messages_with_and_without_keys() -> None:
+    """Each is stored, and sent to the map, once."""
+
+    async def steps(one: RunningNode) -> None:
+        entries = tuple(Entry(ids.new_id(), str(number), key="k" if number else "") for number in range(3))
+        reply = await one.node.handle(Append(entries=entries))
+        assert isinstance(reply, Appended)
+        assert (entries[0].id, entries[1].id) == reply.stored_as[:2]
+        assert (2,) == reply.conflicts
+        assert ["0", "1"] == await one.texts()
 
     on(steps)
 

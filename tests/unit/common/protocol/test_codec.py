@@ -9,7 +9,7 @@ from common.errors import InvalidMessageError
 from common.protocol import codec, messages
 from common.protocol.admin import HazelcastMember, Inspect, LeaseInfo, Leases, ListLeases, Report
 from common.protocol.codec import Reply, Request
-from common.protocol.content import Entry
+from common.protocol.content import Entry, canonical
 from common.protocol.messages import (
     Append,
     Appended,
@@ -66,7 +66,11 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
 keys = st.just("") | st.from_regex("[!-~]{1,255}", fullmatch=True)
 numbers = st.integers(0, 2**63 - 1)
-entries = st.lists(st.builds(Entry, ids, texts, texts, keys, names), max_size=5).map(tuple)
+values = texts | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_infinity=False, allow_nan=False)
+fields = st.dictionaries(
+    names, texts | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_infinity=False, allow_nan=False)
+).map(lambda found: canonical(found) if found else "")
+entries = st.lists(st.builds(Entry, ids, texts, fields, keys, names), max_size=5).map(tuple)
 searches = st.builds(Search, texts, st.lists(st.tuples(names, texts), max_size=3).map(tuple))
 version_vectors = st.lists(st.builds(VectorEntry, numbers, numbers), max_size=5).map(tuple)
 identities = st.builds(Identity, names, numbers)
@@ -86,7 +90,7 @@ requests: st.SearchStrategy[Request] = st.one_of(
     st.builds(Register, name=names, address=names),
     st.builds(Deregister, name=names, address=names),
     st.builds(
-        Append, entries=st.builds(Entry, ids, texts, texts, keys).map(lambda entry: (entry,)), forwarded=st.booleans()
+        Append, entries=st.builds(Entry, ids, texts, fields, keys).map(lambda entry: (entry,)), forwarded=st.booleans()
     ),
     st.builds(Append, entries=entries),
     st.builds(
@@ -146,6 +150,7 @@ replies: st.SearchStrategy[Reply] = st.one_of(
         node=names,
         stored_as=st.lists(ids, max_size=3).map(tuple),
         conflicts=st.lists(numbers, max_size=3).map(tuple),
+        expired=st.lists(numbers, max_size=3).map(tuple),
         vector=version_vectors,
     ),
     st.builds(Page, entries=entries, next=st.none() | ids, node=names, vector=version_vectors),

@@ -17,7 +17,8 @@ from facade.api.query import Query
 from facade.streams import responses
 from facade.streams.responses import Stream, StreamSemaphore
 from facade.streams.subscriptions import Subscriptions
-from tests.support.facade import MemorySystem
+from nodes.storage.protocol import Matches
+from tests.support.facade import NODES, MemorySystem
 from tests.support.memory_node import MemoryNode
 
 
@@ -181,3 +182,55 @@ def test_a_page_of_a_search_is_filled_until_its_deadline(system: MemorySystem) -
 
     assert ([entry.msg for entry in entries[1:5]], entries[4].id) == ([one.msg for one in found.entries], found.next)
     assert ((), entries[0].id, "n:1") == (late.entries, late.next, late.node)
+
+
+def test_an_event_with_an_old_time_has_no_id(system: MemorySystem, subscriptions: Subscriptions) -> None:
+    """Else a client that reconnects after it would get everything since then again."""
+    chunks = responses.events(system.client, subscriptions, after=None, reconnected=False, must_end=lambda: False)
+    next(chunks)
+    system.store_message("old", ids.first_id(ids.now_ms() - 86_400_000))
+    new = system.store_message("new")
+    text = ""
+    while "new" not in text:
+        text += next(chunks).decode()
+    chunks.close()
+
+    assert [new.id] == [line.removeprefix("id: ") for line in text.splitlines() if line.startswith("id: ")]
+    assert 2 == text.count("data: ")
+
+
+def test_a_long_search_without_a_match_sends_its_progress(system: MemorySystem, subscriptions: Subscriptions) -> None:
+    """A client that reconnects goes on there; a stream of lines begins at once, and may be empty."""
+    first, second = (system.store_message("cpu") for _ in range(2))
+    nothing = responses.ndjson(system.client, Page(entries=(), next=None, node="n:1"), Query(search=Search("disk")))
+    assert b"" == b"".join(Stream(nothing, lambda: None))
+    for node in system.nodes.values():
+        node.journal.search = partial(ended_scan, second.id)  # type: ignore[method-assign]
+    chunks = responses.events(
+        system.client,
+        subscriptions,
+        after=first.id,
+        reconnected=False,
+        search=Search("disk"),
+        must_end=lambda: False,
+        keep_alive_s=0.0,
+    )
+    assert [b"retry: 1000\n\n", f"id: {second.id}\n\n".encode()] == [next(chunks), next(chunks)]
+    chunks.close()
+
+
+async def ended_scan(cursor: str, _wanted: Search, after: str, _limit: int, **_bounds: object) -> Matches:
+    """A scan that ended at its deadline, at a cursor, without a match; the next one sees the end."""
+    return Matches([], None if after == cursor else cursor)
+
+
+def test_a_page_of_a_search_is_limited_in_bytes(system: MemorySystem) -> None:
+    """And ends with what was found when no node answers any more."""
+    entries = [system.store_message("x" * 60_000) for _ in range(40)]
+    first = Page(entries=(), next=ids.previous(entries[0].id), node="n:1")
+    page = responses.searched(system.client, first, Query(limit=1_000, search=Search("x")))
+    assert (18, entries[17].id) == (len(page.entries), page.next)
+    for node in NODES:
+        system.transport.kill(node)
+    short = responses.searched(system.client, page, Query(limit=1_000, search=Search("x")))
+    assert (18, entries[17].id) == (len(short.entries), short.next)

@@ -12,7 +12,7 @@ from common.protocol.messages import Append, Appended, Code, Failure, State, Sta
 from common.protocol.vectors import VectorEntry
 from common.rpc.pipelined import PipelinedTransport
 from nodes.replication.core.claims import KeyedAppend
-from nodes.replication.core.effects import AppendOutcome
+from nodes.replication.core.effects import AppendOutcome, FinishAppend
 from nodes.replication.core.machine import Core
 from nodes.replication.links import Links
 
@@ -52,16 +52,36 @@ class AnsweringTransport:
 def test_a_forwarded_append_ends_as_its_owner_says(outcome: AppendOutcome, answer: Reply | PeerError) -> None:
     """Only what was certainly not done is refused; no answer, or a strange one, leaves the outcome unknown."""
     transport = AnsweringTransport(answer)
+    (finish,) = asyncio.run(forwarded(transport, APPEND))
 
-    async def run() -> None:
-        links = Links(
-            cast(Core, None), cast(PipelinedTransport, transport), wake=lambda: None, start=lambda work: work.close()
-        )
-        finish = await links.forward(APPEND, 1, OWNER, None)
-        assert (1, outcome) == (finish.token, finish.outcome)
-        if outcome is AppendOutcome.STORED:
-            assert ("first", 3, 9) == (finish.message_id, finish.origin, finish.upto)
-
-    asyncio.run(run())
-
+    assert outcome is finish.outcome
+    if outcome is AppendOutcome.STORED:
+        assert ("first", 3, 9) == (finish.message_id, finish.origin, finish.upto)
     assert [(OWNER, Append(entries=(ENTRY,), forwarded=True))] == transport.requests
+
+
+def test_appends_of_one_turn_are_forwarded_together() -> None:
+    """Each learns its own outcome from the answer to the batch."""
+    appends = [KeyedAppend(7, Entry(str(number), "text", key="key"), "digest", forwarded=False) for number in range(4)]
+    answer = Appended(
+        node=OWNER, stored_as=("a", "b", "c", "d"), conflicts=(1,), expired=(2,), vector=(VectorEntry(3, 9),)
+    )
+    transport = AnsweringTransport(answer)
+    finishes = asyncio.run(forwarded(transport, *appends))
+
+    expected = [AppendOutcome.STORED, AppendOutcome.CONFLICT, AppendOutcome.REFUSED, AppendOutcome.STORED]
+    assert expected == [finish.outcome for finish in finishes]
+    assert ("a", "d") == (finishes[0].message_id, finishes[3].message_id)
+    assert [(OWNER, Append(entries=tuple(one.entry for one in appends), forwarded=True))] == transport.requests
+
+
+async def forwarded(transport: AnsweringTransport, *appends: KeyedAppend) -> list[FinishAppend]:
+    """How appends end that are forwarded in one turn of the loop."""
+    started: list[asyncio.Task[None]] = []
+    links = Links(
+        cast(Core, None),
+        cast(PipelinedTransport, transport),
+        wake=lambda: None,
+        start=lambda work: started.append(asyncio.create_task(work)),
+    )
+    return await asyncio.gather(*(links.forward(append, 1, OWNER, None) for append in appends))

@@ -86,7 +86,12 @@ def test_a_text_that_is_no_text_is_kept_as_json(text: object) -> None:
         ([], "the body must be a JSON object, not an array"),
         ({"log": ""}, "No message provided"),
         ({"log": "a", "ts": "now"}, "ts must be a time as RFC 3339 has it"),
-        ({"log": "a", "x": {"y" * 200: 1}}, "the name of a field has 1 to 128 characters"),
+        ({"log": "a", "x": {"y" * 200: 1}}, "the name of a field has over 128 characters: x"),
+        ({"log": None}, "log is null, but it must have the text of the message"),
+        ({"log": "a", "b.c": 1, "b": {"c": 2}}, "two members of the record are called 'b.c'"),
+        ({"log": "a", "b": {str(n): 1 for n in range(40)}}, "the record has over 32 fields, which is the limit"),
+        ({"log": "a", "b": [1e999]}, "a number is too large"),
+        ({"log": "a", "x" * 40_000: {str(n): 1 for n in range(20_000)}}, "has over 128 characters"),
     ],
 )
 def test_a_record_that_is_no_message_is_refused(record: object, reason: str) -> None:
