@@ -1,6 +1,7 @@
 // Requests to the facade, with the token of the user if there is one. The token is kept until the tab is closed.
 
 const TOKEN_KEY = "threefold-token"; // in the session storage
+const FINAL = [400, 401, 403]; // HTTP statuses
 
 /** An error response; `status` is the HTTP status. */
 export class Refused extends Error {
@@ -8,6 +9,11 @@ export class Refused extends Error {
     super(message);
     this.status = status;
   }
+}
+
+/** True if a retry is useless: the request is invalid, or the token is missing or not accepted. */
+export function isFinal(error) {
+  return FINAL.includes(error.status);
 }
 
 export function hasToken() {

@@ -18,3 +18,10 @@ def test_vendored_files_are_listed_with_their_hashes() -> None:
     for name, licence, digest in rows:
         assert digest == hashlib.sha256((VENDOR / name).read_bytes()).hexdigest(), name
         assert (VENDOR / licence).exists()
+
+
+def test_each_file_has_a_name_of_its_own() -> None:
+    """All folders of assets share `/assets/`."""
+    names = [file.name for file in pages.FOLDER.rglob("*") if file.suffix in pages.MEDIA_TYPES]
+
+    assert sorted(set(names)) == sorted(names)

@@ -1,6 +1,7 @@
 // Charts of the request rate and the latency in the last five minutes.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { jsonOf } from "/assets/access.js";
+import { html } from "/assets/elements.js";
 import { clock } from "/assets/format.js";
 
 const KEPT_S = 300;
@@ -28,7 +29,7 @@ function colour(name) {
 }
 
 /** A uPlot chart as wide as its container; drawn again when the colour scheme changes. */
-function Chart({ html, title, series, data }) {
+function Chart({ title, series, data }) {
   const place = useRef(null);
   const chart = useRef(null);
   useEffect(() => {
@@ -69,13 +70,13 @@ function Chart({ html, title, series, data }) {
   </figure>`;
 }
 
-export function Charts({ html, sample }) {
+export function Charts({ sample }) {
   const samples = useSamples(sample);
   const times = samples.map((one) => Date.parse(one.time) / 1000);
   const column = (name) => samples.map((one) => one[name]);
   return html`<section class="charts">
     <h2>The last five minutes</h2>
-    <${Chart} html=${html} title="Requests a second" series=${[{ label: "rate", stroke: "--blue" }]} data=${[times, column("requests_per_s")]} />
-    <${Chart} html=${html} title="Latency in ms" series=${[{ label: "p50", stroke: "--blue" }, { label: "p99", stroke: "--orange" }]} data=${[times, column("p50_ms"), column("p99_ms")]} />
+    <${Chart} title="Requests a second" series=${[{ label: "rate", stroke: "--blue" }]} data=${[times, column("requests_per_s")]} />
+    <${Chart} title="Latency in ms" series=${[{ label: "p50", stroke: "--blue" }, { label: "p99", stroke: "--orange" }]} data=${[times, column("p50_ms"), column("p99_ms")]} />
   </section>`;
 }
