@@ -69,12 +69,13 @@ export class Feed {
 
   /** Load the next page in a direction, "older" or "newer". */
   async more(direction) {
+    if (!this[direction] || this.loading) return;
+    const full = this.messages.length + PAGE > LIMIT;
+    if (this.live && !this.paused && full) this.pause(); // the newest messages leave the window
     const next = this[direction];
-    if (!next || this.loading) return;
     await this.load(async () => {
       const page = await this.page({ order: direction === "older" ? "desc" : "asc", ...next });
-      if (this.live && this.messages.length + page.messages.length > LIMIT) this.pause(); // the newest leave the window
-      this.extend(direction, page);
+      if (this[direction] === next) this.extend(direction, page); // else the window moved meanwhile
     });
   }
 
@@ -97,6 +98,7 @@ export class Feed {
     } catch (error) {
       if (this.stopped.signal.aborted) return;
       this.error = error.message;
+      if (!this.loaded) this.messages = [];
       if (!this.loaded && this.live && !isFinal(error)) this.retrying = setTimeout(() => this.newest(), RETRY_MS);
     }
     this.loading = false;
@@ -118,14 +120,12 @@ export class Feed {
   async around(id) {
     const wanted = jsonOf(`/v1/messages/${encodeURIComponent(id)}`, { signal: this.stopped.signal });
     const side = (order) => this.page({ order, after: id, limit: NEIGHBOURS });
-    this.messages = [];
     const [message, older, newer] = await Promise.all([wanted, wanted.then(() => side("desc")), wanted.then(() => side("asc"))]);
     const all = merged([message, ...older.messages], newer.messages);
     this.replace(all, older.next && { after: older.next }, newer.next && { after: newer.next });
   }
 
   async since(from) {
-    this.messages = [];
     const page = await this.page({ order: "asc", from });
     const messages = merged(page.messages, []);
     this.replace(messages, messages.length ? { after: messages.at(-1).id } : { to: from }, page.next && { after: page.next });
@@ -174,7 +174,8 @@ export class Feed {
 
   receive(message) {
     this.last = message.id;
-    this.arrived = [...this.arrived.slice(1 - LIMIT), message];
+    this.arrived.push(message);
+    if (this.arrived.length > LIMIT) this.arrived.shift(); // it would not be shown
     this.flushing ??= setTimeout(() => this.flush(), FLUSH_MS);
   }
 
