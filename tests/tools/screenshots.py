@@ -1,11 +1,12 @@
 """`python -m tests.tools.screenshots` (`make screenshots`): takes screenshots of the page for README.md.
 
-One shows a healthy cluster, one a cluster with two dead nodes, both while clients post. Prints how long the page took
-to show the warning.
+One shows a healthy cluster and the fields of a message, one a cluster with two dead nodes, both while clients post.
+Prints how long the page took to show the warning.
 """
 
 import contextlib
 import itertools
+import json
 import tempfile
 import threading
 import time
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
@@ -20,8 +22,26 @@ from scripts.launcher.cluster import Cluster
 from scripts.launcher.processes import ROOT
 from tests.support.clusters import running_cluster
 
-WIDTH, HEIGHT = 1_280, 1_000
+WIDTH, HEIGHT = 1_280, 1_200
 LOAD_S, AFTER_S = 20.0, 6.0  # of load before the kill, and of waiting after it
+ERROR_EVERY = 50  # messages, 2.5 s
+
+
+def message(number: int) -> dict[str, Any]:
+    """A message of a shop, with fields; some are warnings and errors."""
+    order = 4_100 + number // 3
+    if number % ERROR_EVERY == 0:
+        fields = {"level": "error", "service": "billing", "order": order, "attempt": 3, "retry": False}
+        return {"msg": f"payment of order {order} failed: card expired", "fields": fields}
+    match number % 7:
+        case 0:
+            fields = {"level": "warn", "service": "web", "took_ms": 400 + number}
+            return {"msg": "slow answer of /checkout", "fields": fields}
+        case 1:
+            return {"msg": f"cache miss for order {order}", "fields": {"level": "debug", "service": "web"}}
+        case _:
+            fields = {"level": "info", "service": "shop", "order": order}
+            return {"msg": f"order {order} {'shipped' if number % 3 else 'paid'}", "fields": fields}
 
 
 @contextlib.contextmanager
@@ -33,9 +53,9 @@ def posting(url: str) -> Iterator[None]:
         for number in itertools.count():
             if over.wait(0.05):
                 return
-            body = f"order {number} {'shipped' if number % 3 else 'paid'}".encode()
+            body = json.dumps(message(number)).encode()
             with contextlib.suppress(urllib.error.URLError):
-                request = urllib.request.Request(f"{url}/v1/messages", body, {"Content-Type": "text/plain"})
+                request = urllib.request.Request(f"{url}/v1/messages", body, {"Content-Type": "application/json"})
                 urllib.request.urlopen(request, timeout=10).close()
 
     thread = threading.Thread(target=post)
@@ -55,6 +75,8 @@ def take(browser: Browser, cluster: Cluster) -> float:
         page.goto(url)
         page.locator(".banner.good").wait_for()
         page.wait_for_timeout(1_000 * LOAD_S)
+        page.locator(".line", has_text="card expired").first.dispatch_event("click")  # it moves with each new message
+        page.locator(".details").wait_for()
         page.screenshot(path=ROOT / "docs" / "page-healthy.png")
         began_s = time.monotonic()
         cluster.kill([1, 2])
