@@ -1,5 +1,5 @@
 // The keys of the log.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { html } from "/assets/elements.js";
 
 const OFF_KEY = "threefold-keys-off"; // in the local storage
@@ -22,7 +22,7 @@ function isTaken({ key, target, ctrlKey, metaKey, altKey }) {
 export function useKeys(actions) {
   const latest = useRef(actions);
   latest.current = actions;
-  useEffect(() => {
+  useLayoutEffect(() => { // at once, so that no key is lost after the first drawing
     function press(event) {
       const action = latest.current[event.key];
       if (!action || isTaken(event) || (event.key.length === 1 && localStorage.getItem(OFF_KEY))) return;
