@@ -111,7 +111,7 @@ class BatchResults(Struct, frozen=True):
 class OtlpRequest(Struct, frozen=True, rename="camel"):
     """ExportLogsServiceRequest of OTLP 1.0."""
 
-    resource_logs: Annotated[list[dict[str, Any]], Meta(description="ResourceLogs of OTLP")] | UnsetType | None = UNSET
+    resource_logs: Annotated[list[dict[str, Any]] | None, Meta(description="ResourceLogs of OTLP")] | UnsetType = UNSET
 
 
 class OtlpPartialSuccess(Struct, frozen=True, rename="camel"):

@@ -9,7 +9,7 @@ from common.config import Limits
 from common.errors import InvalidMessageError, RequestError, TooLargeError
 from common.protocol.content import canonical, text_bytes
 from common.protocol.search import NAME_CHARACTERS
-from facade.api.content.timestamp import ms_of_value
+from facade.api.content.timestamp import ns_of_value
 
 MEMBERS = ("msg", "fields", "key")  # of a message in /v1
 
@@ -21,13 +21,13 @@ class Draft(NamedTuple):
         msg: its text.
         fields: its fields as JSON; "" for none.
         key: its idempotency key; "" for none.
-        made_ms: the time that its id shall have, in milliseconds since 1970; None for the time at which it is stored.
+        made_ns: the time that its id shall have, in nanoseconds since 1970; None for the time at which it is stored.
     """
 
     msg: str
     fields: str = ""
     key: str = ""
-    made_ms: int | None = None
+    made_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ def draft_of_record(value: object, shape: RecordShape, limits: Limits) -> Draft:
         raise RequestError(f"the record has no member {shape.msg_field[:40]!r}, which msg_field names")
     if (text := members.pop(shape.msg_field)) is None:
         raise RequestError(f"{shape.msg_field[:40]} is null, but it must have the text of the message")
-    made_ms = None
+    made_ns = None
     if shape.time_field and (moment := members.pop(shape.time_field, None)) is not None:
-        made_ms = ms_of_value(moment, shape.time_field[:40])
+        made_ns = ns_of_value(moment, shape.time_field[:40])
     text = text if isinstance(text, str) else _json(text)
-    return Draft(checked_text(text, limits), fields_text(flat(members, limits), limits), "", made_ms)
+    return Draft(checked_text(text, limits), fields_text(flat(members, limits), limits), "", made_ns)
 
 
 def checked_text(text: str, limits: Limits) -> str:

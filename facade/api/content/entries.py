@@ -43,11 +43,11 @@ class EntryMaker:
         Raises:
             RequestError: the time of the draft is in the future, or older than messages are kept.
         """
-        if draft.made_ms is None:
+        if draft.made_ns is None:
             message_id = self._new_id()
         else:
-            self._check_time(draft.made_ms, has_key=bool(draft.key))
-            message_id = ids.id_at(draft.made_ms, place)
+            self._check_time(draft.made_ns // 1_000_000, has_key=bool(draft.key))
+            message_id = ids.id_at(draft.made_ns, place)
         return Entry(message_id, draft.msg, draft.fields, scoped_key(draft.key, client))
 
     def entries(self, drafts: Sequence[Draft | RequestError], client: str) -> list[Entry | RequestError]:

@@ -25,7 +25,6 @@ DEPTH = 32  # limit on values within values
 
 _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")  # four numbers each, from 1 on
 _IDS = ("traceId", "spanId", "trace_id", "span_id")  # in hexadecimal digits in JSON, unlike other bytes
-_PER_MS = 1_000_000  # nanoseconds
 # What json and json_format raise besides ParseError: of half a character, protobuf makes a SystemError, and of Infinity
 # for a whole number an OverflowError.
 _JSON_ERRORS = (ValueError, RecursionError, SystemError, OverflowError)
@@ -131,11 +130,10 @@ def _draft(record: LogRecord, context: Mapping[str, object], limits: Limits) -> 
         fields[f"attributes.{name}" if name in fields else name] = value
     body = _value(record.body)
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    made_ns = record.time_unix_nano or record.observed_time_unix_nano
     return Draft(
         checked_text(record.event_name if body is None else text, limits),
         fields_text(flat({**fields, **context}, limits), limits),
-        made_ms=made_ns // _PER_MS or None,
+        made_ns=(record.time_unix_nano or record.observed_time_unix_nano) or None,
     )
 
 

@@ -68,7 +68,7 @@ def test_a_record_of_a_shipper_becomes_a_message() -> None:
     """One member is its text, one its time, and all others are fields; what is nested gets a dotted name."""
     record = {"log": "a", "ts": 1_795_507_200, "k": {"pod": "p", "n": {"x": 1}}, "tags": ["a", 1], "none": None}
 
-    assert Draft("a", '{"k.pod":"p","k.n.x":1,"tags":"[\\"a\\",1]"}', "", 1_795_507_200_000) == draft_of_record(
+    assert Draft("a", '{"k.pod":"p","k.n.x":1,"tags":"[\\"a\\",1]"}', "", 1_795_507_200_000_000_000) == draft_of_record(
         record, SHAPE, Limits()
     )
 

@@ -23,8 +23,9 @@ def test_a_draft_gets_a_new_id() -> None:
 
 
 def test_records_keep_their_time_and_their_order() -> None:
-    """Records of one millisecond sort by their places in the batch."""
-    entries = [maker().entry(Draft(str(place), made_ms=NOW_MS - 5), place=place) for place in range(1_000)]
+    """Records of one millisecond sort by its parts, and then by their places in the batch."""
+    drafts = [Draft(str(place), made_ns=(NOW_MS - 5) * 1_000_000 + place // 2 * 500) for place in range(1_000)]
+    entries = [maker().entry(draft, place=place) for place, draft in enumerate(drafts)]
 
     assert entries == sorted(entries)
     assert {NOW_MS - 5} == {ids.time_ms(entry.id) for entry in entries}
@@ -39,7 +40,11 @@ def test_records_keep_their_time_and_their_order() -> None:
 )
 def test_a_record_out_of_time_is_an_error_of_its_own(made_ms: int, reason: str) -> None:
     """Nodes would refuse the whole batch, or drop the record in silence; the other records are stored."""
-    drafts: list[Draft | RequestError] = [Draft("a"), Draft("b", made_ms=made_ms), RequestError("not valid")]
+    drafts: list[Draft | RequestError] = [
+        Draft("a"),
+        Draft("b", made_ns=made_ms * 1_000_000),
+        RequestError("not valid"),
+    ]
     first, second, third = maker(2.0).entries(drafts, "")
 
     assert Entry("new", "a") == first
@@ -56,3 +61,10 @@ def test_keys_of_two_clients_are_different_keys() -> None:
     assert "" == scoped_key("", "alice")
     assert 64 == len(scoped_key("k", "alice"))
     assert scoped_key("k", "alice") != scoped_key("k", "bob")
+
+
+def test_a_record_with_a_key_must_be_younger_than_the_key() -> None:
+    """A key is remembered for a day from the time in the id: then the record could be stored twice."""
+    with pytest.raises(RequestError, match="a record with an idempotency key must not be older than a day"):
+        maker().entry(Draft("a", key="k", made_ns=(NOW_MS - DAY_MS) * 1_000_000))
+    assert "k" == maker().entry(Draft("a", key="k", made_ns=(NOW_MS - DAY_MS // 2) * 1_000_000)).key

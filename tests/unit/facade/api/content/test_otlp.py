@@ -51,7 +51,7 @@ def test_a_log_record_becomes_a_message() -> None:
     (draft,) = drafts(RECORD)
 
     assert isinstance(draft, Draft)
-    assert ("disk full", NS // 1_000_000) == (draft.msg, draft.made_ms)
+    assert ("disk full", NS) == (draft.msg, draft.made_ns)
     assert {
         "severity": "ERROR",
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
@@ -95,7 +95,7 @@ def test_a_record_without_a_text_has_another_one(record: dict[str, Any], text: s
     (draft,) = drafts(record)
 
     assert isinstance(draft, Draft)
-    assert (text, None) == (draft.msg, draft.made_ms)
+    assert (text, None) == (draft.msg, draft.made_ns)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Real clusters as users of a log see them: fields, search, shippers."""
