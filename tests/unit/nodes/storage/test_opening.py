@@ -10,10 +10,12 @@ from pathlib import Path
 
 from structlog.typing import EventDict
 
+from common.ids import new_id
 from common.protocol.content import Entry
+from common.protocol.search import Search
 from nodes.storage.protocol import Arrival, Claim, digest
 from nodes.storage.sqlite import SqliteJournal
-from tests.support.nodes.journals import execute, numbered_entries, opened, range_of
+from tests.support.nodes.journals import ORIGIN, execute, numbered_entries, opened, range_of
 
 FIXTURE = Path(__file__).with_name("journal-format-1.sqlite")  # 20 messages, 5 of them with keys
 
@@ -127,3 +129,22 @@ def test_an_empty_journal_of_format_1_is_converted(path: Path) -> None:
         assert {} == journal.opened.vector
         asyncio.run(journal.commit([range_of(numbered_entries(1))], None))
         assert 1 == journal.last_arrival()
+
+
+def test_a_journal_of_format_2_gets_fields(path: Path) -> None:
+    """Its messages have none, and new ones may have some; checksums, arrivals and the version vector stay."""
+    entries = numbered_entries(3)
+    with opened(path) as journal:
+        asyncio.run(journal.commit([range_of(entries)], None))
+    execute(path, "ALTER TABLE messages DROP COLUMN fields", "UPDATE meta SET value = '2' WHERE name = 'format'")
+    new = Entry(new_id(), "new", '{"level":"error"}')
+
+    async def run(journal: SqliteJournal) -> None:
+        await journal.check()
+        assert {ORIGIN: 3} == dict(journal.opened.vector)
+        await journal.commit([range_of([new], after=3)], None)
+        assert [*entries, new] == await journal.read("", 10)
+        assert [new] == (await journal.search(Search(fields=(("level", "ERROR"),)), "", 10)).entries
+
+    with opened(path) as journal:
+        asyncio.run(run(journal))
