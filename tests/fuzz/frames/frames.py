@@ -91,22 +91,17 @@ def fields_of(kind: type[messages.WireMessage]) -> st.SearchStrategy[dict[str, A
 
 
 def _consistent(fields: dict[str, Any]) -> dict[str, Any]:
-    """Make fields agree that belong together: one node or context for each entry, and a key for one entry only."""
-    if fields.get("key") is not None:
-        del fields["entries"][1:]
-        if not fields["entries"]:
-            del fields["key"]
-    for beside in {"contexts", "nodes"} & fields.keys():
+    """Make fields agree that belong together: one context for each entry, and fields of messages in compact JSON."""
+    for entry in fields["entries"] if isinstance(fields.get("entries"), list) else ():
+        entry[2] = content.canonical({"a": entry[2]}) if entry[2] else ""
+    if "contexts" in fields:
         entries = fields.get("entries", [])
-        shortest = min(len(entries), len(fields[beside]))
-        if fields.get("key") is not None and not shortest:
-            del fields[beside]
-        else:
-            del entries[shortest:], fields[beside][shortest:]
+        shortest = min(len(entries), len(fields["contexts"]))
+        del entries[shortest:], fields["contexts"][shortest:]
     return fields
 
 
-def _of(info: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 (a table of types)
+def _of(info: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911, PLR0912 (a table of types)
     """Valid values of a type, as msgpack values."""
     match info:
         case inspect.StrType(pattern=str(pattern)) if content.UUID in pattern:
@@ -125,6 +120,8 @@ def _of(info: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911 (a
             return st.sampled_from([member.value for member in cls])
         case inspect.VarTupleType(item_type=item):
             return st.lists(_of(item), max_size=LONGEST)
+        case inspect.TupleType(item_types=types):
+            return st.tuples(*map(_of, types)).map(list)
         case inspect.NamedTupleType(fields=fields):
             return st.tuples(*(_of(field.type) for field in fields)).map(list)
         case inspect.UnionType(types=types):
