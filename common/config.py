@@ -140,7 +140,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 1_048_576
     fields: Annotated[int, Meta(ge=1, le=256, description="fields of one message")] = 32
     fields_bytes: Annotated[int, Meta(ge=2, le=FIELDS_BYTES, description="fields of one message as JSON")] = 4_096
-    batch_messages: Annotated[int, Meta(ge=1, le=10_000, description="messages in one request")] = 10_000
+    batch_messages: Annotated[int, Meta(ge=1, le=100_000, description="messages in one request")] = 10_000
     batch_bytes: Annotated[int, Meta(ge=1_024, le=104_857_600, description="body with a batch")] = 10_485_760
     key_characters: Annotated[int, Meta(ge=1, le=255, description="length of an Idempotency-Key")] = 255
     url_bytes: Annotated[int, Meta(ge=256, le=65_536, description="first line of a request")] = 8_192

@@ -7,7 +7,7 @@ from msgspec import structs
 from common import ids
 from common.errors import StoreError
 from common.protocol.content import Entry
-from common.protocol.messages import Appended, Code, Failure, failure
+from common.protocol.messages import Append, Appended, Code, Failure, failure
 from common.protocol.vectors import VectorEntry
 from nodes.replication.core.effects import AppendOutcome, FinishAppend
 
@@ -43,6 +43,12 @@ def not_stored(finishes: Iterable[FinishAppend]) -> Failure | None:
     return failure(Code.STARTING, reasons[AppendOutcome.REFUSED])
 
 
+def only(request: Append, kept: Sequence[int]) -> Append:
+    """The request with the messages at some places only."""
+    contexts = tuple(request.contexts[place] for place in kept) if request.contexts else ()
+    return structs.replace(request, entries=tuple(request.entries[place] for place in kept), contexts=contexts)
+
+
 def with_expired(appended: Appended, entries: Sequence[Entry], kept: Sequence[int]) -> Appended:
     """The reply to a whole request of which only the messages at some places were stored; the others are expired.
 
@@ -58,7 +64,7 @@ def with_expired(appended: Appended, entries: Sequence[Entry], kept: Sequence[in
         appended,
         stored_as=tuple(stored_as) if appended.stored_as else (),
         conflicts=tuple(kept[place] for place in appended.conflicts),
-        expired=tuple(sorted(set(range(len(entries))) - set(kept))),
+        expired=tuple(sorted({*range(len(entries))} - {*kept} | {kept[place] for place in appended.expired})),
     )
 
 
@@ -77,11 +83,14 @@ def by_keys(address: str, entries: Sequence[Entry], finishes: Sequence[FinishApp
     stored_as: list[str] = []
     stored: list[Entry] = []
     conflicts: list[int] = []
+    expired: list[int] = []
     for place, entry in enumerate(entries):
         finish = next(of_keys) if entry.key else None
         stored_as.append(finish.message_id if finish and finish.message_id else entry.id)
         if finish and finish.outcome is AppendOutcome.CONFLICT:
             conflicts.append(place)
+        elif finish and finish.outcome is AppendOutcome.EXPIRED:
+            expired.append(place)
         else:
             stored.append(entry._replace(id=stored_as[-1]))
     versions: dict[int, int] = {}
@@ -89,4 +98,11 @@ def by_keys(address: str, entries: Sequence[Entry], finishes: Sequence[FinishApp
         if one.outcome is AppendOutcome.STORED:
             versions[one.origin] = max(one.upto, versions.get(one.origin, 0))
     vector = tuple(VectorEntry(*version) for version in versions.items())
-    return Appended(node=address, stored_as=tuple(stored_as), conflicts=tuple(conflicts), vector=vector), stored
+    appended = Appended(
+        node=address,
+        stored_as=tuple(stored_as),
+        conflicts=tuple(conflicts),
+        expired=tuple(expired),
+        vector=vector,
+    )
+    return appended, stored

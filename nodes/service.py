@@ -12,7 +12,7 @@ from common import ids
 from common.errors import InvalidMessageError, StoreError
 from common.protocol.admin import Inspect, Report, report
 from common.protocol.codec import Reply, Request
-from common.protocol.content import Entry
+from common.protocol.content import Entry, check_fields
 from common.protocol.messages import (
     REASON_CHARACTERS,
     TAIL_S,
@@ -192,13 +192,19 @@ class LoggingNode:
 
     async def _append(self, request: Append) -> Reply:
         began_s = time.perf_counter()
+        for entry in request.entries:
+            if entry.fields:
+                check_fields(entry.fields)
         if ahead := append_replies.ahead(request.entries, self._now_ms(), self._address):
             return ahead
         floor = self._journal.floor()
         kept = [place for place, entry in enumerate(request.entries) if entry.id > floor]
-        reply = await self._append_kept(structs.replace(request, entries=tuple(request.entries[one] for one in kept)))
-        if isinstance(reply, Appended) and len(kept) < len(request.entries):
-            reply = append_replies.with_expired(reply, request.entries, kept)
+        if len(kept) == len(request.entries):
+            reply = await self._append_kept(request)
+        else:
+            reply = await self._append_kept(append_replies.only(request, kept))
+            if isinstance(reply, Appended):
+                reply = append_replies.with_expired(reply, request.entries, kept)
         return structs.replace(reply, took_ms=ms_since(began_s)) if isinstance(reply, Appended) else reply
 
     async def _append_kept(self, request: Append) -> Reply:

@@ -97,7 +97,7 @@ def verify(cluster: Cluster) -> None:
     output.plain_console().print(table)
     click.echo("messages of the last 30 s are not compared: they may still be in flight")
     if len({(row.messages, row.digest) for row in found}) > 1:
-        raise FatalError("the journals differ: run `verify` again; if they still differ, wipe the node that is wrong")
+        raise FatalError("the journals differ: run `verify` again while no records with old times arrive")
 
 
 @main.command()

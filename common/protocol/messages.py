@@ -18,7 +18,6 @@ from common.protocol.content import (
     Entry,
     MessageId,
     Text,
-    check_fields,
     text_bytes,
 )
 from common.protocol.search import NO_SEARCH, Search
@@ -98,8 +97,6 @@ class Append(WireMessage, frozen=True, kw_only=True):
         for entry in self.entries:
             if not entry.msg.isascii() and text_bytes(entry.msg) > MESSAGE_BYTES:
                 raise InvalidMessageError(f"Append: msg is over {MESSAGE_BYTES} bytes of UTF-8")
-            if entry.fields:
-                check_fields(entry.fields)
 
 
 class Read(WireMessage, frozen=True, kw_only=True):

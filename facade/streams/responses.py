@@ -165,8 +165,9 @@ def _description(client: Client) -> str:
 
 def ndjson(client: Client, first: Page, query: Query) -> Generator[bytes, None, None]:
     """All messages as NDJSON: one JSON object per line."""
-    yield b""  # the headers are sent before a search that finds nothing for long
     for page in pages(client, first, query):
+        if not page.entries and page.next:
+            yield b"\n"  # while a search finds nothing: the client gets the headers, and it is noticed if it leaves
         yield from joined(msgspec.json.encode(message_body(entry)) + b"\n" for entry in page.entries)
 
 
@@ -246,7 +247,7 @@ class EventCursor:
         self._now_ms = now_ms
 
     def line(self, message_id: str) -> bytes:
-        """The line with an id, or nothing if the client has a better one."""
+        """The line with an id, or nothing if the message is too old or in the future."""
         made_ms = ids.time_ms(message_id)
         if not self._newest_ms - self._late_ms <= made_ms <= self._now_ms():
             return b""

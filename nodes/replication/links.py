@@ -141,7 +141,7 @@ def _finish(token: int, owner: str, reply: Reply | PeerError, place: int) -> Fin
         case Appended(conflicts=conflicts) if place in conflicts:
             return FinishAppend(token, AppendOutcome.CONFLICT)
         case Appended(expired=expired) if place in expired:
-            return FinishAppend(token, AppendOutcome.REFUSED, reason=f"retention at {owner} has removed newer messages")
+            return FinishAppend(token, AppendOutcome.EXPIRED)
         case Appended(stored_as=stored_as, vector=((origin, upto), *_)) if place < len(stored_as):
             return FinishAppend(token, AppendOutcome.STORED, stored_as[place], origin, upto)
         case PeerError(reason=reason):

@@ -20,7 +20,7 @@ TRIES, PAUSE_S = 20, 0.5  # reconnects of `follow`: 10 s, as long as a restart o
 KNOWN_IDS = 10_000  # ids between two removals of old ones from the set of ids that `follow` has seen
 AGAIN_MS = 60_000  # age of ids that are removed: after a reconnect a facade repeats 20 s by default
 LONGEST_PAUSE_S = 5.0  # between two attempts of `send`
-AGAIN = (429, 500, 502, 503, 504)  # statuses after which `send` tries again
+AGAIN = (408, 429, 500, 502, 503, 504)  # statuses after which `send` tries again
 
 _LINES = {"Content-Type": "application/x-ndjson"}
 
@@ -132,7 +132,8 @@ class Api:
         """Yield all messages of a query as they arrive."""
         try:
             for line in self._facades.lines(f"/v1/messages?{urlencode(query)}", {"Accept": "application/x-ndjson"}):
-                yield json.loads(line)
+                if line:  # a search that finds nothing for long sends empty lines
+                    yield json.loads(line)
         except CLIENT_ERRORS as error:
             raise ApiError(f"{self._facades.address}: {error}") from error
 
@@ -165,7 +166,7 @@ class Api:
                         yield message
                     seen[message["id"]] = None
                     if len(seen) % KNOWN_IDS == 0:
-                        oldest = ids.last_id(ids.time_ms(last) - AGAIN_MS)
+                        oldest = ids.last_id(max(ids.time_ms(last or after) - AGAIN_MS, 1))
                         seen = dict.fromkeys(one for one in seen if one > oldest)
             except CLIENT_ERRORS as error:
                 failures += 1

@@ -60,6 +60,7 @@ class _Counter:
 
     def __init__(self, progress: Progress, every: int) -> None:
         self.count = 0
+        self.expired = 0  # messages that were not stored, because retention has removed newer ones
         self._progress = progress
         self._every = every
 
@@ -105,8 +106,8 @@ def import_lines(
     def wait_until_in_flight(at_most: int) -> None:
         while len(requests) > at_most:
             messages, appended = requests.pop(0)
-            client.scheduler.wait(appended)
-            counter.add(messages)
+            counter.expired += (expired := len(client.scheduler.wait(appended).expired))
+            counter.add(messages - expired)
 
     try:
         entries = batched(_entries(lines), content_bytes, max_bytes=BATCH_BYTES, max_items=BATCH_MESSAGES)
@@ -117,6 +118,10 @@ def import_lines(
         wait_until_in_flight(0)
     except ServiceError as error:
         raise FatalError(f"the import stopped after {counter.count} messages, run it again: {error}") from error
+    if counter.expired:
+        raise FatalError(
+            f"{counter.count} messages are imported; {counter.expired} are older than what retention has removed"
+        )
     return counter.count
 
 

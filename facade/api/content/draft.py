@@ -177,7 +177,7 @@ def _check_field(name: str, value: object) -> None:
     if not isinstance(value, str | int | float):
         raise RequestError(f"the field {name[:40]!r} must be text, a number or a boolean, not {json_type(value)}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(f"the field {name[:40]!r} is a number that is too large")
+        raise RequestError(f"the field {name[:40]!r} is not a finite number")
 
 
 def _utf_8_bytes(text: str, name: str) -> int:

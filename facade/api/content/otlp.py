@@ -6,6 +6,7 @@ keep their names, those of the resource begin with `resource.`.
 
 import base64
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from facade.api.content.draft import Draft, checked_text, fields_text, flat, jso
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
 DEPTH = 32  # limit on values within values
 
+_LISTS = (("resourceLogs", "resource_logs"), ("scopeLogs", "scope_logs"), ("logRecords", "log_records"), ("", ""))
 _SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")  # four numbers each, from 1 on
 _IDS = ("traceId", "spanId", "trace_id", "span_id")  # in hexadecimal digits in JSON, unlike other bytes
 # What json and json_format raise besides ParseError: of half a character, protobuf makes a SystemError, and of Infinity
@@ -87,10 +89,12 @@ def _request(content_type: str | None, body: bytes) -> ExportLogsServiceRequest:
 
 def _check_objects(level: list[Any]) -> None:
     """Raise RequestError unless a request in JSON, and what it lists, are objects: protobuf takes texts for them."""
-    for name in ("resourceLogs", "scopeLogs", "logRecords", ""):
+    of = "the request"
+    for name, other in _LISTS:
         if wrong := [one for one in level if not isinstance(one, dict)]:
-            raise RequestError(f"a request of OTLP is made of JSON objects, and this is {json_type(wrong[0])}")
-        listed = [owner.get(name) for owner in level]
+            raise RequestError(f"{of} of OTLP must have JSON objects, not {json_type(wrong[0])}")
+        listed = [owner.get(name, owner.get(other)) for owner in level]
+        of = name
         level = [one for many in listed if isinstance(many, list) for one in many]
 
 
@@ -125,14 +129,14 @@ def _draft(record: LogRecord, context: Mapping[str, object], limits: Limits) -> 
         "trace_id": record.trace_id.hex(),
         "span_id": record.span_id.hex(),
     }
-    fields = {name: value for name, value in own.items() if value}
+    fields: dict[str, object] = {name: value for name, value in own.items() if value} | dict(context)
     for name, value in _values(record.attributes).items():
         fields[f"attributes.{name}" if name in fields else name] = value
     body = _value(record.body)
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return Draft(
         checked_text(record.event_name if body is None else text, limits),
-        fields_text(flat({**fields, **context}, limits), limits),
+        fields_text(flat(fields, limits), limits),
         made_ns=(record.time_unix_nano or record.observed_time_unix_nano) or None,
     )
 
@@ -142,7 +146,7 @@ def _severity(number: int) -> str:
 
 
 def _values(pairs: Iterable[KeyValue], depth: int = 0) -> dict[str, Any]:
-    return {pair.key: _value(pair.value, depth) for pair in pairs}
+    return {pair.key or "unnamed": _value(pair.value, depth) for pair in pairs}
 
 
 def _value(value: AnyValue, depth: int = 0) -> Any:
@@ -158,5 +162,7 @@ def _value(value: AnyValue, depth: int = 0) -> Any:
             return _values(value.kvlist_value.values, depth + 1)
         case "bytes_value":
             return base64.b64encode(value.bytes_value).decode()
+        case "double_value" if not math.isfinite(value.double_value):
+            return str(value.double_value)
         case kind:
             return getattr(value, kind)

@@ -152,6 +152,7 @@ class AppendOutcome(enum.Enum):
     STORED = "stored"  # on the disk of each in-sync replica
     REFUSED = "refused"  # certainly nothing was stored
     CONFLICT = "conflict"  # the idempotency key belongs to another content
+    EXPIRED = "expired"  # the owner of its key does not store it, because retention has removed newer messages there
     UNKNOWN = "unknown"  # the message may be stored
 
 

@@ -92,13 +92,17 @@ def test_curl_sends_a_batch(embedded_cluster: Cluster) -> None:
 
 
 def test_a_pipe_ships_what_a_program_writes(embedded_cluster: Cluster) -> None:
-    """Both streams of it, with its name."""
+    """Both streams of it, with its name; its exit status is kept."""
     environ = os.environ | {
         "FACADE_URL": url(embedded_cluster),
-        "THREEFOLD_CLIENT": str(ROOT / "scripts" / "threefold"),
+        "FACADE_CLIENT": str(ROOT / "scripts" / "threefold"),
     }
-    program = ["sh", "-c", "echo from a pipe; echo and its errors >&2"]
-    subprocess.run(["sh", EXAMPLES / "pipe.sh", *program], env=environ, check=True, capture_output=True, timeout=60)
+    program = ["sh", "-c", "echo from a pipe; echo and its errors >&2; exit 7"]
+    ended = subprocess.run(
+        ["sh", EXAMPLES / "pipe.sh", *program], env=environ, check=False, capture_output=True, timeout=60
+    )
+
+    assert (7, b"", b"") == (ended.returncode, ended.stdout, ended.stderr)
 
     stored = found(embedded_cluster, **{"field.program": "sh"})
     assert ["from a pipe", "and its errors"] == [one["msg"] for one in stored]
@@ -144,6 +148,36 @@ def test_a_program_logs_through_a_restart_of_the_facade(embedded_cluster: Cluste
     assert sorted(orders) == list(range(1_000))
     (broken,) = [one for one in stored if one["fields"]["level"] == "error"]
     assert broken["msg"].startswith("broken\nTraceback")
+
+
+FORKING = """
+import logging, os, sys
+from threefold_logging import ThreefoldHandler
+handler = ThreefoldHandler(sys.argv[1], fields={"service": "forked"}, batch_records=200)
+logging.getLogger().addHandler(handler)
+logging.warning("parent")
+child = os.fork()
+if child:
+    assert 0 == os.waitpid(child, 0)[1]
+else:
+    logging.warning("child")
+for number in range(150):
+    logging.warning("%s of %d", "x" * 60_000, number)
+logging.shutdown()
+assert 0 == handler.dropped
+os._exit(0) if not child else None
+"""
+
+
+def test_a_program_that_forks_logs_in_both_processes(embedded_cluster: Cluster) -> None:
+    """A batch that is too large for a request is sent in halves."""
+    arguments = [sys.executable, "-c", FORKING, url(embedded_cluster)]
+    ended = subprocess.run(arguments, cwd=EXAMPLES, check=False, capture_output=True, timeout=90)
+
+    assert (0, b"") == (ended.returncode, ended.stderr)
+    stored = found(embedded_cluster, **{"field.service": "forked"})
+    assert ["child", "parent"] == sorted(one["msg"] for one in stored if len(one["msg"]) < 10)
+    assert 302 == len(stored)
 
 
 def test_the_exporter_of_opentelemetry_stores_every_record(embedded_cluster: Cluster) -> None:

@@ -314,6 +314,25 @@ def test_a_message_that_retention_would_remove_is_refused() -> None:
         assert isinstance(reply, Appended)
         assert (0,) == reply.expired
         assert ["new", "older"] == await one.texts()
+        contexts = (RequestContext("order-7", TRACEPARENT), RequestContext("order-8", TRACEPARENT))
+        late, newer = late._replace(key=""), Entry(ids.new_id(), "newer")
+        for entries, expired in (((late, newer), (0,)), ((late,), (0,)), ((newer,), ())):
+            reply = await one.node.handle(Append(entries=entries, contexts=contexts[: len(entries)]))
+            assert isinstance(reply, Appended)
+            assert expired == reply.expired
+        assert ["new", "newer", "older"] == await one.texts()
+
+    on(steps)
+
+
+@pytest.mark.parametrize("fields", ["{bad", "[]", '{"a": "b"}', '{"a":{}}', '{"a":null}', f'{{"a":"{"é" * 9_000}"}}'])
+def test_fields_that_are_not_compact_json_are_refused(fields: str) -> None:
+    """Every node searches them and passes them on as they are."""
+
+    async def steps(one: RunningNode) -> None:
+        with pytest.raises(InvalidMessageError, match="fields"):
+            await one.node.handle(Append(entries=(Entry(ids.new_id(), "a", fields),)))
+        assert [] == await one.texts()
 
     on(steps)
 

@@ -41,7 +41,7 @@ export async function jsonOf(url, options) {
 }
 
 /** Read server-sent events until the stream ends; the browser's EventSource cannot send a token. */
-export async function follow(url, last, signal, { onOpen, onMessage }) {
+export async function follow(url, last, signal, { onOpen, onId, onMessage }) {
   const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
   const answer = await ask(url, { headers, signal, cache: "no-store" });
   onOpen();
@@ -52,6 +52,8 @@ export async function follow(url, last, signal, { onOpen, onMessage }) {
     const events = (rest + value).split("\n\n");
     rest = events.pop();
     for (const event of events) {
+      const id = event.split("\n").find((line) => line.startsWith("id: ")); // none with a message of an old time
+      if (id) onId(id.slice(4));
       const data = event.split("\n").find((line) => line.startsWith("data: "));
       if (data) onMessage(JSON.parse(data.slice(6)));
     }

@@ -69,7 +69,7 @@ def test_appends_of_one_turn_are_forwarded_together() -> None:
     transport = AnsweringTransport(answer)
     finishes = asyncio.run(forwarded(transport, *appends))
 
-    expected = [AppendOutcome.STORED, AppendOutcome.CONFLICT, AppendOutcome.REFUSED, AppendOutcome.STORED]
+    expected = [AppendOutcome.STORED, AppendOutcome.CONFLICT, AppendOutcome.EXPIRED, AppendOutcome.STORED]
     assert expected == [finish.outcome for finish in finishes]
     assert ("a", "d") == (finishes[0].message_id, finishes[3].message_id)
     assert [(OWNER, Append(entries=tuple(one.entry for one in appends), forwarded=True))] == transport.requests

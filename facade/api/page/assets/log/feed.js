@@ -99,7 +99,10 @@ export class Feed {
       if (this.stopped.signal.aborted) return;
       this.error = error.message;
       if (!this.loaded) this.messages = [];
-      if (!this.loaded && this.live && !isFinal(error)) this.retrying = setTimeout(() => this.newest(), RETRY_MS);
+      if (!this.loaded && this.live && !isFinal(error)) {
+        clearTimeout(this.retrying); // one at a time, however many loads have failed
+        this.retrying = setTimeout(() => this.newest(), RETRY_MS);
+      }
     }
     this.loading = false;
     this.changed();
@@ -148,16 +151,19 @@ export class Feed {
       this.changed();
       if (!this.last) this.newest();
     };
+    const onId = (id) => {
+      this.last = id;
+    };
     try {
       const query = new URLSearchParams(parameters(this.place.search));
-      await follow(`/v1/messages?${query}`, this.last, this.stopped.signal, { onOpen, onMessage: (one) => this.receive(one) });
+      await follow(`/v1/messages?${query}`, this.last, this.stopped.signal, { onOpen, onId, onMessage: (one) => this.receive(one) });
     } catch (error) {
       if (this.stopped.signal.aborted) return;
       if (isFinal(error)) {
         this.refused(error);
         return;
       }
-      if (!this.loaded) this.newest();
+      if (!this.loaded && !this.loading && !this.retrying) this.newest();
     }
     this.connected = false;
     this.changed();
@@ -173,7 +179,6 @@ export class Feed {
   }
 
   receive(message) {
-    this.last = message.id;
     this.arrived.push(message);
     if (this.arrived.length > LIMIT) this.arrived.shift(); // it would not be shown
     this.flushing ??= setTimeout(() => this.flush(), FLUSH_MS);
