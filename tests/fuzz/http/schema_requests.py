@@ -31,7 +31,17 @@ _QUERIES = (
     *(b"from=2024-01-01T00:00:00Z", b"to=9999-12-31T23:59:59Z", b"to=0001-01-01T00:00:00%2B14:00", b"from=%ff"),
     *(b"from=1969-12-31T23:59:59Z", b"verbose", b"verbose=1&verbose=2", b"after=&after=", b"&&==&", b"%=%"),
     *(b"from=2024-02-30T00:00:00Z", b"to=10889-08-02T05:31:50.656Z", b"limit=-1", b"limit=\xff"),
+    *(
+        b"contains=a",
+        b"contains=%00",
+        b"contains=%ff",
+        b"contains=" + b"%25" * 1_001,
+        b"field.a=1",
+        b"field.=",
+        b"field.x",
+    ),
 )
+_POST_QUERIES = (b"msg_field=msg", b"msg_field=x", b"time_field=ttl", b"msg_field=", b"time_field=msg", b"limit=1")
 _METHODS = (b"GET", b"POST", b"HEAD")
 _ODD_METHODS = (b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT", b"get", b"FOO", b"G\xe9T", b"X" * 300)
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0")
@@ -68,9 +78,12 @@ _json = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_text, inner, max_size=4),
     max_leaves=12,
 )
-_posts = st.fixed_dictionaries({"msg": _text | _json}, optional={"ttl": _json, "Msg": _text}) | _json
+_fields = st.dictionaries(_text, _text | st.integers() | st.floats() | st.booleans(), max_size=3)
+_more = {"ttl": _json, "Msg": _text, "fields": _fields | _json, "key": _text}
+_posts = st.fixed_dictionaries({"msg": _text | _json}, optional=_more) | _json
 _ODD_JSON = (
     *(b"", b"{", b"[", b"[]", b"{}", b"null", b'{"msg": NaN}', b'{"msg": "a", "msg": "b"}', b'{"msg": "\\ud800"}'),
+    *(b'{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "a"}, "traceId": "x"}]}]}]}',),
     *(b'{"msg": "\\udc00\\ud800"}', b'{"msg": "\xff"}', b'{"msg": "\xed\xa0\x80"}', b'\xef\xbb\xbf{"msg": "a"}'),
     *(b"[" * NESTED, b'{"msg":' * NESTED, b'{"x": ' + b"9" * DIGITS + b', "msg": "a"}', b'{"msg": "a"} x', b"[1,]"),
     *(b'[{"msg": "a"}, ' + b"[" * NESTED + b"]" * NESTED + b"]", b'{"msg": "\\u0000"}', b'{"msg": -Infinity}'),
@@ -135,10 +148,11 @@ def http_requests(draw: st.DrawFn) -> bytes:
     """One request; about five of eight are valid HTTP."""
     version = draw(_mostly(_VERSIONS, _ODD_VERSIONS))
     if draw(st.booleans()):
-        method, path = b"POST", draw(st.sampled_from((b"/facade", b"/v1/messages")))
+        method, path = b"POST", draw(st.sampled_from((b"/facade", b"/v1/messages", b"/v1/messages", b"/v1/logs")))
     else:
         method, path = draw(_mostly(_METHODS, _ODD_METHODS)), draw(_mostly(_PATHS, _ODD_PATHS))
-    if asked := draw(st.lists(st.sampled_from(_QUERIES), max_size=2)):
+    queries, most = (_POST_QUERIES, draw(st.integers(0, 9)) // 8) if method == b"POST" else (_QUERIES, 2)
+    if asked := draw(st.lists(st.sampled_from(queries), max_size=most)):
         path += b"?" + b"&".join(asked)
     lines = [b"Host: localhost"] if draw(st.integers(0, 31)) else []
     lines += draw(st.lists(_mostly(_HEADERS, _ODD_HEADERS), max_size=3))
