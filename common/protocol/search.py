@@ -57,9 +57,12 @@ class Matcher:
 
 
 def fields_of(fields: str) -> dict[str, str | int | float | bool]:
-    """The fields of a message, decoded; {} for ""."""
-    found: dict[str, str | int | float | bool] = json.loads(fields) if fields else {}
-    return found
+    """The fields of a message, decoded; {} for "", and for what a broken peer may have sent."""
+    try:
+        found = json.loads(fields) if fields else {}
+    except (ValueError, RecursionError):
+        found = {}
+    return found if isinstance(found, dict) else {}
 
 
 def as_text(value: str | float | bool) -> str:

@@ -13,7 +13,7 @@ from common import ids
 from common.errors import ServiceError
 from common.protocol.content import Entry, content_bytes
 from common.protocol.messages import PAGE_BYTES, Page
-from common.protocol.search import NO_SEARCH, Search, matcher
+from common.protocol.search import NO_SEARCH, Search, fields_of, matcher
 from facade.api.query import Query
 from facade.api.schema import MessageBody
 from facade.client.client import Client
@@ -32,7 +32,8 @@ OVERLAP_MS = 60_000  # messages of at most this age may be in the history and be
 
 def message_body(entry: Entry) -> MessageBody:
     """A message in the form of the HTTP interface."""
-    fields = cast("dict[str, Any]", msgspec.Raw(entry.fields.encode())) if entry.fields else UNSET  # it is JSON already
+    is_valid = bool(fields_of(entry.fields))
+    fields = cast("dict[str, Any]", msgspec.Raw(entry.fields.encode())) if is_valid else UNSET  # it is JSON already
     return MessageBody(entry.id, ids.time_text(entry.id), entry.msg, fields, entry.node or UNSET)
 
 

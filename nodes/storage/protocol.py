@@ -166,7 +166,8 @@ def digest(content: Content) -> str:
     """
     text = content.msg
     if content.fields:
-        text = f"{len(text)} {text}{sorted(fields_of(content.fields).items())}"
+        fields = fields_of(content.fields)
+        text = f"{len(text)} {text}{[(name, fields[name]) for name in sorted(fields)] or content.fields}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

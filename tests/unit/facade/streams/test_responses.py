@@ -6,6 +6,7 @@ from collections.abc import Generator
 from functools import partial
 from itertools import islice
 
+import msgspec
 import pytest
 
 from common import ids
@@ -234,3 +235,11 @@ def test_a_page_of_a_search_is_limited_in_bytes(system: MemorySystem) -> None:
         system.transport.kill(node)
     short = responses.searched(system.client, page, Query(limit=1_000, search=Search("x")))
     assert (18, entries[17].id) == (len(short.entries), short.next)
+
+
+@pytest.mark.parametrize("fields", ["{bad", "[]", "5"])
+def test_fields_that_are_no_object_are_left_out(fields: str) -> None:
+    """Otherwise they would spoil the whole page."""
+    body = json.loads(msgspec.json.encode(responses.message_body(Entry(ids.new_id(), "a", fields))))
+
+    assert ("a", False) == (body["msg"], "fields" in body)

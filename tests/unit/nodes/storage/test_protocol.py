@@ -402,3 +402,17 @@ def test_a_checksum_depends_on_id_and_text() -> None:
     """It is the same in every process: nodes compare it."""
     assert 0xCB29CCDB == checksum("id", "text")
     assert 3 == len({checksum("id", "text"), checksum("id", "texts"), checksum("it", "text")})
+
+
+@pytest.mark.parametrize("fields", ["{bad", "[]", "5", '{"a": {"b": [1, null]}}', "[" * 5_000])
+def test_fields_of_a_broken_peer_do_no_harm(opening: Opening, fields: str) -> None:
+    """A record is stored as it came; a search does not find its fields."""
+
+    async def steps(journal: Journal) -> None:
+        entry = Entry(last_id(4_102_444_800_000), "text", fields)
+        await journal.commit([range_of([entry], origin=ONE, key="key")], None)
+        assert [entry] == bare((await journal.search(Search("text"), "", 10)).entries)
+        assert [] == (await journal.search(Search(fields=(("a", "1"),)), "", 10)).entries
+        assert digest(entry) != digest(entry._replace(fields=f"{fields}x"))
+
+    run_on(opening, steps)
