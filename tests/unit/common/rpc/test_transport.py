@@ -65,8 +65,8 @@ def test_a_request_gets_the_reply_of_the_handler(endpoint: tuple[Transport, str]
     """The reply is what the handler returned."""
     transport, address = endpoint
 
-    assert READY == ask(transport, address, Ping(), Status, timeout_s=1.0)
-    assert "hi" == ask(transport, address, Describe(), Description, timeout_s=1.0).text
+    assert READY == ask(transport, address, Ping(), Status, timeout_s=10.0)
+    assert "hi" == ask(transport, address, Describe(), Description, timeout_s=10.0).text
 
 
 def test_each_failure_of_a_handler_has_its_own_error(endpoint: tuple[Transport, str]) -> None:
@@ -74,14 +74,14 @@ def test_each_failure_of_a_handler_has_its_own_error(endpoint: tuple[Transport, 
     transport, address = endpoint
 
     with pytest.raises(RefusedError, match="starting: not yet"):
-        ask(transport, address, Lookup(name="refuse"), Status, timeout_s=1.0)
+        ask(transport, address, Lookup(name="refuse"), Status, timeout_s=10.0)
     with pytest.raises(FailedError, match="failed: the store is away"):
-        ask(transport, address, Lookup(name="store"), Status, timeout_s=1.0)
+        ask(transport, address, Lookup(name="store"), Status, timeout_s=10.0)
     with pytest.raises(FailedError, match="failed: internal error"):
-        ask(transport, address, Lookup(name="defect"), Status, timeout_s=1.0)
+        ask(transport, address, Lookup(name="defect"), Status, timeout_s=10.0)
     with pytest.raises(FailedError, match="answered Description where Status belongs"):
-        ask(transport, address, Describe(), Status, timeout_s=1.0)
-    assert READY == ask(transport, address, Ping(), Status, timeout_s=1.0)
+        ask(transport, address, Describe(), Status, timeout_s=10.0)
+    assert READY == ask(transport, address, Ping(), Status, timeout_s=10.0)
 
 
 def test_a_frame_that_is_no_reply_is_a_failure_of_the_peer() -> None:
