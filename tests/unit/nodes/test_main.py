@@ -46,11 +46,11 @@ class NodeProcess:
 
     def append(self, text: str) -> object:
         """Its reply to the append of a message."""
-        return self.transport.call(self.address, Append(entries=(Entry(ids.new_id(), text),)), timeout_s=2.0)
+        return self.transport.call(self.address, Append(entries=(Entry(ids.new_id(), text),)), timeout_s=10.0)
 
     def listed(self) -> tuple[str, ...]:
         """The logging nodes that the registry lists."""
-        return ask(self.transport, self.registry, Lookup(name="logging-service"), LookupResult, timeout_s=2.0).values
+        return ask(self.transport, self.registry, Lookup(name="logging-service"), LookupResult, timeout_s=10.0).values
 
     def is_ready(self) -> bool:
         """True if the node is ready."""
@@ -127,7 +127,7 @@ def test_the_messages_node_answers(tmp_path: Path, transport: PooledTransport) -
     port = address.partition(":")[2]
     with started("nodes", "messages", "--port", port, "--config", str(tmp_path / "config.toml")):
         wait_for(transport, address, State.READY)
-        text = ask(transport, address, Describe(), Description, timeout_s=1.0).text
+        text = ask(transport, address, Describe(), Description, timeout_s=10.0).text
 
     assert "not implemented yet" == text
 

@@ -21,7 +21,7 @@ def test_an_address_is_registered_at_all_registries_until_it_leaves() -> None:
         transport = PipelinedTransport()
 
         async def served() -> list[tuple[str, ...]]:
-            replies = [await transport.call(one, Lookup(name=NAME), timeout_s=1.0) for one in registries[1:]]
+            replies = [await transport.call(one, Lookup(name=NAME), timeout_s=10.0) for one in registries[1:]]
             return [reply.values for reply in replies if isinstance(reply, LookupResult)]
 
         registration = Registration(asyncio.get_running_loop(), transport, registries, name=NAME, address="n:1")

@@ -96,7 +96,7 @@ def test_a_key_speaks_only_for_its_own_address(tmp_path: Path) -> None:
         contextlib.closing(PooledTransport(Keyring(tmp_path, client))) as transport,
     ):
         for name, expected in ((client, None), (other, Code.FORBIDDEN)):
-            reply = transport.call(address, Register(name="logging-service", address=name), timeout_s=1.0)
+            reply = transport.call(address, Register(name="logging-service", address=name), timeout_s=10.0)
             assert expected == getattr(reply, "code", None)
 
 
