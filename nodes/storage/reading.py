@@ -8,7 +8,6 @@ A full-text index (FTS5, trigrams) finds a rare text in milliseconds, but double
 POST more than a tenth of its CPU time (docs/measurements.md). A scan costs nothing until somebody searches.
 """
 
-import json
 import re
 import sqlite3
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from common import ids
-from common.protocol.content import Entry, content_bytes
+from common.protocol.content import Entry, canonical, content_bytes
 from common.protocol.messages import PAGE_BYTES, PAGE_MESSAGES
 from common.protocol.search import Search, matcher
 from nodes.storage.database import UnusableError
@@ -129,8 +128,8 @@ def _condition(wanted: Search) -> tuple[str, list[str]]:
     if folded.contains:
         parts.append(_may_have("msg", [folded.contains], values))
     for name, value in folded.fields:
-        start = f"{json.dumps(name, ensure_ascii=False)}:"
-        forms = [start + json.dumps(value, ensure_ascii=False)]
+        start = f"{canonical(name)}:"
+        forms = [start + canonical(value)]
         if _NO_TEXT.fullmatch(value):  # so JSON may also have it without quotes
             forms.append(start + value)
         parts.append(_may_have("fields", forms, values))
@@ -140,8 +139,8 @@ def _condition(wanted: Search) -> tuple[str, list[str]]:
 def _may_have(column: str, parts: Sequence[str], values: list[str]) -> str:
     """A condition that holds if a column can contain one of some folded texts; adds its parameters to `values`.
 
-    A column of ASCII letters folds to itself in lower case, as `lower` makes it. SQLite counts characters up to the
-    first NUL, so a column of ASCII letters without NUL has as many bytes as characters.
+    Case folding equals `lower` for ASCII text only, so any other column may match. SQLite counts characters up to the
+    first NUL, so a column is ASCII text without NUL if it has as many characters as bytes.
     """
     conditions = [f"length({column}) <> length(CAST({column} AS BLOB))"]
     for part in parts:

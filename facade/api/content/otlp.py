@@ -71,17 +71,17 @@ def response(content_type: str | None, errors: Mapping[int, str]) -> tuple[str, 
 def _request(content_type: str | None, body: bytes) -> ExportLogsServiceRequest:
     request = ExportLogsServiceRequest()
     try:
-        match type_and_charset(content_type)[0]:
-            case "application/x-protobuf":
-                request.ParseFromString(body)
-            case "application/json":
-                decoded = json.loads(body)
-                _check_objects([decoded])
-                _decode_ids(decoded)
-                json_format.ParseDict(decoded, request, ignore_unknown_fields=True, max_recursion_depth=4 * DEPTH)
-            case _:
-                given = (content_type or "missing")[:100]
-                raise MediaTypeError(f"Content-Type must be {PROTOBUF} or {JSON}, not {given}")
+        media_type = type_and_charset(content_type)[0]
+        if media_type == PROTOBUF:
+            request.ParseFromString(body)
+        elif media_type == JSON:
+            decoded = json.loads(body)
+            _check_objects([decoded])
+            _decode_ids(decoded)
+            json_format.ParseDict(decoded, request, ignore_unknown_fields=True, max_recursion_depth=4 * DEPTH)
+        else:
+            given = (content_type or "missing")[:100]
+            raise MediaTypeError(f"Content-Type must be {PROTOBUF} or {JSON}, not {given}")
     except (DecodeError, json_format.ParseError, *_JSON_ERRORS) as error:
         raise RequestError(f"the body is not an OTLP request for logs: {str(error)[:200]}") from error
     return request
